@@ -1,0 +1,718 @@
+"""SQLite: the schema, its migrations, and every SQL statement of the project.
+
+One file holds the evidence, the forecasts and their track record. Rules kept here: WAL and foreign
+keys on, numbered migrations under ``PRAGMA user_version``, one transaction per result, every
+timestamp UTC ISO-8601 with a ``Z``, parameters always bound, arrays as raw little-endian float32
+(never pickle) or as JSON that ``sqlite3`` can read by itself:
+
+    sqlite3 database.db "select question, agent, mean, captured_mass from latest_forecasts"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+# "Fcst" in ASCII: tells Forecaster's files from anybody else's SQLite database.
+APPLICATION_ID: Final = 0x46637374
+BUSY_TIMEOUT_SECONDS: Final = 30.0
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the message is one line for the user."""
+
+
+# --- values that come out of and go into the database ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Article:
+    """One revision of one text. ``timestamp`` is when the revision was made, ``fetched_at`` when it was last checked."""
+
+    source: str
+    title: str
+    revision_id: str
+    timestamp: str
+    url: str
+    text: str
+    fetched_at: str = ""
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class NewPassage:
+    """A passage that is not stored yet; ``tokens`` are counted with the embedding model's tokenizer."""
+
+    section: str
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stored passage with what a reader needs to check it; ``score`` is the retriever's rank score."""
+
+    id: int
+    source: str
+    title: str
+    section: str
+    text: str
+    tokens: int
+    revision_id: str
+    timestamp: str
+    url: str
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class EvidenceLink:
+    """A passage as it stood in one prompt: its number there and its retrieval rank (1 = best); unused when it did not fit."""
+
+    passage_id: int
+    number: int
+    rank: int
+    score: float
+    used: bool = True
+
+
+@dataclass(frozen=True)
+class ForecastRecord:
+    """One agent's forecast of one question from one chunk of evidence, or the error that stands in its place.
+
+    ``statistics`` holds mean, median, mode, standard_deviation, p10, p90 (percent) and entropy (bits).
+    Masses are probabilities (0-1), ``seconds`` wall-clock time, the rest counts.
+    """
+
+    question_id: str
+    agent: str
+    model: str
+    chunk: int = 0
+    probabilities: npt.NDArray[np.float64] | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
+    captured_mass: float | None = None
+    residual_mass: float | None = None
+    low_confidence: bool = False
+    prompt: str = ""
+    prompt_tokens: int = 0
+    forward_tokens: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    reasoning: str | None = None
+    error: str | None = None
+    context_error: str | None = None
+    evidence: tuple[EvidenceLink, ...] = ()
+
+
+@dataclass(frozen=True)
+class EnsembleRecord:
+    """The pool of all agents' forecasts of one question in one run; ``agents`` counts those that took part."""
+
+    question_id: str
+    method: str
+    probabilities: npt.NDArray[np.float64]
+    statistics: Mapping[str, float]
+    agents: int
+    agents_configured: int
+    agreement: float
+    captured_mass: float
+    residual_mass: float
+    low_confidence: bool
+
+
+STATISTICS: Final = ("mean", "median", "mode", "standard_deviation", "p10", "p90", "entropy")
+
+# --- schema ---------------------------------------------------------------------------------------
+
+_STATISTICS_COLUMNS = ",\n    ".join(f"{name} REAL" for name in STATISTICS)
+
+_MIGRATION_1 = f"""
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    started_at TEXT NOT NULL,
+    finished_at TEXT,
+    status TEXT NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'finished', 'partial', 'interrupted', 'failed')),
+    as_of TEXT,
+    seed INTEGER NOT NULL,
+    settings TEXT NOT NULL CHECK (json_valid(settings)),
+    versions TEXT NOT NULL CHECK (json_valid(versions))
+);
+CREATE TABLE questions (
+    id TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    background TEXT NOT NULL,
+    resolution_criteria TEXT NOT NULL,
+    close_date TEXT,
+    extra TEXT NOT NULL CHECK (json_valid(extra)),
+    created_at TEXT NOT NULL
+);
+CREATE TABLE run_questions (
+    run_id INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    question_id TEXT NOT NULL REFERENCES questions(id),
+    position INTEGER NOT NULL,
+    as_of TEXT,
+    retrieved_at TEXT,
+    context_error TEXT,
+    PRIMARY KEY (run_id, question_id)
+) WITHOUT ROWID;
+
+CREATE TABLE articles (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    title TEXT NOT NULL,
+    revision_id TEXT NOT NULL,
+    timestamp TEXT NOT NULL,
+    url TEXT NOT NULL,
+    text TEXT NOT NULL,
+    text_sha256 TEXT NOT NULL,
+    fetched_at TEXT NOT NULL,
+    UNIQUE (source, title, revision_id)
+);
+CREATE INDEX articles_by_time ON articles (source, title, timestamp);
+CREATE TABLE passages (
+    id INTEGER PRIMARY KEY,
+    article_id INTEGER NOT NULL REFERENCES articles(id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    section TEXT NOT NULL,
+    text TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    UNIQUE (article_id, position)
+);
+CREATE TABLE embeddings (
+    passage_id INTEGER NOT NULL REFERENCES passages(id) ON DELETE CASCADE,
+    model TEXT NOT NULL,
+    dimension INTEGER NOT NULL,
+    vector BLOB NOT NULL CHECK (length(vector) = 4 * dimension),
+    PRIMARY KEY (model, passage_id)
+) WITHOUT ROWID;
+CREATE TABLE retrievals (
+    run_id INTEGER NOT NULL,
+    question_id TEXT NOT NULL,
+    passage_id INTEGER NOT NULL REFERENCES passages(id),
+    rank INTEGER NOT NULL,
+    score REAL NOT NULL,
+    PRIMARY KEY (run_id, question_id, rank),
+    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
+) WITHOUT ROWID;
+
+CREATE TABLE prompts (
+    sha256 TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE forecasts (
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL,
+    question_id TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    chunk INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    probabilities TEXT CHECK (probabilities IS NULL OR json_array_length(probabilities) = 101),
+    {_STATISTICS_COLUMNS},
+    captured_mass REAL,
+    residual_mass REAL,
+    low_confidence INTEGER NOT NULL,
+    prompt_sha256 TEXT REFERENCES prompts(sha256),
+    prompt_tokens INTEGER NOT NULL,
+    forward_tokens INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    reasoning TEXT,
+    error TEXT,
+    context_error TEXT,
+    UNIQUE (run_id, question_id, agent, chunk),
+    CHECK ((probabilities IS NULL) = (error IS NOT NULL)),
+    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
+);
+CREATE TABLE evidence (
+    forecast_id INTEGER NOT NULL REFERENCES forecasts(id) ON DELETE CASCADE,
+    passage_id INTEGER NOT NULL REFERENCES passages(id),
+    number INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    score REAL NOT NULL,
+    used INTEGER NOT NULL,
+    PRIMARY KEY (forecast_id, passage_id)
+) WITHOUT ROWID;
+CREATE TABLE ensembles (
+    run_id INTEGER NOT NULL,
+    question_id TEXT NOT NULL,
+    method TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    probabilities TEXT NOT NULL CHECK (json_array_length(probabilities) = 101),
+    {_STATISTICS_COLUMNS},
+    agents INTEGER NOT NULL,
+    agents_configured INTEGER NOT NULL,
+    agreement REAL NOT NULL,
+    captured_mass REAL NOT NULL,
+    residual_mass REAL NOT NULL,
+    low_confidence INTEGER NOT NULL,
+    PRIMARY KEY (run_id, question_id),
+    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE TABLE resolutions (
+    id INTEGER PRIMARY KEY,
+    question_id TEXT NOT NULL REFERENCES questions(id),
+    outcome REAL CHECK (outcome IS NULL OR outcome IN (0, 1)),
+    resolved_at TEXT NOT NULL,
+    source TEXT NOT NULL,
+    recorded_at TEXT NOT NULL
+);
+CREATE INDEX resolutions_by_question ON resolutions (question_id, id);
+
+CREATE VIEW forecast_history AS
+    SELECT r.id AS run, r.started_at, q.id AS question_id, q.text AS question, f.agent, f.chunk,
+           f.mean, f.median, f.p10, f.p90, f.entropy, f.captured_mass, f.residual_mass, f.low_confidence, f.error
+    FROM forecasts f JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id
+    UNION ALL
+    SELECT r.id, r.started_at, q.id, q.text, 'ensemble', 0,
+           e.mean, e.median, e.p10, e.p90, e.entropy, e.captured_mass, e.residual_mass, e.low_confidence, NULL
+    FROM ensembles e JOIN runs r ON r.id = e.run_id JOIN questions q ON q.id = e.question_id;
+CREATE VIEW latest_forecasts AS
+    SELECT * FROM forecast_history h
+    WHERE run = (SELECT max(run) FROM forecast_history l
+                 WHERE l.question_id = h.question_id AND l.agent = h.agent AND l.chunk = h.chunk);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1,)
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+def utc_now() -> str:
+    """The current time as UTC ISO-8601 with seconds and a ``Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def to_json(value: Any) -> str:
+    """JSON with sorted keys, so that equal settings are equal texts."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _probabilities_json(probabilities: npt.NDArray[np.float64]) -> str:
+    # repr of a float64 round-trips; 101 of them are about 2 kB.
+    return json.dumps([float(p) for p in probabilities])
+
+
+class Database:
+    """One open Forecaster database.
+
+    Args:
+        path: the file; created when it does not exist and ``create`` is true.
+        create: refuse a missing file when false.
+
+    Raises:
+        DatabaseError: not a database, another program's database, a newer schema, or not writable.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            if not create:
+                raise DatabaseError(f"{self.path}: no such database")
+            if not self.path.parent.is_dir():
+                raise DatabaseError(f"{self.path}: the folder {self.path.parent} does not exist")
+        elif not os.access(self.path, os.W_OK):
+            raise DatabaseError(f"{self.path}: not writable; change its permissions or choose another --database")
+        try:
+            self.connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+            try:
+                self._open()
+            except BaseException:
+                self.connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+
+    def _open(self) -> None:
+        connection = self.connection
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise DatabaseError(f"{self.path}: an SQLite file of another program; choose another --database")
+        if version > SCHEMA_VERSION:
+            raise DatabaseError(
+                f"{self.path}: written by a newer Forecaster (schema {version}, this one knows {SCHEMA_VERSION}); update Forecaster"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        if version < SCHEMA_VERSION:
+            if version:
+                self._back_up(version)
+            self._migrate()
+
+    def _back_up(self, version: int) -> None:
+        target = self.path.with_name(f"{self.path.name}.schema-{version}.bak")
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            self.connection.backup(copy)
+
+    def _migrate(self) -> None:
+        with self.atomic():
+            # Read again under the lock: another process may have migrated in the meantime.
+            version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in _statements(script):
+                    self.connection.execute(statement)
+                # PRAGMA takes no bound parameters; both values are integers of this module.
+                self.connection.execute(f"PRAGMA user_version = {number:d}")
+            self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+
+    @contextlib.contextmanager
+    def atomic(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: committed at the end, rolled back when an exception passes.
+
+        Raises:
+            DatabaseError: the disk is full, the file is locked or damaged. Nothing of it is kept.
+        """
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
+        """Run one reading statement of this module and return its rows."""
+        try:
+            return self.connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is folded back into it by SQLite."""
+        self.connection.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- runs and questions -----------------------------------------------------------------------
+
+    def start_run(
+        self,
+        *,
+        settings: Mapping[str, Any],
+        versions: Mapping[str, Any],
+        seed: int,
+        as_of: str | None,
+        questions: Sequence[Any],
+    ) -> int:
+        """Record a run and its questions (``questions.Question`` values) in one transaction; returns the run's id."""
+        now = utc_now()
+        with self.atomic() as connection:
+            run_id = connection.execute(
+                "INSERT INTO runs (started_at, as_of, seed, settings, versions) VALUES (?, ?, ?, ?, ?)",
+                (now, as_of, seed, to_json(settings), to_json(versions)),
+            ).lastrowid
+            assert run_id is not None
+            for position, q in enumerate(questions):
+                # A reworded question keeps its id and its history; the exact wording of each
+                # forecast stays in its prompt.
+                connection.execute(
+                    "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text,"
+                    " background = excluded.background, resolution_criteria = excluded.resolution_criteria,"
+                    " close_date = excluded.close_date, extra = excluded.extra",
+                    (q.id, q.text, q.background, q.resolution_criteria, q.close_date, to_json(dict(q.extra)), now),
+                )
+                connection.execute(
+                    "INSERT INTO run_questions (run_id, question_id, position, as_of) VALUES (?, ?, ?, ?)",
+                    (run_id, q.id, position, q.as_of or as_of),
+                )
+        return run_id
+
+    def finish_run(self, run_id: int, status: str) -> None:
+        """Set the final status: ``finished``, ``partial``, ``interrupted`` or ``failed``."""
+        with self.atomic() as connection:
+            connection.execute("UPDATE runs SET status = ?, finished_at = ? WHERE id = ?", (status, utc_now(), run_id))
+
+    def run(self, run_id: int) -> sqlite3.Row:
+        """The run's row; DatabaseError when there is none."""
+        rows = self.query("SELECT * FROM runs WHERE id = ?", (run_id,))
+        if not rows:
+            raise DatabaseError(f"{self.path}: there is no run {run_id}")
+        return rows[0]
+
+    def runs(self) -> list[sqlite3.Row]:
+        """All runs, oldest first."""
+        return self.query("SELECT * FROM runs ORDER BY id")
+
+    def run_questions(self, run_id: int) -> list[sqlite3.Row]:
+        """Questions of a run in their order, with ``as_of``, ``retrieved_at`` and ``context_error``."""
+        return self.query(
+            "SELECT q.*, rq.position, rq.as_of, rq.retrieved_at, rq.context_error FROM run_questions rq"
+            " JOIN questions q ON q.id = rq.question_id WHERE rq.run_id = ? ORDER BY rq.position",
+            (run_id,),
+        )
+
+    def save_retrieval(self, run_id: int, question_id: str, passages: Sequence[Passage], context_error: str | None) -> None:
+        """Record what was found for a question of a run, best first, or why nothing was; replaces an earlier record."""
+        with self.atomic() as connection:
+            connection.execute("DELETE FROM retrievals WHERE run_id = ? AND question_id = ?", (run_id, question_id))
+            connection.executemany(
+                "INSERT INTO retrievals VALUES (?, ?, ?, ?, ?)",
+                [(run_id, question_id, p.id, rank, p.score) for rank, p in enumerate(passages, start=1)],
+            )
+            connection.execute(
+                "UPDATE run_questions SET retrieved_at = ?, context_error = ? WHERE run_id = ? AND question_id = ?",
+                (utc_now(), context_error, run_id, question_id),
+            )
+
+    def retrieval(self, run_id: int, question_id: str) -> list[Passage]:
+        """The passages recorded by ``save_retrieval``, best first."""
+        rows = self.query(
+            "SELECT passage_id, score FROM retrievals WHERE run_id = ? AND question_id = ? ORDER BY rank", (run_id, question_id)
+        )
+        scores = {row["passage_id"]: row["score"] for row in rows}
+        return self.get_passages([row["passage_id"] for row in rows], scores)
+
+    # --- forecasts --------------------------------------------------------------------------------
+
+    def save_forecast(self, run_id: int, record: ForecastRecord) -> int:
+        """Store one forecast with its prompt and evidence in its own transaction; returns its id.
+
+        A row that holds an error is replaced (a later try may succeed); a forecast never is.
+        """
+        sha256 = hashlib.sha256(record.prompt.encode()).hexdigest() if record.prompt else None
+        probabilities = None if record.probabilities is None else _probabilities_json(record.probabilities)
+        values = {
+            "run_id": run_id,
+            "created_at": utc_now(),
+            "probabilities": probabilities,
+            "prompt_sha256": sha256,
+            "low_confidence": int(record.low_confidence),
+            **{name: record.statistics.get(name) for name in STATISTICS},
+            **{
+                name: value
+                for name, value in asdict(record).items()
+                if name not in {"probabilities", "statistics", "prompt", "evidence", "low_confidence"}
+            },
+        }
+        with self.atomic() as connection:
+            if sha256:
+                connection.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (sha256, record.prompt))
+            connection.execute(
+                "DELETE FROM forecasts WHERE run_id = ? AND question_id = ? AND agent = ? AND chunk = ? AND error IS NOT NULL",
+                (run_id, record.question_id, record.agent, record.chunk),
+            )
+            forecast_id = connection.execute(
+                f"INSERT INTO forecasts ({', '.join(values)}) VALUES ({', '.join(':' + name for name in values)})",  # noqa: S608 - column names of this module
+                values,
+            ).lastrowid
+            assert forecast_id is not None
+            connection.executemany(
+                "INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
+                [(forecast_id, e.passage_id, e.number, e.rank, e.score, int(e.used)) for e in record.evidence],
+            )
+        return forecast_id
+
+    def save_ensemble(self, run_id: int, record: EnsembleRecord) -> None:
+        """Store, or replace, the pooled forecast of one question of a run."""
+        values = {
+            "run_id": run_id,
+            "question_id": record.question_id,
+            "method": record.method,
+            "created_at": utc_now(),
+            "probabilities": _probabilities_json(record.probabilities),
+            **{name: record.statistics[name] for name in STATISTICS},
+            "agents": record.agents,
+            "agents_configured": record.agents_configured,
+            "agreement": record.agreement,
+            "captured_mass": record.captured_mass,
+            "residual_mass": record.residual_mass,
+            "low_confidence": int(record.low_confidence),
+        }
+        with self.atomic() as connection:
+            connection.execute(
+                f"INSERT OR REPLACE INTO ensembles ({', '.join(values)}) VALUES ({', '.join(':' + name for name in values)})",  # noqa: S608 - column names of this module
+                values,
+            )
+
+    def forecasts(self, run_id: int) -> list[sqlite3.Row]:
+        """All forecast rows of a run (errors too), by question, agent and chunk, with ``articles`` used and ``passages`` used."""
+        return self.query(
+            "SELECT f.*, (SELECT count(DISTINCT p.article_id) FROM evidence e JOIN passages p ON p.id = e.passage_id"
+            " WHERE e.forecast_id = f.id AND e.used) AS articles,"
+            " (SELECT count(*) FROM evidence e WHERE e.forecast_id = f.id AND e.used) AS passages"
+            " FROM forecasts f JOIN run_questions rq USING (run_id, question_id)"
+            " WHERE f.run_id = ? ORDER BY rq.position, f.agent, f.chunk",
+            (run_id,),
+        )
+
+    def ensembles(self, run_id: int) -> list[sqlite3.Row]:
+        """All ensemble rows of a run in question order."""
+        return self.query(
+            "SELECT e.* FROM ensembles e JOIN run_questions rq USING (run_id, question_id) WHERE e.run_id = ? ORDER BY rq.position",
+            (run_id,),
+        )
+
+    def articles_used(self, run_id: int) -> dict[str, int]:
+        """Number of distinct articles that stood in any prompt, by question id."""
+        rows = self.query(
+            "SELECT f.question_id, count(DISTINCT p.article_id) AS n FROM forecasts f JOIN evidence e ON e.forecast_id = f.id"
+            " JOIN passages p ON p.id = e.passage_id WHERE f.run_id = ? AND e.used GROUP BY f.question_id",
+            (run_id,),
+        )
+        return {row["question_id"]: row["n"] for row in rows}
+
+    def history(self, question_id: str) -> list[sqlite3.Row]:
+        """``forecast_history`` of one question, oldest first."""
+        return self.query("SELECT * FROM forecast_history WHERE question_id = ? ORDER BY run, agent, chunk", (question_id,))
+
+    def questions(self) -> list[sqlite3.Row]:
+        """All questions ever asked, oldest first."""
+        return self.query("SELECT * FROM questions ORDER BY created_at, rowid")
+
+    # --- evidence store ---------------------------------------------------------------------------
+
+    def find_article(self, source: str, title: str, *, as_of: str | None = None) -> Article | None:
+        """Newest stored revision of an article, not newer than ``as_of`` (ISO timestamp) when given."""
+        rows = self.query(
+            "SELECT * FROM articles WHERE source = ? AND title = ? AND timestamp <= ? ORDER BY timestamp DESC, id DESC LIMIT 1",
+            (source, title, as_of or "9999"),
+        )
+        if not rows:
+            return None
+        row = rows[0]
+        return Article(**{name: row[name] for name in Article.__dataclass_fields__})
+
+    def add_article(self, article: Article, passages: Sequence[NewPassage]) -> int:
+        """Store a revision with its passages in one transaction; a known revision is only marked as checked. Returns its id."""
+        now = article.fetched_at or utc_now()
+        with self.atomic() as connection:
+            known = connection.execute(
+                "SELECT id FROM articles WHERE source = ? AND title = ? AND revision_id = ?",
+                (article.source, article.title, article.revision_id),
+            ).fetchone()
+            if known:
+                connection.execute("UPDATE articles SET fetched_at = ? WHERE id = ?", (now, known["id"]))
+                return int(known["id"])
+            article_id = connection.execute(
+                "INSERT INTO articles (source, title, revision_id, timestamp, url, text, text_sha256, fetched_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    article.source,
+                    article.title,
+                    article.revision_id,
+                    article.timestamp,
+                    article.url,
+                    article.text,
+                    hashlib.sha256(article.text.encode()).hexdigest(),
+                    now,
+                ),
+            ).lastrowid
+            assert article_id is not None
+            connection.executemany(
+                "INSERT INTO passages (article_id, position, section, text, tokens) VALUES (?, ?, ?, ?, ?)",
+                [(article_id, position, p.section, p.text, p.tokens) for position, p in enumerate(passages)],
+            )
+        return article_id
+
+    def touch_article(self, article_id: int) -> None:
+        """Note that a stored revision was checked now and is unchanged."""
+        with self.atomic() as connection:
+            connection.execute("UPDATE articles SET fetched_at = ? WHERE id = ?", (utc_now(), article_id))
+
+    def passages_without_embedding(self, model: str) -> list[tuple[int, str]]:
+        """(passage id, text) of every passage that ``model`` has not embedded yet."""
+        rows = self.query(
+            "SELECT p.id, p.text FROM passages p WHERE NOT EXISTS"
+            " (SELECT 1 FROM embeddings e WHERE e.model = ? AND e.passage_id = p.id) ORDER BY p.id",
+            (model,),
+        )
+        return [(row["id"], row["text"]) for row in rows]
+
+    def add_embeddings(self, model: str, vectors: Sequence[tuple[int, npt.NDArray[np.float32]]]) -> None:
+        """Store embeddings as raw little-endian float32 in one transaction."""
+        with self.atomic() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)",
+                [(passage_id, model, len(v), np.asarray(v, dtype="<f4").tobytes()) for passage_id, v in vectors],
+            )
+
+    def load_embeddings(
+        self, model: str, *, as_of: str | None = None, sources: Sequence[str] | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Passage ids (n,) and their embeddings (n, dimension) of each article's newest revision not newer than ``as_of``."""
+        wanted = "" if sources is None else f" AND a.source IN ({', '.join('?' * len(sources))})"
+        rows = self.query(
+            "SELECT e.passage_id, e.vector FROM embeddings e JOIN passages p ON p.id = e.passage_id"  # noqa: S608 - only placeholders are added
+            " JOIN articles a ON a.id = p.article_id WHERE e.model = ?" + wanted + " AND a.id ="
+            " (SELECT n.id FROM articles n WHERE n.source = a.source AND n.title = a.title AND n.timestamp <= ?"
+            "  ORDER BY n.timestamp DESC, n.id DESC LIMIT 1) ORDER BY e.passage_id",
+            (model, *(sources or ()), as_of or "9999"),
+        )
+        ids = np.array([row["passage_id"] for row in rows], dtype=np.int64)
+        if not rows:
+            return ids, np.zeros((0, 0), dtype=np.float32)
+        flat = np.frombuffer(b"".join(row["vector"] for row in rows), dtype="<f4")
+        return ids, flat.reshape(len(rows), -1)
+
+    def get_passages(self, ids: Sequence[int], scores: Mapping[int, float] | None = None) -> list[Passage]:
+        """Passages by id, in the given order; ``scores`` fills ``Passage.score``."""
+        rows = self.query(
+            "SELECT p.id, a.source, a.title, p.section, p.text, p.tokens, a.revision_id, a.timestamp, a.url"
+            " FROM passages p JOIN articles a ON a.id = p.article_id WHERE p.id IN (SELECT value FROM json_each(?))",
+            (json.dumps([int(i) for i in ids]),),
+        )
+        by_id = {row["id"]: row for row in rows}
+        return [Passage(**dict(by_id[int(i)]), score=float((scores or {}).get(int(i), 0.0))) for i in ids]
+
+    # --- resolutions and scores -------------------------------------------------------------------
+
+    def add_resolution(self, question_id: str, outcome: float | None, resolved_at: str, source: str) -> None:
+        """Record an outcome (0, 1, or None for a voided question); earlier records of the question are kept."""
+        with self.atomic() as connection:
+            connection.execute(
+                "INSERT INTO resolutions (question_id, outcome, resolved_at, source, recorded_at) VALUES (?, ?, ?, ?, ?)",
+                (question_id, outcome, resolved_at, source, utc_now()),
+            )
+
+    def resolutions(self) -> dict[str, sqlite3.Row]:
+        """The latest resolution by question id."""
+        rows = self.query("SELECT * FROM resolutions r WHERE id = (SELECT max(id) FROM resolutions WHERE question_id = r.question_id)")
+        return {row["question_id"]: row for row in rows}
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a migration into statements; ``executescript`` would commit the open transaction."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _advice(error: sqlite3.Error) -> str:
+    """One line that says what happened and what to do, from SQLite's own error."""
+    text = str(error)
+    for sign, advice in (
+        ("not a database", "not an SQLite database; choose another --database"),
+        ("malformed", "the database is damaged; restore a backup or run sqlite3 FILE .recover"),
+        ("locked", f"locked by another process for over {BUSY_TIMEOUT_SECONDS:.0f} seconds; end it or choose another --database"),
+        ("full", "the disk is full; make room and start again with --resume"),
+        ("readonly", "not writable; change its permissions or choose another --database"),
+        ("unable to open", "cannot be opened; check the path and its permissions"),
+        ("disk I/O", "the disk reports an error; check its space and health"),
+    ):
+        if sign in text:
+            return advice
+    return text

@@ -1,0 +1,184 @@
+"""Questions: what they are, and how they are read from .txt, .csv and .jsonl files.
+
+A question file never half-works: the first malformed line is reported with its number and nothing
+is forecast. Columns this program does not know are kept in ``Question.extra`` and never shown to a
+model, so a file of resolved questions can carry its outcomes along.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+# A question is a sentence or two. Anything longer is a wrong column or a wrong file.
+MAX_QUESTION_CHARACTERS = 2000
+MAX_BACKGROUND_CHARACTERS = 20_000
+
+
+class QuestionError(ValueError):
+    """A question or a question file that cannot be used; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One forecastable yes/no question.
+
+    Args:
+        text: the question, not empty, at most ``MAX_QUESTION_CHARACTERS`` characters.
+        id: stable identity under which forecasts of different runs are joined; when empty, the first
+            12 hexadecimal digits of the SHA-256 of the text with its white space folded.
+        background: optional facts given to the model with the question.
+        resolution_criteria: optional text that says exactly what counts as yes.
+        close_date: optional ISO date after which the question is settled.
+        as_of: optional ISO date; evidence and the prompt's "today" are held at or before it.
+        extra: further columns of the file; stored, never shown to a model.
+
+    Raises:
+        QuestionError: empty or overlong text, or a date that is not an ISO date.
+    """
+
+    text: str
+    id: str = ""
+    background: str = ""
+    resolution_criteria: str = ""
+    close_date: str | None = None
+    as_of: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        text = " ".join(self.text.split())
+        if not text:
+            raise QuestionError("the question is empty")
+        if len(text) > MAX_QUESTION_CHARACTERS:
+            raise QuestionError(f"the question has {len(text)} characters, at most {MAX_QUESTION_CHARACTERS} are allowed")
+        for name in ("background", "resolution_criteria"):
+            if len(getattr(self, name)) > MAX_BACKGROUND_CHARACTERS:
+                raise QuestionError(f"{name} has more than {MAX_BACKGROUND_CHARACTERS} characters")
+        for name in ("close_date", "as_of"):
+            object.__setattr__(self, name, _iso_date(getattr(self, name), name))
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "id", self.id.strip() or hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+TEXT_FIELDS = tuple(f.name for f in fields(Question) if f.name != "extra")
+
+
+def _iso_date(value: str | None, name: str) -> str | None:
+    """Return ``YYYY-MM-DD`` (a time of day is dropped) or None; raises QuestionError otherwise."""
+    if value is None or not value.strip():
+        return None
+    try:
+        return date.fromisoformat(value.strip()[:10]).isoformat()
+    except ValueError:
+        raise QuestionError(f"{name} is {value!r}, expected a date like 2026-12-31") from None
+
+
+def _from_mapping(row: Mapping[Any, Any]) -> Question:
+    """Build a question from one row; the text may stand under ``question`` or ``text``."""
+    if None in row:
+        raise QuestionError("the line has more columns than the header")
+    values = {str(key).strip(): value for key, value in row.items()}
+    text = values.pop("question", None) or values.pop("text", None)
+    if not isinstance(text, str) or not text.strip():
+        raise QuestionError("the question is empty")
+    known: dict[str, str] = {}
+    for name in TEXT_FIELDS:
+        value = values.pop(name, None)
+        if name == "text" or value is None:
+            continue
+        if not isinstance(value, str | int):
+            raise QuestionError(f"{name} is {value!r}, expected text")
+        known[name] = str(value)
+    return Question(text=text, extra=values, **known)
+
+
+def _text_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, {"question": line}
+
+
+def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[Any, Any]]]:
+    reader = csv.DictReader(lines, strict=True)
+    if not {"question", "text"} & {(name or "").strip() for name in reader.fieldnames or ()}:
+        raise QuestionError("line 1: the header has no column named question")
+    start = reader.line_num + 1
+    for row in reader:
+        yield start, row
+        start = reader.line_num + 1
+
+
+def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise QuestionError(f"line {number}: not JSON ({reason})") from None
+        if not isinstance(row, dict):
+            raise QuestionError(f"line {number}: expected a JSON object, got {type(row).__name__}")
+        yield number, row
+
+
+READERS = {".txt": _text_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows}
+
+
+def read_questions(path: str | Path) -> list[Question]:
+    """Read every question of a .txt (one per line, # comments), .csv or .jsonl file.
+
+    Raises:
+        QuestionError: unreadable, not UTF-8, empty, malformed (with the line number), or two
+            different questions under one id.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise QuestionError(f"{path}: unknown kind of question file; allowed: {', '.join(READERS)}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise QuestionError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise QuestionError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+    questions: list[Question] = []
+    number = 0
+    try:
+        # keepends and split on "\n" only: csv needs the line ends inside quoted fields, and
+        # str.splitlines would also split at U+2028 and form feeds inside a question.
+        for number, row in reader(line + "\n" for line in text.replace("\r\n", "\n").split("\n")):
+            questions.append(_located(row, number))
+    except csv.Error as error:
+        raise QuestionError(f"{path}, line {number + 1} or later: malformed CSV ({error})") from None
+    except QuestionError as error:
+        raise QuestionError(f"{path}, {error}") from None
+    if not questions:
+        raise QuestionError(f"{path}: no question in it")
+    return unique_questions(questions, str(path))
+
+
+def _located(row: Mapping[Any, Any], number: int) -> Question:
+    try:
+        return _from_mapping(row)
+    except QuestionError as error:
+        raise QuestionError(f"line {number}: {error}") from None
+
+
+def unique_questions(questions: Iterable[Question], origin: str) -> list[Question]:
+    """Drop exact repeats, keeping the order; two different questions under one id are an error."""
+    seen: dict[str, Question] = {}
+    for question in questions:
+        known = seen.setdefault(question.id, question)
+        if known.text != question.text:
+            raise QuestionError(
+                f"{origin}: id {question.id!r} stands for two questions: {known.text[:60]!r} and {question.text[:60]!r}"
+            )
+    return list(seen.values())
