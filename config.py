@@ -1,0 +1,374 @@
+"""Every setting of Forecaster, as plain Python values to edit, and ``validate_config()``.
+
+Only the standard library is imported here, so that a wrong setting is reported in well under a
+second, before torch or vLLM are touched. ``validate_config()`` lists every problem it finds, one
+line each: the setting, its value, what is allowed, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+# --- Models -----------------------------------------------------------------------------------------
+# An entry is a path or a mapping with the keys of ``ModelSpec``. A path is a Hugging Face id
+# ("Qwen/Qwen3-14B"), a local folder, or s3://bucket/prefix (then load_format must be
+# "runai_streamer"). The defaults are three families that fit one 80 GB GPU one after another; an
+# ensemble of different families errs less alike than three sizes of one.
+FORECAST_MODEL_PATHS_VLLM: dict[str, Any] = {
+    # Thinking is switched off where the template has a switch: scoring needs the number next.
+    "qwen3-14b": {"path": "Qwen/Qwen3-14B", "chat_template_kwargs": {"enable_thinking": False}},
+    "phi-4": "microsoft/phi-4",
+    "mistral-nemo": "mistralai/Mistral-Nemo-Instruct-2407",
+}
+# The model used where only one is wanted; a key of FORECAST_MODEL_PATHS_VLLM.
+DEFAULT_MODEL_VLLM = "qwen3-14b"
+# Models of the legacy Hugging Face agent (agents.py), used to check the vLLM agent. Same form.
+FORECAST_MODEL_PATHS: dict[str, Any] = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+DEFAULT_MODEL = "smollm2-135m"
+# The model that writes reasoning before the number; a key of FORECAST_MODEL_PATHS_VLLM or a path.
+DEFAULT_LOGIC_MODEL_PATH = "qwen3-14b"
+
+# --- vLLM engine ------------------------------------------------------------------------------------
+VLLM_CONFIG: dict[str, Any] = {
+    # GPUs that share every layer (1 on a single GPU, 8 on a p4d/p5 node) and nodes or groups that
+    # share the stack of layers.
+    "tensor_parallel_size": 1,
+    "pipeline_parallel_size": 1,
+    # None lets vLLM choose; "mp" is one node, "ray" several (needs the package ray).
+    "distributed_executor_backend": None,
+    # Share of each GPU's memory for weights and KV cache (0-1). 0.90 leaves room for the CUDA context.
+    "gpu_memory_utilization": 0.90,
+    # GiB of main memory that KV cache blocks may be moved to (vLLM: kv_offloading_size). 0 = off.
+    "swap_space_gb": 0,
+    # Tokens of prompt and answer; None takes the model's own limit. 16k holds the default evidence
+    # budget with room for reasoning and keeps the KV cache small enough for many questions.
+    "max_model_len": 16384,
+    # "auto", "safetensors", "runai_streamer" (S3 or fast local streaming), "dummy" (random weights,
+    # for benchmarks only) …
+    "load_format": "auto",
+    # Run:ai streamer: {"concurrency": 16, "memory_limit": 5368709120, "distributed": True}.
+    "model_loader_extra_config": {},
+    # "auto" follows the checkpoint; "float32" for exact comparisons on a CPU.
+    "dtype": "auto",
+    # Tokens per KV cache block. Prompts are padded to a multiple of it, which is what makes a scoring
+    # request after the first cost one to three tokens. 16 is vLLM's own default on GPUs; its CPU
+    # default of 128 would make blocks that are hardly ever shared.
+    "block_size": 16,
+    # True skips CUDA graph capture: slower decoding, faster start. Scoring decodes one token only.
+    "enforce_eager": False,
+}
+
+# --- Scoring ----------------------------------------------------------------------------------------
+# Total-variation error (0-1) at which scoring stops asking for more log-probabilities; what is left
+# is stored as residual_mass. 0 is exhaustive. 0.01 is below what one reworded sentence of the
+# prompt changes, and costs about a tenth of the exhaustive requests on a peaked distribution.
+SCORING_TOLERANCE = 0.01
+# Forward tokens a forecast may cost beyond its prompt, in cache blocks. 12 blocks = the root's ten
+# children and their second digits when every one recomputes a whole block.
+SCORING_BLOCK_BUDGET = 12
+# Trie nodes whose log-probabilities are kept per forecast (LRU). 102 nodes cover 0-100 digit by
+# digit; at least 101.
+MAX_LOGPROB_CACHE = 256
+# A forecast whose answer was a number 0-100 with less than this probability is marked
+# low-confidence: the model wanted to say something else.
+MIN_CAPTURED_MASS = 0.5
+# Seed of every random choice (reasoning samples, bootstrap).
+SEED = 20261123
+
+# --- Ensemble ---------------------------------------------------------------------------------------
+# "entropy" (weights = bits of information each agent commits to), "mean", "median", "geometric".
+POOL_METHOD = "entropy"
+# Central mass of the interval shown beside a forecast (0-1).
+INTERVAL_MASS = 0.8
+
+# --- Paths ------------------------------------------------------------------------------------------
+DATABASE_PATH = "database.db"
+PLOTS_DIR = "plots"
+# Folder of the models --demo prepares.
+CACHE_DIR = "~/.cache/forecaster"
+
+# --- Prompts and evidence budget --------------------------------------------------------------------
+# Tokens of evidence in one prompt (counted with the forecast model's tokenizer). About ten passages.
+CONTEXT_TOKENS = 3000
+# Prompts per question, each with its share of the passages; their forecasts are pooled.
+EVIDENCE_CHUNKS = 1
+
+# --- Retrieval --------------------------------------------------------------------------------------
+
+# --- Analysis ---------------------------------------------------------------------------------------
+
+
+class ConfigError(Exception):
+    """One or more settings are wrong; ``problems`` has one line for each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of the ensemble.
+
+    Args:
+        name: how it is called in tables and in the database.
+        path: Hugging Face id, local folder or ``s3://bucket/prefix``.
+        chat_template_kwargs: passed to the chat template, for example ``{"enable_thinking": False}``.
+        answer_prefix: text put after the template's generation prompt, before the number.
+        max_model_len: tokens; overrides ``VLLM_CONFIG["max_model_len"]``.
+        trust_remote_code: run Python code that the model repository ships. Off unless set here.
+    """
+
+    name: str
+    path: str
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    answer_prefix: str = ""
+    max_model_len: int | None = None
+    trust_remote_code: bool = False
+
+
+SPEC_KEYS: Final = ("path", "chat_template_kwargs", "answer_prefix", "max_model_len", "trust_remote_code")
+HUGGING_FACE_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+S3_ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+")
+LOAD_FORMATS: Final = ("auto", "safetensors", "runai_streamer", "runai_streamer_sharded", "dummy", "sharded_state")
+DTYPES: Final = ("auto", "float32", "bfloat16", "float16", "half", "float")
+LOADER_KEYS: Final = ("concurrency", "memory_limit", "distributed")
+POOLS: Final = ("entropy", "mean", "median", "geometric")
+
+
+def model_spec(name: str, entries: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The ``ModelSpec`` behind a configured name, or behind a path given in its place.
+
+    Raises:
+        ConfigError: neither a configured name nor something that looks like a model path.
+    """
+    entries = FORECAST_MODEL_PATHS_VLLM if entries is None else entries
+    if name not in entries:
+        if is_local(name) or HUGGING_FACE_ID.fullmatch(name) or name.startswith("s3://"):
+            # An opened folder or address is named by its last part: the tables stay readable.
+            entries = {name: name}
+            problems = list(_model_problems("--models", entries))
+            if problems:
+                raise ConfigError(problems)
+            return ModelSpec(name=name.rstrip("/").rsplit("/", 1)[-1], path=name)
+        raise ConfigError([f"unknown model {name!r}; configured: {', '.join(entries)}{_hint(name, entries)}"])
+    entry = entries[name]
+    return ModelSpec(name=name, path=entry) if isinstance(entry, str) else ModelSpec(name=name, **entry)
+
+
+def is_local(path: str) -> bool:
+    """Whether a model path means a folder of this machine (it exists, or is written like one)."""
+    return path.startswith(("/", "./", "../", "~")) or Path(path).is_dir()
+
+
+def _hint(word: str, allowed: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(allowed), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one setting may be: a test, what is allowed in words, and what to do about a wrong value."""
+
+    check: Callable[[Any], bool]
+    allowed: str
+    advice: str
+
+
+def _at_least(minimum: int) -> Rule:
+    return Rule(lambda v: _is_int(v) and v >= minimum, f"a whole number, {minimum} or more", "set it to such a number")
+
+
+def _one_of(*values: Any) -> Rule:
+    shown = ", ".join(map(repr, values))
+    return Rule(lambda v: any(v is x or (type(v) is type(x) and v == x) for x in values), f"one of {shown}", "choose one of them")
+
+
+def _share(*, above: float = 0.0) -> Rule:
+    return Rule(
+        lambda v: _is_number(v) and above <= v <= 1 and (v > 0 or above <= 0),
+        "a number from 0 to 1",
+        "give a share, not a percentage",
+    )
+
+
+_TEXT = Rule(lambda v: isinstance(v, str) and bool(v.strip()), "a text that is not empty", "write it in quotes")
+_BOOL = Rule(lambda v: isinstance(v, bool), "True or False", "write one of them, without quotes")
+
+SETTING_RULES: Final[dict[str, Rule]] = {
+    "SCORING_TOLERANCE": _share(),
+    "SCORING_BLOCK_BUDGET": _at_least(1),
+    "MAX_LOGPROB_CACHE": _at_least(101),
+    "MIN_CAPTURED_MASS": _share(),
+    "SEED": _at_least(0),
+    "POOL_METHOD": _one_of(*POOLS),
+    "INTERVAL_MASS": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number between 0 and 1", "0.8 is usual"),
+    "DATABASE_PATH": _TEXT,
+    "PLOTS_DIR": _TEXT,
+    "CACHE_DIR": _TEXT,
+    "CONTEXT_TOKENS": _at_least(0),
+    "EVIDENCE_CHUNKS": _at_least(1),
+}
+
+VLLM_RULES: Final[dict[str, Rule]] = {
+    "tensor_parallel_size": _at_least(1),
+    "pipeline_parallel_size": _at_least(1),
+    "distributed_executor_backend": _one_of(None, "mp", "ray"),
+    "gpu_memory_utilization": Rule(
+        lambda v: _is_number(v) and 0 < v <= 1, "a number above 0, at most 1", "0.90 suits a GPU used by nothing else"
+    ),
+    "swap_space_gb": Rule(lambda v: _is_number(v) and v >= 0, "GiB, 0 or more", "0 switches it off"),
+    "max_model_len": Rule(lambda v: v is None or (_is_int(v) and v >= 256), "tokens, 256 or more, or None", "None takes the model's own"),
+    "load_format": _one_of(*LOAD_FORMATS),
+    "model_loader_extra_config": Rule(lambda v: isinstance(v, dict), "a dictionary", "write {} for none"),
+    "dtype": _one_of(*DTYPES),
+    "block_size": Rule(
+        lambda v: v is None or (_is_int(v) and v >= 8 and v & (v - 1) == 0), "a power of two, 8 or more, or None", "16 suits GPUs and CPUs"
+    ),
+    "enforce_eager": _BOOL,
+}
+
+LOADER_RULES: Final[dict[str, Rule]] = {
+    "concurrency": _at_least(1),
+    "memory_limit": _at_least(-1),
+    "distributed": _BOOL,
+}
+
+SPEC_RULES: Final[dict[str, Rule]] = {
+    "path": _TEXT,
+    "chat_template_kwargs": Rule(lambda v: isinstance(v, dict), "a dictionary", "write {} for none"),
+    "answer_prefix": Rule(lambda v: isinstance(v, str) and not v.endswith(" "), "a text that does not end in a space", "drop the space"),
+    "max_model_len": VLLM_RULES["max_model_len"],
+    "trust_remote_code": _BOOL,
+}
+
+
+def _judge(name: str, value: Any, rule: Rule) -> Iterator[str]:
+    if not rule.check(value):
+        yield f"{name} is {value!r}; allowed: {rule.allowed}; {rule.advice}"
+
+
+def _judge_keys(name: str, values: Mapping[Any, Any], rules: Mapping[str, Rule]) -> Iterator[str]:
+    for key, value in values.items():
+        if key in rules:
+            yield from _judge(f"{name}[{key!r}]", value, rules[key])
+        else:
+            yield f"{name} has the unknown key {key!r}; allowed: {', '.join(rules)}{_hint(str(key), rules)}"
+
+
+def _model_problems(setting: str, entries: Mapping[str, Any], load_format: str | None = None) -> Iterator[str]:
+    for name, entry in entries.items():
+        label = f"{setting}[{name!r}]"
+        if isinstance(entry, Mapping):
+            yield from _judge_keys(label, entry, SPEC_RULES)
+            path = entry.get("path")
+            if path is None:
+                yield f"{label} has no 'path'; allowed: a Hugging Face id, a folder or s3://bucket/prefix; add it"
+        else:
+            path = entry
+            if not isinstance(entry, str):
+                yield f"{label} is {entry!r}; allowed: a path or a mapping with the keys {', '.join(SPEC_RULES)}; write one"
+        if isinstance(path, str) and path.strip():
+            yield from _path_problems(label, path, load_format)
+
+
+def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[str]:
+    if path.startswith("s3://"):
+        if not S3_ADDRESS.fullmatch(path):
+            yield f"{label} is {path!r}; allowed: s3://bucket/prefix with a valid bucket name; correct the address"
+        if load_format not in (None, "runai_streamer"):
+            yield (
+                f"{label} is {path!r} but VLLM_CONFIG['load_format'] is {load_format!r}; allowed: 'runai_streamer' for s3:// models;"
+                " set it"
+            )
+    elif is_local(path):
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            yield f"{label} is {path!r}; allowed: a model folder that exists; there is no folder {folder}; correct the path"
+        elif not (folder / "config.json").is_file():
+            yield f"{label} is {path!r}; allowed: a model folder; config.json is missing in it; download the model again"
+    elif not HUGGING_FACE_ID.fullmatch(path):
+        yield f"{label} is {path!r}; allowed: a Hugging Face id (owner/name), an existing folder or s3://bucket/prefix; correct it"
+
+
+def _vllm_problems(vllm_config: Any) -> Iterator[str]:
+    if not isinstance(vllm_config, Mapping):
+        yield f"VLLM_CONFIG is {vllm_config!r}; allowed: a dictionary; write {{}} for vLLM's defaults"
+        return
+    yield from _judge_keys("VLLM_CONFIG", vllm_config, VLLM_RULES)
+    loader = vllm_config.get("model_loader_extra_config") or {}
+    load_format = vllm_config.get("load_format", "auto")
+    streaming = isinstance(load_format, str) and load_format.startswith("runai_streamer")
+    if isinstance(loader, Mapping) and loader:
+        yield from _judge_keys("VLLM_CONFIG['model_loader_extra_config']", loader, LOADER_RULES)
+        if not streaming:
+            yield (
+                f"VLLM_CONFIG['model_loader_extra_config'] is {loader!r} but load_format is {load_format!r}; allowed: only with"
+                " 'runai_streamer'; write {} or change load_format"
+            )
+    if streaming and importlib.util.find_spec("runai_model_streamer") is None:
+        yield (
+            f"VLLM_CONFIG['load_format'] is {load_format!r} but the package runai-model-streamer is missing; allowed: only with it;"
+            " pip install 'runai-model-streamer[s3]'"
+        )
+    backend = vllm_config.get("distributed_executor_backend")
+    if backend == "ray" and importlib.util.find_spec("ray") is None:
+        yield (
+            "VLLM_CONFIG['distributed_executor_backend'] is 'ray' but the package ray is missing; allowed: 'mp' on one node;"
+            " pip install ray"
+        )
+
+
+def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
+    """Every problem in ``settings`` (default: this module's values), one line each; empty when all is well."""
+    values = globals() if settings is None else {**globals(), **settings}
+    vllm_config = values["VLLM_CONFIG"]
+    load_format = vllm_config.get("load_format", "auto") if isinstance(vllm_config, Mapping) else None
+    problems: list[str] = []
+    for name, rule in SETTING_RULES.items():
+        problems += _judge(name, values[name], rule)
+    problems += _vllm_problems(vllm_config)
+    for setting, default, form in (
+        ("FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", load_format),
+        ("FORECAST_MODEL_PATHS", "DEFAULT_MODEL", None),
+    ):
+        entries = values[setting]
+        if not isinstance(entries, Mapping) or not entries:
+            problems.append(f"{setting} is {entries!r}; allowed: a dictionary with at least one model; add one")
+            continue
+        problems += _model_problems(setting, entries, form)
+        if values[default] not in entries:
+            problems.append(
+                f"{default} is {values[default]!r}; allowed: a key of {setting} ({', '.join(map(str, entries))});"
+                f" choose one{_hint(str(values[default]), map(str, entries))}"
+            )
+    return problems
+
+
+def validate_config(settings: Mapping[str, Any] | None = None) -> None:
+    """Judge every setting without importing anything heavy.
+
+    Args:
+        settings: values that replace this module's, by name; for tests and for the command line.
+
+    Raises:
+        ConfigError: with every problem found, not only the first.
+    """
+    problems = config_problems(settings)
+    if problems:
+        raise ConfigError(problems)
