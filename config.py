@@ -101,6 +101,56 @@ CONTEXT_TOKENS = 3000
 EVIDENCE_CHUNKS = 1
 
 # --- Retrieval --------------------------------------------------------------------------------------
+# The Action API of the wiki that is searched; any MediaWiki works. "" searches no wiki (stored texts and documents only).
+WIKIPEDIA_API_URL = "https://en.wikipedia.org/w/api.php"
+# A mail address or page of whoever runs this program. Wikimedia asks for it in the User-Agent and allows 200 requests a
+# minute with it, 10 without.
+WIKIPEDIA_CONTACT = ""
+# Seconds between two requests; None follows the limits above (0.3 with a contact, 6 without).
+WIKIPEDIA_MIN_INTERVAL_SECONDS: float | None = None
+# Seconds without a byte from the wiki before a request is given up, and the limit for one whole answer.
+WIKIPEDIA_READ_TIMEOUT_SECONDS = 20
+WIKIPEDIA_TOTAL_TIMEOUT_SECONDS = 60
+# Largest answer read, in bytes after decompression. The longest Wikipedia articles have 0.6 MB of wikitext.
+WIKIPEDIA_MAX_BYTES = 8_000_000
+# Database lag (seconds) above which the wiki should refuse us and serve people first; 5 is Wikimedia's advice.
+WIKIPEDIA_MAXLAG_SECONDS = 5
+# Tries of one request, and the longest Retry-After (seconds) that is waited for: a longer one means "not today".
+WIKIPEDIA_MAX_ATTEMPTS = 4
+WIKIPEDIA_MAX_WAIT_SECONDS = 60
+# Requests in a row that fail all their tries before the run goes on without the wiki.
+WIKIPEDIA_OFFLINE_AFTER = 2
+# Searches per question, results read per search, and articles fetched per question. Eight articles are about 300
+# passages, far more than a prompt holds; the ranking chooses.
+WIKIPEDIA_SEARCHES = 4
+WIKIPEDIA_SEARCH_RESULTS = 6
+WIKIPEDIA_ARTICLES = 8
+# Hours during which a stored article counts as current and is not fetched again.
+FRESHNESS_HOURS = 24
+# Most viewed articles of the last day fetched into the store before the questions; 0 switches this off.
+TOP_ARTICLES = 0
+PAGEVIEWS_API_URL = "https://wikimedia.org/api/rest_v1"
+# Size of a passage and of what neighbours share, in tokens of the embedding model. 200 + title and section stay within
+# the 256 tokens MiniLM was trained on; an overlap of a fifth keeps a fact and its context together in one of them.
+PASSAGE_TOKENS = 200
+PASSAGE_OVERLAP_TOKENS = 40
+# sentence-transformers model: Hugging Face id or folder. 23M parameters, fast on a CPU.
+EMBEDDING_MODEL_PATH = "sentence-transformers/all-MiniLM-L6-v2"
+# Tokens of a text that are embedded (title and section included); what is longer is cut off.
+MAX_EMBEDDING_SIZE = 256
+# Texts embedded at once, and where. "cpu" leaves the whole GPU to vLLM.
+EMBEDDING_BATCH_SIZE = 32
+EMBEDDING_DEVICE = "cpu"
+# Cross-encoder that reorders the best candidates: Hugging Face id or folder, "" for none.
+CROSS_ENCODER_MODEL_PATH = ""
+RERANK_CANDIDATES = 50
+# First-stage ranking: "embedding" (cosine), "bm25" (words), "hybrid" (both, by reciprocal rank).
+RANKING = "hybrid"
+# Passages given to a question, best first, and how many of them one article may fill.
+PASSAGES_PER_QUESTION = 20
+PASSAGES_PER_ARTICLE = 6
+# Share (0-1) of the shorter passage's four-word runs found in another, from which on it is a near-duplicate.
+NEAR_DUPLICATE_SHARE = 0.6
 
 # --- Analysis ---------------------------------------------------------------------------------------
 
@@ -208,6 +258,7 @@ def _share(*, above: float = 0.0) -> Rule:
 
 
 _TEXT = Rule(lambda v: isinstance(v, str) and bool(v.strip()), "a text that is not empty", "write it in quotes")
+_POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a number above 0", "set it to such a number")
 _BOOL = Rule(lambda v: isinstance(v, bool), "True or False", "write one of them, without quotes")
 
 SETTING_RULES: Final[dict[str, Rule]] = {
@@ -223,6 +274,49 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "CACHE_DIR": _TEXT,
     "CONTEXT_TOKENS": _at_least(0),
     "EVIDENCE_CHUNKS": _at_least(1),
+    # Retrieval
+    "WIKIPEDIA_API_URL": Rule(
+        lambda v: isinstance(v, str) and (not v or re.fullmatch(r"https?://\S+/api\.php", v) is not None),
+        'the address of an api.php, or "" for none',
+        "https://en.wikipedia.org/w/api.php is Wikipedia's",
+    ),
+    "WIKIPEDIA_CONTACT": Rule(
+        lambda v: isinstance(v, str) and v.isprintable() and v.isascii(),
+        "a mail address or a page in plain ASCII, or \"\"",
+        "give your own, Wikimedia asks for it",
+    ),
+    "WIKIPEDIA_MIN_INTERVAL_SECONDS": Rule(
+        lambda v: v is None or (_is_number(v) and v >= 0), "seconds, 0 or more, or None", "None follows Wikimedia's limits"
+    ),
+    "WIKIPEDIA_READ_TIMEOUT_SECONDS": _POSITIVE,
+    "WIKIPEDIA_TOTAL_TIMEOUT_SECONDS": _POSITIVE,
+    "WIKIPEDIA_MAX_BYTES": _at_least(10_000),
+    "WIKIPEDIA_MAXLAG_SECONDS": _at_least(1),
+    "WIKIPEDIA_MAX_ATTEMPTS": _at_least(1),
+    "WIKIPEDIA_MAX_WAIT_SECONDS": _POSITIVE,
+    "WIKIPEDIA_OFFLINE_AFTER": _at_least(1),
+    "WIKIPEDIA_SEARCHES": _at_least(1),
+    "WIKIPEDIA_SEARCH_RESULTS": Rule(lambda v: _is_int(v) and 1 <= v <= 50, "a whole number from 1 to 50", "6 is usual"),
+    "WIKIPEDIA_ARTICLES": _at_least(1),
+    "FRESHNESS_HOURS": Rule(lambda v: _is_number(v) and v >= 0, "hours, 0 or more", "0 asks the wiki every time"),
+    "TOP_ARTICLES": Rule(lambda v: _is_int(v) and 0 <= v <= 1000, "a whole number from 0 to 1000", "0 switches it off"),
+    "PAGEVIEWS_API_URL": Rule(
+        lambda v: isinstance(v, str) and re.fullmatch(r"https?://\S+", v) is not None,
+        "an http address",
+        "https://wikimedia.org/api/rest_v1 is Wikimedia's",
+    ),
+    "PASSAGE_TOKENS": _at_least(20),
+    "PASSAGE_OVERLAP_TOKENS": _at_least(0),
+    "EMBEDDING_MODEL_PATH": _TEXT,
+    "MAX_EMBEDDING_SIZE": _at_least(16),
+    "EMBEDDING_BATCH_SIZE": _at_least(1),
+    "EMBEDDING_DEVICE": _TEXT,
+    "CROSS_ENCODER_MODEL_PATH": Rule(lambda v: isinstance(v, str), 'a Hugging Face id, a folder or ""', "write it in quotes"),
+    "RERANK_CANDIDATES": _at_least(1),
+    "RANKING": _one_of("embedding", "bm25", "hybrid"),
+    "PASSAGES_PER_QUESTION": _at_least(1),
+    "PASSAGES_PER_ARTICLE": _at_least(1),
+    "NEAR_DUPLICATE_SHARE": Rule(lambda v: _is_number(v) and 0 < v <= 1, "a number above 0, at most 1", "0.6 is usual"),
 }
 
 VLLM_RULES: Final[dict[str, Rule]] = {
@@ -334,6 +428,20 @@ def _vllm_problems(vllm_config: Any) -> Iterator[str]:
         )
 
 
+def _retrieval_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    size, overlap, embedded = (values[name] for name in ("PASSAGE_TOKENS", "PASSAGE_OVERLAP_TOKENS", "MAX_EMBEDDING_SIZE"))
+    if _is_int(size) and _is_int(overlap) and overlap >= size > 0:
+        yield f"PASSAGE_OVERLAP_TOKENS is {overlap!r}; allowed: less than PASSAGE_TOKENS ({size}); a fifth of it is usual"
+    if _is_int(size) and _is_int(embedded) and size > embedded:
+        yield f"PASSAGE_TOKENS is {size!r}; allowed: at most MAX_EMBEDDING_SIZE ({embedded}); the rest would not be embedded; lower it"
+    for name in ("EMBEDDING_MODEL_PATH", "CROSS_ENCODER_MODEL_PATH"):
+        path = values[name]
+        if isinstance(path, str) and path.strip() and (is_local(path) or path.count("/") > 1):
+            folder = Path(path).expanduser()
+            if not folder.is_dir():
+                yield f"{name} is {path!r}; allowed: a Hugging Face id or a folder that exists; there is no folder {folder}; correct the path"
+
+
 def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
     """Every problem in ``settings`` (default: this module's values), one line each; empty when all is well."""
     values = globals() if settings is None else {**globals(), **settings}
@@ -342,6 +450,7 @@ def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
     problems: list[str] = []
     for name, rule in SETTING_RULES.items():
         problems += _judge(name, values[name], rule)
+    problems += _retrieval_problems(values)
     problems += _vllm_problems(vllm_config)
     for setting, default, form in (
         ("FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", load_format),

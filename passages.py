@@ -1,0 +1,508 @@
+"""From markup to evidence passages: pure text functions, no network, no database, no model.
+
+- clean wikitext or HTML into (section title, text) pairs;
+- cut sections into overlapping passages of a stated token size;
+- turn a forecasting question into keyword searches;
+- recognise near-duplicate passages.
+
+A room of its own because both the Wikipedia client and the document reader need it, and because text surgery is
+easiest to test when nothing else is in the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import mwparserfromhell
+from mwparserfromhell.nodes import Argument, Comment, ExternalLink, Heading, HTMLEntity, Tag, Template, Text, Wikilink
+from mwparserfromhell.wikicode import Wikicode
+
+
+class Section(NamedTuple):
+    """One section of an article: its heading path ("History – Early years", "" for the lead) and its plain text."""
+
+    title: str
+    text: str
+
+
+class Cut(NamedTuple):
+    """One passage before it is stored: section heading path, plain text, size in tokens."""
+
+    section: str
+    text: str
+    tokens: int
+
+
+# --- wikitext -----------------------------------------------------------------------------------------------------
+
+# Sections that list sources or links: they match searches well and say nothing.
+BOILERPLATE_SECTIONS = frozenset(
+    {
+        "references", "external links", "see also", "further reading", "notes", "bibliography", "sources",
+        "citations", "footnotes", "notes and references", "references and notes", "works cited", "explanatory notes",
+        "einzelnachweise", "weblinks", "literatur", "siehe auch", "notes et références", "liens externes",
+        "voir aussi", "referencias", "enlaces externos", "véase también",
+    }
+)  # fmt: skip
+# Extension and HTML tags whose content is not prose.
+DROPPED_TAGS = frozenset(
+    {
+        "ref", "references", "table", "gallery", "timeline", "math", "chem", "syntaxhighlight", "source", "pre", "score",
+        "imagemap", "graph", "mapframe", "maplink", "templatestyles", "style", "script", "noinclude", "includeonly",
+        "hiero", "inputbox", "categorytree",
+    }
+)  # fmt: skip
+# Inline templates that wrap visible words; everything else (infoboxes, navigation, citations) is dropped, because
+# expanding it through the wiki would use *today's* template, not the one of the revision's date.
+# The number is the positional parameter that holds the text, "join" means all of them.
+TEXT_TEMPLATES: dict[str, str] = {
+    "lang": "2", "nowrap": "1", "nobr": "1", "nobold": "1", "small": "1", "big": "1", "em": "1", "strong": "1",
+    "abbr": "1", "visible anchor": "1", "vanchor": "1", "as of": "join", "circa": "c. ", "c.": "c. ", "ca.": "c. ",
+    "convert": "join2", "cvt": "join2", "formatnum": "1", "val": "join2", "us$": "$", "usd": "$", "euro": "€",
+    "transliteration": "2", "translit": "2", "ill": "1", "interlanguage link": "1", "snd": "–", "spnd": "–",
+    "ndash": "–", "mdash": "—", "percent": "1%", "start date": "date", "end date": "date", "birth date": "date",
+    "flagcountry": "1", "flag": "1", "flagu": "1", "frac": "frac", "fraction": "frac", "sic": "1", "'": "’",
+    "blockquote": "1", "quote": "1", "cquote": "1", "increase": "", "decrease": "", "nbsp": " ",
+}  # fmt: skip
+_DISAMBIGUATION_TEMPLATE = re.compile(
+    r"^(?:.*\b)?(?:disambig(?:uation)?(?: page)?|dab|hndis|geodis|given name|surname|mathdab|numberdis|schooldis"
+    r"|roaddis|shipindex|set index(?: article)?|begriffsklärung|homonymie|desambiguación)\b",
+    re.IGNORECASE,
+)
+_LIST_TITLE = re.compile(r"^(?:lists? of|outline of|index of|timeline of|glossary of|bibliography of)\b", re.IGNORECASE)
+_REDIRECT = re.compile(r"^\s*#\s*([^\s\[\]:#|]+)\s*:?\s*\[\[\s*:?\s*([^\]|#\n]+)", re.UNICODE)
+FILE_NAMESPACES = frozenset({"file", "image", "media", "datei", "fichier", "archivo", "imagem", "bild", "plik", "файл"})
+CATEGORY_NAMESPACES = frozenset({"category", "kategorie", "catégorie", "categoría", "категория"})
+
+
+def redirect_target(wikitext: str, magic_words: Iterable[str] = ("redirect",)) -> str | None:
+    """Return the title a redirect page points to, or None when the text is not a redirect.
+
+    `magic_words` are the wiki's names for REDIRECT without "#" (siteinfo's magic word "redirect").
+    Source: https://www.mediawiki.org/wiki/Help:Redirects
+    """
+    match = _REDIRECT.match(wikitext)
+    if not match or match[1].casefold() not in {word.lstrip("#").casefold() for word in magic_words}:
+        return None
+    return match[2].replace("_", " ").strip() or None
+
+
+def is_list_title(title: str) -> bool:
+    """True for titles such as "List of wars": they match almost any search and hold no prose."""
+    return bool(_LIST_TITLE.match(title))
+
+
+def is_disambiguation(wikitext: str) -> bool:
+    """True when this revision carries a disambiguation template or the __DISAMBIG__ magic word.
+
+    Judged from the revision's own text, because the page property that the API reports is today's.
+    """
+    if "__DISAMBIG__" in wikitext:
+        return True
+    if "{{" not in wikitext or len(wikitext) > 60_000:  # no disambiguation page is that long
+        return False
+    names = (str(template.name).strip() for template in mwparserfromhell.parse(wikitext).filter_templates(recursive=False))
+    return any(_DISAMBIGUATION_TEMPLATE.match(name) for name in names)
+
+
+def sections_from_wikitext(
+    wikitext: str,
+    *,
+    file_namespaces: Iterable[str] = FILE_NAMESPACES,
+    category_namespaces: Iterable[str] = CATEGORY_NAMESPACES,
+) -> list[Section]:
+    """Clean one revision's wikitext into plain-text sections, in page order.
+
+    References, files, tables, comments, categories and templates are dropped; the text of a few inline templates
+    ({{lang}}, {{nowrap}}, {{convert}} …) is kept. Nothing is fetched or expanded, so nothing newer than the
+    revision can enter. The title is the heading path joined with " – "; the lead's is "".
+    """
+    dropped_links = {name.casefold() for name in (*file_namespaces, *category_namespaces)}
+    code = mwparserfromhell.parse(wikitext, skip_style_tags=False)
+    path: list[tuple[int, str]] = []
+    sections: list[tuple[str, list[str]]] = [("", [])]
+    skip_below: int | None = None  # level of a boilerplate heading whose subsections go too
+    for node in code.nodes:
+        if isinstance(node, Heading):
+            title = tidy("".join(_plain(child, dropped_links) for child in node.title.nodes))
+            path = [(level, name) for level, name in path if level < node.level] + [(node.level, title)]
+            if skip_below is not None and node.level <= skip_below:
+                skip_below = None
+            if skip_below is None and title.casefold() in BOILERPLATE_SECTIONS:
+                skip_below = node.level
+            sections.append((" – ".join(name for _, name in path), []))
+        elif skip_below is None:
+            sections[-1][1].append(_plain(node, dropped_links))
+    cleaned = [Section(title, tidy(_without_list_marks("".join(parts)))) for title, parts in sections]
+    return [section for section in cleaned if section.text]
+
+
+def _plain(node: object, dropped_links: set[str]) -> str:
+    """Plain text of one mwparserfromhell node; "" for everything that is not prose."""
+    if isinstance(node, Text):
+        return str(node.value)
+    if isinstance(node, HTMLEntity):
+        return str(node.normalize() or "")
+    if isinstance(node, Wikilink):
+        return _plain_link(node, dropped_links)
+    if isinstance(node, ExternalLink):
+        return _plain_all(node.title, dropped_links) if node.title is not None else ""
+    if isinstance(node, Template):
+        return _plain_template(node, dropped_links)
+    if isinstance(node, Tag):
+        return _plain_tag(node, dropped_links)
+    if isinstance(node, Heading):
+        return f"\n{_plain_all(node.title, dropped_links)}\n"
+    if isinstance(node, (Comment, Argument)):
+        return ""
+    return ""
+
+
+def _plain_all(code: Wikicode | None, dropped_links: set[str]) -> str:
+    return "" if code is None else "".join(_plain(node, dropped_links) for node in code.nodes)
+
+
+def _plain_link(link: Wikilink, dropped_links: set[str]) -> str:
+    target = str(link.title).strip()
+    namespace, colon, rest = target.partition(":")
+    if colon and namespace.strip().casefold() in dropped_links:  # [[File:…]]; [[:File:…]] is a visible link
+        return ""
+    if link.text is not None:
+        return _plain_all(link.text, dropped_links)
+    if re.fullmatch(r"[a-z]{2,3}(?:-[a-z]+)?", namespace) and colon and rest:  # interlanguage link
+        return ""
+    return target.lstrip(":")
+
+
+def _plain_tag(tag: Tag, dropped_links: set[str]) -> str:
+    name = str(tag.tag).strip().casefold()
+    if name in DROPPED_TAGS:
+        return ""
+    if name in {"br", "hr", "p", "div", "blockquote", "poem", "li"}:
+        return f"\n{_plain_all(tag.contents, dropped_links)}\n"
+    if tag.wiki_markup in {"*", "#", ":", ";"}:
+        return f"\n{tag.wiki_markup} "  # stripped, with the line break kept, once the section is put together
+    return _plain_all(tag.contents, dropped_links)
+
+
+def _plain_template(template: Template, dropped_links: set[str]) -> str:
+    kind = TEXT_TEMPLATES.get(str(template.name).strip().replace("_", " ").casefold())
+    if kind is None:
+        return ""
+    values = [_plain_all(p.value, dropped_links).strip() for p in template.params if not p.showkey]
+    if kind in {"1", "2"}:
+        index = int(kind) - 1
+        return values[index] if index < len(values) else ""
+    if kind == "join":
+        return "as of " + " ".join(values)
+    if kind == "join2":
+        return " ".join(values[:2])
+    if kind == "date":
+        return "-".join(f"{value:0>2}" for value in values[:3])
+    if kind == "frac":
+        return "/".join(values[-2:])
+    if kind == "1%":
+        return f"{values[0]}%" if values else ""
+    return kind + (values[0] if values and kind in {"c. ", "$", "€"} else "")
+
+
+def _without_list_marks(text: str) -> str:
+    return re.sub(r"(?m)^[ \t]*[*#:;][*#:; \t]*", "", text)
+
+
+def tidy(text: str) -> str:
+    """Normalise whitespace: single spaces, at most one empty line, no space before punctuation or in empty brackets."""
+    text = text.replace("\u00a0", " ").replace("\u200b", "").replace("\r\n", "\n").replace("\r", "\n")
+    text = re.sub(r"__[A-Z]{4,}__", "", text)
+    text = re.sub(r"[ \t]+", " ", text)
+    text = re.sub(r"\(\s*[,;:]?\s*\)", "", text)  # "( )" left where a template stood
+    text = re.sub(r"\(\s*[,;]\s*", "(", text)
+    text = re.sub(r" +([,.;:)\]])", r"\1", text)
+    text = re.sub(r" *\n *", "\n", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+# --- HTML ---------------------------------------------------------------------------------------------------------
+
+_HTML_DROPPED = ("script", "style", "noscript", "template", "nav", "footer", "aside", "form", "svg", "iframe", "head")
+_HTML_BLOCKS = (
+    "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "section", "article", "main", "header", "br", "hr",
+    "blockquote", "pre", "figure", "figcaption", "td", "th",
+)  # fmt: skip
+
+
+def sections_from_html(html: str) -> list[Section]:
+    """Clean an HTML page or fragment into sections cut at h1…h6; scripts, styles, navigation and forms are dropped."""
+    from bs4 import BeautifulSoup, NavigableString, PreformattedString
+    from bs4.element import Tag as HtmlTag
+
+    soup = BeautifulSoup(html, "html.parser")
+    for element in soup(list(_HTML_DROPPED)):
+        element.decompose()
+    path: list[tuple[int, str]] = []
+    sections: list[tuple[str, list[str]]] = [("", [])]
+
+    def walk(element: HtmlTag) -> None:
+        for child in element.children:
+            if isinstance(child, NavigableString):
+                if not isinstance(child, PreformattedString):  # comments, doctypes, CDATA
+                    sections[-1][1].append(re.sub(r"\s+", " ", str(child)))
+            elif isinstance(child, HtmlTag):
+                name = child.name.casefold()
+                if re.fullmatch(r"h[1-6]", name):
+                    title, level = tidy(child.get_text(" ")), int(name[1])
+                    path[:] = [(lvl, text) for lvl, text in path if lvl < level] + [(level, title)]
+                    sections.append((" – ".join(text for _, text in path if text), []))
+                    continue
+                block = name in _HTML_BLOCKS
+                if block:
+                    sections[-1][1].append("\n")
+                walk(child)
+                if block:
+                    sections[-1][1].append("\n")
+
+    walk(soup)
+    cleaned = [Section(title, tidy("".join(parts))) for title, parts in sections]
+    return [section for section in cleaned if section.text]
+
+
+def plain_text_from_html(html: str) -> str:
+    """Text of an HTML fragment without its tags (entities decoded), headings included as lines."""
+    if "<" not in html and "&" not in html:
+        return tidy(html)
+    return "\n".join("\n".join(filter(None, section)) for section in sections_from_html(html))
+
+
+# --- cutting ------------------------------------------------------------------------------------------------------
+
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？;])[\"'”’)\]]*\s+(?=\S)|(?<=[。！？])")
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def estimate_tokens(text: str) -> int:
+    """Size of a text in tokens, without a tokenizer: one per 6 characters of a word begun, one per punctuation mark.
+
+    Errs on the high side for English with a WordPiece vocabulary. Scripts written without spaces count one per
+    character.
+    """
+    return sum(1 if not w[0].isalnum() else -(-len(w) // 6) if w.isascii() else -(-len(w) // 2) for w in _WORD.findall(text))
+
+
+def cut_passages(
+    sections: Iterable[tuple[str, str]],
+    *,
+    size: int,
+    overlap: int,
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None,
+) -> list[Cut]:
+    """Cut sections into passages of at most `size` tokens; neighbours in a section share up to `overlap` tokens.
+
+    A passage never spans two sections. Cuts fall between sentences; a sentence longer than `size` is cut between
+    words. `count_tokens` maps texts to their token counts (default: `estimate_tokens`). Counts of joined units are
+    sums, which for word-based tokenizers is the count of the joined text.
+    Raises ValueError when `overlap` is not smaller than `size`.
+    """
+    if size < 1 or not 0 <= overlap < size:
+        raise ValueError(f"passage size {size} and overlap {overlap} tokens: expected 0 <= overlap < size")
+    counter = count_tokens or (lambda texts: [estimate_tokens(text) for text in texts])
+    cuts: list[Cut] = []
+    for title, text in sections:
+        units = _units(text, size, counter)
+        cuts.extend(Cut(title, tidy("".join(u for u, _ in group)), sum(n for _, n in group)) for group in _pack(units, size, overlap))
+    return cuts
+
+
+def _units(text: str, size: int, counter: Callable[[Sequence[str]], Sequence[int]]) -> list[tuple[str, int]]:
+    """Sentences (each with the whitespace that follows it) and their token counts; over-long ones split into words."""
+    sentences: list[str] = []
+    for line in re.split(r"(?<=\n)", text):
+        start = 0
+        for match in _SENTENCE_END.finditer(line):
+            sentences.append(line[start : match.end()])
+            start = match.end()
+        sentences.append(line[start:])
+    sentences = [sentence for sentence in sentences if sentence.strip()]
+    units: list[tuple[str, int]] = []
+    for sentence, tokens in zip(sentences, counter(sentences), strict=True):
+        units.extend([(sentence, tokens)] if tokens <= size else _split_long(sentence, size, counter))
+    return units
+
+
+def _split_long(sentence: str, size: int, counter: Callable[[Sequence[str]], Sequence[int]]) -> list[tuple[str, int]]:
+    """Split one over-long sentence at spaces; a "word" that is itself too long (no spaces) at characters."""
+    words = re.findall(r"\S+\s*", sentence)
+    units: list[tuple[str, int]] = []
+    for word, tokens in zip(words, counter(words), strict=True):
+        if tokens <= size:
+            units.append((word, tokens))
+            continue
+        step = max(1, len(word) * size // tokens // 2)
+        pieces = [word[i : i + step] for i in range(0, len(word), step)]
+        units.extend((piece, min(count, size)) for piece, count in zip(pieces, counter(pieces), strict=True))
+    return units
+
+
+def _pack(units: Sequence[tuple[str, int]], size: int, overlap: int) -> list[list[tuple[str, int]]]:
+    """Group units greedily up to `size` tokens; each group starts with the last <= `overlap` tokens of the one before."""
+    groups: list[list[tuple[str, int]]] = []
+    current: list[tuple[str, int]] = []
+    total = fresh = 0  # fresh: units in `current` that are not overlap
+    for unit in units:
+        if current and total + unit[1] > size and fresh:
+            groups.append(current)
+            tail: list[tuple[str, int]] = []
+            room = min(overlap, size - unit[1])
+            for previous in reversed(current):
+                if previous[1] > room:
+                    break
+                tail.insert(0, previous)
+                room -= previous[1]
+            current, fresh = tail, 0
+            total = sum(n for _, n in current)
+        current = [*current, unit]
+        total += unit[1]
+        fresh += 1
+    if current and fresh:
+        groups.append(current)
+    return groups
+
+
+# --- from a question to searches ----------------------------------------------------------------------------------
+
+_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
+_DATES = re.compile(
+    rf"""\b(?:(?:before|by|until|till|after|since|during|in|on|from|to|through|between|as\s+of|no\s+later\s+than)\s+)?
+    (?:the\s+)?(?:end|start|beginning|middle|close|first\s+half|second\s+half)?\s*(?:of\s+)?
+    (?:
+        \d{{4}}-\d{{2}}-\d{{2}}
+      | (?:{_MONTHS})\.?\s+\d{{1,2}}(?:st|nd|rd|th)?,?(?:\s+(?:19|20)\d{{2}})?
+      | \d{{1,2}}(?:st|nd|rd|th)?\s+(?:{_MONTHS})\b\.?,?(?:\s+(?:19|20)\d{{2}})?
+      | (?:{_MONTHS})\.?,?\s+(?:19|20)\d{{2}}
+      | (?:Q[1-4]|H[12])\s+(?:19|20)\d{{2}}
+      | (?:19|20)\d{{2}}s?
+    )(?![\w%-])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# English function words plus the vocabulary of forecasting questions ("Will …", "at least", "according to").
+STOP_WORDS = frozenset(
+    """a an and any are as at be been being both but by can could did do does doing done down during each either for from
+    had has have having he her hers him his how i if in into is it its itself just may me might more most must my near
+    neither no nor not of off on once only or other our out over own per same shall she should so some such than that the
+    their them then there these they this those through to too under until up us very was we were what when where whether
+    which while who whom whose why will with within without would you your before after between above below
+    least occur happen happens take place become becomes remain remains still ever announce announced official officially
+    according reported report resolve question end start beginning year years month months week weeks day days next
+    yes percent probability likely chance approximately least less fewer greater higher lower exceed exceeds reach
+    following current currently new any""".split()
+)  # fmt: skip
+_TOKEN = re.compile(r"[^\W_](?:[\w.&'’/-]*\w)?", re.UNICODE)
+_LEADING = re.compile(
+    r"^(?:will|would|is|are|does|do|did|has|have|can|could|should|shall|what|when|who|which|how|if)\b", re.IGNORECASE
+)
+
+
+def build_queries(question: str, *, limit: int = 4) -> list[str]:
+    """Turn a question into at most `limit` keyword searches, most specific first.
+
+    Dates ("before 2030", "by 31 December 2026") and question words are removed and named entities (capitalised runs,
+    acronyms, quoted phrases) kept whole. The searches: all entities and keywords; the entities alone; then each entity
+    by itself; a question without entities gives its keywords. Several narrow searches merged find more than one long
+    one, because a search engine that requires every word answers a long query with nothing.
+    """
+    text = _DATES.sub(" ", " ".join(question.split()))
+    entities = named_entities(text)
+    lowered = " ".join(entities).casefold()
+    keywords: list[str] = []
+    for match in _TOKEN.finditer(text):
+        word = match[0].removesuffix("'s").removesuffix("’s")
+        folded = word.casefold()
+        if len(word) < 2 or folded in STOP_WORDS or folded in lowered.split() or folded in map(str.casefold, keywords):
+            continue
+        if not re.fullmatch(r"[\d.,%$€-]+", word):
+            keywords.append(word)
+    everything = " ".join([*entities, *keywords[:8]])
+    head = " ".join([entities[0], *keywords[:2]]) if entities and keywords else ""
+    queries = [everything, " ".join(entities), head, *entities]
+    if not entities:
+        queries.append(" ".join(keywords[:4]))
+    unique = list(dict.fromkeys(q for q in map(str.strip, queries) if q))
+    return unique[:limit] or [" ".join(question.split())[:300]][: 1 if question.strip() else 0]
+
+
+def named_entities(text: str) -> list[str]:
+    """Capitalised runs, acronyms and quoted phrases of a text, in order, without the sentence's first question word.
+
+    A rule, not a model: "of", "the", "for", "and", "de" … may join two capitalised words ("Bank of England").
+    """
+    quoted = [m.strip() for m in re.findall(r"[\"“]([^\"”]{2,80})[\"”]", text)]
+    text = re.sub(r"[\"“][^\"”]{2,80}[\"”]", " ", text)
+    runs: list[str] = []
+    for sentence in re.split(r"(?<=[.!?])\s+", text):
+        body = _LEADING.sub("", sentence.strip()).strip()
+        # a sentence that starts with a plain capitalised word ("Inflation in …") proves nothing about that word
+        words = re.findall(r"[\w.&'’/-]*\w|[,;:()?!]", body)
+        run: list[str] = []
+        for word in [*words, "."]:
+            bare = word.removesuffix("'s").removesuffix("’s")
+            if (bare[:1].isupper() or (run and bare[:1].isdigit())) and bare.casefold() not in STOP_WORDS:
+                run.append(bare)
+                if bare != word:  # a possessive ends the name: "Russia's President" is two
+                    runs.append(" ".join(run))
+                    run = []
+            elif run and word.casefold() in {"of", "the", "for", "and", "de", "del", "la", "al", "bin", "van", "von"}:
+                run.append(word)
+            elif run:
+                runs.append(_without_joiners(run))
+                run = []
+    return list(dict.fromkeys(e for e in [*quoted, *runs] if e))
+
+
+def _without_joiners(run: list[str]) -> str:
+    while run and run[-1][:1].islower():
+        run = run[:-1]
+    # "Russia and Ukraine" are two names, "Trinidad and Tobago" one: keep it whole, searches tolerate it either way
+    return " ".join(run)
+
+
+def match_query(text: str) -> list[str]:
+    """Words of a question for the full-text (BM25) stage: lower case, unique, without stop words and dates."""
+    words = (m[0].casefold().removesuffix("'s").removesuffix("’s") for m in _TOKEN.finditer(_DATES.sub(" ", text)))
+    parts = (part for word in words for part in re.split(r"[^\w]+", word))
+    return list(dict.fromkeys(p for p in parts if len(p) > 1 and p not in STOP_WORDS))
+
+
+# --- near-duplicates ----------------------------------------------------------------------------------------------
+
+
+def shingles(text: str, width: int = 4) -> frozenset[int]:
+    """Hashes of all `width`-word runs of a text (lower case, punctuation ignored)."""
+    words = re.findall(r"\w+", text.casefold())
+    if len(words) <= width:
+        return frozenset({hash(tuple(words))}) if words else frozenset()
+    return frozenset(hash(tuple(words[i : i + width])) for i in range(len(words) - width + 1))
+
+
+def containment(a: frozenset[int], b: frozenset[int]) -> float:
+    """Share (0–1) of the smaller shingle set found in the larger: 1 when one text repeats the other.
+
+    Broder (1997), "On the resemblance and containment of documents".
+    """
+    smaller = min(len(a), len(b))
+    return len(a & b) / smaller if smaller else 0.0
+
+
+def drop_near_duplicates(texts: Sequence[str], *, threshold: float = 0.6) -> list[int]:
+    """Indices of the texts to keep, in order: each whose containment with every kept one is below `threshold`.
+
+    An overlap of neighbouring passages (a fifth of the text) stays below the default; a copied paragraph does not.
+    """
+    kept: list[int] = []
+    sets: list[frozenset[int]] = []
+    for index, text in enumerate(texts):
+        current = shingles(text)
+        if all(containment(current, other) < threshold for other in sets):
+            kept.append(index)
+            sets.append(current)
+    return kept
