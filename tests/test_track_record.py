@@ -1,0 +1,231 @@
+"""Scoring formulas against values worked out by hand, and properties that hold for every input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import track_record as tr
+
+# Five forecasts used by most tests: squares 0.04, 0.01, 0.36, 0.09, 0.25 add to 0.75.
+P = [0.8, 0.1, 0.6, 0.7, 0.5]
+Y = [1, 0, 0, 1, 1]
+
+forecast_sets = st.lists(
+    st.tuples(st.integers(0, 100).map(lambda n: n / 100), st.integers(0, 1)), min_size=1, max_size=60
+)
+
+
+def test_brier_score_by_hand():
+    np.testing.assert_allclose(tr.brier_scores(P, Y), [0.04, 0.01, 0.36, 0.09, 0.25])
+    assert tr.brier_score(P, Y) == pytest.approx(0.15)
+
+
+def test_log_score_by_hand_and_clipped():
+    expected = -(math.log(0.8) + math.log(0.9) + math.log(0.4) + math.log(0.7) + math.log(0.5)) / 5
+    assert tr.log_score(P, Y) == pytest.approx(expected)
+    # A sure forecast that was wrong costs -ln(0.005), not infinity; a sure and right one -ln(0.995).
+    np.testing.assert_allclose(
+        tr.log_scores([0.0, 1.0, 1.0], [1, 0, 1]), [5.298317, 5.298317, 0.005012542], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5, -1.0])
+def test_log_score_refuses_a_clip_outside_zero_to_half(clip):
+    with pytest.raises(ValueError, match="clip"):
+        tr.log_scores([0.5], [1], clip)
+
+
+def test_skill_score():
+    assert tr.skill_score(0.15, 0.25) == pytest.approx(0.4)
+    assert tr.skill_score(0.3, 0.25) == pytest.approx(-0.2)
+    assert math.isnan(tr.skill_score(0.1, 0.0))
+
+
+def test_sharpness_by_hand():
+    assert tr.sharpness([0.2, 0.4, 0.9]) == pytest.approx((0.09 + 0.01 + 0.16) / 3)
+    assert tr.sharpness([0.0, 1.0]) == 0.25
+
+
+def test_auc_by_hand():
+    # yes: 0.8, 0.7, 0.5; no: 0.1, 0.6. Six pairs, only (0.5, 0.6) is the wrong way round.
+    assert tr.auc(P, Y) == pytest.approx(5 / 6)
+    assert tr.auc([0.4, 0.4], [1, 0]) == 0.5
+    assert math.isnan(tr.auc([0.4, 0.5], [1, 1]))
+
+
+def test_wilson_interval_matches_published_example():
+    # 8 of 10: Wilson score interval 0.4902 to 0.9433 (Agresti & Coull 1998 and every statistics package).
+    interval = tr.wilson_interval(8, 10)
+    assert interval.low == pytest.approx(0.49016, abs=1e-5)
+    assert interval.high == pytest.approx(0.94331, abs=1e-5)
+    assert not tr.wilson_interval(0, 0).known
+
+
+def test_reliability_bins_by_hand():
+    bins = tr.reliability_bins([0.05, 0.1, 0.3, 0.95, 1.0], [0, 1, 0, 1, 1])
+    assert [b.count for b in bins] == [1, 1, 0, 1, 0, 0, 0, 0, 0, 2]
+    assert bins[9].mean_forecast == pytest.approx(0.975)
+    assert bins[9].frequency == 1.0
+    assert math.isnan(bins[2].frequency)
+    # 0.3 as a float sum is 0.30000000000000004 or 0.29999999999999999; both belong to the bin [0.3, 0.4).
+    assert tr.reliability_bins([0.1 + 0.2, 0.3 - 1e-16], [1, 1])[3].count == 2
+
+
+def test_expected_calibration_error_by_hand():
+    # Two bins: (0.2, 0.2 | 0 of 2) gap 0.2, and (0.9, 0.7 | 1 of 2) gap |0.8 - 0.5| = 0.3; weights one half
+    # each.
+    value = tr.expected_calibration_error([0.2, 0.2, 0.9, 0.7], [0, 0, 1, 0], edges=[0, 0.5, 1])
+    assert value == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("edges", [[0.0], [0.1, 1.0], [0.0, 0.9], [0.0, 0.5, 0.5, 1.0]])
+def test_bad_bin_edges(edges):
+    with pytest.raises(ValueError, match="edges"):
+        tr.reliability_bins([0.5], [1], edges)
+
+
+def test_decomposition_by_hand():
+    # 0.2 four times with one yes, 0.8 four times with three yes; base rate 0.5.
+    parts = tr.decompose([0.2] * 4 + [0.8] * 4, [1, 0, 0, 0, 1, 1, 1, 0])
+    assert parts.reliability == pytest.approx(0.05**2)
+    assert parts.resolution == pytest.approx(0.25**2)
+    assert parts.uncertainty == 0.25
+    assert parts.within_bin_variance == parts.within_bin_covariance == 0
+    assert parts.brier == pytest.approx(0.19)  # (0.64 + 3 * 0.04) / 4 on each side
+
+
+def test_decomposition_with_bins_by_hand():
+    # One bin holding 0.6 (yes) and 0.8 (no): mean 0.7, frequency 0.5, variance 0.01, covariance (-0.1*0.5 +
+    # 0.1*-0.5)/2.
+    parts = tr.decompose([0.6, 0.8], [1, 0], edges=[0, 1])
+    assert parts.reliability == pytest.approx(0.04)
+    assert parts.resolution == pytest.approx(0.0)
+    assert parts.within_bin_variance == pytest.approx(0.01)
+    assert parts.within_bin_covariance == pytest.approx(2 * -0.05)
+    assert parts.brier == pytest.approx((0.16 + 0.64) / 2)
+
+
+@settings(deadline=None, max_examples=60)
+@given(forecast_sets, st.sampled_from([None, (0.0, 1.0), (0.0, 0.5, 1.0), tr.DEFAULT_BIN_EDGES]))
+def test_decomposition_adds_up_to_the_brier_score(rows, edges):
+    p, y = [r[0] for r in rows], [r[1] for r in rows]
+    assert tr.decompose(p, y, edges).brier == pytest.approx(tr.brier_score(p, y), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(forecast_sets)
+def test_bins_hold_every_forecast_once_and_ece_is_a_share(rows):
+    p, y = [r[0] for r in rows], [r[1] for r in rows]
+    assert sum(b.count for b in tr.reliability_bins(p, y)) == len(rows)
+    assert 0 <= tr.expected_calibration_error(p, y) <= 1
+
+
+def test_self_consistency_by_hand():
+    # p = 0.8, y = 0 twice: expected 0.16, realised 0.64; z = 2 * (-0.8 * -0.6) / sqrt(2 * 0.36 * 0.16).
+    result = tr.self_consistency([0.8, 0.8], [0, 0])
+    assert result.expected == pytest.approx(0.16)
+    assert result.realised == pytest.approx(0.64)
+    assert result.z == pytest.approx(0.96 / math.sqrt(0.1152))
+    assert result.p_value == pytest.approx(math.erfc(result.z / math.sqrt(2)))
+    assert math.isnan(tr.self_consistency([0.5, 1.0], [0, 1]).z)
+
+
+def test_crps_would_prefer_the_two_point_forecast():
+    """Why no CRPS is reported: for an event of 30 % the grid forecast that minimises it puts all mass on 0
+    and 100."""
+    grid = np.linspace(0, 1, 101)
+
+    def expected_crps(weights, chance):
+        cumulative = np.cumsum(weights)[:-1]
+        return np.mean(chance * cumulative**2 + (1 - chance) * (1 - cumulative) ** 2)
+
+    honest = np.exp(-(((grid - 0.3) / 0.03) ** 2))
+    honest /= honest.sum()
+    extreme = np.zeros(101)
+    extreme[0], extreme[100] = 0.7, 0.3
+    assert expected_crps(extreme, 0.3) == pytest.approx(0.21)
+    assert expected_crps(honest, 0.3) > expected_crps(extreme, 0.3) + 0.05
+
+
+def test_spread_error_correlation_by_hand():
+    assert tr.spread_error_correlation([1, 2, 3, 4], [0.1, 0.3, 0.2, 0.9]) == pytest.approx(
+        0.8
+    )  # 1 - 6*2/(4*15)
+    assert math.isnan(tr.spread_error_correlation([1, 1, 1], [0.1, 0.2, 0.3]))
+    assert math.isnan(tr.spread_error_correlation([1, 2], [0.1, 0.2]))
+    with pytest.raises(ValueError, match="equally long"):
+        tr.spread_error_correlation([1, 2, 3], [1, 2])
+
+
+def test_excess_errors_by_hand():
+    np.testing.assert_allclose(tr.excess_errors([0.8, 0.8], [1, 0]), [0.04 - 0.16, 0.64 - 0.16])
+
+
+def test_spread_bins_sort_by_spread():
+    spreads = [0.3, 0.1, 0.2, 0.4]
+    bins = tr.spread_bins(
+        spreads, [0.5, 0.9, 0.8, 0.5], [1, 1, 1, 0], ["a", "b", "c", "d"], bins=2, samples=50
+    )
+    assert [b.count for b in bins] == [2, 2]
+    assert bins[0].mean_spread == pytest.approx(0.15)
+    assert bins[0].expected_brier == pytest.approx((0.09 + 0.16) / 2)
+    assert bins[0].realised_brier == pytest.approx((0.01 + 0.04) / 2)
+    assert bins[1].realised_brier == pytest.approx(0.25)
+
+
+def test_bootstrap_mean_is_seeded_and_resamples_clusters():
+    values, clusters = [0.0, 0.0, 1.0], ["a", "a", "b"]
+    first = tr.bootstrap_mean(values, clusters, seed=3)
+    assert first == tr.bootstrap_mean(values, clusters, seed=3)
+    # Two clusters give only the means 0 (aa), 1/3 (ab) and 1 (bb): the interval spans them all.
+    assert (first.low, first.high) == (0.0, 1.0)
+    # Copying rows inside their clusters adds no information, so the interval stays the same.
+    assert tr.bootstrap_mean(values * 2, clusters * 2, seed=3) == first
+    assert not tr.bootstrap_mean([0.1, 0.2], ["a", "a"]).known
+
+
+def test_bootstrap_mean_matches_the_normal_theory():
+    values = np.random.default_rng(0).normal(size=400)
+    interval = tr.bootstrap_mean(values, list(range(400)), samples=4000)
+    half = 1.96 * values.std() / 20
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
+
+
+def test_bootstrap_of_a_mean_agrees_with_bootstrap_mean():
+    values = np.random.default_rng(1).random(50)
+    clusters = [i // 2 for i in range(50)]
+    general = tr.bootstrap(lambda rows: float(values[rows].mean()), clusters, samples=3000)
+    special = tr.bootstrap_mean(values, clusters, samples=3000)
+    assert general.low == pytest.approx(special.low, abs=0.01)
+    assert general.high == pytest.approx(special.high, abs=0.01)
+
+
+def test_bootstrap_of_a_statistic_that_is_mostly_undefined_is_unknown():
+    assert not tr.bootstrap(lambda rows: float("nan"), ["a", "b", "c"], samples=20).known
+
+
+def test_coherence_by_hand():
+    assert tr.negation_gap(0.7, 0.4) == pytest.approx(0.1)
+    assert tr.paraphrase_range([0.3, 0.45, 0.4]) == pytest.approx(0.15)
+    assert tr.paraphrase_range([0.3]) == 0
+
+
+@pytest.mark.parametrize(
+    ("p", "y", "words"),
+    [
+        ([], [], "no forecasts"),
+        ([0.5], [0, 1], "equally long"),
+        ([1.2], [1], "outside"),
+        ([math.nan], [1], "outside"),
+        ([0.5], [2], "neither"),
+    ],
+)
+def test_bad_input_is_refused(p, y, words):
+    with pytest.raises(ValueError, match=words):
+        tr.brier_score(p, y)
