@@ -38,7 +38,11 @@ class DatabaseError(Exception):
 
 @dataclass(frozen=True)
 class Article:
-    """One revision of one text. ``timestamp`` is when the revision was made, ``fetched_at`` when it was last checked."""
+    """One revision of one text; all times UTC ISO-8601 with ``Z``.
+
+    ``timestamp`` is when the revision was made, ``fetched_at`` when it was last checked, ``current_until`` the latest moment
+    at which it is known to have been the article's newest revision ("" takes ``fetched_at``).
+    """
 
     source: str
     title: str
@@ -48,6 +52,7 @@ class Article:
     text: str
     fetched_at: str = ""
     id: int = 0
+    current_until: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,7 @@ CREATE TABLE articles (
     text TEXT NOT NULL,
     text_sha256 TEXT NOT NULL,
     fetched_at TEXT NOT NULL,
+    current_until TEXT NOT NULL,
     UNIQUE (source, title, revision_id)
 );
 CREATE INDEX articles_by_time ON articles (source, title, timestamp);
@@ -188,13 +194,19 @@ CREATE TABLE passages (
     tokens INTEGER NOT NULL,
     UNIQUE (article_id, position)
 );
+-- Words of title, section and text for BM25; its rowid is the passage's id. Contentless: the text is not stored twice.
+CREATE VIRTUAL TABLE passage_words USING fts5 (
+    title, section, text, content = '', tokenize = 'porter unicode61 remove_diacritics 2'
+);
+-- A rowid table on purpose: 1.5 kB vectors in a WITHOUT ROWID tree would each spill into an overflow page.
 CREATE TABLE embeddings (
+    id INTEGER PRIMARY KEY,
     passage_id INTEGER NOT NULL REFERENCES passages(id) ON DELETE CASCADE,
     model TEXT NOT NULL,
     dimension INTEGER NOT NULL,
     vector BLOB NOT NULL CHECK (length(vector) = 4 * dimension),
-    PRIMARY KEY (model, passage_id)
-) WITHOUT ROWID;
+    UNIQUE (passage_id, model)
+);
 CREATE TABLE retrievals (
     run_id INTEGER NOT NULL,
     question_id TEXT NOT NULL,
@@ -583,7 +595,7 @@ class Database:
     # --- evidence store ---------------------------------------------------------------------------
 
     def find_article(self, source: str, title: str, *, as_of: str | None = None) -> Article | None:
-        """Newest stored revision of an article, not newer than ``as_of`` (ISO timestamp) when given."""
+        """Newest stored revision of an article, not newer than ``as_of`` (UTC ISO-8601 with ``Z``) when given."""
         rows = self.query(
             "SELECT * FROM articles WHERE source = ? AND title = ? AND timestamp <= ? ORDER BY timestamp DESC, id DESC LIMIT 1",
             (source, title, as_of or "9999"),
@@ -593,20 +605,30 @@ class Database:
         row = rows[0]
         return Article(**{name: row[name] for name in Article.__dataclass_fields__})
 
+    def has_revision(self, source: str, title: str, revision_id: str) -> int | None:
+        """The id of a stored revision, None when it is not stored."""
+        rows = self.query(
+            "SELECT id FROM articles WHERE source = ? AND title = ? AND revision_id = ?", (source, title, revision_id)
+        )
+        return int(rows[0]["id"]) if rows else None
+
     def add_article(self, article: Article, passages: Sequence[NewPassage]) -> int:
         """Store a revision with its passages in one transaction; a known revision is only marked as checked. Returns its id."""
         now = article.fetched_at or utc_now()
+        until = article.current_until or now
         with self.atomic() as connection:
             known = connection.execute(
                 "SELECT id FROM articles WHERE source = ? AND title = ? AND revision_id = ?",
                 (article.source, article.title, article.revision_id),
             ).fetchone()
             if known:
-                connection.execute("UPDATE articles SET fetched_at = ? WHERE id = ?", (now, known["id"]))
+                connection.execute(
+                    "UPDATE articles SET fetched_at = ?, current_until = max(current_until, ?) WHERE id = ?", (now, until, known["id"])
+                )
                 return int(known["id"])
             article_id = connection.execute(
-                "INSERT INTO articles (source, title, revision_id, timestamp, url, text, text_sha256, fetched_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO articles (source, title, revision_id, timestamp, url, text, text_sha256, fetched_at, current_until)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     article.source,
                     article.title,
@@ -616,54 +638,120 @@ class Database:
                     article.text,
                     hashlib.sha256(article.text.encode()).hexdigest(),
                     now,
+                    until,
                 ),
             ).lastrowid
             assert article_id is not None
-            connection.executemany(
-                "INSERT INTO passages (article_id, position, section, text, tokens) VALUES (?, ?, ?, ?, ?)",
-                [(article_id, position, p.section, p.text, p.tokens) for position, p in enumerate(passages)],
-            )
+            for position, passage in enumerate(passages):
+                passage_id = connection.execute(
+                    "INSERT INTO passages (article_id, position, section, text, tokens) VALUES (?, ?, ?, ?, ?)",
+                    (article_id, position, passage.section, passage.text, passage.tokens),
+                ).lastrowid
+                connection.execute(
+                    "INSERT INTO passage_words (rowid, title, section, text) VALUES (?, ?, ?, ?)",
+                    (passage_id, article.title, passage.section, passage.text),
+                )
         return article_id
 
-    def touch_article(self, article_id: int) -> None:
-        """Note that a stored revision was checked now and is unchanged."""
+    def touch_article(self, article_id: int, *, current_until: str | None = None) -> None:
+        """Note that a stored revision was checked now and was the newest one at ``current_until`` (default: now)."""
+        now = utc_now()
         with self.atomic() as connection:
-            connection.execute("UPDATE articles SET fetched_at = ? WHERE id = ?", (utc_now(), article_id))
+            connection.execute(
+                "UPDATE articles SET fetched_at = ?, current_until = max(current_until, ?) WHERE id = ?",
+                (now, current_until or now, article_id),
+            )
 
-    def passages_without_embedding(self, model: str) -> list[tuple[int, str]]:
-        """(passage id, text) of every passage that ``model`` has not embedded yet."""
+    def current_articles(self, *, as_of: str | None = None, sources: Sequence[str] | None = None) -> list[Article]:
+        """The newest revision not newer than ``as_of`` of every article of ``sources`` (default: all), without its text."""
+        wanted = "" if sources is None else f" AND source IN ({', '.join('?' * len(sources))})"
         rows = self.query(
-            "SELECT p.id, p.text FROM passages p WHERE NOT EXISTS"
-            " (SELECT 1 FROM embeddings e WHERE e.model = ? AND e.passage_id = p.id) ORDER BY p.id",
-            (model,),
+            "SELECT id, source, title, revision_id, timestamp, url, '' AS text, fetched_at, current_until,"  # noqa: S608 - only placeholders are added
+            " max(timestamp || printf('%012d', id)) FROM articles WHERE timestamp <= ?" + wanted + " GROUP BY source, title",
+            (as_of or "9999", *(sources or ())),
         )
-        return [(row["id"], row["text"]) for row in rows]
+        return [Article(**{name: row[name] for name in Article.__dataclass_fields__}) for row in rows]
+
+    def passages_without_embedding(self, model: str, ids: Sequence[int] | None = None) -> list[Passage]:
+        """Passages (all, or those of ``ids``) that ``model`` has not embedded yet, oldest first."""
+        among = "" if ids is None else " AND p.id IN (SELECT value FROM json_each(?))"
+        rows = self.query(
+            "SELECT p.id FROM passages p WHERE NOT EXISTS"  # noqa: S608 - only a placeholder is added
+            f" (SELECT 1 FROM embeddings e WHERE e.model = ? AND e.passage_id = p.id){among} ORDER BY p.id",
+            (model,) if ids is None else (model, json.dumps([int(i) for i in ids])),
+        )
+        return self.get_passages([row["id"] for row in rows])
 
     def add_embeddings(self, model: str, vectors: Sequence[tuple[int, npt.NDArray[np.float32]]]) -> None:
         """Store embeddings as raw little-endian float32 in one transaction."""
         with self.atomic() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO embeddings (passage_id, model, dimension, vector) VALUES (?, ?, ?, ?)",
                 [(passage_id, model, len(v), np.asarray(v, dtype="<f4").tobytes()) for passage_id, v in vectors],
             )
+
+    def embeddings_after(
+        self, model: str, after: int = 0
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], int]:
+        """Embeddings of ``model`` stored after the row ``after``: passage ids (n,), article ids (n,), vectors (n, dimension), last row.
+
+        Rows are read one at a time into one array, so that the store is in memory once, and a later call gets only what is new.
+        """
+        limits = (model, after)
+        count, dimension, last = self.query(
+            "SELECT count(*), coalesce(max(dimension), 0), coalesce(max(id), 0) FROM embeddings WHERE model = ? AND id > ?", limits
+        )[0]
+        owners = np.empty((count, 2), dtype=np.int64)
+        vectors = np.empty((count, dimension), dtype=np.float32)
+        try:
+            cursor = self.connection.execute(
+                "SELECT e.passage_id, p.article_id, e.vector FROM embeddings e JOIN passages p ON p.id = e.passage_id"
+                " WHERE e.model = ? AND e.id > ? AND e.id <= ?",
+                (*limits, last),
+            )
+            cursor.row_factory = None
+            for row, (passage_id, article_id, vector) in enumerate(cursor):
+                owners[row] = passage_id, article_id
+                vectors[row] = np.frombuffer(vector, dtype="<f4")
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+        return owners[:, 0], owners[:, 1], vectors, max(int(last), after)
 
     def load_embeddings(
         self, model: str, *, as_of: str | None = None, sources: Sequence[str] | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Passage ids (n,) and their embeddings (n, dimension) of each article's newest revision not newer than ``as_of``."""
-        wanted = "" if sources is None else f" AND a.source IN ({', '.join('?' * len(sources))})"
+        passages, articles, vectors, _ = self.embeddings_after(model)
+        allowed = np.isin(articles, [article.id for article in self.current_articles(as_of=as_of, sources=sources)])
+        return passages[allowed], vectors[allowed]
+
+    def search_words(
+        self, words: Sequence[str], articles: Sequence[int], *, limit: int, embedded_by: str | None = None
+    ) -> list[tuple[int, float]]:
+        """Passages of ``articles`` (ids) that hold any of ``words``: (passage id, BM25 score, higher is better), best first.
+
+        A word in the title counts three times, in the section heading twice. ``embedded_by`` keeps passages that model embedded.
+        Source: https://www.sqlite.org/fts5.html#the_bm25_function
+        """
+        if not words:
+            return []
+        match = " OR ".join('"' + word.replace('"', '""') + '"' for word in words)
+        embedded = "" if embedded_by is None else " AND EXISTS (SELECT 1 FROM embeddings e WHERE e.passage_id = p.id AND e.model = ?)"
         rows = self.query(
-            "SELECT e.passage_id, e.vector FROM embeddings e JOIN passages p ON p.id = e.passage_id"  # noqa: S608 - only placeholders are added
-            " JOIN articles a ON a.id = p.article_id WHERE e.model = ?" + wanted + " AND a.id ="
-            " (SELECT n.id FROM articles n WHERE n.source = a.source AND n.title = a.title AND n.timestamp <= ?"
-            "  ORDER BY n.timestamp DESC, n.id DESC LIMIT 1) ORDER BY e.passage_id",
-            (model, *(sources or ()), as_of or "9999"),
+            "SELECT p.id, w.score FROM"  # noqa: S608 - only a placeholder is added
+            " (SELECT rowid, -bm25(passage_words, 3.0, 2.0, 1.0) AS score FROM passage_words WHERE passage_words MATCH ?) w"
+            f" JOIN passages p ON p.id = w.rowid WHERE p.article_id IN (SELECT value FROM json_each(?)){embedded}"
+            " ORDER BY w.score DESC, p.id LIMIT ?",
+            (match, json.dumps([int(a) for a in articles]), *((embedded_by,) if embedded_by is not None else ()), limit),
         )
-        ids = np.array([row["passage_id"] for row in rows], dtype=np.int64)
-        if not rows:
-            return ids, np.zeros((0, 0), dtype=np.float32)
-        flat = np.frombuffer(b"".join(row["vector"] for row in rows), dtype="<f4")
-        return ids, flat.reshape(len(rows), -1)
+        return [(int(row["id"]), float(row["score"])) for row in rows]
+
+    def count_passages(self, articles: Sequence[int]) -> int:
+        """Number of passages of the given articles (ids)."""
+        rows = self.query(
+            "SELECT count(*) FROM passages WHERE article_id IN (SELECT value FROM json_each(?))", (json.dumps([int(a) for a in articles]),)
+        )
+        return int(rows[0][0])
 
     def get_passages(self, ids: Sequence[int], scores: Mapping[int, float] | None = None) -> list[Passage]:
         """Passages by id, in the given order; ``scores`` fills ``Passage.score``."""
