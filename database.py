@@ -135,6 +135,42 @@ class EnsembleRecord:
     low_confidence: bool
 
 
+@dataclass(frozen=True)
+class Resolution:
+    """How a question ended: outcome 0 or 1, or None when it was voided; ``resolved_at`` is an ISO date or timestamp."""
+
+    question_id: str
+    outcome: int | None
+    resolved_at: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """A fitted calibration; the Brier scores are of the same forecasts, the calibrated one cross-validated."""
+
+    forecaster: str
+    method: str
+    parameters: Mapping[str, Any]
+    questions: int
+    clusters: int
+    raw_brier: float
+    calibrated_brier: float
+
+
+@dataclass(frozen=True)
+class CoherenceRecord:
+    """One coherence check: the question's probability, those of its negation or paraphrases by id, and the gap (0-1 scale)."""
+
+    run_id: int
+    question_id: str
+    forecaster: str
+    kind: str
+    probability: float
+    others: Mapping[str, float]
+    gap: float
+
+
 STATISTICS: Final = ("mean", "median", "mode", "standard_deviation", "p10", "p90", "entropy")
 
 # --- schema ---------------------------------------------------------------------------------------
@@ -280,6 +316,39 @@ CREATE TABLE resolutions (
     recorded_at TEXT NOT NULL
 );
 CREATE INDEX resolutions_by_question ON resolutions (question_id, id);
+CREATE TABLE calibrations (
+    id INTEGER PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    forecaster TEXT NOT NULL,
+    method TEXT NOT NULL,
+    parameters TEXT NOT NULL CHECK (json_valid(parameters)),
+    questions INTEGER NOT NULL,
+    clusters INTEGER NOT NULL,
+    raw_brier REAL NOT NULL,
+    calibrated_brier REAL NOT NULL
+);
+CREATE TABLE calibrated_forecasts (
+    calibration_id INTEGER NOT NULL REFERENCES calibrations(id) ON DELETE CASCADE,
+    run_id INTEGER NOT NULL,
+    question_id TEXT NOT NULL,
+    raw REAL NOT NULL,
+    calibrated REAL NOT NULL,
+    out_of_fold INTEGER NOT NULL,
+    PRIMARY KEY (calibration_id, run_id, question_id),
+    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE TABLE coherence (
+    run_id INTEGER NOT NULL,
+    question_id TEXT NOT NULL,
+    forecaster TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('negation', 'paraphrase')),
+    probability REAL NOT NULL,
+    others TEXT NOT NULL CHECK (json_valid(others)),
+    gap REAL NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (run_id, question_id, forecaster, kind),
+    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
+) WITHOUT ROWID;
 
 CREATE VIEW forecast_history AS
     SELECT r.id AS run, r.started_at, q.id AS question_id, q.text AS question, f.agent, f.chunk,
@@ -765,18 +834,120 @@ class Database:
 
     # --- resolutions and scores -------------------------------------------------------------------
 
-    def add_resolution(self, question_id: str, outcome: float | None, resolved_at: str, source: str) -> None:
-        """Record an outcome (0, 1, or None for a voided question); earlier records of the question are kept."""
+    def add_resolutions(self, resolutions: Sequence[Resolution]) -> int:
+        """Record outcomes in one transaction and return how many were new; earlier records of a question are always kept.
+
+        A resolution equal to the question's latest one is not recorded again.
+        """
+        added = 0
         with self.atomic() as connection:
-            connection.execute(
-                "INSERT INTO resolutions (question_id, outcome, resolved_at, source, recorded_at) VALUES (?, ?, ?, ?, ?)",
-                (question_id, outcome, resolved_at, source, utc_now()),
-            )
+            for r in resolutions:
+                latest = connection.execute(
+                    "SELECT outcome, resolved_at, source FROM resolutions WHERE question_id = ? ORDER BY id DESC LIMIT 1",
+                    (r.question_id,),
+                ).fetchone()
+                if latest is not None and tuple(latest) == (r.outcome, r.resolved_at, r.source):
+                    continue
+                connection.execute(
+                    "INSERT INTO resolutions (question_id, outcome, resolved_at, source, recorded_at) VALUES (?, ?, ?, ?, ?)",
+                    (r.question_id, r.outcome, r.resolved_at, r.source, utc_now()),
+                )
+                added += 1
+        return added
+
+    def resolution_history(self, question_id: str) -> list[sqlite3.Row]:
+        """Every resolution ever recorded for a question, oldest first; the last one holds."""
+        return self.query("SELECT * FROM resolutions WHERE question_id = ? ORDER BY id", (question_id,))
 
     def resolutions(self) -> dict[str, sqlite3.Row]:
         """The latest resolution by question id."""
         rows = self.query("SELECT * FROM resolutions r WHERE id = (SELECT max(id) FROM resolutions WHERE question_id = r.question_id)")
         return {row["question_id"]: row for row in rows}
+
+    def successful_forecasts(self) -> list[sqlite3.Row]:
+        """Every forecast without an error, oldest run first, with its question's ``as_of`` and its newest evidence's timestamp.
+
+        ``latest_evidence`` is the newest revision that stood in the prompt, None without evidence.
+        """
+        return self.query(
+            "SELECT f.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e JOIN passages p ON p.id = e.passage_id"
+            "  JOIN articles a ON a.id = p.article_id WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
+            " FROM forecasts f JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = f.run_id"
+            " WHERE f.error IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk"
+        )
+
+    def all_ensembles(self) -> list[sqlite3.Row]:
+        """Every ensemble forecast, oldest run first, with ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``."""
+        return self.query(
+            "SELECT n.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM forecasts f JOIN evidence e ON e.forecast_id = f.id"
+            "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
+            "  WHERE f.run_id = n.run_id AND f.question_id = n.question_id AND e.used) AS latest_evidence"
+            " FROM ensembles n JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = n.run_id"
+            " ORDER BY n.run_id, rq.position"
+        )
+
+    def prompt_evidence(self, run_id: int, question_id: str) -> list[sqlite3.Row]:
+        """The passages that stood in the prompts of one question of a run: once each, best rank first."""
+        return self.query(
+            "SELECT p.id, a.source, a.title, p.section, p.text, a.revision_id, a.timestamp, a.url, min(e.rank) AS rank,"
+            " min(e.number) AS number FROM forecasts f JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id = e.passage_id"
+            " JOIN articles a ON a.id = p.article_id WHERE f.run_id = ? AND f.question_id = ? AND e.used GROUP BY p.id ORDER BY rank, p.id",
+            (run_id, question_id),
+        )
+
+    def save_calibration(self, record: CalibrationRecord, forecasts: Sequence[tuple[int, str, float, float, bool]]) -> int:
+        """Store a fitted calibration and its values beside the raw ones, in one transaction; returns its id.
+
+        Args:
+            record: what was fitted, on how much, and how well.
+            forecasts: (run id, question id, raw probability, calibrated probability, out of fold) with probabilities in 0-1.
+        """
+        with self.atomic() as connection:
+            calibration_id = connection.execute(
+                "INSERT INTO calibrations (created_at, forecaster, method, parameters, questions, clusters, raw_brier,"
+                " calibrated_brier) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    utc_now(),
+                    record.forecaster,
+                    record.method,
+                    to_json(dict(record.parameters)),
+                    record.questions,
+                    record.clusters,
+                    record.raw_brier,
+                    record.calibrated_brier,
+                ),
+            ).lastrowid
+            assert calibration_id is not None
+            connection.executemany(
+                "INSERT INTO calibrated_forecasts VALUES (?, ?, ?, ?, ?, ?)",
+                [(calibration_id, run, question, raw, value, int(fold)) for run, question, raw, value, fold in forecasts],
+            )
+        return calibration_id
+
+    def calibrated_forecasts(self, calibration_id: int) -> list[sqlite3.Row]:
+        """Raw and calibrated probabilities (0-1) of one calibration, by run and question."""
+        return self.query(
+            "SELECT * FROM calibrated_forecasts WHERE calibration_id = ? ORDER BY run_id, question_id", (calibration_id,)
+        )
+
+    def calibrations(self) -> list[sqlite3.Row]:
+        """Every calibration ever fitted, oldest first."""
+        return self.query("SELECT * FROM calibrations ORDER BY id")
+
+    def save_coherence(self, records: Sequence[CoherenceRecord]) -> None:
+        """Store coherence checks in one transaction; a check that is repeated replaces itself."""
+        with self.atomic() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO coherence VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (c.run_id, c.question_id, c.forecaster, c.kind, c.probability, to_json(dict(c.others)), c.gap, utc_now())
+                    for c in records
+                ],
+            )
+
+    def coherence(self) -> list[sqlite3.Row]:
+        """Every stored coherence check, by run, question and forecaster."""
+        return self.query("SELECT * FROM coherence ORDER BY run_id, question_id, forecaster, kind")
 
 
 def _statements(script: str) -> Iterator[str]:
