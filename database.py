@@ -741,15 +741,18 @@ class Database:
         )
         return [Article(**{name: row[name] for name in Article.__dataclass_fields__}) for row in rows]
 
-    def passages_without_embedding(self, model: str, ids: Sequence[int] | None = None) -> list[Passage]:
-        """Passages (all, or those of ``ids``) that ``model`` has not embedded yet, oldest first."""
+    def passages_without_embedding(
+        self, model: str, articles: Sequence[int], *, ids: Sequence[int] | None = None
+    ) -> list[int]:
+        """Ids of the passages of ``articles`` (all, or those among ``ids``) that ``model`` has not embedded yet."""
         among = "" if ids is None else " AND p.id IN (SELECT value FROM json_each(?))"
+        lists = [articles] if ids is None else [articles, ids]
         rows = self.query(
-            "SELECT p.id FROM passages p WHERE NOT EXISTS"  # noqa: S608 - only a placeholder is added
-            f" (SELECT 1 FROM embeddings e WHERE e.model = ? AND e.passage_id = p.id){among} ORDER BY p.id",
-            (model,) if ids is None else (model, json.dumps([int(i) for i in ids])),
+            "SELECT p.id FROM passages p WHERE p.article_id IN (SELECT value FROM json_each(?))"  # noqa: S608 - placeholders only
+            f"{among} AND NOT EXISTS (SELECT 1 FROM embeddings e WHERE e.passage_id = p.id AND e.model = ?) ORDER BY p.id",
+            (*(json.dumps([int(i) for i in values]) for values in lists), model),
         )
-        return self.get_passages([row["id"] for row in rows])
+        return [int(row["id"]) for row in rows]
 
     def add_embeddings(self, model: str, vectors: Sequence[tuple[int, npt.NDArray[np.float32]]]) -> None:
         """Store embeddings as raw little-endian float32 in one transaction."""
@@ -870,17 +873,17 @@ class Database:
         ``latest_evidence`` is the newest revision that stood in the prompt, None without evidence.
         """
         return self.query(
-            "SELECT f.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e JOIN passages p ON p.id = e.passage_id"
-            "  JOIN articles a ON a.id = p.article_id WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
+            "SELECT f.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"
+            "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
             " FROM forecasts f JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = f.run_id"
             " WHERE f.error IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk"
         )
 
     def all_ensembles(self) -> list[sqlite3.Row]:
-        """Every ensemble forecast, oldest run first, with ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``."""
+        """Every ensemble forecast, oldest run first; ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``."""
         return self.query(
-            "SELECT n.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM forecasts f JOIN evidence e ON e.forecast_id = f.id"
-            "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
+            "SELECT n.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM forecasts f"
+            "  JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
             "  WHERE f.run_id = n.run_id AND f.question_id = n.question_id AND e.used) AS latest_evidence"
             " FROM ensembles n JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = n.run_id"
             " ORDER BY n.run_id, rq.position"
@@ -890,12 +893,15 @@ class Database:
         """The passages that stood in the prompts of one question of a run: once each, best rank first."""
         return self.query(
             "SELECT p.id, a.source, a.title, p.section, p.text, a.revision_id, a.timestamp, a.url, min(e.rank) AS rank,"
-            " min(e.number) AS number FROM forecasts f JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id = e.passage_id"
-            " JOIN articles a ON a.id = p.article_id WHERE f.run_id = ? AND f.question_id = ? AND e.used GROUP BY p.id ORDER BY rank, p.id",
+            " min(e.number) AS number FROM forecasts f JOIN evidence e ON e.forecast_id = f.id"
+            " JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
+            " WHERE f.run_id = ? AND f.question_id = ? AND e.used GROUP BY p.id ORDER BY rank, p.id",
             (run_id, question_id),
         )
 
-    def save_calibration(self, record: CalibrationRecord, forecasts: Sequence[tuple[int, str, float, float, bool]]) -> int:
+    def save_calibration(
+        self, record: CalibrationRecord, forecasts: Sequence[tuple[int, str, float, float, bool]]
+    ) -> int:
         """Store a fitted calibration and its values beside the raw ones, in one transaction; returns its id.
 
         Args:

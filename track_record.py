@@ -13,12 +13,12 @@ Bad shapes, probabilities outside 0-1, outcomes other than 0 and 1 and empty inp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -133,6 +133,14 @@ def check_forecasts(probabilities: ArrayLike, outcomes: ArrayLike) -> tuple[Floa
     return p, y
 
 
+def _ranks(values: Floats) -> Floats:
+    """Mid-ranks from 1, shape (n,)."""
+    # Imported on use: scipy.stats takes most of a second, which --help and plain plots should not wait for.
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values), dtype=np.float64)
+
+
 # --- scores -------------------------------------------------------------------------------------------------
 
 
@@ -200,7 +208,7 @@ def auc(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
     negatives = y.size - positives
     if positives == 0 or negatives == 0:
         return float("nan")
-    rank_sum = float(stats.rankdata(p)[y == 1].sum())
+    rank_sum = float(_ranks(p)[y == 1].sum())
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
@@ -322,7 +330,7 @@ def self_consistency(probabilities: ArrayLike, outcomes: ArrayLike) -> SelfConsi
     p, y = check_forecasts(probabilities, outcomes)
     spread = float(np.sum((1 - 2 * p) ** 2 * p * (1 - p)))
     z = float(np.sum((y - p) * (1 - 2 * p)) / np.sqrt(spread)) if spread > 0 else float("nan")
-    p_value = float(2 * stats.norm.sf(abs(z))) if np.isfinite(z) else float("nan")
+    p_value = math.erfc(abs(z) / math.sqrt(2)) if np.isfinite(z) else float("nan")
     return SelfConsistency(float((p * (1 - p)).mean()), float(((p - y) ** 2).mean()), z, p_value)
 
 
@@ -340,7 +348,7 @@ def spread_error_correlation(spreads: ArrayLike, errors: ArrayLike) -> float:
         )
     if spread.size < 3 or np.ptp(spread) == 0 or np.ptp(error) == 0:
         return float("nan")
-    return float(np.corrcoef(stats.rankdata(spread), stats.rankdata(error))[0, 1])
+    return float(np.corrcoef(_ranks(spread), _ranks(error))[0, 1])
 
 
 def excess_errors(probabilities: ArrayLike, outcomes: ArrayLike) -> Floats:
