@@ -1,0 +1,279 @@
+"""Root logging: short lines on the console, everything with times and tracebacks in a rotating file.
+
+``configure_root_logger()`` is called once by an entry point, before vLLM or transformers are imported;
+every other module only does ``logging.getLogger(__name__)``. Secrets are taken out of each line before
+it is written, wherever it came from.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from urllib.parse import quote
+
+DEFAULT_LOG_DIR = "."
+DEFAULT_LOG_FILE = "runpod_forecast_logs.log"
+# Bytes of one file and number of older files kept: about 60 MB at most, weeks of runs.
+MAX_LOG_BYTES = 10_000_000
+LOG_BACKUPS = 5
+
+# Libraries whose records go to the file only (and at INFO or above: the DEBUG records of numba or
+# matplotlib would drown everything else). What a user must know of them, an agent reports itself.
+LIBRARIES = (
+    "PIL", "asyncio", "boto3", "botocore", "compressed_tensors", "datasets", "depyf", "filelock", "flashinfer", "fsspec",
+    "h11", "httpcore", "httpcore2", "httpx", "httpx2", "huggingface_hub", "markdown_it", "matplotlib", "mistral_common",
+    "numba", "openai", "py.warnings", "pypdf", "ray", "requests", "runai_model_streamer", "s3transfer",
+    "sentence_transformers", "torch", "torchao", "transformers", "triton", "urllib3", "vllm", "werkzeug", "xgrammar",
+)  # fmt: skip
+
+# --- secrets --------------------------------------------------------------------------------------
+
+REDACTED = "***"
+# Environment variables whose values are secret: HF_TOKEN, AWS_SECRET_ACCESS_KEY, OPENAI_API_KEY …
+SECRET_VARIABLE = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY(?:_ID)?|SECRET_KEY|PRIVATE_KEY|CREDENTIALS)$",
+    re.IGNORECASE,
+)
+# Characters. A shorter value is no real secret, and blanking it would tear ordinary words apart.
+MIN_SECRET_LENGTH = 8
+
+_SECRET_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE if ignore_case else 0), replacement)
+    for pattern, replacement, ignore_case in (
+        # Hugging Face tokens: hf_ and letters and digits; a name such as hf_transformers has neither digit nor capital.
+        (r"\bhf_(?:(?=[a-z]*[A-Z0-9])[A-Za-z0-9]{8,}|[a-z]{24,})", REDACTED, False),
+        # AWS access key ids: long-lived (AKIA) and temporary (ASIA).
+        (r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{12,}", REDACTED, False),
+        # Signed URLs: AWS signature versions 4 and 2, CloudFront, Azure; also in a header or a message.
+        (
+            r"\b(X-Amz-(?:Signature|Credential|Security-Token)|Signature|Credential|AWSAccessKeyId|Key-Pair-Id)"
+            r"([\"']?\s*[=:]\s*[\"']?)[^\s&\"'<>,;]+",
+            rf"\1\2{REDACTED}",
+            True,
+        ),
+        (r"([?&](?:sig|policy|token|access_token|api_key|key)=)[^\s&\"'<>]+", rf"\1{REDACTED}", True),
+        (
+            r"((?:proxy-)?authorization[\"']?\s*[=:]\s*[\"']?)(?:(?:bearer|basic|token|digest)\s+)?[^\s\"',]+",
+            rf"\1{REDACTED}",
+            True,
+        ),
+        (r"\b(bearer\s+)[A-Za-z0-9._~+/=-]{8,}", rf"\1{REDACTED}", True),
+        # Settings as they stand in dictionaries, INI files and commands.
+        (
+            r"((?:secret_?access_?key|session_?token|security_?token|hf_token|hub_token|api_?key|password)"
+            r"[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}",
+            rf"\1{REDACTED}",
+            True,
+        ),
+        # https://user:password@host
+        (r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/?#\"'<>]+@", rf"\1{REDACTED}@", True),
+    )
+)
+
+
+def _secret_values() -> Iterator[str]:
+    """Values of the environment's secret variables, plain and as they look inside a URL."""
+    for name, value in os.environ.items():
+        if len(value) >= MIN_SECRET_LENGTH and SECRET_VARIABLE.search(name):
+            yield value
+            yield quote(value, safe="")
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with every secret replaced by ``***``.
+
+    Secrets are the values of environment variables such as ``HF_TOKEN`` and ``AWS_SECRET_ACCESS_KEY`` (as
+    they are now), Hugging Face tokens, AWS key ids, signatures of signed URLs, passwords in URLs and
+    ``Authorization`` headers. Meant for anything that leaves the process: logs, the database, messages.
+    """
+    # Longest first: a secret that contains another is replaced whole.
+    for value in sorted(set(_secret_values()), key=len, reverse=True):
+        text = text.replace(value, REDACTED)
+    for pattern, replacement in _SECRET_PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats a record, exception and stack text included, and then takes the secrets out."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return the record's time in UTC, ISO-8601 with milliseconds and ``Z``."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the finished text of ``record`` without secrets."""
+        return redact(super().format(record))
+
+
+class ConsoleFormatter(RedactingFormatter):
+    """``message`` or ``warning: message``; a traceback belongs in the file and is left out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one short text for ``record`` without secrets and without traceback."""
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return redact(prefix + record.getMessage())
+
+
+# --- handlers -------------------------------------------------------------------------------------
+
+
+class ConsoleHandler(logging.Handler):
+    """Writes to standard error as it is at that moment, above a progress bar when one is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write ``record``; a console that is gone (closed pipe) never stops the run."""
+        try:
+            text = self.format(record)
+            # Only a loaded tqdm can have a bar on the screen; importing it here would slow every start.
+            tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+            if tqdm is not None:
+                tqdm.write(text, file=sys.stderr)
+            else:
+                sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return
+        except Exception:  # logging's own convention: a bad record is reported, not raised
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Name the line of a log call whose arguments do not fit its message."""
+        _report_malformed(record)
+
+
+class LogFile(RotatingFileHandler):
+    """The log file. When it cannot be written any more (disk full), that is said once."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Report the first failure to write on the console and stay silent about the following ones."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            _report_malformed(record)
+        elif not self._failed:
+            self._failed = True
+            sys.stderr.write(
+                f"warning: the log file {self.baseFilename} cannot be written: {error.strerror}\n"
+            )
+
+
+_malformed_calls: set[tuple[str, int]] = set()
+
+
+def _report_malformed(record: logging.LogRecord) -> None:
+    # logging's own report prints the raw arguments, which may hold a secret.
+    place = (record.pathname, record.lineno)
+    if place not in _malformed_calls:
+        _malformed_calls.add(place)
+        sys.stderr.write(
+            f"warning: the log call in {place[0]}:{place[1]} has arguments that do not fit its message\n"
+        )
+
+
+class LibraryFilter(logging.Filter):
+    """Keeps records of ``LIBRARIES`` off a handler, unless they are critical."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether ``record`` may be shown."""
+        return record.levelno >= logging.CRITICAL or not _is_library(record.name)
+
+
+def _is_library(name: str) -> bool:
+    return name in LIBRARIES or name.partition(".")[0] in LIBRARIES
+
+
+class _LibraryLogger(logging.Logger):
+    """A library's top logger that cannot be diverted from the root.
+
+    vLLM, transformers and huggingface_hub put a handler of their own on their top logger, and stop
+    propagation, while they are imported. Here both are ignored.
+    """
+
+    @property
+    def propagate(self) -> bool:
+        return True
+
+    @propagate.setter
+    def propagate(self, value: bool) -> None:
+        pass
+
+    def addHandler(self, hdlr: logging.Handler) -> None:
+        pass
+
+
+def _adopt_libraries() -> None:
+    """Make every logger of ``LIBRARIES`` hand its records to the root, whether or not it is imported yet."""
+    # PYTHONWARNINGS reach the file as well, under the logger py.warnings.
+    logging.captureWarnings(True)
+    # Without this vLLM's own configuration closes the handlers of the root. A user's choice stands.
+    if "VLLM_LOGGING_CONFIG_PATH" not in os.environ:
+        os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
+    for name in LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.__dict__.pop("propagate", None)
+        library.__class__ = _LibraryLogger
+        if library.level < logging.INFO:
+            library.setLevel(logging.INFO)
+
+
+# --- configuration --------------------------------------------------------------------------------
+
+
+def log_path(log_dir: str | Path | None = None, log_file: str | Path | None = None) -> Path:
+    """Where the log goes: argument before environment variable (``LOG_DIR``, ``LOG_FILE``) before default.
+
+    A file given with a folder of its own needs no directory; a ``log_dir`` argument wins over the folder
+    in ``LOG_FILE``. An empty variable counts as unset.
+    """
+    file = Path(log_file or os.environ.get("LOG_FILE") or DEFAULT_LOG_FILE).expanduser()
+    if log_dir and not log_file:
+        file = Path(file.name)
+    return Path(log_dir or os.environ.get("LOG_DIR") or DEFAULT_LOG_DIR).expanduser() / file
+
+
+def configure_root_logger(
+    log_dir: str | Path | None = None, log_file: str | Path | None = None, *, verbose: bool = False
+) -> Path | None:
+    """Send INFO and above to the console and DEBUG and above to a rotating file; return the file's path.
+
+    Calling it again replaces what it set up before and leaves other handlers alone. ``verbose`` shows the
+    libraries' records on the console too. When the file cannot be opened, one warning says so, the console
+    alone is used and None is returned.
+    """
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, ConsoleHandler | LogFile)]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(logging.DEBUG)
+    _adopt_libraries()
+    console = ConsoleHandler()
+    console.setLevel(logging.INFO)
+    console.setFormatter(ConsoleFormatter())
+    if not verbose:
+        console.addFilter(LibraryFilter())
+    root.addHandler(console)
+
+    path = log_path(log_dir, log_file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = LogFile(
+            path, maxBytes=MAX_LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8", errors="backslashreplace"
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+        root.warning("no log file: %s cannot be opened (%s); set LOG_DIR to a writable folder", path, reason)
+        return None
+    file.setLevel(logging.DEBUG)
+    file.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(file)
+    return path
