@@ -138,6 +138,9 @@ PASSAGE_OVERLAP_TOKENS = 40
 EMBEDDING_MODEL_PATH = "sentence-transformers/all-MiniLM-L6-v2"
 # Tokens of a text that are embedded (title and section included); what is longer is cut off.
 MAX_EMBEDDING_SIZE = 256
+# Passages up to which everything is embedded. In a larger store only passages that share words with a question are, when
+# it is first asked: 20,000 take about 8 minutes on two CPU cores and seconds on a GPU.
+EMBED_ALL_UP_TO_PASSAGES = 20_000
 # Texts embedded at once, and where. "cpu" leaves the whole GPU to vLLM.
 EMBEDDING_BATCH_SIZE = 32
 EMBEDDING_DEVICE = "cpu"
@@ -153,6 +156,20 @@ PASSAGES_PER_ARTICLE = 6
 NEAR_DUPLICATE_SHARE = 0.6
 
 # --- Analysis ---------------------------------------------------------------------------------------
+# Questions that get their own figures in one call. A figure takes about 0.3 s; a backtest has a thousand questions.
+MAX_PLOTTED_QUESTIONS = 200
+# Resamples of the cluster bootstrap behind every 95 % interval. 2000 fix its ends to about a twentieth of its width.
+BOOTSTRAP_SAMPLES = 2000
+# Upper ends, in days from forecast to resolution, of the horizons that are scored apart; what lies beyond is one more.
+HORIZON_DAYS = (7, 30, 90, 365)
+# A calibration is refused below this many resolved questions, clusters of related questions, and questions of each
+# outcome. A two-parameter curve through fewer points is mostly noise (Niculescu-Mizil & Caruana 2005 see Platt
+# scaling settle at a few hundred).
+CALIBRATION_MIN_QUESTIONS = 100
+CALIBRATION_MIN_CLUSTERS = 50
+CALIBRATION_MIN_EACH_OUTCOME = 20
+# Folds of the cross-validation by cluster, for calibrations and for pool weights learnt from past scores.
+CROSS_VALIDATION_FOLDS = 5
 
 
 class ConfigError(Exception):
@@ -274,6 +291,18 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "CACHE_DIR": _TEXT,
     "CONTEXT_TOKENS": _at_least(0),
     "EVIDENCE_CHUNKS": _at_least(1),
+    # Analysis
+    "MAX_PLOTTED_QUESTIONS": _at_least(1),
+    "BOOTSTRAP_SAMPLES": _at_least(100),
+    "HORIZON_DAYS": Rule(
+        lambda v: isinstance(v, tuple | list) and all(map(_is_int, v)) and list(v) == sorted({d for d in v if d > 0}),
+        "rising whole numbers of days",
+        "(7, 30, 90, 365) is usual",
+    ),
+    "CALIBRATION_MIN_QUESTIONS": _at_least(10),
+    "CALIBRATION_MIN_CLUSTERS": _at_least(2),
+    "CALIBRATION_MIN_EACH_OUTCOME": _at_least(1),
+    "CROSS_VALIDATION_FOLDS": _at_least(2),
     # Retrieval
     "WIKIPEDIA_API_URL": Rule(
         lambda v: isinstance(v, str) and (not v or re.fullmatch(r"https?://\S+/api\.php", v) is not None),
@@ -309,6 +338,7 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "PASSAGE_OVERLAP_TOKENS": _at_least(0),
     "EMBEDDING_MODEL_PATH": _TEXT,
     "MAX_EMBEDDING_SIZE": _at_least(16),
+    "EMBED_ALL_UP_TO_PASSAGES": _at_least(0),
     "EMBEDDING_BATCH_SIZE": _at_least(1),
     "EMBEDDING_DEVICE": _TEXT,
     "CROSS_ENCODER_MODEL_PATH": Rule(lambda v: isinstance(v, str), 'a Hugging Face id, a folder or ""', "write it in quotes"),
@@ -439,7 +469,10 @@ def _retrieval_problems(values: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(path, str) and path.strip() and (is_local(path) or path.count("/") > 1):
             folder = Path(path).expanduser()
             if not folder.is_dir():
-                yield f"{name} is {path!r}; allowed: a Hugging Face id or a folder that exists; there is no folder {folder}; correct the path"
+                yield (
+                    f"{name} is {path!r}; allowed: a Hugging Face id or a folder that exists; there is no folder {folder};"
+                    " correct the path"
+                )
 
 
 def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
