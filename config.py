@@ -83,7 +83,7 @@ MIN_CAPTURED_MASS = 0.5
 SEED = 20261123
 
 # --- Ensemble ---------------------------------------------------------------------------------------
-# "entropy" (weights = bits of information each agent commits to), "mean", "median", "geometric".
+# "entropy" (weights = bits of information each agent commits to), "mean", "median", "geometric", "extremised".
 POOL_METHOD = "entropy"
 # Central mass of the interval shown beside a forecast (0-1).
 INTERVAL_MASS = 0.8
@@ -207,7 +207,7 @@ S3_ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+")
 LOAD_FORMATS: Final = ("auto", "safetensors", "runai_streamer", "runai_streamer_sharded", "dummy", "sharded_state")
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16", "half", "float")
 LOADER_KEYS: Final = ("concurrency", "memory_limit", "distributed")
-POOLS: Final = ("entropy", "mean", "median", "geometric")
+POOLS: Final = ("entropy", "mean", "median", "geometric", "extremised")
 
 
 def model_spec(name: str, entries: Mapping[str, Any] | None = None) -> ModelSpec:

@@ -31,6 +31,10 @@ SUM_TOLERANCE: Final = 1e-4
 # point: the support cannot express anything finer), so that one agent's "0" cannot veto a pool.
 ODDS_CLIP: Final = 0.005
 
+# What the "extremised" pool multiplies the log-odds with. Fits to human crowds lie between 1.2 and 3
+# (Satopaa et al. 2014); the low end, since language models share most of their training text.
+EXTREMISING_FACTOR: Final = 1.3
+
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
@@ -228,10 +232,27 @@ def tilt_to_mean(distribution: Distribution, mean: float) -> Distribution:
     return Distribution(result)
 
 
+def extremised(probability: npt.ArrayLike, factor: float = EXTREMISING_FACTOR) -> FloatArray:
+    """Log-odds of a probability of the event (0-1, any shape) multiplied by ``factor``; above 1 moves it away from 50 %.
+
+    Agents share evidence only in part, so their average is too timid (Baron et al., Decision Analysis
+    11(2), 2014; Satopaa et al., Int. J. Forecasting 30(2), 2014).
+    """
+    clipped = np.clip(np.asarray(probability, dtype=np.float64), ODDS_CLIP, 1 - ODDS_CLIP)
+    return np.asarray(1 / (1 + np.exp(-factor * np.log(clipped / (1 - clipped)))), dtype=np.float64)
+
+
+def _extremised(distributions: Sequence[Distribution], weights: FloatArray) -> Distribution:
+    """The geometric mean of odds, moved away from 50 %; the shape is tilted along as in ``_geometric``."""
+    pooled = _geometric(distributions, weights)
+    return tilt_to_mean(pooled, 100.0 * float(extremised(pooled.probability)))
+
+
 POOL_METHODS: Final[dict[str, Callable[[Sequence[Distribution], FloatArray], Distribution]]] = {
     "mean": _linear,
     "median": _quantile_average,
     "geometric": _geometric,
+    "extremised": _extremised,
     "entropy": _linear,
 }
 
@@ -242,7 +263,8 @@ def pool(distributions: Sequence[Distribution], method: str, weights: npt.ArrayL
     Args:
         distributions: one per agent.
         method: ``"entropy"`` (linear pool, weights from ``entropy_weights``), ``"mean"`` (linear pool),
-            ``"median"`` (of cumulative probabilities) or ``"geometric"`` (geometric mean of odds).
+            ``"median"`` (of cumulative probabilities), ``"geometric"`` (geometric mean of odds) or
+            ``"extremised"`` (that, moved away from 50 % by ``EXTREMISING_FACTOR``).
         weights: optional non-negative weights of shape (agents,); multiplied with the entropy weights
             when the method is ``"entropy"``; equal when left out.
 

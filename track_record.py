@@ -472,3 +472,42 @@ def paraphrase_range(probabilities: ArrayLike) -> float:
     """Largest minus smallest probability given to wordings of one question, in 0-1; 0 for fewer than two."""
     p = np.asarray(probabilities, dtype=np.float64)
     return float(np.ptp(p)) if p.size > 1 else 0.0
+
+
+# --- pool weights learnt from past scores ---------------------------------------------------------------------
+
+
+def cluster_folds(clusters: Sequence[Hashable], folds: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """A fold number 0 ... folds-1 for each row, whole clusters together and folds of nearly equal size.
+
+    Clusters are shuffled with ``seed`` and dealt largest first to the smallest fold. Fewer clusters than folds
+    leave folds empty.
+    """
+    rows, count = _cluster_numbers(clusters, len(clusters))
+    sizes = np.bincount(rows, minlength=count)
+    order = np.random.default_rng(seed).permutation(count)
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    fold_of, filled = np.zeros(count, dtype=np.int64), np.zeros(folds)
+    for cluster in order:
+        fold_of[cluster] = int(np.argmin(filled))
+        filled[fold_of[cluster]] += sizes[cluster]
+    return fold_of[rows]
+
+
+def inverse_score_weights(scores: ArrayLike) -> Floats:
+    """Weights proportional to 1 / mean score, summing to 1; scores: Brier scores of shape (questions, agents), NaN = absent.
+
+    An agent without any score gets the mean of the others' weights; without any score at all the weights are equal.
+    Scores are kept at 1e-4 or more, so that a few lucky sure forecasts do not take all the weight.
+    Source: Bates & Granger (1969), Operational Research Quarterly 20:451-468 (errors taken as uncorrelated).
+    """
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"expected scores of shape (questions, agents), got {array.shape}")
+    counts = np.isfinite(array).sum(axis=0)
+    if not counts.any():
+        return np.full(array.shape[1], 1 / array.shape[1])
+    means = np.where(counts > 0, np.nansum(array, axis=0) / np.maximum(counts, 1), np.nan)
+    weights = 1 / np.maximum(means, 1e-4)
+    weights = np.where(counts > 0, weights, np.nanmean(weights))
+    return np.asarray(weights / weights.sum(), dtype=np.float64)

@@ -229,3 +229,21 @@ def test_coherence_by_hand():
 def test_bad_input_is_refused(p, y, words):
     with pytest.raises(ValueError, match=words):
         tr.brier_score(p, y)
+
+
+def test_cluster_folds_keep_clusters_whole_and_balanced():
+    clusters = ["a"] * 4 + ["b"] * 3 + ["c"] * 2 + ["d"]
+    folds = tr.cluster_folds(clusters, 2, seed=1)
+    assert all(len({f for f, c in zip(folds, clusters, strict=True) if c == name}) == 1 for name in "abcd")
+    assert sorted(np.bincount(folds)) == [5, 5]
+    np.testing.assert_array_equal(folds, tr.cluster_folds(clusters, 2, seed=1))
+
+
+def test_inverse_score_weights_by_hand():
+    # Mean Brier 0.1 and 0.3: weights 10 and 3.33 of 13.33.
+    np.testing.assert_allclose(tr.inverse_score_weights([[0.1, 0.2], [0.1, 0.4]]), [0.75, 0.25])
+    # The third agent has no score and gets the mean weight of the two others.
+    np.testing.assert_allclose(tr.inverse_score_weights([[0.1, 0.3, math.nan]]), [0.5, 1 / 6, 1 / 3])
+    np.testing.assert_allclose(tr.inverse_score_weights(np.full((2, 2), math.nan)), [0.5, 0.5])
+    with pytest.raises(ValueError, match="shape"):
+        tr.inverse_score_weights([0.1])
