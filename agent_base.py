@@ -1,0 +1,283 @@
+"""What both agents share: from tasks to fitted, aligned prompts to scored forecasts.
+
+A room of its own because neither agent owns it: ``agents_vllm.py`` and ``agents.py`` (the legacy
+oracle) must build the very same prompts, or comparing them would prove nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Final, Self
+
+import config
+import prompts
+from config import ModelSpec
+from questions import Question
+from scoring import (
+    SUPPORT_SIZE,
+    ForecastScoring,
+    LogprobCache,
+    NumberTokenizer,
+    NumberTrie,
+    Path,
+    Reply,
+    Request,
+    ScoringError,
+    ScoringResult,
+    TokenizationError,
+    score_batch,
+)
+
+# Filler that may pad a prompt to a whole cache block: the first one of which every copy is one more token.
+PADDING_UNITS: Final = (" .", " -", " *", " ~", " +", " |")
+# Tokens kept free at the end of the window: a number of up to three tokens, its ending, and one to spare.
+ANSWER_TOKENS: Final = 8
+
+
+class PromptError(Exception):
+    """A prompt cannot be built: the question alone is longer than the window."""
+
+
+class AgentError(Exception):
+    """A model cannot be loaded or has stopped working; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class ForecastTask:
+    """One forecast to make: a question, the passages of one chunk of evidence (best first), and the date of "today"."""
+
+    question: Question
+    today: str
+    passages: tuple[prompts.EvidencePassage, ...] = ()
+    chunk: int = 0
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that fits: its text, its token ids (numbers follow), the trie behind it, and how many passages it holds."""
+
+    text: str
+    token_ids: Path
+    trie: NumberTrie
+    passages_used: int
+
+
+@dataclass(frozen=True)
+class ForecastOutcome:
+    """What became of ``tasks[index]``: a result, or the error that stands in its place. ``seconds`` is its share of the batch."""
+
+    index: int
+    prompt: Prompt | None
+    result: ScoringResult | None
+    error: str | None
+    seconds: float = 0.0
+
+
+class BaseAgent(ABC):
+    """One model's life: load, score, shut down. A context manager.
+
+    Args:
+        spec: which model, and how it is prompted.
+        tolerance: see ``config.SCORING_TOLERANCE``.
+    """
+
+    # Tokens per prefix cache block; None where the engine has no prefix cache.
+    block_size: int | None = None
+    # Tokens whose KV cache the engine can hold at once; None when that is no limit.
+    cache_tokens: int | None = None
+
+    def __init__(self, spec: ModelSpec, *, tolerance: float | None = None) -> None:
+        self.spec = spec
+        self.tolerance = config.SCORING_TOLERANCE if tolerance is None else tolerance
+        self.tokenizer: Any = None
+        # Window of the model in tokens; the engine's own value once it is loaded.
+        self.max_model_len = spec.max_model_len or 0
+        self._scorings: dict[Path, ForecastScoring] = {}
+
+    @property
+    def name(self) -> str:
+        """The configured name, under which forecasts are stored."""
+        return self.spec.name
+
+    # --- life -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def load(self) -> None:
+        """Load tokenizer and weights; raises ``AgentError``."""
+
+    @abstractmethod
+    def shutdown(self) -> None:
+        """Free everything; may be called more than once."""
+
+    @abstractmethod
+    def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
+        """Answer all requests in one batched engine call, in order."""
+
+    def __enter__(self) -> Self:
+        self.load()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.shutdown()
+
+    # --- tokenizer facts --------------------------------------------------------------------------
+
+    @cached_property
+    def numbers(self) -> NumberTokenizer:
+        """Where and how this tokenizer writes the integers."""
+        return NumberTokenizer(self.tokenizer)
+
+    @cached_property
+    def control_tokens(self) -> tuple[str, ...]:
+        """Texts the tokenizer would turn into control tokens, wherever they stand."""
+        special = list(getattr(self.tokenizer, "all_special_tokens", ()))
+        added = getattr(self.tokenizer, "get_added_vocab", dict)()
+        return tuple(dict.fromkeys((*special, *added)))
+
+    @cached_property
+    def padding_unit(self) -> str | None:
+        """Filler of which each copy costs exactly one token, or None when there is none."""
+        for unit in PADDING_UNITS:
+            lengths = [len(self.tokenizer.encode("Note\n" + unit * n, add_special_tokens=False)) for n in range(1, 34)]
+            if all(b - a == 1 for a, b in zip(lengths, lengths[1:], strict=False)):
+                return unit
+        return None
+
+    def assure_agent(self) -> bool:
+        """Whether the tokenizer gives each of 0-100 one token where this model writes its answer.
+
+        Such a model is read by the root request and stop checks alone; any other digit by digit,
+        which is as exact and costs a few more requests.
+        """
+        question = Question("Does every integer from 0 to 100 have one token?")
+        return self.build_prompt(ForecastTask(question, today=date.today().isoformat())).trie.single_token
+
+    # --- prompts ----------------------------------------------------------------------------------
+
+    def build_prompt(self, task: ForecastTask) -> Prompt:
+        """Render a task, fitted to the evidence budget and the window by whole passages, padded to whole cache blocks.
+
+        The lowest-ranked passages go first; the question is never cut.
+
+        Raises:
+            PromptError: the question does not fit even without evidence.
+            TokenizationError: the integers have no unambiguous spelling.
+        """
+        used = self._passages_in_budget(task)
+        limit = self.max_model_len - ANSWER_TOKENS if self.max_model_len else None
+        while True:
+            prompt = self._render(task, used)
+            if limit is None or len(prompt.token_ids) <= limit:
+                return self._aligned(task, prompt, limit)
+            if used == 0:
+                raise PromptError(f"the question needs {len(prompt.token_ids)} tokens, the window of {self.name} has {limit}")
+            used -= 1
+
+    def _passages_in_budget(self, task: ForecastTask) -> int:
+        """How many of the best passages fit into ``config.CONTEXT_TOKENS``."""
+        spent = 0
+        for number, passage in enumerate(task.passages, start=1):
+            block = prompts.passage_block(number, passage, self.control_tokens)
+            spent += len(self.tokenizer.encode(block, add_special_tokens=False)) + 2
+            if spent > config.CONTEXT_TOKENS:
+                return number - 1
+        return len(task.passages)
+
+    def _render(self, task: ForecastTask, used: int, padding: str = "") -> Prompt:
+        messages = prompts.forecast_messages(
+            task.question,
+            task.passages[:used],
+            today=task.today,
+            reasoning=task.reasoning,
+            padding=padding,
+            control_tokens=self.control_tokens,
+        )
+        rendered = prompts.render(
+            self.tokenizer,
+            messages,
+            answer_prefix=self.spec.answer_prefix,
+            chat_template_kwargs={**prompts.template_dates(task.today), **self.spec.chat_template_kwargs},
+        )
+        token_ids, trie = self.numbers.place(rendered.text, rendered.lead, add_special_tokens=rendered.add_special_tokens)
+        return Prompt(rendered.text, token_ids, trie, used)
+
+    def _aligned(self, task: ForecastTask, prompt: Prompt, limit: int | None) -> Prompt:
+        """Pad the prompt until its last cache block is full, so that a scoring request runs one to three tokens.
+
+        Without it each request would run the started block again, up to ``block_size`` tokens. The
+        filler is a line of dots before the question; where it cannot be made to fit exactly the prompt stays as it was.
+        """
+        if self.block_size is None or self.padding_unit is None or len(prompt.token_ids) % self.block_size == 0:
+            return prompt
+        copies = 1
+        for _ in range(4):
+            padded = self._render(task, prompt.passages_used, padding=(self.padding_unit * copies).strip())
+            missing = -len(padded.token_ids) % self.block_size
+            if missing == 0:
+                return padded if limit is None or len(padded.token_ids) <= limit else prompt
+            copies += missing
+        return prompt
+
+    # --- scoring ----------------------------------------------------------------------------------
+
+    def score(self, tasks: Sequence[ForecastTask]) -> Iterator[ForecastOutcome]:
+        """Score every task; outcomes come wave by wave, in order within a wave.
+
+        A wave is as many prompts as the engine's KV cache holds: within it, three engine calls score
+        everything, and no prompt is computed twice. Ordinarily there is one wave.
+
+        Raises:
+            Exception: whatever the engine raises; outcomes already yielded stand.
+        """
+        built: list[tuple[int, Prompt]] = []
+        for index, task in enumerate(tasks):
+            try:
+                built.append((index, self.build_prompt(task)))
+            except (PromptError, TokenizationError) as error:
+                yield ForecastOutcome(index, None, None, str(error))
+        for wave in self._waves(built):
+            started = time.monotonic()
+            results = score_batch(
+                [self._scoring(prompt) for _, prompt in wave],
+                self.next_token_logprobs,
+                tolerance=self.tolerance,
+                block_size=self.block_size,
+                block_budget=config.SCORING_BLOCK_BUDGET,
+            )
+            seconds = (time.monotonic() - started) / len(wave)
+            for (index, prompt), result in zip(wave, results, strict=True):
+                if isinstance(result, ScoringError):
+                    yield ForecastOutcome(index, prompt, None, str(result), seconds)
+                else:
+                    yield ForecastOutcome(index, prompt, result, None, seconds)
+
+    def _scoring(self, prompt: Prompt) -> ForecastScoring:
+        """The scoring state of a prompt; asking the same prompt again costs no request."""
+        if prompt.token_ids not in self._scorings:
+            capacity = max(SUPPORT_SIZE, config.MAX_LOGPROB_CACHE)
+            self._scorings[prompt.token_ids] = ForecastScoring(
+                prompt.token_ids, prompt.trie, self.numbers, LogprobCache(capacity)
+            )
+        return self._scorings[prompt.token_ids]
+
+    def _waves(self, built: Sequence[tuple[int, Prompt]]) -> Iterator[list[tuple[int, Prompt]]]:
+        """Split prompts so that each wave's tokens fit into the KV cache together."""
+        # A tenth is left for the continuations and for blocks that are in use at the edges.
+        room = None if self.cache_tokens is None else int(self.cache_tokens * 0.9)
+        wave: list[tuple[int, Prompt]] = []
+        filled = 0
+        for index, prompt in built:
+            if wave and room is not None and filled + len(prompt.token_ids) > room:
+                yield wave
+                wave, filled = [], 0
+            wave.append((index, prompt))
+            filled += len(prompt.token_ids)
+        if wave:
+            yield wave

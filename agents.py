@@ -1,0 +1,101 @@
+"""**Legacy**: ``Agent`` on Hugging Face transformers. Same interface as ``agents_vllm.Agent``, plain and slow.
+
+Kept as the oracle: float32 teacher forcing of every node of the number trie, one after another, with
+the whole vocabulary's softmax, and none of the bounds, budgets and shortcuts of ``scoring.py``. What
+the vLLM agent reports is tested against ``Agent.exact_distribution``.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+import config
+from agent_base import AgentError, BaseAgent, ForecastTask
+from config import ModelSpec
+from distribution import SUPPORT_SIZE, Distribution
+from scoring import Path, Reply, Request
+
+
+class Agent(BaseAgent):
+    """A forecast model on transformers, on the CPU, in float32.
+
+    Args:
+        spec: the model: a local folder or a Hugging Face id.
+        tolerance: replaces ``config.SCORING_TOLERANCE``.
+        model, tokenizer: use these in place of loading ``spec.path``; for tests.
+    """
+
+    def __init__(self, spec: ModelSpec, *, tolerance: float | None = None, model: Any = None, tokenizer: Any = None) -> None:
+        super().__init__(spec, tolerance=tolerance)
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def load(self) -> None:
+        """Load tokenizer and weights; raises ``AgentError``."""
+        if self.model is None:
+            path = str(FilePath(self.spec.path).expanduser()) if config.is_local(self.spec.path) else self.spec.path
+            try:
+                import torch
+                from transformers import AutoModelForCausalLM, AutoTokenizer
+
+                self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=self.spec.trust_remote_code)
+                self.model = AutoModelForCausalLM.from_pretrained(
+                    path, dtype=torch.float32, trust_remote_code=self.spec.trust_remote_code, use_safetensors=True
+                )
+            except (ImportError, OSError, ValueError) as error:
+                raise AgentError(f"{self.name} ({self.spec.path}) did not load: {str(error).splitlines()[0]}") from error
+        self.model.eval()
+        window = getattr(self.model.config, "max_position_embeddings", 0)
+        self.max_model_len = min(filter(None, (self.spec.max_model_len, window)), default=0)
+
+    def shutdown(self) -> None:
+        """Drop the model; may be called more than once."""
+        self.model = None
+        self._scorings.clear()
+        gc.collect()
+
+    def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
+        """Answer requests one by one; a request that extends the last prompt reuses its key-value cache."""
+        replies = []
+        for request in requests:
+            row = self._rows(request.token_ids, [()])[()]
+            replies.append(Reply({token: float(row[token]) for token in request.wanted}, len(request.token_ids)))
+        return replies
+
+    def exact_distribution(self, task: ForecastTask) -> tuple[Distribution, float]:
+        """The distribution by definition, and its captured mass: teacher forcing of all nodes of the trie.
+
+        P(n) is the product of the path's token probabilities times one minus the mass of every token
+        of the vocabulary that begins with a digit, after the path; then normalised.
+        """
+        prompt = self.build_prompt(task)
+        rows = self._rows(prompt.token_ids, list(prompt.trie.children))
+        digits = list(self.numbers.digit_ids)
+        weights = np.zeros(SUPPORT_SIZE)
+        for n, path in enumerate(prompt.trie.paths):
+            log_path = sum(float(rows[path[:depth]][token]) for depth, token in enumerate(path))
+            weights[n] = np.exp(log_path) * (1.0 - np.exp(rows[path][digits]).sum())
+        return Distribution.from_weights(weights), float(weights.sum())
+
+    def _rows(self, prompt: Path, nodes: Sequence[Path]) -> dict[Path, np.ndarray]:
+        """Log-probabilities over the vocabulary after ``prompt + node`` for every node, in float64."""
+        import torch
+
+        rows: dict[Path, np.ndarray] = {}
+        with torch.inference_mode():
+            first = self.model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
+            cache = first.past_key_values
+            for node in nodes:
+                if node:
+                    output = self.model(input_ids=torch.tensor([node]), past_key_values=cache, use_cache=True)
+                    cache = output.past_key_values
+                    cache.crop(-len(node))
+                else:
+                    output = first
+                rows[node] = torch.log_softmax(output.logits[0, -1].double(), dim=-1).numpy()
+        return rows

@@ -1,0 +1,212 @@
+"""``Agent``: one vLLM engine's life, from loading to batched number scoring to shutdown.
+
+vLLM is imported only when an engine is started, so that ``--help``, configuration errors and most
+tests never wait for it. The engine runs with prefix caching on: a scoring request repeats its
+prompt and pays for one to three tokens of it (see ``scoring.py``).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import config
+from agent_base import AgentError, BaseAgent
+from config import ModelSpec
+from scoring import Reply, Request
+
+logger = logging.getLogger(__name__)
+
+# Seconds an engine is given to end by itself before its processes are killed.
+SHUTDOWN_SECONDS = 30
+# GiB of KV cache on a CPU unless VLLM_CPU_KVCACHE_SPACE says otherwise: vLLM would take 90 % of the
+# machine's memory, which a laptop does not have to give.
+CPU_KV_CACHE_GIB = 2
+
+
+def vllm_is_cpu_build() -> bool:
+    """Whether the installed vLLM runs on CPUs only; read from package metadata, without importing it."""
+    for package in ("vllm-cpu", "vllm"):
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return package == "vllm-cpu" or "cpu" in version.partition("+")[2]
+    return False
+
+
+def prepare_environment(*, in_process: bool | None = None) -> None:
+    """Set the environment variables vLLM reads on import; values the user has set stay.
+
+    Args:
+        in_process: run the engine in this process (CPU only: starts in a fifth of the time, and
+            true exceptions reach the caller). None: in this process on CPU builds.
+    """
+    # vLLM logs through the root logger then, which sends its noise to the log file.
+    os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if not vllm_is_cpu_build():
+        return
+    # The log-probability helper would be compiled with g++ at the first request: seconds, for no gain here.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_CACHE_GIB))
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{len(os.sched_getaffinity(0)) - 1}")
+    if in_process is None or in_process:
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+
+def engine_arguments(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate ``VLLM_CONFIG`` and a model entry into the keyword arguments of ``vllm.LLM``.
+
+    ``swap_space_gb`` becomes ``kv_offloading_size`` (GiB): vLLM's swap space is gone, offloading
+    KV cache blocks to main memory is what took its place.
+    """
+    path = str(Path(spec.path).expanduser()) if config.is_local(spec.path) else spec.path
+    arguments: dict[str, Any] = {
+        "model": path,
+        "trust_remote_code": spec.trust_remote_code,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "seed": config.SEED,
+    }
+    for key in (
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "distributed_executor_backend",
+        "gpu_memory_utilization",
+        "load_format",
+        "dtype",
+        "enforce_eager",
+        "block_size",
+    ):
+        if vllm_config.get(key) is not None:
+            arguments[key] = vllm_config[key]
+    if loader := vllm_config.get("model_loader_extra_config"):
+        arguments["model_loader_extra_config"] = dict(loader)
+    if swap_space := vllm_config.get("swap_space_gb"):
+        arguments["kv_offloading_size"] = float(swap_space)
+    if window := spec.max_model_len or vllm_config.get("max_model_len"):
+        arguments["max_model_len"] = window
+    return arguments
+
+
+class Agent(BaseAgent):
+    """A forecast model on vLLM.
+
+    Args:
+        spec: the model.
+        vllm_config: replaces ``config.VLLM_CONFIG``.
+        tolerance: replaces ``config.SCORING_TOLERANCE``.
+        llm_factory: called with the engine arguments in place of ``vllm.LLM``; for tests.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        vllm_config: Mapping[str, Any] | None = None,
+        tolerance: float | None = None,
+        llm_factory: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__(spec, tolerance=tolerance)
+        self.vllm_config = config.VLLM_CONFIG if vllm_config is None else vllm_config
+        self.llm: Any = None
+        self._llm_factory = llm_factory
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Start the engine.
+
+        Raises:
+            AgentError: the engine did not start; the cause is chained and goes to the log file.
+        """
+        arguments = engine_arguments(self.spec, self.vllm_config)
+        if self._llm_factory is None:
+            prepare_environment()
+        try:
+            self.llm = self._start(arguments)
+        except (Exception, SystemExit) as error:  # the agent boundary: any failure of an engine is this model's alone
+            self.shutdown()
+            raise AgentError(f"{self.name} ({self.spec.path}) did not load: {_first_line(error)}") from error
+        self.tokenizer = self.llm.get_tokenizer()
+        settings = self.llm.llm_engine.vllm_config
+        self.max_model_len = settings.model_config.max_model_len
+        cache = settings.cache_config
+        self.block_size = cache.block_size if cache.enable_prefix_caching else None
+        blocks = cache.num_gpu_blocks
+        self.cache_tokens = blocks * cache.block_size if blocks else None
+        logger.info(
+            "%s loaded: window %d tokens, KV cache %s tokens in blocks of %s",
+            self.name,
+            self.max_model_len,
+            self.cache_tokens,
+            self.block_size,
+        )
+
+    def _start(self, arguments: dict[str, Any]) -> Any:
+        if self._llm_factory is not None:
+            return self._llm_factory(**arguments)
+        if vllm_is_cpu_build():
+            # The block size 16 that suits GPUs is not one the CPU kernels are tuned for: 32 is their smallest.
+            arguments["block_size"] = max(32, arguments.get("block_size") or 0)
+            # A share of the machine's memory is not meant there: VLLM_CPU_KVCACHE_SPACE rules.
+            arguments.pop("gpu_memory_utilization", None)
+            # Without it the model is compiled for minutes, for less than a CPU gains from it.
+            arguments["enforce_eager"] = True
+        from vllm import LLM
+
+        return LLM(**arguments)
+
+    def shutdown(self) -> None:
+        """End the engine and its processes and free its memory; may be called more than once."""
+        llm, self.llm = self.llm, None
+        self._scorings.clear()
+        if llm is None:
+            return
+        try:
+            llm.llm_engine.engine_core.shutdown(timeout=SHUTDOWN_SECONDS)
+        except Exception:  # an engine that died cannot be asked to end; its processes are already gone
+            logger.debug("%s: shutdown of the engine failed", self.name, exc_info=True)
+        del llm
+        gc.collect()
+        if not vllm_is_cpu_build() and self._llm_factory is None:
+            import torch
+
+            torch.cuda.empty_cache()
+
+    # --- scoring ----------------------------------------------------------------------------------
+
+    def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
+        """One batched ``generate`` call; each request returns exactly the log-probabilities it names."""
+        prompts = [{"prompt_token_ids": list(request.token_ids)} for request in requests]
+        outputs = self.llm.generate(prompts, [self._sampling(request.wanted) for request in requests], use_tqdm=False)
+        return [self._reply(request, output) for request, output in zip(requests, outputs, strict=True)]
+
+    def _sampling(self, wanted: Sequence[int]) -> Any:
+        if self._llm_factory is not None:
+            return {"max_tokens": 1, "temperature": 0.0, "logprob_token_ids": list(wanted)}
+        from vllm import SamplingParams
+
+        return SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=list(wanted), detokenize=False)
+
+    @staticmethod
+    def _reply(request: Request, output: Any) -> Reply:
+        completions = output.outputs
+        rows = completions[0].logprobs if completions else None
+        row = rows[0] if rows else {}
+        computed = len(request.token_ids) - (output.num_cached_tokens or 0)
+        return Reply({token: row[token].logprob for token in request.wanted if token in row}, computed)
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of the innermost cause that says something."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
