@@ -141,7 +141,20 @@ class SiteInfo:
     file_namespaces: frozenset[str] = FILE_NAMESPACES
     category_namespaces: frozenset[str] = CATEGORY_NAMESPACES
     namespaces: frozenset[str] = frozenset(
-        {"special", "user", "user talk", "talk", "wikipedia", "file", "help", "template", "category", "portal", "draft", "module"}
+        {
+            "special",
+            "user",
+            "user talk",
+            "talk",
+            "wikipedia",
+            "file",
+            "help",
+            "template",
+            "category",
+            "portal",
+            "draft",
+            "module",
+        }
     )
     redirect_words: tuple[str, ...] = ("redirect",)
     main_page: str = "Main Page"
@@ -197,7 +210,9 @@ class JsonTransport:
                 wait = BACKOFF_SECONDS * 2 ** (attempt - 1) if error.wait is None else error.wait
                 if wait > self.settings.max_wait and error.wait is not None:
                     # Coming back sooner than asked would be rude, waiting so long useless.
-                    self._go_offline(f"{host}: {error}, asks to wait {wait:.0f} s (limit {self.settings.max_wait:.0f} s)")
+                    self._go_offline(
+                        f"{host}: {error}, asks to wait {wait:.0f} s (limit {self.settings.max_wait:.0f} s)"
+                    )
                 reason = f"{host}: {error}"
                 logger.info("%s (try %d of %d)", reason, attempt, self.settings.max_attempts)
                 if attempt < self.settings.max_attempts:
@@ -250,7 +265,9 @@ class JsonTransport:
         for chunk in response.iter_content(65536):
             size += len(chunk)
             if size > self.settings.max_bytes:
-                raise MediaWikiError(f"the answer is larger than WIKIPEDIA_MAX_BYTES ({self.settings.max_bytes})")
+                raise MediaWikiError(
+                    f"the answer is larger than WIKIPEDIA_MAX_BYTES ({self.settings.max_bytes})"
+                )
             chunks.append(chunk)
             if self.clock() > deadline:
                 raise _RetryableError(f"the answer took longer than {self.settings.total_timeout:.0f} s")
@@ -321,7 +338,11 @@ class MediaWikiClient:
     """
 
     def __init__(
-        self, settings: WikiSettings, *, transport: JsonTransport | None = None, pageviews: JsonTransport | None = None
+        self,
+        settings: WikiSettings,
+        *,
+        transport: JsonTransport | None = None,
+        pageviews: JsonTransport | None = None,
     ) -> None:
         self.settings = settings
         self.transport = transport or JsonTransport(settings)
@@ -359,7 +380,9 @@ class MediaWikiClient:
                 return
             seen.add(key)
             token = {name: str(value) for name, value in following.items()}
-        logger.warning("the wiki's answer did not end after %d parts; it is taken as it is", MAX_CONTINUATIONS)
+        logger.warning(
+            "the wiki's answer did not end after %d parts; it is taken as it is", MAX_CONTINUATIONS
+        )
 
     def search(self, text: str, limit: int) -> list[SearchHit]:
         """Articles that hold the words of ``text``, best first, at most ``limit``; redirects are resolved.
@@ -460,7 +483,9 @@ class MediaWikiClient:
         """
         if self._site is None:
             try:
-                answer = self.call(action="query", meta="siteinfo", siprop="general|namespaces|namespacealiases|magicwords")
+                answer = self.call(
+                    action="query", meta="siteinfo", siprop="general|namespaces|namespacealiases|magicwords"
+                )
                 self._site = _site_info(answer.get("query") or {})
             except MediaWikiError as error:
                 logger.info("no site information (%s); English names are used", error)
@@ -508,7 +533,9 @@ def refuse_future(timestamp: str, as_of: str | None, what: str) -> None:
     if as_of is None:
         return
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", timestamp) or timestamp > as_of:
-        raise FutureRevisionError(f"{what} is dated {timestamp or 'nothing'}, newer than {as_of}; it is not used")
+        raise FutureRevisionError(
+            f"{what} is dated {timestamp or 'nothing'}, newer than {as_of}; it is not used"
+        )
 
 
 def _search_text(text: str) -> str:
@@ -541,12 +568,18 @@ def _site_info(query: Mapping[str, Any]) -> SiteInfo:
         )
     for alias in query.get("namespacealiases") or []:
         names.setdefault(int(alias["id"]), set()).add(str(alias.get("alias", "")).casefold())
-    words = [word for magic in query.get("magicwords") or [] if magic.get("name") == "redirect" for word in magic["aliases"]]
+    words = [
+        word
+        for magic in query.get("magicwords") or []
+        if magic.get("name") == "redirect"
+        for word in magic["aliases"]
+    ]
     default = SiteInfo()
     return SiteInfo(
         file_namespaces=FILE_NAMESPACES | names.get(6, set()) | names.get(-2, set()),
         category_namespaces=CATEGORY_NAMESPACES | names.get(14, set()),
-        namespaces=frozenset(n for number, group in names.items() if number != 0 for n in group if n) or default.namespaces,
+        namespaces=frozenset(n for number, group in names.items() if number != 0 for n in group if n)
+        or default.namespaces,
         redirect_words=tuple(word.lstrip("#") for word in words) or default.redirect_words,
         main_page=str((query.get("general") or {}).get("mainpage") or default.main_page),
     )

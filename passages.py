@@ -16,7 +16,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import mwparserfromhell
-from mwparserfromhell.nodes import Argument, Comment, ExternalLink, Heading, HTMLEntity, Tag, Template, Text, Wikilink
+from mwparserfromhell.nodes import (
+    Argument,
+    Comment,
+    ExternalLink,
+    Heading,
+    HTMLEntity,
+    Tag,
+    Template,
+    Text,
+    Wikilink,
+)
 from mwparserfromhell.wikicode import Wikicode
 
 
@@ -71,9 +81,13 @@ _DISAMBIGUATION_TEMPLATE = re.compile(
     r"|roaddis|shipindex|set index(?: article)?|begriffsklärung|homonymie|desambiguación)\b",
     re.IGNORECASE,
 )
-_LIST_TITLE = re.compile(r"^(?:lists? of|outline of|index of|timeline of|glossary of|bibliography of)\b", re.IGNORECASE)
+_LIST_TITLE = re.compile(
+    r"^(?:lists? of|outline of|index of|timeline of|glossary of|bibliography of)\b", re.IGNORECASE
+)
 _REDIRECT = re.compile(r"^\s*#\s*([^\s\[\]:#|]+)\s*:?\s*\[\[\s*:?\s*([^\]|#\n]+)", re.UNICODE)
-FILE_NAMESPACES = frozenset({"file", "image", "media", "datei", "fichier", "archivo", "imagem", "bild", "plik", "файл"})
+FILE_NAMESPACES = frozenset(
+    {"file", "image", "media", "datei", "fichier", "archivo", "imagem", "bild", "plik", "файл"}
+)
 CATEGORY_NAMESPACES = frozenset({"category", "kategorie", "catégorie", "categoría", "категория"})
 
 
@@ -103,7 +117,10 @@ def is_disambiguation(wikitext: str) -> bool:
         return True
     if "{{" not in wikitext or len(wikitext) > 60_000:  # no disambiguation page is that long
         return False
-    names = (str(template.name).strip() for template in mwparserfromhell.parse(wikitext).filter_templates(recursive=False))
+    names = (
+        str(template.name).strip()
+        for template in mwparserfromhell.parse(wikitext).filter_templates(recursive=False)
+    )
     return any(_DISAMBIGUATION_TEMPLATE.match(name) for name in names)
 
 
@@ -226,7 +243,19 @@ def tidy(text: str) -> str:
 
 # --- HTML ---------------------------------------------------------------------------------------------------------
 
-_HTML_DROPPED = ("script", "style", "noscript", "template", "nav", "footer", "aside", "form", "svg", "iframe", "head")
+_HTML_DROPPED = (
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "nav",
+    "footer",
+    "aside",
+    "form",
+    "svg",
+    "iframe",
+    "head",
+)
 _HTML_BLOCKS = (
     "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "section", "article", "main", "header", "br", "hr",
     "blockquote", "pre", "figure", "figcaption", "td", "th",
@@ -235,7 +264,8 @@ _HTML_BLOCKS = (
 
 def sections_from_html(html: str) -> list[Section]:
     """Clean an HTML page or fragment into sections cut at h1…h6; scripts, styles, navigation and forms are dropped."""
-    from bs4 import BeautifulSoup, NavigableString, PreformattedString
+    from bs4 import BeautifulSoup
+    from bs4.element import NavigableString, PreformattedString
     from bs4.element import Tag as HtmlTag
 
     soup = BeautifulSoup(html, "html.parser")
@@ -287,7 +317,10 @@ def estimate_tokens(text: str) -> int:
     Errs on the high side for English with a WordPiece vocabulary. Scripts written without spaces count one per
     character.
     """
-    return sum(1 if not w[0].isalnum() else -(-len(w) // 6) if w.isascii() else -(-len(w) // 2) for w in _WORD.findall(text))
+    return sum(
+        1 if not w[0].isalnum() else -(-len(w) // 6) if w.isascii() else -(-len(w) // 2)
+        for w in _WORD.findall(text)
+    )
 
 
 def cut_passages(
@@ -307,15 +340,23 @@ def cut_passages(
     if size < 1 or not 0 <= overlap < size:
         raise ValueError(f"passage size {size} and overlap {overlap} tokens: expected 0 <= overlap < size")
     counter = count_tokens or (lambda texts: [estimate_tokens(text) for text in texts])
+    titles_and_sentences = [(title, _sentences(text)) for title, text in sections]
+    counts = iter(counter([sentence for _, sentences in titles_and_sentences for sentence in sentences]))
     cuts: list[Cut] = []
-    for title, text in sections:
-        units = _units(text, size, counter)
-        cuts.extend(Cut(title, tidy("".join(u for u, _ in group)), sum(n for _, n in group)) for group in _pack(units, size, overlap))
+    for title, sentences in titles_and_sentences:
+        units: list[tuple[str, int]] = []
+        for sentence in sentences:
+            tokens = next(counts)
+            units.extend([(sentence, tokens)] if tokens <= size else _split_long(sentence, size, counter))
+        cuts.extend(
+            Cut(title, tidy("".join(text for text, _ in group)), sum(tokens for _, tokens in group))
+            for group in _pack(units, size, overlap)
+        )
     return cuts
 
 
-def _units(text: str, size: int, counter: Callable[[Sequence[str]], Sequence[int]]) -> list[tuple[str, int]]:
-    """Sentences (each with the whitespace that follows it) and their token counts; over-long ones split into words."""
+def _sentences(text: str) -> list[str]:
+    """Sentences and lines of a text, each with the whitespace that follows it."""
     sentences: list[str] = []
     for line in re.split(r"(?<=\n)", text):
         start = 0
@@ -323,14 +364,12 @@ def _units(text: str, size: int, counter: Callable[[Sequence[str]], Sequence[int
             sentences.append(line[start : match.end()])
             start = match.end()
         sentences.append(line[start:])
-    sentences = [sentence for sentence in sentences if sentence.strip()]
-    units: list[tuple[str, int]] = []
-    for sentence, tokens in zip(sentences, counter(sentences), strict=True):
-        units.extend([(sentence, tokens)] if tokens <= size else _split_long(sentence, size, counter))
-    return units
+    return [sentence for sentence in sentences if sentence.strip()]
 
 
-def _split_long(sentence: str, size: int, counter: Callable[[Sequence[str]], Sequence[int]]) -> list[tuple[str, int]]:
+def _split_long(
+    sentence: str, size: int, counter: Callable[[Sequence[str]], Sequence[int]]
+) -> list[tuple[str, int]]:
     """Split one over-long sentence at spaces; a "word" that is itself too long (no spaces) at characters."""
     words = re.findall(r"\S+\s*", sentence)
     units: list[tuple[str, int]] = []
@@ -371,7 +410,10 @@ def _pack(units: Sequence[tuple[str, int]], size: int, overlap: int) -> list[lis
 
 # --- from a question to searches ----------------------------------------------------------------------------------
 
-_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
+_MONTHS = (
+    "january|february|march|april|may|june|july|august|september|october|november|december"
+    "|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
+)
 _DATES = re.compile(
     rf"""\b(?:(?:before|by|until|till|after|since|during|in|on|from|to|through|between|as\s+of|no\s+later\s+than)\s+)?
     (?:the\s+)?(?:end|start|beginning|middle|close|first\s+half|second\s+half)?\s*(?:of\s+)?
@@ -382,24 +424,29 @@ _DATES = re.compile(
       | (?:{_MONTHS})\.?,?\s+(?:19|20)\d{{2}}
       | (?:Q[1-4]|H[12])\s+(?:19|20)\d{{2}}
       | (?:19|20)\d{{2}}s?
-    )(?![\w%-])""",
+    )(?![\w%-])
+    | \b(?:before|by|until|in|end\s+of)\s+(?:{_MONTHS})\b(?!\s+[A-Z])""",
     re.IGNORECASE | re.VERBOSE,
 )
 # English function words plus the vocabulary of forecasting questions ("Will …", "at least", "according to").
 STOP_WORDS = frozenset(
-    """a an and any are as at be been being both but by can could did do does doing done down during each either for from
-    had has have having he her hers him his how i if in into is it its itself just may me might more most must my near
-    neither no nor not of off on once only or other our out over own per same shall she should so some such than that the
-    their them then there these they this those through to too under until up us very was we were what when where whether
-    which while who whom whose why will with within without would you your before after between above below
-    least occur happen happens take place become becomes remain remains still ever announce announced official officially
-    according reported report resolve question end start beginning year years month months week weeks day days next
-    yes percent probability likely chance approximately least less fewer greater higher lower exceed exceeds reach
-    following current currently new any""".split()
-)  # fmt: skip
+    (  # noqa: SIM905 - a word list reads better as text
+        "a an and any are as at be been being both but by can could did do does doing done down during each either for from "
+        "had has have having he her hers him his how i if in into is it its itself just may me might more most must my near "
+        "neither no nor not of off on once only or other our out over own per same shall she should so some such than that "
+        "the their them then there these they this those through to too under until up us very was we were what when where "
+        "whether which while who whom whose why will with within without would you your before after between above below "
+        "least occur happen happens take place become becomes remain remains still ever announce announced official "
+        "officially according reported report resolve question end start beginning year years month months week weeks day "
+        "days next yes percent probability likely chance approximately less fewer greater higher lower exceed exceeds reach "
+        "following current currently new"
+    ).split()
+)
 _TOKEN = re.compile(r"[^\W_](?:[\w.&'’/-]*\w)?", re.UNICODE)
+_AMOUNTS = re.compile(r"[$€£¥]?\b\d[\d,.]*\d?\b\s*%?|[$€£¥]")
 _LEADING = re.compile(
-    r"^(?:will|would|is|are|does|do|did|has|have|can|could|should|shall|what|when|who|which|how|if)\b", re.IGNORECASE
+    r"^(?:will|would|is|are|does|do|did|has|have|can|could|should|shall|what|when|who|which|how|if)\b",
+    re.IGNORECASE,
 )
 
 
@@ -418,7 +465,12 @@ def build_queries(question: str, *, limit: int = 4) -> list[str]:
     for match in _TOKEN.finditer(text):
         word = match[0].removesuffix("'s").removesuffix("’s")
         folded = word.casefold()
-        if len(word) < 2 or folded in STOP_WORDS or folded in lowered.split() or folded in map(str.casefold, keywords):
+        if (
+            len(word) < 2
+            or folded in STOP_WORDS
+            or folded in lowered.split()
+            or folded in map(str.casefold, keywords)
+        ):
             continue
         if not re.fullmatch(r"[\d.,%$€-]+", word):
             keywords.append(word)
@@ -426,7 +478,7 @@ def build_queries(question: str, *, limit: int = 4) -> list[str]:
     head = " ".join([entities[0], *keywords[:2]]) if entities and keywords else ""
     queries = [everything, " ".join(entities), head, *entities]
     if not entities:
-        queries.append(" ".join(keywords[:4]))
+        queries += [" ".join(keywords[:4]), " ".join(keywords[:2])]
     unique = list(dict.fromkeys(q for q in map(str.strip, queries) if q))
     return unique[:limit] or [" ".join(question.split())[:300]][: 1 if question.strip() else 0]
 
@@ -434,7 +486,8 @@ def build_queries(question: str, *, limit: int = 4) -> list[str]:
 def named_entities(text: str) -> list[str]:
     """Capitalised runs, acronyms and quoted phrases of a text, in order, without the sentence's first question word.
 
-    A rule, not a model: "of", "the", "for", "and", "de" … may join two capitalised words ("Bank of England").
+    A rule, not a model: "of", "the", "for", "de" … may join two capitalised words ("Bank of England"); "and" does not
+    ("Russia and Ukraine").
     """
     quoted = [m.strip() for m in re.findall(r"[\"“]([^\"”]{2,80})[\"”]", text)]
     text = re.sub(r"[\"“][^\"”]{2,80}[\"”]", " ", text)
@@ -451,7 +504,18 @@ def named_entities(text: str) -> list[str]:
                 if bare != word:  # a possessive ends the name: "Russia's President" is two
                     runs.append(" ".join(run))
                     run = []
-            elif run and word.casefold() in {"of", "the", "for", "and", "de", "del", "la", "al", "bin", "van", "von"}:
+            elif run and word.casefold() in {
+                "of",
+                "the",
+                "for",
+                "de",
+                "del",
+                "la",
+                "al",
+                "bin",
+                "van",
+                "von",
+            }:
                 run.append(word)
             elif run:
                 runs.append(_without_joiners(run))
@@ -462,13 +526,15 @@ def named_entities(text: str) -> list[str]:
 def _without_joiners(run: list[str]) -> str:
     while run and run[-1][:1].islower():
         run = run[:-1]
-    # "Russia and Ukraine" are two names, "Trinidad and Tobago" one: keep it whole, searches tolerate it either way
     return " ".join(run)
 
 
 def match_query(text: str) -> list[str]:
-    """Words of a question for the full-text (BM25) stage: lower case, unique, without stop words and dates."""
-    words = (m[0].casefold().removesuffix("'s").removesuffix("’s") for m in _TOKEN.finditer(_DATES.sub(" ", text)))
+    """Words of a question for the full-text (BM25) stage: lower case, unique, without stop words, dates and amounts."""
+    text = _AMOUNTS.sub(
+        " ", _DATES.sub(" ", text)
+    )  # thresholds ("exceed 30 %") are not what evidence is about
+    words = (m[0].casefold().removesuffix("'s").removesuffix("’s") for m in _TOKEN.finditer(text))
     parts = (part for word in words for part in re.split(r"[^\w]+", word))
     return list(dict.fromkeys(p for p in parts if len(p) > 1 and p not in STOP_WORDS))
 
@@ -493,7 +559,7 @@ def containment(a: frozenset[int], b: frozenset[int]) -> float:
     return len(a & b) / smaller if smaller else 0.0
 
 
-def drop_near_duplicates(texts: Sequence[str], *, threshold: float = 0.6) -> list[int]:
+def drop_near_duplicates(texts: Sequence[str], threshold: float = 0.6) -> list[int]:
     """Indices of the texts to keep, in order: each whose containment with every kept one is below `threshold`.
 
     An overlap of neighbouring passages (a fifth of the text) stays below the default; a copied paragraph does not.

@@ -1,0 +1,171 @@
+"""The user's own documents: a folder of .txt, .md, .html and .pdf files read into titled sections.
+
+A room of its own because file formats have nothing to do with search and ranking. Markdown is parsed by markdown-it-py,
+HTML by Beautiful Soup, PDF by pypdf; all are imported only when such a file is met.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from passages import Section, sections_from_html, tidy
+
+logger = logging.getLogger(__name__)
+
+# A file larger than this is no document an analyst wrote (bytes).
+MAX_DOCUMENT_BYTES: Final = 50_000_000
+
+
+class DocumentError(Exception):
+    """A folder or file that cannot be used; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One file as it stands on disk: ``title`` is its path in the folder, ``timestamp`` its modification time (UTC, Z)."""
+
+    path: Path
+    title: str
+    timestamp: str
+    sha256: str
+
+    def sections(self) -> list[Section]:
+        """Titled plain-text sections; raises DocumentError when the file cannot be read as what its name says."""
+        try:
+            return READERS[self.path.suffix.casefold()](self.path)
+        except DocumentError:
+            raise
+        except Exception as error:  # parsers of foreign formats raise what they like
+            raise DocumentError(
+                f"{self.title}: cannot be read ({type(error).__name__}: {_one_line(error)})"
+            ) from error
+
+
+def check_folder(folder: str | Path) -> Path:
+    """Return the folder as a path; raises DocumentError when it is missing or holds no readable kind of file."""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise DocumentError(f"--documents {folder}: there is no such folder")
+    if not any(_files(path)):
+        raise DocumentError(f"--documents {folder}: holds no {', '.join(READERS)} file")
+    return path
+
+
+def find_documents(folder: str | Path) -> Iterator[Document]:
+    """The documents of a folder and its subfolders, by name; hidden files and links out of the folder are left out.
+
+    A file that cannot be opened or is too large is logged and left out. Raises DocumentError as ``check_folder``.
+    """
+    root = check_folder(folder).resolve()
+    for path in _files(root):
+        title = f"{root.name}/{path.relative_to(root).as_posix()}"
+        try:
+            status = path.stat()
+            if status.st_size > MAX_DOCUMENT_BYTES:
+                logger.warning("%s: left out, larger than %d MB", title, MAX_DOCUMENT_BYTES // 1_000_000)
+                continue
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            logger.warning("%s: left out (%s)", title, error.strerror or type(error).__name__)
+            continue
+        modified = datetime.fromtimestamp(status.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        yield Document(path=path, title=title, timestamp=modified, sha256=digest)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    resolved = root.resolve()
+    for path in sorted(resolved.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(resolved).parts)
+        if (
+            path.suffix.casefold() in READERS
+            and not hidden
+            and path.is_file()
+            and path.resolve().is_relative_to(resolved)
+        ):
+            yield path
+
+
+def read_text(path: Path) -> str:
+    """A text file as UTF-8 (with or without a byte order mark), UTF-16 with one, else Windows-1252.
+
+    Raises DocumentError when it holds zero bytes, as binary files do.
+    """
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    if b"\x00" in data:
+        raise DocumentError(f"{path.name}: not a text file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def _read_plain(path: Path) -> list[Section]:
+    text = tidy(read_text(path))
+    return [Section("", text)] if text else []
+
+
+def _read_html(path: Path) -> list[Section]:
+    return sections_from_html(read_text(path))
+
+
+def _read_markdown(path: Path) -> list[Section]:
+    """Rendered to HTML first: links, emphasis, tables and lists then become text by the same rules as in HTML files."""
+    from markdown_it import MarkdownIt
+
+    text = read_text(path)
+    if text.startswith("---\n"):  # front matter
+        end = text.find("\n---\n", 4)
+        text = text[end + 5 :] if end >= 0 else text
+    return sections_from_html(MarkdownIt("commonmark").enable("table").render(text))
+
+
+def _read_pdf(path: Path) -> list[Section]:
+    """One section a page ("page 3"). A scanned PDF without text gives a DocumentError."""
+    from pypdf import PdfReader
+
+    reader = PdfReader(path)
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise DocumentError(f"{path.name}: protected by a password")
+    pages = [
+        Section(f"page {number}", _pdf_text(page.extract_text()))
+        for number, page in enumerate(reader.pages, start=1)
+    ]
+    pages = [page for page in pages if page.text]
+    if not pages:
+        raise DocumentError(f"{path.name}: holds no text (scanned pages need text recognition first)")
+    return pages
+
+
+def _pdf_text(text: str) -> str:
+    """Lines of a page joined into paragraphs; words hyphenated at a line's end are put together."""
+    lines = [line.strip() for line in text.splitlines()]
+    joined = ""
+    for line in lines:
+        if joined.endswith("-") and line[:1].islower():
+            joined = joined[:-1] + line
+        elif not line:
+            joined += "\n\n"
+        else:
+            joined += (" " if joined and not joined.endswith("\n") else "") + line
+    return tidy(joined)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+READERS: Final[dict[str, Callable[[Path], list[Section]]]] = {
+    ".txt": _read_plain,
+    ".md": _read_markdown,
+    ".html": _read_html,
+    ".htm": _read_html,
+    ".pdf": _read_pdf,
+}

@@ -1,0 +1,811 @@
+"""Question → evidence: search, fetch, cut into passages, embed, rank, choose.
+
+``SemanticRetriever.retrieve_all`` never raises: a question that finds nothing gets an ``Evidence`` with the reason, and
+the run goes on. Everything fetched stays in the database with its revision, so that a forecast can be replayed; with an
+as-of date nothing newer is ever returned (``mediawiki.refuse_future`` guards every passage on its way out).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+import config
+from database import Article, Database, NewPassage, Passage, utc_now
+from documents import Document, DocumentError, find_documents
+from mediawiki import (
+    MediaWikiClient,
+    MediaWikiError,
+    SearchHit,
+    WikiSettings,
+    refuse_future,
+)
+from passages import (
+    build_queries,
+    cut_passages,
+    drop_near_duplicates,
+    is_list_title,
+    match_query,
+    sections_from_wikitext,
+)
+from prompts import format_evidence
+from questions import Question
+
+logger = logging.getLogger(__name__)
+
+Vectors = npt.NDArray[np.float32]
+
+DOCUMENT_SOURCE: Final = "document"
+# Reciprocal rank fusion: 1 / (60 + rank), Cormack, Clarke and Büttcher (SIGIR 2009).
+FUSION_CONSTANT: Final = 60
+# Candidates of each first-stage ranking that are fused, and from which the passages are chosen.
+CANDIDATES: Final = 100
+# Passages embedded and committed at a time: an interrupted run keeps what it has.
+EMBEDDING_SLICE: Final = 256
+
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    """What ``config.py`` says about retrieval; sizes in tokens of the embedding model, ``freshness_hours`` in hours."""
+
+    embedding_model: str
+    max_embedding_size: int = 256
+    embedding_batch_size: int = 32
+    embedding_device: str = "cpu"
+    embed_all_up_to: int = 20_000
+    cross_encoder: str = ""
+    rerank_candidates: int = 50
+    ranking: str = "hybrid"
+    passage_tokens: int = 200
+    passage_overlap: int = 40
+    passages_per_question: int = 20
+    passages_per_article: int = 6
+    near_duplicate_share: float = 0.6
+    context_tokens: int = 3000
+    searches: int = 4
+    search_results: int = 6
+    articles: int = 8
+    freshness_hours: float = 24.0
+    top_articles: int = 0
+    wiki: WikiSettings | None = None
+    documents: str | None = None
+    sources: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_config(cls) -> RetrievalSettings:
+        """The settings in config.py."""
+        return cls(
+            embedding_model=config.EMBEDDING_MODEL_PATH,
+            max_embedding_size=config.MAX_EMBEDDING_SIZE,
+            embedding_batch_size=config.EMBEDDING_BATCH_SIZE,
+            embedding_device=config.EMBEDDING_DEVICE,
+            embed_all_up_to=config.EMBED_ALL_UP_TO_PASSAGES,
+            cross_encoder=config.CROSS_ENCODER_MODEL_PATH,
+            rerank_candidates=config.RERANK_CANDIDATES,
+            ranking=config.RANKING,
+            passage_tokens=config.PASSAGE_TOKENS,
+            passage_overlap=config.PASSAGE_OVERLAP_TOKENS,
+            passages_per_question=config.PASSAGES_PER_QUESTION,
+            passages_per_article=config.PASSAGES_PER_ARTICLE,
+            near_duplicate_share=config.NEAR_DUPLICATE_SHARE,
+            context_tokens=config.CONTEXT_TOKENS,
+            searches=config.WIKIPEDIA_SEARCHES,
+            search_results=config.WIKIPEDIA_SEARCH_RESULTS,
+            articles=config.WIKIPEDIA_ARTICLES,
+            freshness_hours=config.FRESHNESS_HOURS,
+            top_articles=config.TOP_ARTICLES,
+            wiki=WikiSettings.from_config() if config.WIKIPEDIA_API_URL else None,
+        )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found for one question, best first.
+
+    ``error`` says why there is no context (then ``passages`` is empty); ``note`` what went wrong on the way although there
+    is one, for example a wiki that could not be reached.
+    """
+
+    passages: tuple[Passage, ...] = ()
+    error: str | None = None
+    note: str | None = None
+
+
+# --- models -------------------------------------------------------------------------------------------------------
+
+
+class TextEmbedder(Protocol):
+    """What the retriever needs of an embedding model."""
+
+    @property
+    def name(self) -> str:
+        """Identity under which vectors are stored: different weights or sizes, different name."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, float32 (n, dimension)."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Size of each text in the model's tokens, special tokens left out."""
+        ...
+
+
+class TextReranker(Protocol):
+    """What the retriever needs of a cross-encoder."""
+
+    def score(self, query: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Relevance of each text to the query, higher is better, float32 (n,)."""
+        ...
+
+
+class ModelError(Exception):
+    """A model cannot be loaded; the message is one line."""
+
+
+class Embedder:
+    """A sentence-transformers model, loaded at construction.
+
+    Args:
+        path: Hugging Face id or folder.
+        max_tokens: longer texts are cut off; never more than the model's own limit.
+        batch_size: texts per forward pass.
+        device: torch device, "cpu" leaves a GPU to the forecasting models.
+
+    Raises:
+        ModelError: the model or sentence-transformers is missing, or the files are damaged.
+    """
+
+    def __init__(self, path: str, *, max_tokens: int, batch_size: int = 32, device: str = "cpu") -> None:
+        with _quiet_loading():
+            try:
+                from sentence_transformers import SentenceTransformer
+
+                self.model = SentenceTransformer(
+                    str(Path(path).expanduser()) if Path(path).expanduser().is_dir() else path, device=device
+                )
+            except Exception as error:  # hub, file and import errors of many kinds
+                raise ModelError(
+                    f"embedding model {path!r} cannot be loaded ({_first_line(error)})"
+                ) from error
+        self.model.max_seq_length = min(max_tokens, self.model.max_seq_length or max_tokens)
+        self.batch_size = batch_size
+        # The weights themselves are the identity: a folder may be replaced, a path differ between machines.
+        self.name = f"{Path(path).name}#{_weights_digest(self.model)}/{self.model.max_seq_length}"
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, float32 (n, dimension); longest texts first inside, so that a batch is little padding."""
+        vectors = self.model.encode(
+            list(texts),
+            batch_size=self.batch_size,
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Size of each text in tokens, special tokens left out."""
+        if not texts:
+            return []
+        encoded = self.model.tokenizer(
+            list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False
+        )
+        return [len(ids) for ids in encoded["input_ids"]]
+
+
+class Reranker:
+    """A sentence-transformers cross-encoder; arguments and errors as ``Embedder``."""
+
+    def __init__(
+        self, path: str, *, max_tokens: int = 512, batch_size: int = 32, device: str = "cpu"
+    ) -> None:
+        with _quiet_loading():
+            try:
+                from sentence_transformers import CrossEncoder
+
+                folder = Path(path).expanduser()
+                self.model = CrossEncoder(
+                    str(folder) if folder.is_dir() else path, max_length=max_tokens, device=device
+                )
+            except Exception as error:  # hub, file and import errors of many kinds
+                raise ModelError(f"cross-encoder {path!r} cannot be loaded ({_first_line(error)})") from error
+        if self.model.num_labels != 1:
+            raise ModelError(
+                f"cross-encoder {path!r} has {self.model.num_labels} outputs, a reranker has one"
+            )
+        self.batch_size = batch_size
+
+    def score(self, query: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Relevance of each text to the query, float32 (n,)."""
+        scores = self.model.predict(
+            [(query, text) for text in texts], batch_size=self.batch_size, show_progress_bar=False
+        )
+        return np.asarray(scores, dtype=np.float32).reshape(len(texts))
+
+
+class _quiet_loading:
+    """Silences the progress bars and advice that libraries print while they load weights."""
+
+    def __enter__(self) -> None:
+        try:
+            from transformers.utils import logging as transformers_logging
+        except ImportError:
+            return
+        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _weights_digest(model: Any) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of all tensors, in name order."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:12]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+# --- into the store -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What ``ingest_articles`` did, in articles and passages."""
+
+    added: int
+    unchanged: int
+    passages: int
+    embedded: int
+
+
+def ingest_articles(
+    database: Database,
+    articles: Iterable[tuple[Article, Sequence[tuple[str, str]]]],
+    *,
+    embedder: TextEmbedder | None = None,
+    settings: RetrievalSettings | None = None,
+    embed: bool = True,
+    description: str = "reading",
+) -> IngestReport:
+    """Cut articles into passages, store them, then embed those without an embedding.
+
+    Args:
+        database: the store.
+        articles: ``(article, [(section title, section text), …])``; a revision already stored is skipped unread.
+        embedder: counts tokens and embeds; without one sizes are estimated and nothing is embedded.
+        settings: passage sizes; default ``RetrievalSettings.from_config()``.
+        embed: False leaves embedding to the retriever, which then embeds what each question needs (see ``embed_all_up_to``).
+        description: the progress bar's label; bars appear on a terminal only.
+    """
+    settings = settings or RetrievalSettings.from_config()
+    added = unchanged = passages = 0
+    ids: list[int] = []
+    for article, sections in _progress(articles, description):
+        known = database.has_revision(article.source, article.title, article.revision_id)
+        if known is not None:
+            database.touch_article(known)
+            unchanged += 1
+            ids.append(known)
+            continue
+        cuts = _cut(sections, settings, embedder)
+        ids.append(database.add_article(article, cuts))
+        added += 1
+        passages += len(cuts)
+    embedded = embed_missing(database, embedder, ids) if embed and embedder is not None else 0
+    return IngestReport(added, unchanged, passages, embedded)
+
+
+def _cut(
+    sections: Iterable[tuple[str, str]], settings: RetrievalSettings, embedder: TextEmbedder | None
+) -> list[NewPassage]:
+    cuts = cut_passages(
+        sections,
+        size=settings.passage_tokens,
+        overlap=settings.passage_overlap,
+        count_tokens=embedder.count_tokens if embedder else None,
+    )
+    return [NewPassage(cut.section, cut.text, cut.tokens) for cut in cuts]
+
+
+def embed_missing(
+    database: Database,
+    embedder: TextEmbedder,
+    articles: Sequence[int],
+    *,
+    passages: Sequence[int] | None = None,
+) -> int:
+    """Embed the passages of ``articles`` (ids; or only ``passages``) that this model has not embedded; returns how many.
+
+    Committed every ``EMBEDDING_SLICE`` passages, with a progress bar on a terminal.
+    """
+    missing = database.passages_without_embedding(embedder.name, articles, ids=passages)
+    slices = [missing[start : start + EMBEDDING_SLICE] for start in range(0, len(missing), EMBEDDING_SLICE)]
+    with tqdm(
+        total=len(missing), desc="embedding", unit=" passages", disable=_no_bar(len(missing)), leave=False
+    ) as bar:
+        for ids in slices:
+            vectors = embedder.encode([embedded_text(passage) for passage in database.get_passages(ids)])
+            database.add_embeddings(embedder.name, list(zip(ids, vectors, strict=True)))
+            bar.update(len(ids))
+    return len(missing)
+
+
+def embedded_text(passage: Passage) -> str:
+    """What is embedded of a passage: title and section first, because a passage seldom repeats what it is about."""
+    heading = ", ".join(part for part in (passage.title, passage.section) if part)
+    return f"{heading}: {passage.text}"
+
+
+def _no_bar(total: int | None) -> bool:
+    return not sys.stderr.isatty() or (total is not None and total < EMBEDDING_SLICE)
+
+
+def _progress(items: Iterable[Any], description: str) -> Iterable[Any]:
+    return tqdm(items, desc=description, unit=" articles", disable=not sys.stderr.isatty(), leave=False)
+
+
+# --- ranking ------------------------------------------------------------------------------------------------------
+
+
+class VectorIndex:
+    """All stored embeddings of one model in memory, in blocks; ``refresh`` reads only what is new.
+
+    Exact search: one matrix product a block. 100,000 vectors of 384 float32 take 154 MB.
+    """
+
+    def __init__(self, database: Database, model: str) -> None:
+        self.database = database
+        self.model = model
+        self.last_row = 0
+        self.blocks: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vectors]] = []
+
+    def refresh(self) -> None:
+        """Append the embeddings stored since the last call."""
+        passages, articles, vectors, self.last_row = self.database.embeddings_after(self.model, self.last_row)
+        if len(passages):
+            self.blocks.append((passages, articles, vectors))
+
+    def __len__(self) -> int:
+        return sum(len(passages) for passages, _, _ in self.blocks)
+
+    def search(self, queries: Vectors, articles: Sequence[int], k: int) -> list[list[tuple[int, float]]]:
+        """For each query (m, dimension): up to ``k`` (passage id, cosine) of the given articles' passages, best first."""
+        allowed = np.unique(np.asarray(articles, dtype=np.int64))
+        results: list[list[tuple[int, float]]] = [[] for _ in range(len(queries))]
+        for passages, owners, vectors in self.blocks:
+            scores = queries @ vectors.T
+            keep = np.isin(owners, allowed)
+            if not keep.all():
+                scores[:, ~keep] = -np.inf
+            top = min(k, len(passages))
+            best = np.argpartition(-scores, top - 1, axis=1)[:, :top]
+            for row, columns in enumerate(best):
+                results[row] += [
+                    (int(passages[c]), float(scores[row, c])) for c in columns if scores[row, c] > -np.inf
+                ]
+        return [sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k] for found in results]
+
+
+def fuse(rankings: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
+    """Reciprocal rank fusion of rankings (best first): (id, sum of 1 / (60 + rank)), best first."""
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, item in enumerate(ranking, start=1):
+            scores[item] = scores.get(item, 0.0) + 1.0 / (FUSION_CONSTANT + rank)
+    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+# --- the retriever ------------------------------------------------------------------------------------------------
+
+
+def as_of_moment(as_of: str | None) -> str | None:
+    """The last second of an as-of date ("2025-06-01" → "2025-06-01T23:59:59Z"); a full UTC timestamp stays as it is.
+
+    Raises ValueError for anything else.
+    """
+    if as_of is None:
+        return None
+    if len(as_of) == 10:
+        return f"{date.fromisoformat(as_of).isoformat()}T23:59:59Z"
+    return datetime.strptime(as_of, "%Y-%m-%dT%H:%M:%SZ").strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class SemanticRetriever:
+    """Evidence for questions from a wiki, the user's documents and whatever the database already holds.
+
+    Args:
+        database: the store.
+        settings: see ``RetrievalSettings``.
+        client, embedder, reranker: made from the settings when needed; given in tests and by callers that have one.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: RetrievalSettings,
+        *,
+        client: MediaWikiClient | None = None,
+        embedder: TextEmbedder | None = None,
+        reranker: TextReranker | None = None,
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.client = (
+            client if client is not None or settings.wiki is None else MediaWikiClient(settings.wiki)
+        )
+        self.embedder = embedder
+        self.reranker = reranker
+        self.problems: list[
+            str
+        ] = []  # what failed for good, in words; reported once and noted with the evidence
+        self._prepared = False
+        self._index: VectorIndex | None = None
+        self._documents: set[tuple[str, str]] = set()  # (title, revision id) of the folder's files
+        self._warmed: set[str | None] = set()
+        self._searches: dict[str, list[SearchHit]] = {}
+
+    # --- public
+
+    def prepare(self) -> None:
+        """Load the models and read the documents, once. Never raises: what fails is logged and kept in ``problems``."""
+        if self._prepared:
+            return
+        self._prepared = True
+        try:
+            self._load_models()
+            self._read_documents()
+        except Exception as error:  # the agent boundary: retrieval never stops a run
+            self._give_up("retrieval cannot be prepared", error)
+
+    def retrieve(self, question: Question, *, as_of: str | None = None) -> Evidence:
+        """Evidence for one question; ``as_of`` (ISO date) is overridden by the question's own. Never raises."""
+        return self.retrieve_all([question], as_of=as_of)[0]
+
+    def retrieve_all(self, questions: Sequence[Question], *, as_of: str | None = None) -> list[Evidence]:
+        """Evidence for each question, in order. Never raises.
+
+        Better than one question at a time: everything fetched is embedded together and the store is read once.
+        """
+        self.prepare()
+        quiet = self.client is None or len(questions) < 2 or not sys.stderr.isatty()
+        bar = tqdm(questions, desc="searching", unit=" questions", disable=quiet, leave=False)
+        notes = [self._guarded_fetch(question, as_of) for question in bar]
+        found = self._guarded_rankings(questions, as_of)
+        return [self._evidence(*item) for item in zip(questions, found, notes, strict=True)]
+
+    def get_context(self, question: Question, *, as_of: str | None = None) -> str | None:
+        """The best passages within ``context_tokens``, numbered, headed and fenced; None when there are none."""
+        evidence = self.retrieve(question, as_of=as_of)
+        chosen: list[Passage] = []
+        room = self.settings.context_tokens
+        for passage in evidence.passages:
+            if passage.tokens <= room:
+                chosen.append(passage)
+                room -= passage.tokens
+        return f"<evidence>\n{format_evidence(chosen)}\n</evidence>" if chosen else None
+
+    # --- preparation
+
+    def _load_models(self) -> None:
+        settings = self.settings
+        if self.embedder is None and settings.ranking != "bm25":
+            try:
+                self.embedder = Embedder(
+                    settings.embedding_model,
+                    max_tokens=settings.max_embedding_size,
+                    batch_size=settings.embedding_batch_size,
+                    device=settings.embedding_device,
+                )
+            except ModelError as error:
+                self._give_up(f"{error}; passages are ranked by their words only")
+        if self.reranker is None and settings.cross_encoder:
+            try:
+                self.reranker = Reranker(
+                    settings.cross_encoder,
+                    batch_size=settings.embedding_batch_size,
+                    device=settings.embedding_device,
+                )
+            except ModelError as error:
+                self._give_up(f"{error}; the first ranking's order is kept")
+        if self.embedder is not None:
+            self._index = VectorIndex(self.database, self.embedder.name)
+
+    def _read_documents(self) -> None:
+        if self.settings.documents is None:
+            return
+        try:
+            documents = list(find_documents(self.settings.documents))
+        except DocumentError as error:
+            self._give_up(str(error))
+            return
+        for document in documents:
+            revision_id = document.sha256[:16]
+            try:
+                if self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id) is None:
+                    ingest_articles(
+                        self.database,
+                        [_document_article(document)],
+                        embedder=self.embedder,
+                        settings=self.settings,
+                        embed=False,
+                    )
+            except DocumentError as error:
+                self._give_up(str(error))
+                continue
+            self._documents.add((document.title, revision_id))
+
+    def _give_up(self, what: str, error: BaseException | None = None) -> None:
+        message = f"{what} ({_first_line(error)})" if error is not None else what
+        logger.warning("%s", message)
+        if error is not None:
+            logger.debug("traceback", exc_info=error)
+        self.problems.append(message)
+
+    # --- fetching
+
+    def _guarded_fetch(self, question: Question, as_of: str | None) -> str | None:
+        """Fetch for one question; returns what went wrong, None when all is well."""
+        if self.client is None:
+            return None
+        try:
+            moment = as_of_moment(question.as_of or as_of)
+            self._warm_up(moment)
+            return self._fetch(question, moment)
+        except MediaWikiError as error:
+            return str(error)
+        except Exception as error:  # the question boundary
+            logger.warning("retrieval for %r failed (%s)", question.id, _first_line(error))
+            logger.debug("traceback", exc_info=error)
+            return _first_line(error)
+
+    def _fetch(self, question: Question, moment: str | None) -> str | None:
+        """Search, choose and store articles; returns the last failure when some of it failed."""
+        problem: str | None = None
+        found: list[list[SearchHit]] = []
+        for query in build_queries(question.text, limit=self.settings.searches):
+            try:
+                found.append(self._search(query))
+            except MediaWikiError as error:
+                problem = str(error)
+                if self._wiki.offline_reason:
+                    break
+        for hit in choose_articles(found, self.settings.articles):
+            if self._wiki.offline_reason:
+                break
+            try:
+                self._update_article(hit, moment)
+            except MediaWikiError as error:
+                problem = str(error)
+                logger.warning("%s: %s", hit.title, error)
+        return self._wiki.offline_reason or problem
+
+    @property
+    def _wiki(self) -> MediaWikiClient:
+        assert self.client is not None
+        return self.client
+
+    def _search(self, query: str) -> list[SearchHit]:
+        if query not in self._searches:
+            self._searches[query] = self._wiki.search(query, self.settings.search_results)
+        return self._searches[query]
+
+    def _update_article(self, hit: SearchHit, moment: str | None) -> None:
+        """Bring one article's stored revision up to date (or to ``moment``), with as few requests as can be."""
+        now = utc_now()
+        target = min(moment, now) if moment else now
+        stored = self.database.find_article(self._source, hit.title, as_of=moment)
+        if stored and self._still_current(stored, target, live=target == now):
+            return
+        if stored and target == now and hit.revision_id and hit.revision_id == stored.revision_id:
+            self.database.touch_article(stored.id)  # the search result says that it is unchanged
+            return
+        revision = self._wiki.revision(hit.title, as_of=moment)
+        if revision is None or revision.disambiguation:
+            return
+        refuse_future(revision.timestamp, moment, f"{revision.title!r}")
+        known = self.database.has_revision(self._source, revision.title, revision.revision_id)
+        if known is not None:
+            self.database.touch_article(known, current_until=target)
+            return
+        site = self._wiki.site()
+        sections = sections_from_wikitext(
+            revision.text, file_namespaces=site.file_namespaces, category_namespaces=site.category_namespaces
+        )
+        article = Article(
+            source=self._source,
+            title=revision.title,
+            revision_id=revision.revision_id,
+            timestamp=revision.timestamp,
+            url=revision.url,
+            text=revision.text,
+            fetched_at=now,
+            current_until=target,
+        )
+        self.database.add_article(article, _cut(sections, self.settings, self.embedder))
+
+    def _still_current(self, stored: Article, target: str, *, live: bool) -> bool:
+        """Whether a stored revision needs no request: known to be the newest at ``target``, or fresh enough for now."""
+        if stored.current_until >= target:
+            return True
+        if not live:
+            return False
+        age = datetime.fromisoformat(target) - datetime.fromisoformat(stored.current_until)
+        return age <= timedelta(hours=self.settings.freshness_hours)
+
+    @property
+    def _source(self) -> str:
+        """ "wikipedia" for the English one, the host's name for every other wiki: titles repeat between wikis."""
+        host = urlsplit(self._wiki.settings.api_url).hostname or "wiki"
+        return "wikipedia" if host == "en.wikipedia.org" else host
+
+    def _warm_up(self, moment: str | None) -> None:
+        """Store the most viewed articles of the last day (before ``moment``), once per as-of date."""
+        day = moment[:10] if moment else None
+        if not self.settings.top_articles or day in self._warmed:
+            return
+        self._warmed.add(day)
+        try:
+            today = date.fromisoformat(day) if day else None
+            for title in self._wiki.most_viewed(self.settings.top_articles, today=today):
+                if not is_list_title(title):
+                    self._update_article(SearchHit(title), moment)
+        except MediaWikiError as error:
+            self._give_up(f"no most viewed articles: {error}")
+
+    # --- ranking
+
+    def _guarded_rankings(
+        self, questions: Sequence[Question], as_of: str | None
+    ) -> list[list[Passage] | str]:
+        """Passages for each question, or why there are none; questions with one as-of date are ranked together."""
+        found: list[list[Passage] | str] = ["" for _ in questions]
+        groups: dict[str | None, list[int]] = {}
+        for number, question in enumerate(questions):
+            groups.setdefault(question.as_of or as_of, []).append(number)
+        for day, numbers in groups.items():
+            try:
+                moment = as_of_moment(day)
+                articles = self._allowed_articles(moment)
+                rankings = self.rank_ids([questions[n].text for n in numbers], articles)
+                for number, ranking in zip(numbers, rankings, strict=True):
+                    found[number] = self._guarded_choice(questions[number], ranking, moment)
+            except Exception as error:  # the question boundary
+                logger.warning("ranking failed (%s)", _first_line(error))
+                logger.debug("traceback", exc_info=error)
+                for number in numbers:
+                    found[number] = found[number] or _first_line(error)
+        return found
+
+    def _guarded_choice(
+        self, question: Question, ranking: Sequence[tuple[int, float]], moment: str | None
+    ) -> list[Passage] | str:
+        try:
+            return self._choose_passages(question.text, ranking, moment)
+        except Exception as error:  # the question boundary
+            logger.warning("ranking for %r failed (%s)", question.id, _first_line(error))
+            logger.debug("traceback", exc_info=error)
+            return _first_line(error)
+
+    def _evidence(self, question: Question, found: list[Passage] | str, note: str | None) -> Evidence:
+        if found and not isinstance(found, str):
+            return Evidence(passages=tuple(found), note=note)
+        reasons = [reason for reason in (found or None, note, *self.problems) if isinstance(reason, str)]
+        return Evidence(error="; ".join(dict.fromkeys(reasons)) or "nothing was found", note=note)
+
+    def _allowed_articles(self, moment: str | None) -> list[int]:
+        """Ids of the newest stored revisions at ``moment``; of documents, only those in the folder given."""
+        articles = self.database.current_articles(as_of=moment, sources=self.settings.sources)
+        titles = {title for title, _ in self._documents}
+        return [a.id for a in articles if a.source != DOCUMENT_SOURCE or a.title in titles]
+
+    def rank_ids(self, texts: Sequence[str], articles: Sequence[int]) -> list[list[tuple[int, float]]]:
+        """First-stage ranking of the passages of ``articles`` (ids): for each text (passage id, score), best first."""
+        if not articles or not texts:
+            return [[] for _ in texts]
+        method = "bm25" if self.embedder is None else self.settings.ranking
+        # A very large corpus is not embedded as a whole: what shares words with a question is, when it is first asked.
+        partly = method != "bm25" and self.database.count_passages(articles) > self.settings.embed_all_up_to
+        by_words: list[list[tuple[int, float]]] = [[] for _ in texts]
+        if method != "embedding" or partly:
+            by_words = [
+                self.database.search_words(match_query(text), articles, limit=CANDIDATES) for text in texts
+            ]
+        if method == "bm25" or self.embedder is None or self._index is None:
+            return by_words
+        few = sorted({i for found in by_words for i, _ in found}) if partly else None
+        embed_missing(self.database, self.embedder, articles, passages=few)
+        self._index.refresh()
+        by_meaning = self._index.search(self.embedder.encode(texts), articles, CANDIDATES)
+        if method == "embedding":
+            return by_meaning
+        return [
+            fuse([[i for i, _ in meaning], [i for i, _ in words]])
+            for meaning, words in zip(by_meaning, by_words, strict=True)
+        ]
+
+    def _choose_passages(
+        self, text: str, ranking: Sequence[tuple[int, float]], moment: str | None
+    ) -> list[Passage]:
+        candidates = self.database.get_passages([i for i, _ in ranking], dict(ranking))
+        if self.reranker is not None and candidates:
+            candidates = self._rerank(text, candidates)
+        chosen = self._choose(candidates)
+        for passage in chosen:  # the last gate: whatever went wrong before, nothing newer leaves this room
+            refuse_future(passage.timestamp, moment, f"{passage.title!r}")
+        return chosen
+
+    def _rerank(self, text: str, candidates: Sequence[Passage]) -> list[Passage]:
+        assert self.reranker is not None
+        head = list(candidates[: self.settings.rerank_candidates])
+        scores = self.reranker.score(text, [embedded_text(passage) for passage in head])
+        order = np.argsort(-scores, kind="stable")
+        return [replace(head[i], score=float(scores[i])) for i in order] + list(candidates[len(head) :])
+
+    def _choose(self, candidates: Sequence[Passage]) -> list[Passage]:
+        """The best passages without near-duplicates and with a bounded share for each article."""
+        kept = [
+            candidates[i]
+            for i in drop_near_duplicates([p.text for p in candidates], self.settings.near_duplicate_share)
+        ]
+        taken: dict[tuple[str, str], int] = {}
+        chosen: list[Passage] = []
+        for passage in kept:
+            key = (passage.source, passage.title)
+            if taken.get(key, 0) < self.settings.passages_per_article:
+                taken[key] = taken.get(key, 0) + 1
+                chosen.append(passage)
+        return chosen[: self.settings.passages_per_question]
+
+
+def choose_articles(found: Sequence[Sequence[SearchHit]], limit: int) -> list[SearchHit]:
+    """Merge the results of several searches by reciprocal rank; disambiguation pages and lists are left out."""
+    hits: dict[str, SearchHit] = {}
+    scores: dict[str, float] = {}
+    for results in found:
+        for rank, hit in enumerate(results, start=1):
+            if hit.disambiguation or is_list_title(hit.title):
+                continue
+            hits.setdefault(hit.title, hit)
+            scores[hit.title] = scores.get(hit.title, 0.0) + 1.0 / (FUSION_CONSTANT + rank)
+    return [hits[title] for title in sorted(scores, key=lambda t: -scores[t])][:limit]
+
+
+def _document_article(document: Document) -> tuple[Article, list[tuple[str, str]]]:
+    sections = [(section.title, section.text) for section in document.sections()]
+    article = Article(
+        source=DOCUMENT_SOURCE,
+        title=document.title,
+        revision_id=document.sha256[:16],
+        timestamp=document.timestamp,
+        url=document.path.as_uri(),
+        text="\n\n".join("\n".join(filter(None, section)) for section in sections),
+    )
+    return article, sections
+
+
+def settings_for_log(settings: RetrievalSettings) -> Mapping[str, Any]:
+    """The settings as plain values for a run's record."""
+    from dataclasses import asdict
+
+    return asdict(settings)
