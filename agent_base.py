@@ -124,7 +124,9 @@ class BaseAgent(ABC):
         self.load()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.shutdown()
 
     # --- tokenizer facts --------------------------------------------------------------------------
@@ -145,7 +147,10 @@ class BaseAgent(ABC):
     def padding_unit(self) -> str | None:
         """Filler of which each copy costs exactly one token, or None when there is none."""
         for unit in PADDING_UNITS:
-            lengths = [len(self.tokenizer.encode("Note\n" + unit * n, add_special_tokens=False)) for n in range(1, 34)]
+            lengths = [
+                len(self.tokenizer.encode("Note\n" + unit * n, add_special_tokens=False))
+                for n in range(1, 34)
+            ]
             if all(b - a == 1 for a, b in zip(lengths, lengths[1:], strict=False)):
                 return unit
         return None
@@ -177,7 +182,9 @@ class BaseAgent(ABC):
             if limit is None or len(prompt.token_ids) <= limit:
                 return self._aligned(task, prompt, limit)
             if used == 0:
-                raise PromptError(f"the question needs {len(prompt.token_ids)} tokens, the window of {self.name} has {limit}")
+                raise PromptError(
+                    f"the question needs {len(prompt.token_ids)} tokens, the window of {self.name} has {limit}"
+                )
             used -= 1
 
     def _passages_in_budget(self, task: ForecastTask) -> int:
@@ -205,7 +212,9 @@ class BaseAgent(ABC):
             answer_prefix=self.spec.answer_prefix,
             chat_template_kwargs={**prompts.template_dates(task.today), **self.spec.chat_template_kwargs},
         )
-        token_ids, trie = self.numbers.place(rendered.text, rendered.lead, add_special_tokens=rendered.add_special_tokens)
+        token_ids, trie = self.numbers.place(
+            rendered.text, rendered.lead, add_special_tokens=rendered.add_special_tokens
+        )
         return Prompt(rendered.text, token_ids, trie, used)
 
     def _aligned(self, task: ForecastTask, prompt: Prompt, limit: int | None) -> Prompt:
@@ -214,7 +223,11 @@ class BaseAgent(ABC):
         Without it each request would run the started block again, up to ``block_size`` tokens. The
         filler is a line of dots before the question; where it cannot be made to fit exactly the prompt stays as it was.
         """
-        if self.block_size is None or self.padding_unit is None or len(prompt.token_ids) % self.block_size == 0:
+        if (
+            self.block_size is None
+            or self.padding_unit is None
+            or len(prompt.token_ids) % self.block_size == 0
+        ):
             return prompt
         copies = 1
         for _ in range(4):

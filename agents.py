@@ -30,7 +30,9 @@ class Agent(BaseAgent):
         model, tokenizer: use these in place of loading ``spec.path``; for tests.
     """
 
-    def __init__(self, spec: ModelSpec, *, tolerance: float | None = None, model: Any = None, tokenizer: Any = None) -> None:
+    def __init__(
+        self, spec: ModelSpec, *, tolerance: float | None = None, model: Any = None, tokenizer: Any = None
+    ) -> None:
         super().__init__(spec, tolerance=tolerance)
         self.model = model
         self.tokenizer = tokenizer
@@ -38,17 +40,28 @@ class Agent(BaseAgent):
     def load(self) -> None:
         """Load tokenizer and weights; raises ``AgentError``."""
         if self.model is None:
-            path = str(FilePath(self.spec.path).expanduser()) if config.is_local(self.spec.path) else self.spec.path
+            path = (
+                str(FilePath(self.spec.path).expanduser())
+                if config.is_local(self.spec.path)
+                else self.spec.path
+            )
             try:
                 import torch
                 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-                self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=self.spec.trust_remote_code)
+                self.tokenizer = AutoTokenizer.from_pretrained(
+                    path, trust_remote_code=self.spec.trust_remote_code
+                )
                 self.model = AutoModelForCausalLM.from_pretrained(
-                    path, dtype=torch.float32, trust_remote_code=self.spec.trust_remote_code, use_safetensors=True
+                    path,
+                    dtype=torch.float32,
+                    trust_remote_code=self.spec.trust_remote_code,
+                    use_safetensors=True,
                 )
             except (ImportError, OSError, ValueError) as error:
-                raise AgentError(f"{self.name} ({self.spec.path}) did not load: {str(error).splitlines()[0]}") from error
+                raise AgentError(
+                    f"{self.name} ({self.spec.path}) did not load: {str(error).splitlines()[0]}"
+                ) from error
         self.model.eval()
         window = getattr(self.model.config, "max_position_embeddings", 0)
         self.max_model_len = min(filter(None, (self.spec.max_model_len, window)), default=0)
@@ -64,7 +77,9 @@ class Agent(BaseAgent):
         replies = []
         for request in requests:
             row = self._rows(request.token_ids, [()])[()]
-            replies.append(Reply({token: float(row[token]) for token in request.wanted}, len(request.token_ids)))
+            replies.append(
+                Reply({token: float(row[token]) for token in request.wanted}, len(request.token_ids))
+            )
         return replies
 
     def exact_distribution(self, task: ForecastTask) -> tuple[Distribution, float]:

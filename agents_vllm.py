@@ -131,7 +131,10 @@ class Agent(BaseAgent):
             prepare_environment()
         try:
             self.llm = self._start(arguments)
-        except (Exception, SystemExit) as error:  # the agent boundary: any failure of an engine is this model's alone
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # the agent boundary: any failure of an engine is this model's alone
             self.shutdown()
             raise AgentError(f"{self.name} ({self.spec.path}) did not load: {_first_line(error)}") from error
         self.tokenizer = self.llm.get_tokenizer()
@@ -185,7 +188,9 @@ class Agent(BaseAgent):
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
         """One batched ``generate`` call; each request returns exactly the log-probabilities it names."""
         prompts = [{"prompt_token_ids": list(request.token_ids)} for request in requests]
-        outputs = self.llm.generate(prompts, [self._sampling(request.wanted) for request in requests], use_tqdm=False)
+        outputs = self.llm.generate(
+            prompts, [self._sampling(request.wanted) for request in requests], use_tqdm=False
+        )
         return [self._reply(request, output) for request, output in zip(requests, outputs, strict=True)]
 
     def _sampling(self, wanted: Sequence[int]) -> Any:

@@ -204,7 +204,14 @@ class ModelSpec:
 SPEC_KEYS: Final = ("path", "chat_template_kwargs", "answer_prefix", "max_model_len", "trust_remote_code")
 HUGGING_FACE_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 S3_ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+")
-LOAD_FORMATS: Final = ("auto", "safetensors", "runai_streamer", "runai_streamer_sharded", "dummy", "sharded_state")
+LOAD_FORMATS: Final = (
+    "auto",
+    "safetensors",
+    "runai_streamer",
+    "runai_streamer_sharded",
+    "dummy",
+    "sharded_state",
+)
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16", "half", "float")
 LOADER_KEYS: Final = ("concurrency", "memory_limit", "distributed")
 POOLS: Final = ("entropy", "mean", "median", "geometric", "extremised")
@@ -258,12 +265,18 @@ class Rule:
 
 
 def _at_least(minimum: int) -> Rule:
-    return Rule(lambda v: _is_int(v) and v >= minimum, f"a whole number, {minimum} or more", "set it to such a number")
+    return Rule(
+        lambda v: _is_int(v) and v >= minimum, f"a whole number, {minimum} or more", "set it to such a number"
+    )
 
 
 def _one_of(*values: Any) -> Rule:
     shown = ", ".join(map(repr, values))
-    return Rule(lambda v: any(v is x or (type(v) is type(x) and v == x) for x in values), f"one of {shown}", "choose one of them")
+    return Rule(
+        lambda v: any(v is x or (type(v) is type(x) and v == x) for x in values),
+        f"one of {shown}",
+        "choose one of them",
+    )
 
 
 def _share(*, above: float = 0.0) -> Rule:
@@ -274,7 +287,9 @@ def _share(*, above: float = 0.0) -> Rule:
     )
 
 
-_TEXT = Rule(lambda v: isinstance(v, str) and bool(v.strip()), "a text that is not empty", "write it in quotes")
+_TEXT = Rule(
+    lambda v: isinstance(v, str) and bool(v.strip()), "a text that is not empty", "write it in quotes"
+)
 _POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a number above 0", "set it to such a number")
 _BOOL = Rule(lambda v: isinstance(v, bool), "True or False", "write one of them, without quotes")
 
@@ -295,7 +310,11 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "MAX_PLOTTED_QUESTIONS": _at_least(1),
     "BOOTSTRAP_SAMPLES": _at_least(100),
     "HORIZON_DAYS": Rule(
-        lambda v: isinstance(v, tuple | list) and all(map(_is_int, v)) and list(v) == sorted({d for d in v if d > 0}),
+        lambda v: (
+            isinstance(v, tuple | list)
+            and all(map(_is_int, v))
+            and list(v) == sorted({d for d in v if d > 0})
+        ),
         "rising whole numbers of days",
         "(7, 30, 90, 365) is usual",
     ),
@@ -311,11 +330,13 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     ),
     "WIKIPEDIA_CONTACT": Rule(
         lambda v: isinstance(v, str) and v.isprintable() and v.isascii(),
-        "a mail address or a page in plain ASCII, or \"\"",
+        'a mail address or a page in plain ASCII, or ""',
         "give your own, Wikimedia asks for it",
     ),
     "WIKIPEDIA_MIN_INTERVAL_SECONDS": Rule(
-        lambda v: v is None or (_is_number(v) and v >= 0), "seconds, 0 or more, or None", "None follows Wikimedia's limits"
+        lambda v: v is None or (_is_number(v) and v >= 0),
+        "seconds, 0 or more, or None",
+        "None follows Wikimedia's limits",
     ),
     "WIKIPEDIA_READ_TIMEOUT_SECONDS": _POSITIVE,
     "WIKIPEDIA_TOTAL_TIMEOUT_SECONDS": _POSITIVE,
@@ -325,10 +346,16 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "WIKIPEDIA_MAX_WAIT_SECONDS": _POSITIVE,
     "WIKIPEDIA_OFFLINE_AFTER": _at_least(1),
     "WIKIPEDIA_SEARCHES": _at_least(1),
-    "WIKIPEDIA_SEARCH_RESULTS": Rule(lambda v: _is_int(v) and 1 <= v <= 50, "a whole number from 1 to 50", "6 is usual"),
+    "WIKIPEDIA_SEARCH_RESULTS": Rule(
+        lambda v: _is_int(v) and 1 <= v <= 50, "a whole number from 1 to 50", "6 is usual"
+    ),
     "WIKIPEDIA_ARTICLES": _at_least(1),
-    "FRESHNESS_HOURS": Rule(lambda v: _is_number(v) and v >= 0, "hours, 0 or more", "0 asks the wiki every time"),
-    "TOP_ARTICLES": Rule(lambda v: _is_int(v) and 0 <= v <= 1000, "a whole number from 0 to 1000", "0 switches it off"),
+    "FRESHNESS_HOURS": Rule(
+        lambda v: _is_number(v) and v >= 0, "hours, 0 or more", "0 asks the wiki every time"
+    ),
+    "TOP_ARTICLES": Rule(
+        lambda v: _is_int(v) and 0 <= v <= 1000, "a whole number from 0 to 1000", "0 switches it off"
+    ),
     "PAGEVIEWS_API_URL": Rule(
         lambda v: isinstance(v, str) and re.fullmatch(r"https?://\S+", v) is not None,
         "an http address",
@@ -341,12 +368,16 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "EMBED_ALL_UP_TO_PASSAGES": _at_least(0),
     "EMBEDDING_BATCH_SIZE": _at_least(1),
     "EMBEDDING_DEVICE": _TEXT,
-    "CROSS_ENCODER_MODEL_PATH": Rule(lambda v: isinstance(v, str), 'a Hugging Face id, a folder or ""', "write it in quotes"),
+    "CROSS_ENCODER_MODEL_PATH": Rule(
+        lambda v: isinstance(v, str), 'a Hugging Face id, a folder or ""', "write it in quotes"
+    ),
     "RERANK_CANDIDATES": _at_least(1),
     "RANKING": _one_of("embedding", "bm25", "hybrid"),
     "PASSAGES_PER_QUESTION": _at_least(1),
     "PASSAGES_PER_ARTICLE": _at_least(1),
-    "NEAR_DUPLICATE_SHARE": Rule(lambda v: _is_number(v) and 0 < v <= 1, "a number above 0, at most 1", "0.6 is usual"),
+    "NEAR_DUPLICATE_SHARE": Rule(
+        lambda v: _is_number(v) and 0 < v <= 1, "a number above 0, at most 1", "0.6 is usual"
+    ),
 }
 
 VLLM_RULES: Final[dict[str, Rule]] = {
@@ -354,15 +385,23 @@ VLLM_RULES: Final[dict[str, Rule]] = {
     "pipeline_parallel_size": _at_least(1),
     "distributed_executor_backend": _one_of(None, "mp", "ray"),
     "gpu_memory_utilization": Rule(
-        lambda v: _is_number(v) and 0 < v <= 1, "a number above 0, at most 1", "0.90 suits a GPU used by nothing else"
+        lambda v: _is_number(v) and 0 < v <= 1,
+        "a number above 0, at most 1",
+        "0.90 suits a GPU used by nothing else",
     ),
     "swap_space_gb": Rule(lambda v: _is_number(v) and v >= 0, "GiB, 0 or more", "0 switches it off"),
-    "max_model_len": Rule(lambda v: v is None or (_is_int(v) and v >= 256), "tokens, 256 or more, or None", "None takes the model's own"),
+    "max_model_len": Rule(
+        lambda v: v is None or (_is_int(v) and v >= 256),
+        "tokens, 256 or more, or None",
+        "None takes the model's own",
+    ),
     "load_format": _one_of(*LOAD_FORMATS),
     "model_loader_extra_config": Rule(lambda v: isinstance(v, dict), "a dictionary", "write {} for none"),
     "dtype": _one_of(*DTYPES),
     "block_size": Rule(
-        lambda v: v is None or (_is_int(v) and v >= 8 and v & (v - 1) == 0), "a power of two, 8 or more, or None", "16 suits GPUs and CPUs"
+        lambda v: v is None or (_is_int(v) and v >= 8 and v & (v - 1) == 0),
+        "a power of two, 8 or more, or None",
+        "16 suits GPUs and CPUs",
     ),
     "enforce_eager": _BOOL,
 }
@@ -376,7 +415,11 @@ LOADER_RULES: Final[dict[str, Rule]] = {
 SPEC_RULES: Final[dict[str, Rule]] = {
     "path": _TEXT,
     "chat_template_kwargs": Rule(lambda v: isinstance(v, dict), "a dictionary", "write {} for none"),
-    "answer_prefix": Rule(lambda v: isinstance(v, str) and not v.endswith(" "), "a text that does not end in a space", "drop the space"),
+    "answer_prefix": Rule(
+        lambda v: isinstance(v, str) and not v.endswith(" "),
+        "a text that does not end in a space",
+        "drop the space",
+    ),
     "max_model_len": VLLM_RULES["max_model_len"],
     "trust_remote_code": _BOOL,
 }
@@ -395,7 +438,9 @@ def _judge_keys(name: str, values: Mapping[Any, Any], rules: Mapping[str, Rule])
             yield f"{name} has the unknown key {key!r}; allowed: {', '.join(rules)}{_hint(str(key), rules)}"
 
 
-def _model_problems(setting: str, entries: Mapping[str, Any], load_format: str | None = None) -> Iterator[str]:
+def _model_problems(
+    setting: str, entries: Mapping[str, Any], load_format: str | None = None
+) -> Iterator[str]:
     for name, entry in entries.items():
         label = f"{setting}[{name!r}]"
         if isinstance(entry, Mapping):
@@ -459,7 +504,9 @@ def _vllm_problems(vllm_config: Any) -> Iterator[str]:
 
 
 def _retrieval_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    size, overlap, embedded = (values[name] for name in ("PASSAGE_TOKENS", "PASSAGE_OVERLAP_TOKENS", "MAX_EMBEDDING_SIZE"))
+    size, overlap, embedded = (
+        values[name] for name in ("PASSAGE_TOKENS", "PASSAGE_OVERLAP_TOKENS", "MAX_EMBEDDING_SIZE")
+    )
     if _is_int(size) and _is_int(overlap) and overlap >= size > 0:
         yield f"PASSAGE_OVERLAP_TOKENS is {overlap!r}; allowed: less than PASSAGE_TOKENS ({size}); a fifth of it is usual"
     if _is_int(size) and _is_int(embedded) and size > embedded:
@@ -491,7 +538,9 @@ def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
     ):
         entries = values[setting]
         if not isinstance(entries, Mapping) or not entries:
-            problems.append(f"{setting} is {entries!r}; allowed: a dictionary with at least one model; add one")
+            problems.append(
+                f"{setting} is {entries!r}; allowed: a dictionary with at least one model; add one"
+            )
             continue
         problems += _model_problems(setting, entries, form)
         if values[default] not in entries:

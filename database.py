@@ -402,7 +402,9 @@ class Database:
             if not self.path.parent.is_dir():
                 raise DatabaseError(f"{self.path}: the folder {self.path.parent} does not exist")
         elif not os.access(self.path, os.W_OK):
-            raise DatabaseError(f"{self.path}: not writable; change its permissions or choose another --database")
+            raise DatabaseError(
+                f"{self.path}: not writable; change its permissions or choose another --database"
+            )
         try:
             self.connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
             try:
@@ -511,7 +513,15 @@ class Database:
                     "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text,"
                     " background = excluded.background, resolution_criteria = excluded.resolution_criteria,"
                     " close_date = excluded.close_date, extra = excluded.extra",
-                    (q.id, q.text, q.background, q.resolution_criteria, q.close_date, to_json(dict(q.extra)), now),
+                    (
+                        q.id,
+                        q.text,
+                        q.background,
+                        q.resolution_criteria,
+                        q.close_date,
+                        to_json(dict(q.extra)),
+                        now,
+                    ),
                 )
                 connection.execute(
                     "INSERT INTO run_questions (run_id, question_id, position, as_of) VALUES (?, ?, ?, ?)",
@@ -522,7 +532,9 @@ class Database:
     def finish_run(self, run_id: int, status: str) -> None:
         """Set the final status: ``finished``, ``partial``, ``interrupted`` or ``failed``."""
         with self.atomic() as connection:
-            connection.execute("UPDATE runs SET status = ?, finished_at = ? WHERE id = ?", (status, utc_now(), run_id))
+            connection.execute(
+                "UPDATE runs SET status = ?, finished_at = ? WHERE id = ?", (status, utc_now(), run_id)
+            )
 
     def run(self, run_id: int) -> sqlite3.Row:
         """The run's row; DatabaseError when there is none."""
@@ -543,10 +555,14 @@ class Database:
             (run_id,),
         )
 
-    def save_retrieval(self, run_id: int, question_id: str, passages: Sequence[Passage], context_error: str | None) -> None:
+    def save_retrieval(
+        self, run_id: int, question_id: str, passages: Sequence[Passage], context_error: str | None
+    ) -> None:
         """Record what was found for a question of a run, best first, or why nothing was; replaces an earlier record."""
         with self.atomic() as connection:
-            connection.execute("DELETE FROM retrievals WHERE run_id = ? AND question_id = ?", (run_id, question_id))
+            connection.execute(
+                "DELETE FROM retrievals WHERE run_id = ? AND question_id = ?", (run_id, question_id)
+            )
             connection.executemany(
                 "INSERT INTO retrievals VALUES (?, ?, ?, ?, ?)",
                 [(run_id, question_id, p.id, rank, p.score) for rank, p in enumerate(passages, start=1)],
@@ -559,7 +575,8 @@ class Database:
     def retrieval(self, run_id: int, question_id: str) -> list[Passage]:
         """The passages recorded by ``save_retrieval``, best first."""
         rows = self.query(
-            "SELECT passage_id, score FROM retrievals WHERE run_id = ? AND question_id = ? ORDER BY rank", (run_id, question_id)
+            "SELECT passage_id, score FROM retrievals WHERE run_id = ? AND question_id = ? ORDER BY rank",
+            (run_id, question_id),
         )
         scores = {row["passage_id"]: row["score"] for row in rows}
         return self.get_passages([row["passage_id"] for row in rows], scores)
@@ -600,7 +617,10 @@ class Database:
             assert forecast_id is not None
             connection.executemany(
                 "INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
-                [(forecast_id, e.passage_id, e.number, e.rank, e.score, int(e.used)) for e in record.evidence],
+                [
+                    (forecast_id, e.passage_id, e.number, e.rank, e.score, int(e.used))
+                    for e in record.evidence
+                ],
             )
         return forecast_id
 
@@ -655,7 +675,9 @@ class Database:
 
     def history(self, question_id: str) -> list[sqlite3.Row]:
         """``forecast_history`` of one question, oldest first."""
-        return self.query("SELECT * FROM forecast_history WHERE question_id = ? ORDER BY run, agent, chunk", (question_id,))
+        return self.query(
+            "SELECT * FROM forecast_history WHERE question_id = ? ORDER BY run, agent, chunk", (question_id,)
+        )
 
     def questions(self) -> list[sqlite3.Row]:
         """All questions ever asked, oldest first."""
@@ -677,7 +699,8 @@ class Database:
     def has_revision(self, source: str, title: str, revision_id: str) -> int | None:
         """The id of a stored revision, None when it is not stored."""
         rows = self.query(
-            "SELECT id FROM articles WHERE source = ? AND title = ? AND revision_id = ?", (source, title, revision_id)
+            "SELECT id FROM articles WHERE source = ? AND title = ? AND revision_id = ?",
+            (source, title, revision_id),
         )
         return int(rows[0]["id"]) if rows else None
 
@@ -692,7 +715,8 @@ class Database:
             ).fetchone()
             if known:
                 connection.execute(
-                    "UPDATE articles SET fetched_at = ?, current_until = max(current_until, ?) WHERE id = ?", (now, until, known["id"])
+                    "UPDATE articles SET fetched_at = ?, current_until = max(current_until, ?) WHERE id = ?",
+                    (now, until, known["id"]),
                 )
                 return int(known["id"])
             article_id = connection.execute(
@@ -731,12 +755,16 @@ class Database:
                 (now, current_until or now, article_id),
             )
 
-    def current_articles(self, *, as_of: str | None = None, sources: Sequence[str] | None = None) -> list[Article]:
+    def current_articles(
+        self, *, as_of: str | None = None, sources: Sequence[str] | None = None
+    ) -> list[Article]:
         """The newest revision not newer than ``as_of`` of every article of ``sources`` (default: all), without its text."""
         wanted = "" if sources is None else f" AND source IN ({', '.join('?' * len(sources))})"
         rows = self.query(
             "SELECT id, source, title, revision_id, timestamp, url, '' AS text, fetched_at, current_until,"  # noqa: S608 - only placeholders are added
-            " max(timestamp || printf('%012d', id)) FROM articles WHERE timestamp <= ?" + wanted + " GROUP BY source, title",
+            " max(timestamp || printf('%012d', id)) FROM articles WHERE timestamp <= ?"
+            + wanted
+            + " GROUP BY source, title",
             (as_of or "9999", *(sources or ())),
         )
         return [Article(**{name: row[name] for name in Article.__dataclass_fields__}) for row in rows]
@@ -759,7 +787,10 @@ class Database:
         with self.atomic() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO embeddings (passage_id, model, dimension, vector) VALUES (?, ?, ?, ?)",
-                [(passage_id, model, len(v), np.asarray(v, dtype="<f4").tobytes()) for passage_id, v in vectors],
+                [
+                    (passage_id, model, len(v), np.asarray(v, dtype="<f4").tobytes())
+                    for passage_id, v in vectors
+                ],
             )
 
     def embeddings_after(
@@ -771,7 +802,8 @@ class Database:
         """
         limits = (model, after)
         count, dimension, last = self.query(
-            "SELECT count(*), coalesce(max(dimension), 0), coalesce(max(id), 0) FROM embeddings WHERE model = ? AND id > ?", limits
+            "SELECT count(*), coalesce(max(dimension), 0), coalesce(max(id), 0) FROM embeddings WHERE model = ? AND id > ?",
+            limits,
         )[0]
         owners = np.empty((count, 2), dtype=np.int64)
         vectors = np.empty((count, dimension), dtype=np.float32)
@@ -794,7 +826,9 @@ class Database:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Passage ids (n,) and their embeddings (n, dimension) of each article's newest revision not newer than ``as_of``."""
         passages, articles, vectors, _ = self.embeddings_after(model)
-        allowed = np.isin(articles, [article.id for article in self.current_articles(as_of=as_of, sources=sources)])
+        allowed = np.isin(
+            articles, [article.id for article in self.current_articles(as_of=as_of, sources=sources)]
+        )
         return passages[allowed], vectors[allowed]
 
     def search_words(
@@ -808,20 +842,30 @@ class Database:
         if not words:
             return []
         match = " OR ".join('"' + word.replace('"', '""') + '"' for word in words)
-        embedded = "" if embedded_by is None else " AND EXISTS (SELECT 1 FROM embeddings e WHERE e.passage_id = p.id AND e.model = ?)"
+        embedded = (
+            ""
+            if embedded_by is None
+            else " AND EXISTS (SELECT 1 FROM embeddings e WHERE e.passage_id = p.id AND e.model = ?)"
+        )
         rows = self.query(
             "SELECT p.id, w.score FROM"  # noqa: S608 - only a placeholder is added
             " (SELECT rowid, -bm25(passage_words, 3.0, 2.0, 1.0) AS score FROM passage_words WHERE passage_words MATCH ?) w"
             f" JOIN passages p ON p.id = w.rowid WHERE p.article_id IN (SELECT value FROM json_each(?)){embedded}"
             " ORDER BY w.score DESC, p.id LIMIT ?",
-            (match, json.dumps([int(a) for a in articles]), *((embedded_by,) if embedded_by is not None else ()), limit),
+            (
+                match,
+                json.dumps([int(a) for a in articles]),
+                *((embedded_by,) if embedded_by is not None else ()),
+                limit,
+            ),
         )
         return [(int(row["id"]), float(row["score"])) for row in rows]
 
     def count_passages(self, articles: Sequence[int]) -> int:
         """Number of passages of the given articles (ids)."""
         rows = self.query(
-            "SELECT count(*) FROM passages WHERE article_id IN (SELECT value FROM json_each(?))", (json.dumps([int(a) for a in articles]),)
+            "SELECT count(*) FROM passages WHERE article_id IN (SELECT value FROM json_each(?))",
+            (json.dumps([int(a) for a in articles]),),
         )
         return int(rows[0][0])
 
@@ -864,7 +908,9 @@ class Database:
 
     def resolutions(self) -> dict[str, sqlite3.Row]:
         """The latest resolution by question id."""
-        rows = self.query("SELECT * FROM resolutions r WHERE id = (SELECT max(id) FROM resolutions WHERE question_id = r.question_id)")
+        rows = self.query(
+            "SELECT * FROM resolutions r WHERE id = (SELECT max(id) FROM resolutions WHERE question_id = r.question_id)"
+        )
         return {row["question_id"]: row for row in rows}
 
     def successful_forecasts(self) -> list[sqlite3.Row]:
@@ -926,14 +972,18 @@ class Database:
             assert calibration_id is not None
             connection.executemany(
                 "INSERT INTO calibrated_forecasts VALUES (?, ?, ?, ?, ?, ?)",
-                [(calibration_id, run, question, raw, value, int(fold)) for run, question, raw, value, fold in forecasts],
+                [
+                    (calibration_id, run, question, raw, value, int(fold))
+                    for run, question, raw, value, fold in forecasts
+                ],
             )
         return calibration_id
 
     def calibrated_forecasts(self, calibration_id: int) -> list[sqlite3.Row]:
         """Raw and calibrated probabilities (0-1) of one calibration, by run and question."""
         return self.query(
-            "SELECT * FROM calibrated_forecasts WHERE calibration_id = ? ORDER BY run_id, question_id", (calibration_id,)
+            "SELECT * FROM calibrated_forecasts WHERE calibration_id = ? ORDER BY run_id, question_id",
+            (calibration_id,),
         )
 
     def calibrations(self) -> list[sqlite3.Row]:
@@ -946,7 +996,16 @@ class Database:
             connection.executemany(
                 "INSERT OR REPLACE INTO coherence VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (c.run_id, c.question_id, c.forecaster, c.kind, c.probability, to_json(dict(c.others)), c.gap, utc_now())
+                    (
+                        c.run_id,
+                        c.question_id,
+                        c.forecaster,
+                        c.kind,
+                        c.probability,
+                        to_json(dict(c.others)),
+                        c.gap,
+                        utc_now(),
+                    )
                     for c in records
                 ],
             )
@@ -972,7 +1031,10 @@ def _advice(error: sqlite3.Error) -> str:
     for sign, advice in (
         ("not a database", "not an SQLite database; choose another --database"),
         ("malformed", "the database is damaged; restore a backup or run sqlite3 FILE .recover"),
-        ("locked", f"locked by another process for over {BUSY_TIMEOUT_SECONDS:.0f} seconds; end it or choose another --database"),
+        (
+            "locked",
+            f"locked by another process for over {BUSY_TIMEOUT_SECONDS:.0f} seconds; end it or choose another --database",
+        ),
         ("full", "the disk is full; make room and start again with --resume"),
         ("readonly", "not writable; change its permissions or choose another --database"),
         ("unable to open", "cannot be opened; check the path and its permissions"),

@@ -9,6 +9,7 @@ Units: *probabilities* are in 0-1, *percentages* in 0-100, entropy and divergenc
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,7 +56,9 @@ class Distribution:
         if values.shape != (SUPPORT_SIZE,):
             raise ValueError(f"expected {SUPPORT_SIZE} probabilities, got an array of shape {values.shape}")
         if not np.all(np.isfinite(values)) or np.any(values < 0):
-            raise ValueError("expected finite, non-negative probabilities, got NaN, infinite or negative values")
+            raise ValueError(
+                "expected finite, non-negative probabilities, got NaN, infinite or negative values"
+            )
         total = float(values.sum())
         if abs(total - 1.0) > SUM_TOLERANCE:
             raise ValueError(f"expected probabilities that sum to 1, got a sum of {total:.6g}")
@@ -71,6 +74,11 @@ class Distribution:
         if not np.isfinite(total) or total <= 0:
             raise ValueError(f"expected weights with a positive finite sum, got {total}")
         return cls(values / total)
+
+    @classmethod
+    def from_json(cls, text: str) -> Distribution:
+        """The distribution of a JSON array of 101 probabilities, as the database stores it."""
+        return cls(np.array(json.loads(text), dtype=np.float64))
 
     @cached_property
     def mean(self) -> float:
@@ -257,7 +265,9 @@ POOL_METHODS: Final[dict[str, Callable[[Sequence[Distribution], FloatArray], Dis
 }
 
 
-def pool(distributions: Sequence[Distribution], method: str, weights: npt.ArrayLike | None = None) -> Distribution:
+def pool(
+    distributions: Sequence[Distribution], method: str, weights: npt.ArrayLike | None = None
+) -> Distribution:
     """Pool several distributions into one.
 
     Args:
@@ -276,8 +286,15 @@ def pool(distributions: Sequence[Distribution], method: str, weights: npt.ArrayL
     if method not in POOL_METHODS:
         raise ValueError(f"unknown pool method {method!r}; allowed: {', '.join(POOL_METHODS)}")
     base = np.ones(len(distributions)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if base.shape != (len(distributions),) or not np.all(np.isfinite(base)) or np.any(base < 0) or base.sum() <= 0:
-        raise ValueError(f"expected {len(distributions)} non-negative weights with a positive sum, got {weights!r}")
+    if (
+        base.shape != (len(distributions),)
+        or not np.all(np.isfinite(base))
+        or np.any(base < 0)
+        or base.sum() <= 0
+    ):
+        raise ValueError(
+            f"expected {len(distributions)} non-negative weights with a positive sum, got {weights!r}"
+        )
     if method == "entropy":
         informed = base * entropy_weights(distributions)
         base = informed if informed.sum() > 0 else base

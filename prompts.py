@@ -53,7 +53,9 @@ class EvidencePassage(Protocol):
 
 _FENCE = re.compile(r"<(?=\s*/?\s*(?:evidence|reasoning)\b)", re.IGNORECASE)
 _HEADING = re.compile(r"^(\s*)\[(?=\d+\])", re.MULTILINE)
-_CONTROL = re.compile(r"<(?=[|｜])|(?<=[|｜])>|<(?=/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])")
+_CONTROL = re.compile(
+    r"<(?=[|｜])|(?<=[|｜])>|<(?=/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])"
+)
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
 
@@ -78,12 +80,16 @@ def defuse(text: str, control_tokens: Iterable[str] = ()) -> str:
 def format_evidence(passages: Sequence[EvidencePassage], control_tokens: Iterable[str] = ()) -> str:
     """Passages as numbered, headed paragraphs: ``[1] source, title, section, revision of date``."""
     tokens = tuple(control_tokens)
-    return "\n\n".join(passage_block(number, passage, tokens) for number, passage in enumerate(passages, start=1))
+    return "\n\n".join(
+        passage_block(number, passage, tokens) for number, passage in enumerate(passages, start=1)
+    )
 
 
 def passage_block(number: int, passage: EvidencePassage, control_tokens: Sequence[str] = ()) -> str:
     """One passage with its heading."""
-    place = ", ".join(" ".join(part.split()) for part in (passage.source, passage.title, passage.section) if part)
+    place = ", ".join(
+        " ".join(part.split()) for part in (passage.source, passage.title, passage.section) if part
+    )
     heading = f"[{number}] {defuse(place, control_tokens)}, revision of {passage.timestamp[:10]}"
     return f"{heading}\n{defuse(passage.text, control_tokens).strip()}"
 
@@ -124,12 +130,16 @@ def forecast_messages(
     """
     blocks = [f"Today is {today}."]
     if passages:
-        blocks.append(f"{EVIDENCE_NOTICE}\n<evidence>\n{format_evidence(passages, control_tokens)}\n</evidence>")
+        blocks.append(
+            f"{EVIDENCE_NOTICE}\n<evidence>\n{format_evidence(passages, control_tokens)}\n</evidence>"
+        )
     if padding:
         blocks.append(padding)
     blocks.append(question_block(question, control_tokens))
     if reasoning:
-        blocks.append(f"An analyst's notes on the question:\n<reasoning>\n{defuse(reasoning, control_tokens).strip()}\n</reasoning>")
+        blocks.append(
+            f"An analyst's notes on the question:\n<reasoning>\n{defuse(reasoning, control_tokens).strip()}\n</reasoning>"
+        )
     blocks.append(ANSWER_REQUEST)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n\n".join(blocks)}]
 
@@ -187,7 +197,9 @@ def render(
     number (``lead``), as the tokenizer would have it.
     """
     if not has_template(tokenizer):
-        text = "\n\n".join(message["content"] for message in messages) + (f"\n\n{answer_prefix}" if answer_prefix else PLAIN_ANSWER)
+        text = "\n\n".join(message["content"] for message in messages) + (
+            f"\n\n{answer_prefix}" if answer_prefix else PLAIN_ANSWER
+        )
         return Rendered(text, " " if needs_space(text) else "", add_special_tokens=True)
     kwargs = dict(chat_template_kwargs or {})
     text, shown = _apply(tokenizer, messages, kwargs)
@@ -220,11 +232,15 @@ def _template_errors() -> tuple[type[Exception], ...]:
     return (jinja2.exceptions.TemplateError, TypeError, ValueError)
 
 
-def _answer_opening(tokenizer: ChatTokenizer, messages: Messages, prompt: str, kwargs: Mapping[str, Any]) -> str:
+def _answer_opening(
+    tokenizer: ChatTokenizer, messages: Messages, prompt: str, kwargs: Mapping[str, Any]
+) -> str:
     """What the template writes between its generation prompt and an answer (often nothing)."""
     probe = "7319"
     try:
-        whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": probe}], tokenize=False, **kwargs)
+        whole = tokenizer.apply_chat_template(
+            [*messages, {"role": "assistant", "content": probe}], tokenize=False, **kwargs
+        )
     except _template_errors():
         return ""
     if not whole.startswith(prompt):

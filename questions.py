@@ -56,7 +56,9 @@ class Question:
         if not text:
             raise QuestionError("the question is empty")
         if len(text) > MAX_QUESTION_CHARACTERS:
-            raise QuestionError(f"the question has {len(text)} characters, at most {MAX_QUESTION_CHARACTERS} are allowed")
+            raise QuestionError(
+                f"the question has {len(text)} characters, at most {MAX_QUESTION_CHARACTERS} are allowed"
+            )
         for name in ("background", "resolution_criteria"):
             if len(getattr(self, name)) > MAX_BACKGROUND_CHARACTERS:
                 raise QuestionError(f"{name} has more than {MAX_BACKGROUND_CHARACTERS} characters")

@@ -60,8 +60,38 @@ ZERO_MASS: Final = 1e-12
 ROUNDING: Final = 1e-2
 # How an answer usually goes on after its number; those that are one token of the vocabulary are asked for.
 ENDINGS: Final = (
-    *("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|return|>", "<|end|>", "</s>", "<|endoftext|>", "\n", "\n\n"),
-    *("%", " %", ".", ",", " ", ")", " (", ";", ":", "/", " percent", ".\n", "%.", "**", '"', " -", "-", "]", "}"),
+    *(
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<end_of_turn>",
+        "<|return|>",
+        "<|end|>",
+        "</s>",
+        "<|endoftext|>",
+        "\n",
+        "\n\n",
+    ),
+    *(
+        "%",
+        " %",
+        ".",
+        ",",
+        " ",
+        ")",
+        " (",
+        ";",
+        ":",
+        "/",
+        " percent",
+        ".\n",
+        "%.",
+        "**",
+        '"',
+        " -",
+        "-",
+        "]",
+        "}",
+    ),
 )
 # The tail of a prompt in which the numbers are tokenised: longer than any token, short enough for 101 encodings.
 TAIL_CHARACTERS: Final = 48
@@ -134,7 +164,10 @@ class NumberTrie:
 def common_prefix(sequences: Sequence[Sequence[int]]) -> Path:
     """Longest token sequence that all start with."""
     shortest, longest = min(sequences), max(sequences)
-    length = next((i for i, (a, b) in enumerate(zip(shortest, longest, strict=False)) if a != b), min(len(shortest), len(longest)))
+    length = next(
+        (i for i, (a, b) in enumerate(zip(shortest, longest, strict=False)) if a != b),
+        min(len(shortest), len(longest)),
+    )
     return tuple(shortest[:length])
 
 
@@ -151,7 +184,9 @@ def trie_from_encodings(encodings: Sequence[Sequence[int]]) -> NumberTrie:
     paths = tuple(tuple(ids[len(context) :]) for ids in encodings)
     if len(set(paths)) != SUPPORT_SIZE:
         same = next(n for n, path in enumerate(paths) if paths.index(path) != n)
-        raise TokenizationError(f"the tokenizer writes {same} and {paths.index(paths[same])} with the same tokens")
+        raise TokenizationError(
+            f"the tokenizer writes {same} and {paths.index(paths[same])} with the same tokens"
+        )
     return NumberTrie(context, paths)
 
 
@@ -200,7 +235,9 @@ class NumberTokenizer:
             self._tries[key] = trie
         return self._tries[key]
 
-    def place(self, text: str, lead: str = "", *, add_special_tokens: bool = False) -> tuple[Path, NumberTrie]:
+    def place(
+        self, text: str, lead: str = "", *, add_special_tokens: bool = False
+    ) -> tuple[Path, NumberTrie]:
         """Token ids of the prompt, every token that all numbers share included, and the trie behind them.
 
         The numbers are tokenised behind the prompt's tail only; that this gives the same tokens as
@@ -220,7 +257,10 @@ class NumberTokenizer:
         compared = min(4, max(1, len(trie.context) - 1))
         if head is not None and head == heads[1] and head[-compared:] == trie.context[-compared:]:
             return head, trie
-        whole = [self._encode(text + lead + str(n), add_special_tokens=add_special_tokens) for n in range(SUPPORT_SIZE)]
+        whole = [
+            self._encode(text + lead + str(n), add_special_tokens=add_special_tokens)
+            for n in range(SUPPORT_SIZE)
+        ]
         trie = trie_from_encodings(whole)
         self._check_spelling(trie)
         return trie.context, trie
@@ -375,7 +415,9 @@ class ForecastScoring:
         low = min(1.0, seen)
         if all(t in logprobs for t in digits):
             return low, low
-        ended = sum(math.exp(value) for token, value in logprobs.items() if token not in self.tokenizer.digit_set)
+        ended = sum(
+            math.exp(value) for token, value in logprobs.items() if token not in self.tokenizer.digit_set
+        )
         return low, max(low, min(1.0, 1.0 - ended))
 
     def bounds(self) -> _Bounds:
@@ -411,7 +453,9 @@ class ForecastScoring:
             result.uncertainty += mass * max(share, 1.0 - share)
         return result
 
-    def select(self, tolerance: float, *, last: bool, block_size: int | None, budget: int | None) -> list[Path]:
+    def select(
+        self, tolerance: float, *, last: bool, block_size: int | None, budget: int | None
+    ) -> list[Path]:
         """Nodes to read next: the heaviest unread ones, until the rest is within the tolerance or the budget is spent.
 
         In the last round everything below a selected inner node is read with it.
@@ -481,13 +525,17 @@ def score_batch(
         the engine itself passes through: it concerns all of them.
     """
     errors: dict[int, ScoringError] = {}
-    budget = None if tolerance == 0 or block_budget is None or block_size is None else block_budget * block_size
+    budget = (
+        None if tolerance == 0 or block_budget is None or block_size is None else block_budget * block_size
+    )
     for round_number in range(1, MAX_ROUNDS + 1):
         batch: list[tuple[int, Path, Request]] = []
         for index, scoring in enumerate(scorings):
             if index in errors:
                 continue
-            for node in scoring.select(tolerance, last=round_number == MAX_ROUNDS, block_size=block_size, budget=budget):
+            for node in scoring.select(
+                tolerance, last=round_number == MAX_ROUNDS, block_size=block_size, budget=budget
+            ):
                 batch += [
                     (index, node, Request(scoring.prompt + node, ids))
                     for ids in scoring.tokenizer.wanted_ids(scoring.trie, node, exhaustive=tolerance == 0)

@@ -1,0 +1,195 @@
+"""``Ensemble``: agents x questions, model by model; every result is stored as soon as it exists, then pooled.
+
+Model-outer order: a model is loaded once per run, scores every question and chunk in one batch, and
+is shut down before the next one starts. A model that fails costs its own forecasts: the reason goes
+into their rows, the traceback into the log file, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+import config
+from agent_base import BaseAgent, ForecastOutcome, ForecastTask
+from config import ModelSpec
+from database import Database, EnsembleRecord, EvidenceLink, ForecastRecord, Passage
+from distribution import Distribution, agreement, pool
+from logger import redact
+from questions import Question
+
+logger = logging.getLogger(__name__)
+
+AgentFactory = Callable[[ModelSpec], BaseAgent]
+
+
+@dataclass(frozen=True)
+class QuestionEvidence:
+    """A question of a run with what was found for it: passages best first, or the reason why there are none."""
+
+    question: Question
+    today: str
+    passages: tuple[Passage, ...] = ()
+    context_error: str | None = None
+
+
+def statistics(distribution: Distribution) -> dict[str, float]:
+    """The columns that summarise a distribution: percentages, and the entropy in bits."""
+    return {
+        "mean": distribution.mean,
+        "median": distribution.median,
+        "mode": float(distribution.mode),
+        "standard_deviation": distribution.standard_deviation,
+        "p10": distribution.quantile(0.1),
+        "p90": distribution.quantile(0.9),
+        "entropy": distribution.entropy,
+    }
+
+
+def chunks(passages: Sequence[Passage], count: int) -> list[tuple[Passage, ...]]:
+    """Deal passages out to at most ``count`` chunks by rank, so that each chunk has its share of the best."""
+    count = max(1, min(count, len(passages)))
+    return [tuple(passages[start::count]) for start in range(count)]
+
+
+class Ensemble:
+    """Forecasts of several models, stored one by one and pooled.
+
+    Args:
+        database: where the run is recorded.
+        run_id: the run, already started.
+        specs: the models, in the order in which they are loaded.
+        agent_factory: makes an agent from a spec; ``agents_vllm.Agent`` in earnest.
+        pool_method: see ``distribution.pool``.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        run_id: int,
+        specs: Sequence[ModelSpec],
+        agent_factory: AgentFactory,
+        *,
+        pool_method: str | None = None,
+    ) -> None:
+        self.database = database
+        self.run_id = run_id
+        self.specs = list(specs)
+        self.agent_factory = agent_factory
+        self.pool_method = pool_method or config.POOL_METHOD
+
+    def forecast(self, items: Sequence[QuestionEvidence]) -> None:
+        """Run every model over every question, then pool. Failures are rows, not exceptions; an interrupt passes through."""
+        work = [
+            (item, ForecastTask(item.question, item.today, passages, chunk))
+            for item in items
+            for chunk, passages in enumerate(chunks(item.passages, config.EVIDENCE_CHUNKS))
+        ]
+        try:
+            for number, spec in enumerate(self.specs, start=1):
+                logger.info("model %d of %d: %s (%s)", number, len(self.specs), spec.name, spec.path)
+                self._run_model(spec, work)
+        finally:
+            # After an interrupt too: what is there is pooled, and the row says over how many agents.
+            self.pool_all(item.question.id for item in items)
+
+    def _run_model(self, spec: ModelSpec, work: Sequence[tuple[QuestionEvidence, ForecastTask]]) -> None:
+        pending = dict(enumerate(work))
+        bar = tqdm(
+            total=len(work),
+            desc=f"scoring {spec.name}",
+            unit=" forecasts",
+            disable=not sys.stderr.isatty(),
+            leave=False,
+        )
+        try:
+            with bar, self.agent_factory(spec) as agent:
+                for outcome in agent.score([task for _, task in work]):
+                    item, task = pending.pop(outcome.index)
+                    self.database.save_forecast(self.run_id, forecast_record(spec, item, task, outcome))
+                    bar.update()
+        except Exception as error:  # the agent boundary: one model's failure is not the run's
+            message = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+            logger.error("%s failed: %s", spec.name, message)
+            logger.debug("traceback of %s", spec.name, exc_info=True)
+            for item, task in pending.values():
+                failure = ForecastOutcome(0, None, None, message)
+                self.database.save_forecast(self.run_id, forecast_record(spec, item, task, failure))
+
+    def pool_all(self, question_ids: Iterable[str]) -> None:
+        """Pool each question's forecasts into its ensemble row; a question without any gets none."""
+        by_question: dict[str, list[Any]] = {}
+        for row in self.database.forecasts(self.run_id):
+            if row["error"] is None:
+                by_question.setdefault(row["question_id"], []).append(row)
+        for question_id in question_ids:
+            if rows := by_question.get(question_id):
+                self.database.save_ensemble(self.run_id, self._pooled(question_id, rows))
+
+    def _pooled(self, question_id: str, rows: Sequence[Any]) -> EnsembleRecord:
+        """Chunks of an agent are averaged first: an agent is one voice however its evidence was divided."""
+        voices: dict[str, list[Any]] = {}
+        for row in rows:
+            voices.setdefault(row["agent"], []).append(row)
+        distributions = [
+            pool([Distribution.from_json(row["probabilities"]) for row in voice], "mean")
+            for voice in voices.values()
+        ]
+        pooled = pool(distributions, self.pool_method)
+        captured = sum(row["captured_mass"] for row in rows) / len(rows)
+        return EnsembleRecord(
+            question_id=question_id,
+            method=self.pool_method,
+            probabilities=pooled.probabilities,
+            statistics=statistics(pooled),
+            agents=len(voices),
+            agents_configured=len(self.specs),
+            agreement=agreement(distributions),
+            captured_mass=captured,
+            # Total variation is convex, so the largest bound among the agents bounds any linear pool.
+            residual_mass=max(row["residual_mass"] for row in rows),
+            low_confidence=captured < config.MIN_CAPTURED_MASS,
+        )
+
+
+def forecast_record(
+    spec: ModelSpec, item: QuestionEvidence, task: ForecastTask, outcome: ForecastOutcome
+) -> ForecastRecord:
+    """The database row of one outcome, with its prompt and the evidence that stood in it or was dropped."""
+    common: dict[str, Any] = {
+        "question_id": item.question.id,
+        "agent": spec.name,
+        "model": spec.path,
+        "chunk": task.chunk,
+        "reasoning": task.reasoning,
+        "context_error": item.context_error,
+        "seconds": outcome.seconds,
+    }
+    if outcome.prompt is not None:
+        rank = {passage.id: number for number, passage in enumerate(item.passages, start=1)}
+        used = outcome.prompt.passages_used
+        common["prompt"] = outcome.prompt.text
+        common["prompt_tokens"] = len(outcome.prompt.token_ids)
+        common["evidence"] = tuple(
+            EvidenceLink(passage.id, number, rank[passage.id], passage.score, used=number <= used)
+            for number, passage in enumerate(task.passages, start=1)
+            if isinstance(passage, Passage)
+        )
+    if outcome.result is None:
+        return ForecastRecord(**common, error=redact(outcome.error or "no result"))
+    result = outcome.result
+    return ForecastRecord(
+        **common,
+        probabilities=result.distribution.probabilities,
+        statistics=statistics(result.distribution),
+        captured_mass=result.captured_mass,
+        residual_mass=result.residual_mass,
+        low_confidence=result.captured_mass < config.MIN_CAPTURED_MASS,
+        forward_tokens=result.forward_tokens,
+        requests=result.requests,
+    )
