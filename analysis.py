@@ -13,8 +13,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
+import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,45 +26,40 @@ import numpy as np
 import config
 from coherence import parent_id
 from database import Database, DatabaseError
-from distribution import Distribution, pool
+from distribution import Distribution, agreement, pool
 from drawing import (
     Curve,
     HistoryPoint,
     Outcome,
     OverviewRow,
     PlotError,
+    ScorePoint,
+    agreement_figure,
     distribution_figure,
     file_part,
     history_figure,
     overview_figures,
+    reliability_figure,
     save,
+    score_figure,
 )
 from resolutions import Entry, ResolutionError, match, parse_date, parse_outcome, read_resolutions
+from scorecard import (
+    ENSEMBLE,
+    AnalysisError,
+    Judged,
+    Record,
+    arrays,
+    collect,
+    forecast_time,
+    mean_interval,
+    parse_time,
+    score_lines,
+    stored_distribution,
+)
+from track_record import brier_scores, reliability_bins
 
 log = logging.getLogger(__name__)
-
-
-class AnalysisError(Exception):
-    """Nothing can be done with what was given; the message is one line for the user."""
-
-
-# --- reading rows -----------------------------------------------------------------------------------------------------
-
-
-def stored_distribution(row: sqlite3.Row) -> Distribution:
-    """The 101 probabilities of a forecast or ensemble row."""
-    return Distribution(np.array(json.loads(row["probabilities"]), dtype=np.float64))
-
-
-def parse_time(text: str) -> datetime:
-    """A stored ISO date or timestamp as UTC without a zone, the form that plots and comparisons here use."""
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def forecast_time(as_of: str | None, created_at: str) -> datetime:
-    """The moment a forecast speaks from: its ``as_of`` date for a backtest, else when it was made."""
-    return parse_time(as_of or created_at)
 
 
 def outcome_of(row: sqlite3.Row | None) -> Outcome | None:
@@ -195,6 +190,66 @@ def _overview_row(text: str, points: Sequence[HistoryPoint], outcome: Outcome | 
     return OverviewRow(text, latest.mean, latest.low, latest.high, previous, outcome)
 
 
+def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
+    """Draw the reliability diagram, the score over time and the agreement between models; returns the files.
+
+    Raises:
+        PlotError: a file cannot be written, or no forecast counts.
+    """
+    folder = Path(plots_dir)
+    names = record.forecasters()
+    # Three sets of bins are what one diagram can hold: the ensemble and the two agents with most questions.
+    most = sorted(names, key=lambda name: (name != ENSEMBLE, -len(record.latest(name))))[:3]
+    bins = {name: reliability_bins(*arrays(record.latest(name))[:2]) for name in most}
+    count = len({j.question_id for j in record.judged})
+    subtitle = (
+        f"{count} resolved questions, last forecast before each ended; on the diagonal: as often as said"
+    )
+    paths = [save(reliability_figure("Reliability", subtitle, bins), folder / "reliability.png")]
+    series = {name: score_points(record.latest(name)) for name in names}
+    subtitle = "mean Brier score by month of the forecast, 95 % intervals over clusters of related questions"
+    paths.append(save(score_figure("Score over time", subtitle, series), folder / "score_over_time.png"))
+    agents = sorted({name for parts in record.agents.values() for name in parts})
+    if len(agents) > 1:
+        subtitle = "100 % minus the mean total variation distance of their distributions on shared resolved questions"
+        figure = agreement_figure(
+            "Agreement between models", subtitle, agents, agreement_matrix(record, agents)
+        )
+        paths.append(save(figure, folder / "agreement.png"))
+    return paths
+
+
+def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:
+    """Mean Brier score of the forecasts of each month, placed at the middle of the month."""
+    months: dict[tuple[int, int], list[Judged]] = {}
+    for j in rows:
+        months.setdefault((j.made.year, j.made.month), []).append(j)
+    points = []
+    for (year, month), part in sorted(months.items()):
+        p, y, clusters = arrays(part)
+        scores = brier_scores(p, y)
+        points.append(
+            ScorePoint(
+                datetime(year, month, 15), len(part), float(scores.mean()), mean_interval(scores, clusters)
+            )
+        )
+    return points
+
+
+def agreement_matrix(record: Record, agents: Sequence[str]) -> np.ndarray:
+    """Mean agreement (0-1) of every pair of agents over shared questions and runs, shape (agents, agents); NaN without any."""
+    matrix = np.full((len(agents), len(agents)), np.nan)
+    for i, first in enumerate(agents):
+        matrix[i, i] = 1.0
+        for k, second in enumerate(agents[:i]):
+            shared = [
+                agreement([p[first], p[second]]) for p in record.agents.values() if first in p and second in p
+            ]
+            if shared:
+                matrix[i, k] = matrix[k, i] = np.mean(shared)
+    return matrix
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
@@ -285,11 +340,13 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
     if arguments.resolve:
         return resolve(database, read_resolutions(arguments.resolve))
     if arguments.resolve_one:
-        return resolve(database, [entry_from_arguments(arguments)])
+        return resolve(database, [entry_from_arguments(arguments, database)])
     if arguments.score:
-        from scorecard import print_scores
-
-        return print_scores(database, Path(arguments.plots))
+        record = collect(database)
+        print("\n".join(score_lines(record)))
+        paths = draw_record(record, arguments.plots)
+        print(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
+        return 0
     if arguments.calibrate:
         from calibration import calibrate_database
 
@@ -303,11 +360,14 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
     return redraw(database, Path(arguments.plots), arguments.run)
 
 
-def entry_from_arguments(arguments: argparse.Namespace) -> Entry:
-    """The outcome given by ``--resolve-one``, ``--date`` and ``--source``; the name is tried as an id and as a text."""
+def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> Entry:
+    """The outcome given by ``--resolve-one``, ``--date`` and ``--source``; the question is named by its id or its text."""
     name, outcome = arguments.resolve_one
+    known = name in {row["id"] for row in database.questions()}
     date = parse_date(arguments.date or datetime.now(UTC).date().isoformat())
-    return Entry(0, name, name, parse_outcome(outcome), date, arguments.source)
+    return Entry(
+        0, name if known else "", "" if known else name, parse_outcome(outcome), date, arguments.source
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -323,6 +383,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"analysis.py: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader of our output (head, a pager) has left; what was to be recorded is recorded.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return 2
 
 

@@ -165,9 +165,11 @@ def _refuse_contradictions(entries: Iterable[Entry], path: Path) -> None:
 
 
 def match(
-    entries: Iterable[Entry], questions: Sequence[Mapping[str, Any]]
+    entries: Iterable[Entry], questions: Sequence[Any]
 ) -> tuple[list[Resolution], list[tuple[Entry, str]]]:
-    """Find each entry's question by id, else by text.
+    """Find each entry's question: by its id when the file gives one, else by its text.
+
+    A file that gives ids means them: the same wording may have been asked for another date with another outcome.
 
     Args:
         entries: what a file says.
@@ -182,9 +184,8 @@ def match(
         by_text.setdefault(_folded(row["text"]), []).append(row["id"])
     found, unknown = [], []
     for entry in entries:
-        candidates = (
-            [entry.id] if entry.id in ids else by_text.get(_folded(entry.text), []) if entry.text else []
-        )
+        known = [entry.id] if entry.id in ids else []
+        candidates = known if entry.id else by_text.get(_folded(entry.text), [])
         if len(candidates) == 1:
             found.append(Resolution(candidates[0], entry.outcome, entry.date, entry.source))
         elif candidates:

@@ -92,7 +92,7 @@ def test_unreadable_files(tmp_path):
         read_resolutions(path)
 
 
-def test_matching_by_id_then_text_and_what_stays_unknown():
+def test_an_id_is_meant_a_text_may_find_its_question_and_the_rest_is_listed():
     entries = [
         Entry(1, "a", "", 1, "2026-01-02", "s"),
         Entry(2, "", "will a HAPPEN?", 0, "2026-01-02", "s"),
@@ -101,6 +101,6 @@ def test_matching_by_id_then_text_and_what_stays_unknown():
         Entry(5, "z", "", 1, "2026-01-02", "s"),
     ]
     found, unknown = match(entries, QUESTIONS)
-    assert [(r.question_id, r.outcome) for r in found] == [("a", 1), ("a", 0), ("a", None)]
-    assert [entry.line for entry, _ in unknown] == [4, 5]
-    assert "give the id: b, c" in unknown[0][1]
+    assert [(r.question_id, r.outcome) for r in found] == [("a", 1), ("a", 0)]
+    assert [entry.line for entry, _ in unknown] == [3, 4, 5]
+    assert "give the id: b, c" in unknown[1][1]
