@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -140,7 +141,7 @@ class BaseAgent(ABC):
     def control_tokens(self) -> tuple[str, ...]:
         """Texts the tokenizer would turn into control tokens, wherever they stand."""
         special = list(getattr(self.tokenizer, "all_special_tokens", ()))
-        added = getattr(self.tokenizer, "get_added_vocab", dict)()
+        added: dict[str, int] = getattr(self.tokenizer, "get_added_vocab", dict)()
         return tuple(dict.fromkeys((*special, *added)))
 
     @cached_property
@@ -151,7 +152,7 @@ class BaseAgent(ABC):
                 len(self.tokenizer.encode("Note\n" + unit * n, add_special_tokens=False))
                 for n in range(1, 34)
             ]
-            if all(b - a == 1 for a, b in zip(lengths, lengths[1:], strict=False)):
+            if all(b - a == 1 for a, b in pairwise(lengths)):
                 return unit
         return None
 

@@ -11,6 +11,7 @@ import gc
 import importlib.metadata
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def engine_arguments(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> dict[st
         "trust_remote_code": spec.trust_remote_code,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
+        "use_tqdm_on_load": sys.stderr.isatty(),
         "seed": config.SEED,
     }
     for key in (

@@ -462,7 +462,8 @@ def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[s
             yield f"{label} is {path!r}; allowed: s3://bucket/prefix with a valid bucket name; correct the address"
         if load_format not in (None, "runai_streamer"):
             yield (
-                f"{label} is {path!r} but VLLM_CONFIG['load_format'] is {load_format!r}; allowed: 'runai_streamer' for s3:// models;"
+                f"{label} is {path!r} but VLLM_CONFIG['load_format'] is {load_format!r};"
+                " allowed: 'runai_streamer' for s3:// models;"
                 " set it"
             )
     elif is_local(path):
@@ -472,7 +473,10 @@ def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[s
         elif not (folder / "config.json").is_file():
             yield f"{label} is {path!r}; allowed: a model folder; config.json is missing in it; download the model again"
     elif not HUGGING_FACE_ID.fullmatch(path):
-        yield f"{label} is {path!r}; allowed: a Hugging Face id (owner/name), an existing folder or s3://bucket/prefix; correct it"
+        yield (
+            f"{label} is {path!r}; allowed: a Hugging Face id (owner/name), an"
+            " existing folder or s3://bucket/prefix; correct it"
+        )
 
 
 def _vllm_problems(vllm_config: Any) -> Iterator[str]:
@@ -492,7 +496,8 @@ def _vllm_problems(vllm_config: Any) -> Iterator[str]:
             )
     if streaming and importlib.util.find_spec("runai_model_streamer") is None:
         yield (
-            f"VLLM_CONFIG['load_format'] is {load_format!r} but the package runai-model-streamer is missing; allowed: only with it;"
+            f"VLLM_CONFIG['load_format'] is {load_format!r} but the package"
+            " runai-model-streamer is missing; allowed: only with it;"
             " pip install 'runai-model-streamer[s3]'"
         )
     backend = vllm_config.get("distributed_executor_backend")
@@ -510,7 +515,10 @@ def _retrieval_problems(values: Mapping[str, Any]) -> Iterator[str]:
     if _is_int(size) and _is_int(overlap) and overlap >= size > 0:
         yield f"PASSAGE_OVERLAP_TOKENS is {overlap!r}; allowed: less than PASSAGE_TOKENS ({size}); a fifth of it is usual"
     if _is_int(size) and _is_int(embedded) and size > embedded:
-        yield f"PASSAGE_TOKENS is {size!r}; allowed: at most MAX_EMBEDDING_SIZE ({embedded}); the rest would not be embedded; lower it"
+        yield (
+            f"PASSAGE_TOKENS is {size!r}; allowed: at most MAX_EMBEDDING_SIZE"
+            f" ({embedded}); the rest would not be embedded; lower it"
+        )
     for name in ("EMBEDDING_MODEL_PATH", "CROSS_ENCODER_MODEL_PATH"):
         path = values[name]
         if isinstance(path, str) and path.strip() and (is_local(path) or path.count("/") > 1):

@@ -362,7 +362,7 @@ CREATE VIEW latest_forecasts AS
     SELECT * FROM forecast_history h
     WHERE run = (SELECT max(run) FROM forecast_history l
                  WHERE l.question_id = h.question_id AND l.agent = h.agent AND l.chunk = h.chunk);
-"""
+"""  # noqa: S608 - column names of this module
 
 MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1,)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
@@ -425,7 +425,8 @@ class Database:
             raise DatabaseError(f"{self.path}: an SQLite file of another program; choose another --database")
         if version > SCHEMA_VERSION:
             raise DatabaseError(
-                f"{self.path}: written by a newer Forecaster (schema {version}, this one knows {SCHEMA_VERSION}); update Forecaster"
+                f"{self.path}: written by a newer Forecaster (schema {version}, this one"
+                f" knows {SCHEMA_VERSION}); update Forecaster"
             )
         connection.execute("PRAGMA journal_mode = WAL")
         if version < SCHEMA_VERSION:
@@ -660,7 +661,8 @@ class Database:
     def ensembles(self, run_id: int) -> list[sqlite3.Row]:
         """All ensemble rows of a run in question order."""
         return self.query(
-            "SELECT e.* FROM ensembles e JOIN run_questions rq USING (run_id, question_id) WHERE e.run_id = ? ORDER BY rq.position",
+            "SELECT e.* FROM ensembles e JOIN run_questions rq USING (run_id,"
+            " question_id) WHERE e.run_id = ? ORDER BY rq.position",
             (run_id,),
         )
 
@@ -796,7 +798,7 @@ class Database:
     def embeddings_after(
         self, model: str, after: int = 0
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], int]:
-        """Embeddings of ``model`` stored after the row ``after``: passage ids (n,), article ids (n,), vectors (n, dimension), last row.
+        """Embeddings of ``model`` stored after row ``after``: passage ids, article ids, vectors (n, dimension), last row.
 
         Rows are read one at a time into one array, so that the store is in memory once, and a later call gets only what is new.
         """
@@ -920,7 +922,8 @@ class Database:
         """
         return self.query(
             "SELECT f.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"
-            "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
+            "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
+            " WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
             " FROM forecasts f JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = f.run_id"
             " WHERE f.error IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk"
         )
@@ -929,7 +932,8 @@ class Database:
         """Every ensemble forecast, oldest run first; ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``."""
         return self.query(
             "SELECT n.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM forecasts f"
-            "  JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
+            "  JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id ="
+            " e.passage_id JOIN articles a ON a.id = p.article_id"
             "  WHERE f.run_id = n.run_id AND f.question_id = n.question_id AND e.used) AS latest_evidence"
             " FROM ensembles n JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = n.run_id"
             " ORDER BY n.run_id, rq.position"

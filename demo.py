@@ -32,7 +32,10 @@ from semanticretriever import Embedder, RetrievalSettings, SemanticRetriever, in
 
 logger = logging.getLogger(__name__)
 
-NOTICE: Final = "This was the demonstration: a model of 135 million parameters, for trying the pipeline only. Its forecasts mean nothing."
+NOTICE: Final = (
+    "This was the demonstration: a model of 135 million parameters, for trying"
+    " the pipeline only. Its forecasts mean nothing."
+)
 MODEL_NAME: Final = "smollm2-135m"
 GGUF_NAME: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Goes into the folder's name, so that a better conversion never takes an older one for its own.

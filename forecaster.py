@@ -23,6 +23,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,10 @@ QUESTIONS: list[Question] = [
     Question("Will Japan's central bank raise its policy rate above 2 percent before 1 January 2029?"),
 ]
 
-MISSING_VLLM = "vLLM is not installed; pip install -r requirements.txt on a GPU machine, or the two CPU files of the README on any other"
+MISSING_VLLM = (
+    "vLLM is not installed; pip install -r requirements.txt on a GPU machine,"
+    " or the two CPU files of the README on any other"
+)
 MISSING_GPU = (
     "this is vLLM's CUDA build but no NVIDIA GPU is visible; run on a GPU machine, or install the CPU files of the README"
     " into a fresh environment and try: python forecaster.py --demo"
@@ -163,7 +167,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     specs: list[ModelSpec] = []
     if not arguments.demo:
         for name in arguments.models or config.FORECAST_MODEL_PATHS_VLLM:
-            specs += attempt(lambda name=name: [config.model_spec(name)], [])
+            specs += attempt(partial(_specs, name), [])
         if len({spec.name for spec in specs}) < len(specs):
             problems.append(
                 "--models names two models alike; forecasts are stored by name, so name each once"
@@ -186,6 +190,10 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         coherence=arguments.coherence,
         vllm_config=dict(config.VLLM_CONFIG),
     )
+
+
+def _specs(name: str) -> list[ModelSpec]:
+    return [config.model_spec(name)]
 
 
 def asked_questions(arguments: argparse.Namespace) -> list[Question]:

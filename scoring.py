@@ -163,7 +163,7 @@ class NumberTrie:
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> Path:
     """Longest token sequence that all start with."""
-    shortest, longest = min(sequences), max(sequences)
+    shortest, longest = min(map(tuple, sequences)), max(map(tuple, sequences))
     length = next(
         (i for i, (a, b) in enumerate(zip(shortest, longest, strict=False)) if a != b),
         min(len(shortest), len(longest)),
