@@ -1,0 +1,240 @@
+"""Forecasting questions whose answers are known, as if they were not; reading, warnings and comparison are a job of their own.
+
+    python forecaster.py --backtest questions.jsonl
+
+A backtest file is a question file (.csv or .jsonl) with two more columns, ``outcome`` (0 or 1) and ``resolution_date``, and
+a day to forecast from: ``as_of``, else ForecastBench's ``forecast_due_date``, else ``freeze_date``. Evidence and "today" are
+held at or before that day. Every column that is not part of a question (outcome, resolution date, prices, address,
+cluster ...) goes to ``Question.extra``, which no prompt shows.
+
+Three things a backtest cannot promise are said in its output: a model may have been trained on the answer (``CUTOFFS``),
+questions that resolved by now are not a fair sample of all questions, and related questions count as one cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from database import Database, Resolution
+from questions import READERS, Question, QuestionError, read_questions
+from resolutions import ResolutionError, parse_date, parse_outcome
+from scorecard import SCORE_HEADERS, Judged, Record, collect, score_lines, score_row, table
+
+AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    """The last day a family of models can have been trained on.
+
+    ``stated`` by its makers, or else the day of its release, which is later than any true cut-off.
+    """
+
+    pattern: str
+    day: str
+    stated: bool
+    source: str
+
+
+# The first pattern found in a model's path or name (lower case) counts. Months are taken to their last day.
+CUTOFFS: Final[tuple[Cutoff, ...]] = (
+    Cutoff(
+        r"phi-4.*reasoning",
+        "2025-03-31",
+        True,
+        "model card microsoft/Phi-4-reasoning: March 2025 and earlier",
+    ),
+    Cutoff(r"phi-4", "2024-06-30", True, "model card microsoft/phi-4: June 2024 and earlier"),
+    Cutoff(r"llama-?3", "2023-12-31", True, "model cards meta-llama/Llama-3.1, 3.2 and 3.3: December 2023"),
+    Cutoff(
+        r"gemma-3(?!n)",
+        "2024-08-31",
+        True,
+        "Gemma 3 model card (ai.google.dev/gemma/docs/core/model_card_3): August 2024",
+    ),
+    Cutoff(r"gpt-?oss", "2024-06-30", True, "gpt-oss model card (OpenAI, 5 August 2025): June 2024"),
+    Cutoff(
+        r"mistral-nemo",
+        "2024-07-18",
+        False,
+        "docs.mistral.ai/models/mistral-nemo-12b-24-07: released 18 July 2024",
+    ),
+    Cutoff(r"qwen3(?![.\d])", "2025-04-29", False, "github.com/QwenLM/Qwen3, News: released 29 April 2025"),
+    Cutoff(r"qwen2\.5", "2024-09-19", False, "qwenlm.github.io/blog/qwen2.5: released 19 September 2024"),
+    Cutoff(
+        r"smollm2", "2024-11-30", False, "huggingface.co/HuggingFaceTB/SmolLM2-135M: released November 2024"
+    ),
+    Cutoff(
+        r"deepseek-v3(?!\.)",
+        "2024-12-26",
+        False,
+        "github.com/deepseek-ai/DeepSeek-V3: released 26 December 2024",
+    ),
+)
+
+
+def cutoff(model: str) -> Cutoff | None:
+    """The training cut-off of a model by its name or path; None when it is not in the table."""
+    return next((known for known in CUTOFFS if re.search(known.pattern, model.lower())), None)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_backtest(path: str | Path) -> list[Question]:
+    """Read resolved questions, each with its own ``as_of``; the answers are in ``Question.extra`` only.
+
+    Raises:
+        QuestionError: what ``read_questions`` refuses, or a line without outcome, resolution date or day to forecast from,
+            with its number.
+    """
+    path = Path(path)
+    questions = {question.id: question for question in read_questions(path)}
+    if path.suffix.lower() == ".txt":
+        raise QuestionError(f"{path}: a backtest needs outcomes; use a .csv or .jsonl file")
+    seen: dict[str, Question] = {}
+    text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
+    for line, row in READERS[path.suffix.lower()](part + "\n" for part in text.split("\n")):
+        values = {str(key).strip(): value for key, value in row.items()}
+        question = questions[_row_id(values)]
+        try:
+            seen.setdefault(question.id, _backtest_question(question, values))
+        except (ResolutionError, QuestionError) as error:
+            raise QuestionError(f"{path}, line {line}: {error}") from None
+    return list(seen.values())
+
+
+def _row_id(values: Mapping[str, Any]) -> str:
+    return Question(str(values.get("question") or values.get("text")), id=str(values.get("id") or "")).id
+
+
+def _backtest_question(question: Question, values: Mapping[str, Any]) -> Question:
+    if parse_outcome(values.get("outcome")) is None:
+        raise ResolutionError("outcome is void, expected 0 or 1")
+    try:
+        parse_date(values.get("resolution_date"))
+    except ResolutionError as error:
+        raise ResolutionError(f"resolution_{error}") from None
+    as_of = next((str(values[name]) for name in AS_OF_COLUMNS if values.get(name)), None)
+    if as_of is None:
+        raise QuestionError(f"no day to forecast from; give one of {', '.join(AS_OF_COLUMNS)}")
+    extra = {key: value for key, value in values.items() if key not in _SHOWN}
+    return replace(question, as_of=as_of, extra=extra)
+
+
+# The columns that become fields of the question; all others are hidden from the model.
+_SHOWN: Final = ("question", "text", "id", "background", "resolution_criteria", "close_date", "as_of")
+
+
+def sample(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
+    """``count`` questions drawn at random with a seed, in their original order; all of them when there are fewer."""
+    if count >= len(questions):
+        return list(questions)
+    chosen = np.random.default_rng(seed).choice(len(questions), size=count, replace=False)
+    return [questions[i] for i in sorted(chosen.tolist())]
+
+
+def record_outcomes(database: Database, questions: Iterable[Question], source: str) -> int:
+    """Store the outcomes of backtest questions that the database knows; returns how many were new.
+
+    To be called after the forecasts exist, so that nothing that makes a forecast can read an answer from the database.
+    """
+    known = {row["id"] for row in database.questions()}
+    return database.add_resolutions(
+        [
+            Resolution(q.id, parse_outcome(q.extra["outcome"]), str(q.extra["resolution_date"]), source)
+            for q in questions
+            if q.id in known
+        ]
+    )
+
+
+# --- warnings ---------------------------------------------------------------------------------------------------------
+
+
+def may_know(model: str, as_of: str) -> bool:
+    """Whether a model's training may reach beyond the day a question is forecast from; unknown models may."""
+    known = cutoff(model)
+    return known is None or date.fromisoformat(as_of[:10]) <= date.fromisoformat(known.day)
+
+
+def leak_warnings(models: Mapping[str, str], questions: Sequence[Question]) -> list[str]:
+    """One line per model (name to path) whose training may contain what happened after some questions' ``as_of``."""
+    lines = []
+    for name, path in models.items():
+        known = cutoff(f"{name} {path}")
+        count = sum(may_know(f"{name} {path}", q.as_of) for q in questions if q.as_of)
+        if known is None:
+            lines.append(
+                f"{name}: no training cut-off known; it may have been trained on all {count} answers"
+            )
+        elif count:
+            how = "stated cut-off" if known.stated else "no cut-off stated, released"
+            lines.append(
+                f"{name}: {count} of {len(questions)} questions are forecast from a day that its training may include"
+                f" ({how} {known.day}; {known.source})"
+            )
+    return lines
+
+
+def question_warnings(questions: Sequence[Question]) -> list[str]:
+    """What limits the set of questions itself: answers before ``as_of``, related questions, uneven base rates."""
+    lines = []
+    late = [q for q in questions if str(q.extra["resolution_date"])[:10] <= str(q.as_of)]
+    if late:
+        lines.append(
+            f"{len(late)} questions were resolved on or before their as_of day; their forecasts will not count"
+        )
+    clusters = {str(q.extra.get("cluster") or q.id) for q in questions}
+    if len(clusters) < len(questions):
+        lines.append(
+            f"{len(questions)} questions form {len(clusters)} clusters of related ones; intervals are over clusters"
+        )
+    yes = np.mean([parse_outcome(q.extra["outcome"]) or 0 for q in questions])
+    lines.append(
+        f"{100 * yes:.0f} % of them ended yes; questions resolved by now are not a fair sample of all that were open"
+    )
+    return lines
+
+
+# --- comparison -------------------------------------------------------------------------------------------------------
+
+
+def score_run(database: Database, run_id: int) -> list[str]:
+    """The record of one run: scores beside the crowd, always 50 % and base rate, and the part that no model may know.
+
+    Raises:
+        scorecard.AnalysisError: no forecast of the run counts.
+    """
+    record = collect(database)
+    part = Record(
+        tuple(j for j in record.judged if j.run_id == run_id),
+        tuple(e for e in record.excluded if e.run_id == run_id),
+        {key: value for key, value in record.agents.items() if key[0] == run_id},
+    )
+    return score_lines(part) + _untouched(part, database, run_id)
+
+
+def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
+    """Scores on the questions whose ``as_of`` lies after every model's cut-off."""
+    models = sorted({f"{row['agent']} {row['model']}" for row in database.forecasts(run_id)})
+    clean: dict[str, list[Judged]] = {}
+    for j in record.judged:
+        if not any(may_know(model, j.made.date().isoformat()) for model in models):
+            clean.setdefault(j.forecaster, []).append(j)
+    title = ["", "## Only questions forecast from a day after every model's training cut-off"]
+    if not clean:
+        return [*title, "none: each question lies before a cut-off, or a model's cut-off is unknown"]
+    return [
+        *title,
+        *table(
+            SCORE_HEADERS, [score_row(name, clean[name]) for name in record.forecasters() if name in clean]
+        ),
+    ]
