@@ -9,7 +9,9 @@ question texts drawn as they are (a ``$`` starts no formula).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import re
 import textwrap
@@ -118,25 +120,35 @@ def shorten(name: str, width: int = LABEL_CHARACTERS) -> str:
     return f"{name[:head]}…{name[-(width - 1 - head) :]}"
 
 
+def png(figure: Any) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A character that no installed font has is drawn as a box; the run must not be filled with warnings about it.
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing.*")
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    return buffer.getvalue()
+
+
 def save(figure: Any, path: Path) -> Path:
     """Write a figure as PNG: whole or not at all, so that a full disk leaves no half picture behind.
 
     Raises:
         PlotError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
     draft = path.with_name(f".{path.name}.part")
+    content = png(figure)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            # A character that no installed font has is drawn as a box; the run must not be filled with warnings about it.
-            warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing.*")
-            figure.savefig(draft, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+        draft.write_bytes(content)
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # there may not even be a folder it could stand in
+            draft.unlink()
         raise PlotError(f"{path}: the plot could not be written ({error.strerror or error})") from error
     return path
 

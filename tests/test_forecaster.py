@@ -1,0 +1,266 @@
+"""forecaster.main() end to end: real retrieval rooms, database, pooling and plots, with agents that need no engine."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import config
+import forecaster
+from agent_base import AgentError, ForecastOutcome, Prompt
+from distribution import Distribution
+from scoring import NumberTrie, ScoringResult
+
+ROOT = Path(__file__).parent.parent
+TRIE = NumberTrie((), tuple((n,) for n in range(101)))
+
+
+class StubAgent:
+    """Answers every task with a distribution that leans towards ``spec.path``'s number; some models fail."""
+
+    loads: list[str] = []
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def __enter__(self):
+        StubAgent.loads.append(self.spec.name)
+        if "broken" in self.spec.name:
+            raise AgentError(f"{self.spec.name} did not load: no such file")
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def score(self, tasks):
+        for index, task in enumerate(tasks):
+            if "dies" in self.spec.name and index == 1:
+                raise RuntimeError("engine died")
+            prompt = Prompt(f"{task.question.text} {self.spec.name}", (1, 2), TRIE, len(task.passages))
+            if "Unreadable" in task.question.text:
+                yield ForecastOutcome(index, prompt, None, "the engine returned the log-probability nan")
+                continue
+            weights = np.ones(101)
+            weights[int(self.spec.name[-2:]) if self.spec.name[-2:].isdigit() else 50] = 400
+            yield ForecastOutcome(
+                index, prompt, ScoringResult(Distribution.from_weights(weights), 0.9, 0.001, 3, 5), None
+            )
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    StubAgent.loads = []
+
+    def call(*arguments, models=("stub-20", "stub-80")):
+        monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {name: f"owner/{name}" for name in models})
+        monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", models[0])
+        database = tmp_path / "run.db"
+        code = forecaster.main(
+            [*arguments, "--database", str(database), "--plots", str(tmp_path / "plots")],
+            agent_factory=StubAgent,
+        )
+        return code, database
+
+    return call
+
+
+def rows(database, sql):
+    with sqlite3.connect(database) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_a_whole_run_stores_pools_draws_and_prints(run, capsys, tmp_path):
+    code, database = run("--question", "Will A happen?", "--question", "Will B happen?", "--no-retrieval")
+    assert code == 0
+    assert StubAgent.loads == ["stub-20", "stub-80"]  # each model once, whatever the number of questions
+    stored = rows(database, "select agent, probabilities, captured_mass, context_error, error from forecasts")
+    assert len(stored) == 4
+    for agent, probabilities, captured, context_error, error in stored:
+        values = json.loads(probabilities)
+        assert len(values) == 101
+        assert sum(values) == pytest.approx(1, abs=1e-9)
+        assert int(np.argmax(values)) == int(agent[-2:])
+        assert (captured, context_error, error) == (0.9, "retrieval was switched off", None)
+    pooled = rows(database, "select mean, agents, agents_configured, agreement from ensembles")
+    assert len(pooled) == 2
+    # Both agents are equally sure, so the entropy weights are equal: (20*400+5050-20 ...)/500 averaged over 20 and 80.
+    expected = (((5050 + 399 * 20) + (5050 + 399 * 80)) / 2) / 500
+    assert pooled[0] == (pytest.approx(expected), 2, 2, pytest.approx(1 - 399 / 500))
+    assert rows(database, "select status from runs") == [("finished",)]
+    assert len(list((tmp_path / "plots").glob("run1_*.png"))) == 2
+    printed = capsys.readouterr().out
+    assert "Will A happen?" in printed
+    assert "50.0 %" in printed
+
+
+def test_the_hard_coded_list_is_long_enough_and_every_question_different(run):
+    code, database = run("--no-retrieval", models=("stub-50",))
+    assert code == 0
+    assert rows(database, "select count(*) from ensembles")[0][0] == len(forecaster.QUESTIONS) >= 12
+
+
+def test_a_model_that_fails_costs_its_own_forecasts_only(run, capsys):
+    code, database = run(
+        "--question", "Will A happen?", "--no-retrieval", models=("stub-20", "broken", "stub-80")
+    )
+    assert code == 1
+    assert rows(database, "select agents, agents_configured from ensembles") == [(2, 3)]
+    assert rows(database, "select error from forecasts where agent = 'broken'")[0][0].startswith(
+        "AgentError: broken did not load"
+    )
+    printed = capsys.readouterr().out
+    assert "Failed: broken, 1 forecasts: AgentError: broken did not load: no such file" in printed
+    assert "lack an agent (2 of 3 took part)" in printed
+
+
+def test_an_engine_that_dies_keeps_what_it_had_forecast(run):
+    code, database = run(
+        "--question",
+        "Will A happen?",
+        "--question",
+        "Will B happen?",
+        "--no-retrieval",
+        models=("dies", "stub-80"),
+    )
+    assert code == 1
+    stored = rows(
+        database,
+        "select agent, error from forecasts f join run_questions q using (run_id, question_id) order by agent, position",
+    )
+    assert stored == [
+        ("dies", None),
+        ("dies", "RuntimeError: engine died"),
+        ("stub-80", None),
+        ("stub-80", None),
+    ]
+    assert rows(database, "select status from runs") == [("partial",)]
+
+
+def test_a_forecast_that_cannot_be_read_is_an_error_with_its_row(run):
+    code, database = run(
+        "--question", "Unreadable?", "--question", "Will B happen?", "--no-retrieval", models=("stub-50",)
+    )
+    assert code == 1
+    assert rows(database, "select probabilities, error from forecasts where error is not null") == [
+        (None, "the engine returned the log-probability nan")
+    ]
+    assert rows(database, "select count(*) from ensembles") == [(1,)]
+
+
+def test_failing_retrieval_gives_no_context_and_the_run_goes_on(run, monkeypatch):
+    import semanticretriever
+
+    def refuse(*_args, **_kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(semanticretriever.SemanticRetriever, "_load_models", refuse)
+    monkeypatch.setattr(semanticretriever.SemanticRetriever, "_fetch", refuse)
+    code, database = run("--question", "Will A happen?", models=("stub-50",))
+    assert code == 0
+    (reason,) = rows(database, "select context_error from forecasts")[0]
+    assert reason
+    assert rows(database, "select count(*) from evidence") == [(0,)]
+
+
+def test_a_second_run_adds_to_the_history(run):
+    run("--question", "Will A happen?", "--no-retrieval", models=("stub-20",))
+    run("--question", "Will A happen?", "--no-retrieval", models=("stub-80",))
+    history = "select run, agent from forecast_history order by run, agent"
+    _, database = run("--question", "Will A happen?", "--no-retrieval", models=("stub-80",))
+    assert rows(database, history)[:2] == [(1, "ensemble"), (1, "stub-20")]
+    latest = rows(database, "select agent, run from latest_forecasts order by agent")
+    assert latest == [("ensemble", 3), ("stub-20", 1), ("stub-80", 3)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--question", "   "), "the question is empty"),
+        (("--questions", "absent.csv"), "absent.csv: cannot be read"),
+        (("--models", "nonsense"), "unknown model 'nonsense'"),
+        (("--models", "./absent"), "there is no folder"),
+        (("--as-of", "yesterday"), "--as-of is 'yesterday'"),
+        (("--as-of", "2999-01-01"), "in the future"),
+        (("--documents", "absent"), "there is no such folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_exit_2_and_writes_nothing(run, capsys, arguments, expected):
+    code, database = run(*arguments)
+    error = capsys.readouterr().err
+    assert code == 2
+    assert expected in error
+    assert len(error.splitlines()) == 1
+    assert not database.exists()
+    assert StubAgent.loads == []
+
+
+def test_every_problem_is_listed_not_only_the_first(run, capsys):
+    code, _ = run("--models", "nonsense", "--as-of", "yesterday")
+    assert code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_malformed_file_names_its_line(run, capsys, tmp_path):
+    file = tmp_path / "questions.jsonl"
+    file.write_text('{"question": "Will A happen?"}\n{"question": \n', encoding="utf-8")
+    code, database = run("--questions", str(file))
+    assert code == 2
+    assert "line 2: not JSON" in capsys.readouterr().err
+    assert not database.exists()
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(run, capsys, tmp_path):
+    (tmp_path / "run.db").write_text("This is a letter, not a database. " * 50, encoding="utf-8")
+    code, database = run("--question", "Will A happen?", "--no-retrieval")
+    assert code == 2
+    assert "not an SQLite database" in capsys.readouterr().err
+    assert database.read_text(encoding="utf-8").startswith("This is a letter")
+
+
+def test_plots_that_cannot_be_written_are_reported_and_nothing_is_lost(run, tmp_path, caplog):
+    (tmp_path / "plots").write_text("a file where the folder should be", encoding="utf-8")
+    code, database = run("--question", "Will A happen?", "--no-retrieval", models=("stub-50",))
+    assert code == 1
+    assert rows(database, "select count(*) from ensembles") == [(1,)]
+
+
+def test_interrupt_keeps_what_was_forecast(run, monkeypatch):
+    answers = StubAgent.score
+
+    def interrupted(self, tasks):
+        yield next(answers(self, tasks))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StubAgent, "score", interrupted)
+    code, database = run(
+        "--question", "Will A happen?", "--question", "Will B?", "--no-retrieval", models=("stub-20",)
+    )
+    assert code == 130
+    assert rows(database, "select count(*) from forecasts") == [(1,)]
+    assert rows(database, "select count(*) from ensembles") == [(1,)]
+    assert rows(database, "select status from runs") == [("interrupted",)]
+
+
+def test_help_imports_nothing_heavy():
+    probe = (
+        "import sys, forecaster\n"
+        "try: forecaster.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'vllm', 'transformers', 'numpy', 'matplotlib', 'requests'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_vllm_or_no_gpu_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(forecaster.importlib.util, "find_spec", lambda name: None)
+    assert forecaster.environment_problems({}) == [forecaster.MISSING_VLLM]
+    assert "--demo" in forecaster.MISSING_GPU
