@@ -146,8 +146,7 @@ def save(figure: Any, path: Path) -> Path:
         draft.write_bytes(content)
         os.replace(draft, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(OSError):  # there may not even be a folder it could stand in
+        with contextlib.suppress(OSError):  # there may not even be a folder it could stand in
             draft.unlink()
         raise PlotError(f"{path}: the plot could not be written ({error.strerror or error})") from error
     return path
