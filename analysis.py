@@ -17,9 +17,10 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,27 +79,32 @@ def draw_run(database: Database, run_id: int, plots_dir: str | Path) -> list[Pat
     Raises:
         PlotError: a file cannot be written. DatabaseError: no such run.
     """
+    folder = Path(plots_dir)
+    return [
+        save(figure, folder / f"run{run_id}_{file_part(identifier)}.png")
+        for identifier, figure in run_figures(database, run_id)
+    ]
+
+
+def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
+    """Question id and figure of each question of a run that has a forecast, drawn one at a time."""
     run = database.run(run_id)
     outcomes = database.resolutions()
     forecasts = _by_question(row for row in database.forecasts(run_id) if row["error"] is None)
     ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
-    paths = []
-    for question in _plotted(database.run_questions(run_id)):
+    for question in plotted(database.run_questions(run_id)):
         rows, ensemble = forecasts.get(question["id"], []), ensembles.get(question["id"])
         if not rows and ensemble is None:
             continue
         subtitle = f"run {run_id}, {run['started_at'][:16].replace('T', ' ')} UTC"
         subtitle += f", evidence up to {question['as_of']}" if question["as_of"] else ""
-        subtitle += (
-            f"; {ensemble['agents']} of {ensemble['agents_configured']} agents"
-            if ensemble is not None
-            else ""
+        if ensemble is not None:
+            subtitle += f"; {ensemble['agents']} of {ensemble['agents_configured']} agents"
+        outcome = outcome_of(outcomes.get(question["id"]))
+        yield (
+            question["id"],
+            distribution_figure(question["text"], subtitle, _curves(rows, ensemble), outcome),
         )
-        figure = distribution_figure(
-            question["text"], subtitle, _curves(rows, ensemble), outcome_of(outcomes.get(question["id"]))
-        )
-        paths.append(save(figure, Path(plots_dir) / f"run{run_id}_{file_part(question['id'])}.png"))
-    return paths
 
 
 def _curves(rows: Sequence[sqlite3.Row], ensemble: sqlite3.Row | None) -> list[Curve]:
@@ -129,28 +135,33 @@ def draw_history(database: Database, plots_dir: str | Path) -> list[Path]:
     Raises:
         PlotError: a file cannot be written.
     """
+    folder = Path(plots_dir)
+    paths, overview = [], []
+    for identifier, figure, row in history_figures(database):
+        paths.append(save(figure, folder / f"history_{file_part(identifier)}.png"))
+        if row is not None:
+            overview.append(row)
+    for number, figure in enumerate(overview_figures(overview, "Latest forecasts"), start=1):
+        paths.append(save(figure, folder / f"latest_forecasts{'' if number == 1 else f'_{number}'}.png"))
+    return paths
+
+
+def history_figures(database: Database) -> Iterator[tuple[str, Any, OverviewRow | None]]:
+    """Question id, figure and overview row (None without an ensemble) of each question ever forecast, one at a time."""
     outcomes = database.resolutions()
     agents = _by_question(database.successful_forecasts())
     ensembles = _by_question(database.all_ensembles())
-    paths, overview = [], []
-    for question in _plotted(database.questions(), newest=True):
+    for question in plotted(database.questions(), newest=True):
         rows, pooled = agents.get(question["id"], []), ensembles.get(question["id"], [])
         if not rows and not pooled:
             continue
         outcome = outcome_of(outcomes.get(question["id"]))
         points = [_point(row, stored_distribution(row)) for row in pooled]
         figure = history_figure(question["text"], agent_history(rows), points, outcome)
-        paths.append(save(figure, Path(plots_dir) / f"history_{file_part(question['id'])}.png"))
-        if points:
-            overview.append(_overview_row(question["text"], points, outcome))
-    for number, figure in enumerate(overview_figures(overview, "Latest forecasts"), start=1):
-        paths.append(
-            save(figure, Path(plots_dir) / f"latest_forecasts{'' if number == 1 else f'_{number}'}.png")
-        )
-    return paths
+        yield question["id"], figure, _overview_row(question["text"], points, outcome) if points else None
 
 
-def _plotted(questions: Iterable[sqlite3.Row], *, newest: bool = False) -> list[sqlite3.Row]:
+def plotted(questions: Iterable[sqlite3.Row], *, newest: bool = False) -> list[sqlite3.Row]:
     """Questions that get a figure: no coherence checks, and only so many."""
     shown = [row for row in questions if parent_id(row["extra"]) is None]
     limit = config.MAX_PLOTTED_QUESTIONS
@@ -196,7 +207,11 @@ def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
     Raises:
         PlotError: a file cannot be written, or no forecast counts.
     """
-    folder = Path(plots_dir)
+    return [save(figure, Path(plots_dir) / f"{name}.png") for name, figure in record_figures(record)]
+
+
+def record_figures(record: Record) -> Iterator[tuple[str, Any]]:
+    """Name and figure of what shows the track record (see ``draw_record``), one at a time."""
     names = record.forecasters()
     # Three sets of bins are what one diagram can hold: the ensemble and the two agents with most questions.
     most = sorted(names, key=lambda name: (name != ENSEMBLE, -len(record.latest(name))))[:3]
@@ -205,18 +220,15 @@ def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
     subtitle = (
         f"{count} resolved questions, last forecast before each ended; on the diagonal: as often as said"
     )
-    paths = [save(reliability_figure("Reliability", subtitle, bins), folder / "reliability.png")]
+    yield "reliability", reliability_figure("Reliability", subtitle, bins)
     series = {name: score_points(record.latest(name)) for name in names}
     subtitle = "mean Brier score by month of the forecast, 95 % intervals over clusters of related questions"
-    paths.append(save(score_figure("Score over time", subtitle, series), folder / "score_over_time.png"))
+    yield "score_over_time", score_figure("Score over time", subtitle, series)
     agents = sorted({name for parts in record.agents.values() for name in parts})
     if len(agents) > 1:
         subtitle = "100 % minus the mean total variation distance of their distributions on shared resolved questions"
-        figure = agreement_figure(
-            "Agreement between models", subtitle, agents, agreement_matrix(record, agents)
-        )
-        paths.append(save(figure, folder / "agreement.png"))
-    return paths
+        matrix = agreement_matrix(record, agents)
+        yield "agreement", agreement_figure("Agreement between models", subtitle, agents, matrix)
 
 
 def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:

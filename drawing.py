@@ -393,10 +393,13 @@ def history_figure(
     bottom = 0.62 + 0.22 * legend_rows
     axes = figure.add_axes((0.085, bottom / total, 0.89, 1 - (top + 0.12 + bottom) / total))
     colours = _colours(list(series))
+    # Forecasts of one single run would hide each other: their markers stand side by side, left of the ensemble's.
+    shift = 0.02 * _extent(moments, outcome) if len(moments) == 1 else timedelta(0)
     for number, (name, points) in enumerate(series.items()):
-        # Forecasts of one single run would hide each other: their markers stand side by side, two hours of the axis apart.
-        shift = timedelta(hours=2 * (number - len(series) - 1)) if len(moments) == 1 else timedelta(0)
-        moved = [replace(p, when=p.when + shift) for p in sorted(points, key=lambda p: p.when)]
+        moved = [
+            replace(p, when=p.when + shift * (number - len(series)))
+            for p in sorted(points, key=lambda p: p.when)
+        ]
         if len(moments) == 1:
             axes.vlines(
                 [p.when for p in moved],
@@ -408,7 +411,7 @@ def history_figure(
         _line(axes, moved, shorten(name), colours[name], MARKERS[number % len(MARKERS)])
     _band(axes, sorted(ensemble, key=lambda p: p.when))
     _mark_outcome(axes, outcome)
-    _time_axis(axes, moments, outcome)
+    _time_axis(axes, moments, outcome, shift * len(series))
     axes.set_ylim(-3, 103)
     axes.set_yticks(range(0, 101, 20))
     _percent(axes.yaxis)
@@ -512,20 +515,34 @@ def _mark_outcome(axes: Any, outcome: Outcome | None) -> None:
         axes.plot([], [], color=colour, linestyle=(0, (4, 3)), label="voided")
 
 
-def _time_axis(axes: Any, moments: Sequence[datetime], outcome: Outcome | None) -> None:
+def _ends(moments: Sequence[datetime], outcome: Outcome | None) -> tuple[datetime, datetime]:
+    """First and last moment that a time axis has to show."""
+    shown = [*moments, outcome.when] if outcome is not None and outcome.when is not None else list(moments)
+    return min(shown), max(shown)
+
+
+def _extent(moments: Sequence[datetime], outcome: Outcome | None) -> timedelta:
+    """Length of a time axis, two days at least: forecasts minutes apart are one point in time for a reader."""
+    first, last = _ends(moments, outcome)
+    return max(last - first, timedelta(days=2))
+
+
+def _time_axis(
+    axes: Any, moments: Sequence[datetime], outcome: Outcome | None, before: timedelta = timedelta(0)
+) -> None:
+    """Limits and dates of a time axis; ``before`` is room kept left of the first moment."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    last = max(moments[-1], outcome.when) if outcome is not None and outcome.when is not None else moments[-1]
-    first = min(moments[0], outcome.when) if outcome is not None and outcome.when is not None else moments[0]
-    # At least two days wide: forecasts minutes apart are one point in time for a reader.
-    pad = max((last - first) * 0.04, timedelta(days=1))
-    axes.set_xlim(first - pad, last + pad)
+    first, last = _ends(moments, outcome)
+    pad = 0.05 * _extent(moments, outcome)
     if first == last:
-        axes.set_xticks([first], [f"{first:%Y-%m-%d %H:%M}"])
-        return
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        pad = timedelta(days=1)
+        axes.set_xticks([first], [f"{first:%Y-%m-%d}"])
+    else:
+        locator = AutoDateLocator(minticks=3, maxticks=8)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.set_xlim(first - pad - before, last + pad)
 
 
 # --- all questions of a database --------------------------------------------------------------------------------------
@@ -573,7 +590,7 @@ def _overview_page(rows: Sequence[OverviewRow], title: str) -> Any:
             markeredgecolor="white",
             zorder=4,
         )
-        axes.text(103.5, number, _number(row.mean), va="center", fontsize=9, fontweight="bold")
+        axes.text(104.5, number, _number(row.mean), va="center", fontsize=9, fontweight="bold")
         if row.outcome is not None and row.outcome.value is not None:
             colour = YES_COLOUR if row.outcome.value else NO_COLOUR
             axes.plot(
@@ -592,7 +609,7 @@ def _overview_page(rows: Sequence[OverviewRow], title: str) -> Any:
     axes.set_xticks(range(0, 101, 20))
     _percent(axes.xaxis)
     _clean(axes)
-    axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.tick_params(axis="y", length=0, labelsize=8, pad=12)
     axes.set_xlabel("probability of yes", fontsize=9.5)
     _overview_legend(figure, rows)
     return figure
@@ -743,10 +760,12 @@ def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScoreP
     axes.axhline(0.25, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="always 50 %")
     colours = _colours([name for name in series if name != "ensemble"]) | {"ensemble": ENSEMBLE_COLOUR}
     ceiling = 0.3
+    # Error bars of several forecasters in one month stand side by side.
+    step = 0.012 * max(_extent(moments, None), timedelta(days=30))
     for number, (name, points) in enumerate(series.items()):
         ordered = sorted(points, key=lambda p: p.when)
         errors = np.array([_score_error(p) for p in ordered]).T
-        shift = timedelta(days=(number - (len(series) - 1) / 2) * 1.2)
+        shift = step * (number - (len(series) - 1) / 2)
         axes.errorbar(
             [p.when + shift for p in ordered],
             [p.brier for p in ordered],
@@ -762,6 +781,9 @@ def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScoreP
         )
         ceiling = max([ceiling, *(p.interval.high if p.interval.known else p.brier for p in ordered)])
     _time_axis(axes, moments, None)
+    left, right = axes.get_xlim()
+    room = step / timedelta(days=1) * len(series) / 2
+    axes.set_xlim(left - room, right + room)
     axes.set_ylim(0, min(1.0, ceiling * 1.05))
     axes.set_ylabel("Brier score (lower is better)", fontsize=10)
     _clean(axes)

@@ -35,7 +35,7 @@ REFERENCES: Mapping[str, tuple[str, str | None]] = {
     "crowd": ("crowd", None),
     "baseline_crowd": ("crowd at freeze", "freeze_date"),
     "crowd_at_due": ("crowd at due date", "forecast_due_date"),
-    "superforecaster_median": ("superforecasters", "forecast_due_date"),
+    "superforecaster_median": ("superforecaster median", "forecast_due_date"),
 }
 # Below this many questions an average of squared errors says little; the tables carry a warning.
 FEW_QUESTIONS = 30
@@ -496,7 +496,8 @@ def coverage_lines(rows: Sequence[Judged]) -> list[str]:
             )
             interval = tr.wilson_interval(inside, len(pairs))
             lines.append(
-                f"the 80 % interval holds the {name}'s probability in {100 * inside / len(pairs):.0f} % of {len(pairs)} questions"
+                f"the 80 % interval holds the probability of the {name} in {100 * inside / len(pairs):.0f} %"
+                f" of {len(pairs)} questions"
                 f" (95 %: {100 * interval.low:.0f}–{100 * interval.high:.0f} %)"
             )
     return lines
