@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import json
 import logging
 import os
 import sys
@@ -61,6 +62,20 @@ def prepare_environment(*, in_process: bool | None = None) -> None:
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 
+def model_window(path: str) -> int | None:
+    """Tokens a local model was made for, from its config.json; None where that is not to be read.
+
+    vLLM refuses a window beyond the model's own, and the configured one is meant for the larger models.
+    """
+    try:
+        window = json.loads((Path(path) / "config.json").read_text(encoding="utf-8")).get(
+            "max_position_embeddings"
+        )
+    except (OSError, ValueError, AttributeError):
+        return None
+    return window if isinstance(window, int) else None
+
+
 def engine_arguments(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> dict[str, Any]:
     """Translate ``VLLM_CONFIG`` and a model entry into the keyword arguments of ``vllm.LLM``.
 
@@ -93,7 +108,9 @@ def engine_arguments(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> dict[st
     if swap_space := vllm_config.get("swap_space_gb"):
         arguments["kv_offloading_size"] = float(swap_space)
     if window := spec.max_model_len or vllm_config.get("max_model_len"):
-        arguments["max_model_len"] = window
+        arguments["max_model_len"] = (
+            window if spec.max_model_len else min(window, model_window(path) or window)
+        )
     return arguments
 
 
@@ -138,7 +155,7 @@ class Agent(BaseAgent):
             SystemExit,
         ) as error:  # the agent boundary: any failure of an engine is this model's alone
             self.shutdown()
-            raise AgentError(f"{self.name} ({self.spec.path}) did not load: {_first_line(error)}") from error
+            raise AgentError(f"{self.name} ({self.spec.path}) did not load: {_one_line(error)}") from error
         self.tokenizer = self.llm.get_tokenizer()
         settings = self.llm.llm_engine.vllm_config
         self.max_model_len = settings.model_config.max_model_len
@@ -211,9 +228,8 @@ class Agent(BaseAgent):
         return Reply({token: row[token].logprob for token in request.wanted if token in row}, computed)
 
 
-def _first_line(error: BaseException) -> str:
-    """The first line of the innermost cause that says something."""
+def _one_line(error: BaseException) -> str:
+    """What the innermost cause says, on one line of at most 300 characters."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")[:300]

@@ -4,6 +4,7 @@
     python forecaster.py --demo                   every stage for real on a CPU, in about a minute
     python forecaster.py --questions FILE         .txt (one per line), .csv or .jsonl
     python forecaster.py --question "Will ...?"   repeatable
+    python forecaster.py --backtest FILE          resolved questions, each from its own past day, then scored
 
 Exit codes: 0 every question forecast by every model; 1 something is missing (the table says what and
 why); 2 wrong usage, settings or environment, nothing was started; 130 interrupted.
@@ -94,6 +95,7 @@ class Plan:
     documents: str | None
     demo: bool
     coherence: bool
+    backtest: str | None
     vllm_config: dict[str, Any]
 
 
@@ -112,9 +114,17 @@ def parser() -> argparse.ArgumentParser:
     )
     asked.add_argument("--question", action="append", metavar="TEXT", help="a question; repeatable")
     asked.add_argument(
+        "--backtest",
+        metavar="FILE",
+        help="resolved questions, each forecast from its own past day, then scored",
+    )
+    asked.add_argument(
         "--demo",
         action="store_true",
         help="a small packaged model and the World Factbook on a CPU, into demo.db",
+    )
+    result.add_argument(
+        "--sample", type=int, metavar="N", help="with --backtest: N of its questions, drawn with the seed"
     )
     result.add_argument(
         "--models",
@@ -174,6 +184,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             )
     elif arguments.models:
         problems.append("--models and --demo exclude each other; the demonstration brings its own model")
+    if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
+        problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")
     if arguments.documents and not Path(arguments.documents).expanduser().is_dir():
         problems.append(f"--documents is {arguments.documents!r}; there is no such folder")
     if problems:
@@ -188,6 +200,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         documents=arguments.documents,
         demo=arguments.demo,
         coherence=arguments.coherence,
+        backtest=arguments.backtest,
         vllm_config=dict(config.VLLM_CONFIG),
     )
 
@@ -200,6 +213,12 @@ def asked_questions(arguments: argparse.Namespace) -> list[Question]:
     """The questions of the command line, of a file, of the demonstration, or of this file."""
     if arguments.questions:
         questions = read_questions(arguments.questions)
+    elif arguments.backtest:
+        from backtest import read_backtest, sample
+
+        questions = read_backtest(arguments.backtest)
+        if arguments.sample is not None:
+            questions = sample(questions, arguments.sample, config.SEED)
     elif arguments.question:
         questions = unique_questions([Question(text) for text in arguments.question], "--question")
     elif arguments.demo:
@@ -387,6 +406,8 @@ def run(
     if plan.coherence:
         report_coherence(database, run_id)
     print(summary(database, run_id))
+    if plan.backtest:
+        print("\n".join(backtest_lines(plan, database, run_id)))
     if plan.demo:
         import demo
 
@@ -425,6 +446,21 @@ def report_coherence(database: Database, run_id: int) -> None:
             record.forecaster,
             record.gap,
         )
+
+
+def backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
+    """Record the outcomes, now that the forecasts exist, and say how they did and what limits the comparison."""
+    from backtest import leak_warnings, question_warnings, record_outcomes, score_run
+    from scorecard import AnalysisError
+
+    record_outcomes(database, plan.questions, Path(plan.backtest or "").name)
+    models = {spec.name: spec.path for spec in plan.specs}
+    warnings = [*leak_warnings(models, plan.questions), *question_warnings(plan.questions)]
+    try:
+        scores = score_run(database, run_id)
+    except AnalysisError as error:
+        scores = [str(error)]
+    return ["", *(f"Caution: {line}" for line in warnings), "", *scores]
 
 
 # --- closing table --------------------------------------------------------------------------------
@@ -526,21 +562,18 @@ def _prepared_run(plan: Plan, database: Database, agent_factory: AgentFactory | 
     """Prepare the demonstration's model where wanted, make the retriever and the agents, and run."""
     if agent_factory is None:
         log_environment(versions())
-    if plan.demo:
+    if not plan.demo:
+        retriever = make_retriever(plan, database)
+    else:
         import demo
 
         try:
-            plan = replace(
-                plan,
-                specs=[demo.model_spec(Path(config.CACHE_DIR).expanduser())],
-                vllm_config=demo.VLLM_CONFIG,
-            )
+            plan = replace(plan, specs=[demo.model_spec()], vllm_config=demo.VLLM_CONFIG)
+            retriever = make_retriever(plan, database)
         except demo.DemoError as error:
             print(f"forecaster.py: {error}", file=sys.stderr)
             return 2
-    return run(
-        plan, agent_factory or _vllm_agents(plan.vllm_config), make_retriever(plan, database), database
-    )
+    return run(plan, agent_factory or _vllm_agents(plan.vllm_config), retriever, database)
 
 
 def _vllm_agents(vllm_config: dict[str, Any]) -> AgentFactory:
