@@ -1,0 +1,177 @@
+"""Question files: every kind that is read, and every way one can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from questions import (
+    MAX_BACKGROUND_CHARACTERS,
+    MAX_QUESTION_CHARACTERS,
+    Question,
+    QuestionError,
+    read_questions,
+)
+
+
+def write(folder, name: str, content: str | bytes):
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+# --- what is read ---------------------------------------------------------------------------------
+
+
+def test_text_file_has_one_question_a_line_and_comments(tmp_path):
+    path = write(tmp_path, "q.txt", "# my questions\nWill A happen?\n\n   Will   B happen? \n  # no\n")
+    assert [q.text for q in read_questions(path)] == ["Will A happen?", "Will B happen?"]
+
+
+def test_the_id_is_the_start_of_the_texts_sha256_with_white_space_folded():
+    expected = hashlib.sha256(b"Will A happen?").hexdigest()[:12]
+    assert Question("  Will\tA \n happen? ").id == expected
+    assert Question("Will A happen?", id=" mine ").id == "mine"
+
+
+def test_csv_columns_become_fields_and_the_unknown_ones_extra(tmp_path):
+    path = write(
+        tmp_path,
+        "q.csv",
+        "id,question,background,resolution_criteria,close_date,as_of,outcome,cluster\n"
+        'a1,Will A happen?,"Some, facts",Counts if,2027-01-31T12:00:00Z,2026-11-01,1,elections\n',
+    )
+    (q,) = read_questions(path)
+    assert q == Question(
+        "Will A happen?",
+        "a1",
+        "Some, facts",
+        "Counts if",
+        "2027-01-31",
+        "2026-11-01",
+        {"outcome": "1", "cluster": "elections"},
+    )
+
+
+def test_csv_keeps_line_breaks_inside_quotes_and_counts_lines_of_the_file(tmp_path):
+    text = 'question,background\n"Will A\nhappen?","first\nsecond"\nWill B happen?,\n"",x\n'
+    with pytest.raises(QuestionError, match=r"q\.csv, line 6: the question is empty"):
+        read_questions(write(tmp_path, "q.csv", text))
+    first, second = read_questions(write(tmp_path, "q.csv", text.rsplit('""', 1)[0]))
+    assert first.text == "Will A happen?"
+    assert first.background == "first\nsecond"
+    assert second.text == "Will B happen?"
+
+
+def test_jsonl_keeps_what_it_does_not_know(tmp_path):
+    row = {"text": "Will A happen?", "id": 7, "close_date": None, "outcome": 0, "tags": ["x"]}
+    (q,) = read_questions(write(tmp_path, "q.jsonl", "\n" + json.dumps(row) + "\n\n"))
+    assert (q.id, q.text, q.close_date) == ("7", "Will A happen?", None)
+    assert q.extra == {"outcome": 0, "tags": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("q.txt", "Will A happen?\r\n"),
+        ("q.csv", "question\r\nWill A happen?\r\n"),
+        ("q.jsonl", '{"question": "Will A happen?"}\r\n'),
+        ("Q.TXT", "Will A happen?"),
+    ],
+)
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_the_question(tmp_path, name, content):
+    (q,) = read_questions(write(tmp_path, name, b"\xef\xbb\xbf" + content.encode()))
+    assert q.text == "Will A happen?"
+
+
+def test_line_separators_inside_a_question_do_not_split_it(tmp_path):
+    (q,) = read_questions(
+        write(tmp_path, "q.jsonl", '{"question": "Will A\u2028or B\x0chappen?"}'.replace("\x0c", "\\f"))
+    )
+    assert q.text == "Will A or B happen?"
+
+
+def test_exact_repeats_are_dropped_and_the_order_kept(tmp_path):
+    path = write(tmp_path, "q.txt", "Will B happen?\nWill A happen?\nWill  B happen?\n")
+    assert [q.text for q in read_questions(path)] == ["Will B happen?", "Will A happen?"]
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("q.txt", "", r"q\.txt: no question in it"),
+        ("q.txt", "# only a comment\n\n", "no question in it"),
+        ("q.txt", "ok?\n" + "x" * (MAX_QUESTION_CHARACTERS + 1), "line 2: the question has 2001 characters"),
+        ("q.txt", b"fine?\nna\xefve?\n", "line 2: not UTF-8"),
+        ("q.csv", "", "line 1: the header has no column named question"),
+        ("q.csv", "frage\nWill A happen?\n", "line 1: the header has no column named question"),
+        ("q.csv", "question\n", "no question in it"),
+        ("q.csv", "question,id\nok?,1\nA?,2,3\n", "line 3: the line has more columns than the header"),
+        ("q.csv", "question,id\n,1\n", "line 2: the question is empty"),
+        ("q.csv", 'question\n"ok?"\n"never closed\n', "line 3 or later: malformed CSV"),
+        ("q.csv", 'question\nok?\n"a" b\n', "line 3 or later: malformed CSV"),
+        ("q.csv", "question,close_date\nok?,2027-01-01\nA?,31.12.2027\n", "line 3: close_date is '31.12.2027'"),
+        ("q.csv", "question,as_of\nA?,2027-13-01\n", "line 2: as_of is '2027-13-01'"),
+        ("q.jsonl", '{"question": "ok?"}\n{"question": \n', r"line 2: not JSON"),
+        ("q.jsonl", "[1]\n", "line 1: expected a JSON object, got list"),
+        ("q.jsonl", "\n" + "[" * 100_000 + "\n", "line 2: not JSON"),
+        ("q.jsonl", '{"question": 3}\n', "line 1: the question is empty"),
+        ("q.jsonl", '{"question": "A?", "background": ["x"]}\n', "line 1: background is .*, expected text"),
+        ("q.jsonl", json.dumps({"question": "A?", "background": "x" * (MAX_BACKGROUND_CHARACTERS + 1)}), "line 1: background"),
+        ("q.csv", "question,id\nA?,1\nB?,1\n", "id '1' stands for two questions: 'A\\?' and 'B\\?'"),
+        ("q.xlsx", "A?", r"unknown kind of question file; allowed: \.txt, \.csv, \.jsonl"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_with_its_name_and_line(tmp_path, name, content, message):
+    with pytest.raises(QuestionError, match=message) as caught:
+        read_questions(write(tmp_path, name, content))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(QuestionError, match="cannot be read"):
+        read_questions(tmp_path / "none.txt")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(QuestionError, match="cannot be read"):
+        read_questions(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize("text", ["", " \t\n"])
+def test_an_empty_question_is_refused(text):
+    with pytest.raises(QuestionError, match="empty"):
+        Question(text)
+
+
+# --- anything at all ------------------------------------------------------------------------------
+
+fragments = st.sampled_from(
+    ["question", "text", "id", "close_date", ",", '"', "\n", "\r", "\r\n", "{", "}", ":", "[", "null", "\0", "\ufeff", "2027-01-01", "#", "1e999"]
+)  # fmt: skip
+contents = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass")),
+    st.lists(st.one_of(fragments, st.text(max_size=5)), max_size=30).map(lambda parts: "".join(parts).encode("utf-8", "replace")),
+    st.dictionaries(st.sampled_from(["question", "text", "id", "as_of", "background", "x"]), st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=3)).map(lambda d: json.dumps(d).encode()),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([".txt", ".csv", ".jsonl"]), contents)
+def test_no_file_raises_anything_but_a_question_error(tmp_path, suffix, content):
+    path = tmp_path / f"fuzz{suffix}"
+    path.write_bytes(content)
+    try:
+        questions = read_questions(path)
+    except QuestionError:
+        return
+    assert questions
+    assert all(q.text.strip() and q.id for q in questions)
+    assert len({q.id for q in questions}) == len(questions)
