@@ -612,6 +612,4 @@ def _group_section(
             score_row(f"{name}, {group}", list(groups[group].values()))
             for group in sorted(groups, key=order.__getitem__)
         ]
-    if len(rows) <= len(names):
-        return []
     return [*_section(title), *table(SCORE_HEADERS, rows, width=46)]

@@ -269,9 +269,10 @@ def expected_calibration_error(
 
     Source: Naeini, Cooper & Hauskrecht (2015), AAAI, 2901-2907.
     """
-    bins = reliability_bins(probabilities, outcomes, edges)
-    total = sum(one.count for one in bins)
-    return float(sum(one.count * abs(one.mean_forecast - one.frequency) for one in bins if one.count) / total)
+    p, y = check_forecasts(probabilities, outcomes)
+    # count * |mean forecast - frequency| of a bin is |sum of (p - y)| in it.
+    sums = np.bincount(_bin_numbers(p, edges), weights=p - y)
+    return float(np.abs(sums).sum() / p.size)
 
 
 def decompose(
