@@ -57,7 +57,7 @@ DEMO_QUESTIONS: Final[tuple[Question, ...]] = (
     ),
     Question(
         "Will renewable sources generate more than 60 percent of Spain's electricity in 2027?",
-        resolution_criteria="Hydroelectricity, wind, solar and biomass together, in the grid operator's report for the year 2027.",
+        resolution_criteria="Hydroelectricity, wind, solar and biomass together, in the grid operator's report for 2027.",
         close_date="2028-01-31",
     ),
     Question(
@@ -274,7 +274,7 @@ def model_config(reader: GGUFReader) -> dict[str, Any]:
         "bos_token_id": _field(reader, "tokenizer.ggml.bos_token_id"),
         "eos_token_id": _field(reader, "tokenizer.ggml.eos_token_id"),
         "pad_token_id": _field(reader, "tokenizer.ggml.padding_token_id"),
-        "torch_dtype": "bfloat16",
+        "dtype": "bfloat16",
     }
 
 
@@ -458,7 +458,7 @@ def _field_text(name: str, content: Any) -> str:
         if key.strip() in ("text", name.strip()) or text.startswith(f"{key.rpartition(':')[2].strip()}:"):
             parts.append(text)
         elif text:
-            parts.append(f"{key.strip()}: {text}")
+            parts.append(f"{key.strip().removeprefix(name.strip()).lstrip(' -')}: {text}")
     return "\n".join(filter(None, parts))
 
 

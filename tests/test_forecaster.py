@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ TRIE = NumberTrie((), tuple((n,) for n in range(101)))
 class StubAgent:
     """Answers every task with a distribution that leans towards ``spec.path``'s number; some models fail."""
 
-    loads: list[str] = []
+    loads: ClassVar[list[str]] = []
 
     def __init__(self, spec):
         self.spec = spec
