@@ -678,7 +678,7 @@ def reliability_figure(title: str, subtitle: str, sets: Mapping[str, Sequence[Re
         label="perfectly calibrated",
         zorder=1,
     )
-    colours = _colours(list(filled))
+    colours = _colours([name for name in filled if name != "ensemble"]) | {"ensemble": ENSEMBLE_COLOUR}
     width = 7.0 / max(len(filled), 1)
     for number, (name, bins) in enumerate(filled.items()):
         shift = (number - (len(filled) - 1) / 2) * 0.7

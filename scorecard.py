@@ -566,7 +566,7 @@ def score_lines(record: Record) -> list[str]:
         lines += table(SCORE_HEADERS, [score_row(name, part) for name, part in parts.items()])
     lines += _section(f"Honesty of the spread, {head}")
     lines += spread_lines(latest[head])
-    lines += _section(f"Reliability, {head}")
+    lines += _section(f"Reliability, {head} (Wilson intervals, questions taken as independent)")
     return lines + reliability_lines(latest[head])
 
 
