@@ -178,7 +178,7 @@ def template_dates(today: str) -> dict[str, Any]:
 
 def needs_space(text: str) -> bool:
     """Whether a number written after ``text`` is separated by a space ("Answer:" is, a line break or a tag is not)."""
-    return bool(re.search(r"[\w:;,.=?!%]$", text))
+    return bool(re.search(r"[\w:;,.=?!%]\Z", text))
 
 
 def render(
