@@ -48,7 +48,9 @@ def test_only_the_standard_library_is_imported():
         "print([n for n in sys.modules if n.partition('.')[0] not in sys.stdlib_module_names | {'config', '__main__'}"
         " and getattr(sys.modules[n], '__file__', None) and 'site-packages' not in n])"
     )
-    found = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}"], capture_output=True, text=True, check=False)  # fmt: skip
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}"
+    command = [sys.executable, "-I", "-S", "-c", script]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr  # -S: no site-packages at all, so any such import fails
     assert found.stdout.strip() == "[]"
 

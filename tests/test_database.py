@@ -150,7 +150,7 @@ def test_a_missing_file_or_folder_is_refused(tmp_path):
 
 
 def test_an_exception_inside_a_transaction_undoes_all_of_it(db):
-    with pytest.raises(KeyboardInterrupt), db.atomic() as connection:
+    with pytest.raises(KeyboardInterrupt), db.atomic() as connection:  # noqa: PT012 - the block is the test
         connection.execute(
             "INSERT INTO runs (started_at, seed, settings, versions) VALUES ('', 1, '{}', '{}')"
         )

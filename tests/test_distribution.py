@@ -77,7 +77,7 @@ def test_quantiles_step_where_the_cumulative_probability_reaches_the_level():
 
 
 def test_ten_tenths_count_as_one():
-    d = masses({n: 0.1 for n in range(10)})
+    d = masses(dict.fromkeys(range(10), 0.1))
     assert d.quantile(1.0) == 9
     assert d.quantile(0.3) == 2
     assert d.median == 4

@@ -153,13 +153,16 @@ def test_an_empty_question_is_refused(text):
 # --- anything at all ------------------------------------------------------------------------------
 
 fragments = st.sampled_from(
-    ["question", "text", "id", "close_date", ",", '"', "\n", "\r", "\r\n", "{", "}", ":", "[", "null", "\0", "\ufeff", "2027-01-01", "#", "1e999"]
+    ["question", "text", "id", "close_date", ",", '"', "\n", "\r", "\r\n", "{", "}", ":", "[", "null", "\0", "\ufeff", "1e999"]
 )  # fmt: skip
 contents = st.one_of(
     st.binary(max_size=200),
     st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass")),
     st.lists(st.one_of(fragments, st.text(max_size=5)), max_size=30).map(lambda parts: "".join(parts).encode("utf-8", "replace")),
-    st.dictionaries(st.sampled_from(["question", "text", "id", "as_of", "background", "x"]), st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=3)).map(lambda d: json.dumps(d).encode()),
+    st.dictionaries(
+        st.sampled_from(["question", "text", "id", "as_of", "background", "x"]),
+        st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=3),
+    ).map(lambda d: json.dumps(d).encode()),
 )  # fmt: skip
 
 

@@ -317,7 +317,14 @@ def test_a_broken_reply_fails_its_own_forecast_only(spoil, message):
 def test_rounding_above_zero_is_taken_for_zero():
     scoring = scoring_of(WHOLE)
     certain = scoring.trie.paths[42][0]
-    (result,) = score_batch([scoring], lambda rs: [Reply({t: 0.005 if t == certain and r.token_ids == scoring.prompt else -50.0 for t in r.wanted}) for r in rs], tolerance=0.01)  # fmt: skip
+
+    def engine(requests):
+        return [
+            Reply({t: 0.005 if t == certain and r.token_ids == scoring.prompt else -50.0 for t in r.wanted})
+            for r in requests
+        ]
+
+    (result,) = score_batch([scoring], engine, tolerance=0.01)
     assert result.distribution.mode == 42
     assert result.captured_mass <= 1
 
