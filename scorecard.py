@@ -539,6 +539,8 @@ def score_lines(record: Record) -> list[str]:
     names = record.forecasters()
     latest = {name: record.latest(name) for name in names}
     head = names[0]
+    # One agent alone is its own ensemble: its tables need not be printed twice.
+    apart = [ENSEMBLE] if len(names) == 2 and head == ENSEMBLE else names
     lines = [
         f"{len(record.judged)} forecasts of {len({j.question_id for j in record.judged})} resolved questions count;"
         f" intervals: 95 %, bootstrap over clusters of related questions",
@@ -554,12 +556,12 @@ def score_lines(record: Record) -> list[str]:
         "Decomposition (ten bins), sharpness, and the Brier score the forecasts expect of themselves"
     )
     lines += table(PARTS_HEADERS, [parts_row(name, latest[name]) for name in names])
-    for name in names:
+    for name in apart:
         lines += _section(f"Skill of {name} (Brier; each reference on the questions it has)")
         lines += table(SKILL_HEADERS, skill_rows(latest[name]))
     lines += _pool_section(record)
-    lines += _group_section("By horizon", names, record, lambda j: horizon_name(j.horizon_days))
-    lines += _group_section("By run", names, record, lambda j: f"run {j.run_id}")
+    lines += _group_section("By horizon", apart, record, lambda j: horizon_name(j.horizon_days))
+    lines += _group_section("By run", apart, record, lambda j: f"run {j.run_id}")
     parts = strata(latest[head])
     if parts:
         lines += _section(f"Parts of the questions, {head}")
