@@ -113,11 +113,7 @@ def _curves(rows: Sequence[sqlite3.Row], ensemble: sqlite3.Row | None) -> list[C
     curves = []
     for row in rows:
         name = row["agent"] + (f" · part {row['chunk'] + 1}" if row["agent"] in chunked else "")
-        note = (
-            f"low confidence: {100 * (row['captured_mass'] or 0):.0f} % numbers"
-            if row["low_confidence"]
-            else ""
-        )
+        note = f"low confidence ({100 * (row['captured_mass'] or 0):.0f} %)" if row["low_confidence"] else ""
         curves.append(Curve(name, stored_distribution(row), note))
     if ensemble is not None:
         note = f"agreement {100 * ensemble['agreement']:.0f} %" if ensemble["agents"] > 1 else ""
