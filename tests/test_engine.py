@@ -49,11 +49,9 @@ TASKS = [
     ForecastTask(Question(text), "2026-11-24", passages)
     for text, passages in (
         ("Will the sun rise over Paris tomorrow?", ()),
-        ("Will a person walk on Mars before 2027?", ()),
         ("Will the central bank cut its policy rate before March 2027?", PASSAGES),
         ("Will inflation in the euro area be above 3 % in December 2026?", PASSAGES[1:]),
         ("Will the incumbent party win the next general election in Japan?", ()),
-        ("Will a fair coin that is thrown on 1 January 2027 land heads?", ()),
     )
 ]
 

@@ -265,3 +265,26 @@ def test_no_vllm_or_no_gpu_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(forecaster.importlib.util, "find_spec", lambda name: None)
     assert forecaster.environment_problems({}) == [forecaster.MISSING_VLLM]
     assert "--demo" in forecaster.MISSING_GPU
+
+
+@pytest.mark.parametrize(
+    ("available", "gpus", "wanted", "expected"),
+    [
+        (False, 0, 1, "python forecaster.py --demo"),
+        (True, 2, 4, "VLLM_CONFIG['tensor_parallel_size'] is 4 but 2 GPUs are visible"),
+        (True, 2, 2, None),
+    ],
+)
+def test_a_cuda_build_is_held_against_the_visible_gpus(monkeypatch, available, gpus, wanted, expected):
+    import types
+
+    import agents_vllm
+
+    cuda = types.SimpleNamespace(is_available=lambda: available, device_count=lambda: gpus)
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(forecaster.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(agents_vllm, "vllm_is_cpu_build", lambda: False)
+    problems = forecaster.environment_problems({"tensor_parallel_size": wanted})
+    assert len(problems) == (expected is not None)
+    if expected:
+        assert expected in problems[0]
