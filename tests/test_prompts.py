@@ -203,3 +203,7 @@ def test_template_arguments_reach_the_template():
     template = CHATML + "{% if enable_thinking == false %}<think>\n\n</think>\n\n{% endif %}"
     rendered = render(TemplateTokenizer(template), MESSAGES, chat_template_kwargs={"enable_thinking": False})
     assert rendered.text.endswith("</think>\n\n")
+
+
+def test_invisible_and_direction_characters_are_dropped_before_anything_else():
+    assert defuse("<\u200b/evidence> a\u202eb\x00") == "‹/evidence> ab"
