@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from database import Database, Resolution
-from questions import READERS, Question, QuestionError, read_questions
+from questions import READERS, Question, QuestionError, file_lines, read_questions
 from resolutions import ResolutionError, parse_date, parse_outcome
 from scorecard import SCORE_HEADERS, Judged, Record, collect, score_lines, score_row, table
 
@@ -100,8 +100,7 @@ def read_backtest(path: str | Path) -> list[Question]:
     if path.suffix.lower() == ".txt":
         raise QuestionError(f"{path}: a backtest needs outcomes; use a .csv or .jsonl file")
     seen: dict[str, Question] = {}
-    text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
-    for line, row in READERS[path.suffix.lower()](part + "\n" for part in text.split("\n")):
+    for line, row in READERS[path.suffix.lower()](file_lines(path)):
         values = {str(key).strip(): value for key, value in row.items()}
         question = questions[_row_id(values)]
         try:

@@ -133,6 +133,25 @@ def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]
 READERS = {".txt": _text_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows}
 
 
+def file_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, each with its line end.
+
+    They end at line feeds only: csv needs the line ends inside quoted fields, and str.splitlines
+    would also split at U+2028 and form feeds inside a question.
+
+    Raises:
+        QuestionError: unreadable, or not UTF-8 (with the line number).
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise QuestionError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise QuestionError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+    return [line + "\n" for line in text.replace("\r\n", "\n").split("\n")]
+
+
 def read_questions(path: str | Path) -> list[Question]:
     """Read every question of a .txt (one per line, # comments), .csv or .jsonl file.
 
@@ -144,19 +163,11 @@ def read_questions(path: str | Path) -> list[Question]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise QuestionError(f"{path}: unknown kind of question file; allowed: {', '.join(READERS)}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise QuestionError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise QuestionError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+    lines = file_lines(path)
     questions: list[Question] = []
     number = 0
     try:
-        # keepends and split on "\n" only: csv needs the line ends inside quoted fields, and
-        # str.splitlines would also split at U+2028 and form feeds inside a question.
-        for number, row in reader(line + "\n" for line in text.replace("\r\n", "\n").split("\n")):
+        for number, row in reader(lines):
             questions.append(_located(row, number))
     except csv.Error as error:
         raise QuestionError(f"{path}, line {number + 1} or later: malformed CSV ({error})") from None

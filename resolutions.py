@@ -7,7 +7,6 @@ void), ``date`` (when the outcome became known; also ``resolution_date`` or ``re
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from database import Resolution
+from questions import READERS, QuestionError, file_lines
 
 OUTCOMES: Mapping[str, int | None] = {
     **dict.fromkeys(("1", "1.0", "yes", "true"), 1),
@@ -87,14 +87,11 @@ def read_resolutions(path: str | Path) -> list[Entry]:
     if path.suffix.lower() not in readers:
         raise ResolutionError(f"{path}: unknown kind of file; allowed: {', '.join(readers)}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ResolutionError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ResolutionError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+        lines = file_lines(path)
+    except QuestionError as error:
+        raise ResolutionError(str(error)) from None
     entries: list[Entry] = []
-    for line, row in readers[path.suffix.lower()](text, path):
+    for line, row in readers[path.suffix.lower()](lines, path):
         try:
             entries.append(_entry(line, row))
         except ResolutionError as error:
@@ -105,8 +102,8 @@ def read_resolutions(path: str | Path) -> list[Entry]:
     return entries
 
 
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
-    reader = csv.DictReader((line + "\n" for line in text.replace("\r\n", "\n").split("\n")), strict=True)
+def _csv_rows(lines: Sequence[str], path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
+    reader = csv.DictReader(lines, strict=True)
     start = 2
     try:
         header = {(name or "").strip() for name in reader.fieldnames or ()}
@@ -121,19 +118,11 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
         raise ResolutionError(f"{path}, line {start} or later: malformed CSV ({error})") from None
 
 
-def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ResolutionError(
-                f"{path}, line {line}: not JSON ({getattr(error, 'msg', 'nested too deeply')})"
-            ) from None
-        if not isinstance(row, dict):
-            raise ResolutionError(f"{path}, line {line}: expected a JSON object, got {type(row).__name__}")
-        yield line, row
+def _jsonl_rows(lines: Sequence[str], path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
+    try:
+        yield from READERS[".jsonl"](lines)
+    except QuestionError as error:
+        raise ResolutionError(f"{path}, {error}") from None
 
 
 def _entry(line: int, row: Mapping[Any, Any]) -> Entry:
