@@ -56,7 +56,6 @@ from scorecard import (
     mean_interval,
     parse_time,
     score_lines,
-    stored_distribution,
 )
 from track_record import brier_scores, reliability_bins
 
@@ -114,11 +113,16 @@ def _curves(rows: Sequence[sqlite3.Row], ensemble: sqlite3.Row | None) -> list[C
     for row in rows:
         name = row["agent"] + (f" · part {row['chunk'] + 1}" if row["agent"] in chunked else "")
         note = f"low confidence ({100 * (row['captured_mass'] or 0):.0f} %)" if row["low_confidence"] else ""
-        curves.append(Curve(name, stored_distribution(row), note))
+        curves.append(Curve(name, Distribution.from_json(row["probabilities"]), note))
     if ensemble is not None:
         note = f"agreement {100 * ensemble['agreement']:.0f} %" if ensemble["agents"] > 1 else ""
         curves.append(
-            Curve(f"ensemble ({ensemble['method']})", stored_distribution(ensemble), note, ensemble=True)
+            Curve(
+                f"ensemble ({ensemble['method']})",
+                Distribution.from_json(ensemble["probabilities"]),
+                note,
+                ensemble=True,
+            )
         )
     return curves
 
@@ -152,7 +156,7 @@ def history_figures(database: Database) -> Iterator[tuple[str, Any, OverviewRow 
         if not rows and not pooled:
             continue
         outcome = outcome_of(outcomes.get(question["id"]))
-        points = [_point(row, stored_distribution(row)) for row in pooled]
+        points = [_point(row, Distribution.from_json(row["probabilities"])) for row in pooled]
         figure = history_figure(question["text"], agent_history(rows), points, outcome)
         yield question["id"], figure, _overview_row(question["text"], points, outcome) if points else None
 
@@ -180,7 +184,7 @@ def agent_history(rows: Iterable[sqlite3.Row]) -> dict[str, list[HistoryPoint]]:
         chunks.setdefault((row["agent"], row["run_id"]), []).append(row)
     series: dict[str, list[HistoryPoint]] = {}
     for (agent, _), parts in sorted(chunks.items()):
-        distribution = pool([stored_distribution(part) for part in parts], "mean")
+        distribution = pool([Distribution.from_json(part["probabilities"]) for part in parts], "mean")
         series.setdefault(agent, []).append(_point(parts[0], distribution))
     return series
 

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 import config
 from database import CalibrationRecord, Database
-from distribution import ODDS_CLIP
-from scorecard import ENSEMBLE, AnalysisError, arrays, collect, mean_interval, stored_distribution
+from distribution import ODDS_CLIP, Distribution
+from scorecard import ENSEMBLE, AnalysisError, arrays, collect, mean_interval
 from track_record import brier_scores, check_forecasts, cluster_folds
 
 Floats = NDArray[np.float64]
@@ -203,6 +203,6 @@ def _all_means(database: Database, forecaster: str) -> dict[tuple[int, str], flo
     for row in rows:
         if forecaster == ENSEMBLE or row["agent"] == forecaster:
             values.setdefault((row["run_id"], row["question_id"]), []).append(
-                stored_distribution(row).probability
+                Distribution.from_json(row["probabilities"]).probability
             )
     return {key: float(np.clip(np.mean(parts), 0, 1)) for key, parts in values.items()}

@@ -45,11 +45,6 @@ class AnalysisError(Exception):
     """Nothing can be done with what was given; the message is one line for the user."""
 
 
-def stored_distribution(row: sqlite3.Row) -> Distribution:
-    """The 101 probabilities of a forecast or ensemble row."""
-    return Distribution(np.array(json.loads(row["probabilities"]), dtype=np.float64))
-
-
 def parse_time(text: str) -> datetime:
     """A stored ISO date or timestamp as UTC without a zone, the form that plots and comparisons here use."""
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -143,7 +138,10 @@ def collect(database: Database) -> Record:
     for row in database.successful_forecasts():
         agents.setdefault((row["run_id"], row["question_id"]), {}).setdefault(row["agent"], []).append(row)
     distributions = {
-        key: {agent: pool([stored_distribution(r) for r in rows], "mean") for agent, rows in by_agent.items()}
+        key: {
+            agent: pool([Distribution.from_json(r["probabilities"]) for r in rows], "mean")
+            for agent, rows in by_agent.items()
+        }
         for key, by_agent in agents.items()
         if key[1] in resolutions and parent_id(questions[key[1]]) is None
     }
@@ -154,7 +152,7 @@ def collect(database: Database) -> Record:
             newest = max((r["latest_evidence"] for r in rows if r["latest_evidence"]), default=None)
             candidates.append((agent, distribution, rows[-1], newest))
     candidates += [
-        (ENSEMBLE, stored_distribution(row), row, row["latest_evidence"])
+        (ENSEMBLE, Distribution.from_json(row["probabilities"]), row, row["latest_evidence"])
         for row in database.all_ensembles()
         if row["question_id"] in resolutions and parent_id(questions[row["question_id"]]) is None
     ]
