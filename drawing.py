@@ -333,6 +333,28 @@ def _distribution_row(axes: Any, curve: Curve, colour: str) -> None:
     )
 
 
+def _legend_below(
+    figure: Any,
+    handles: Sequence[Any],
+    labels: Sequence[str] | None = None,
+    *,
+    columns: int,
+    centre: float,
+    markerscale: float | None = None,
+) -> None:
+    """A frameless legend under everything that is drawn; ``centre`` is a share of the figure's width."""
+    figure.legend(
+        handles,
+        labels or [handle.get_label() for handle in handles],
+        loc="lower center",
+        ncol=columns,
+        frameon=False,
+        fontsize=8.5,
+        markerscale=markerscale,
+        bbox_to_anchor=(centre, 0.0),
+    )
+
+
 def _distribution_legend(figure: Any, outcome: Outcome | None) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -348,14 +370,7 @@ def _distribution_legend(figure: Any, outcome: Outcome | None) -> None:
         handles.append(
             Line2D([], [], color=colour, linewidth=4, alpha=0.75, label=f"outcome: {outcome.word}")
         )
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncol=len(handles),
-        frameon=False,
-        fontsize=8.5,
-        bbox_to_anchor=(0.62, 0.0),
-    )
+    _legend_below(figure, handles, columns=len(handles), centre=0.62)
 
 
 # --- one question, over time ------------------------------------------------------------------------------------------
@@ -418,16 +433,7 @@ def history_figure(
     axes.set_ylabel("probability of yes", fontsize=10)
     _clean(axes)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="lower center",
-        ncol=3,
-        frameon=False,
-        fontsize=8.5,
-        markerscale=0.8,
-        bbox_to_anchor=(0.53, 0.0),
-    )
+    _legend_below(figure, handles, labels, columns=3, centre=0.53, markerscale=0.8)
     return figure
 
 
@@ -639,14 +645,7 @@ def _overview_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:
         handles.append(
             Line2D([], [], marker="*", color=GREY, label="outcome", linestyle="none", markersize=12)
         )
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncol=len(handles),
-        frameon=False,
-        fontsize=8.5,
-        bbox_to_anchor=(0.5, 0.0),
-    )
+    _legend_below(figure, handles, columns=len(handles), centre=0.5)
 
 
 # --- the track record -------------------------------------------------------------------------------------------------
@@ -720,15 +719,7 @@ def reliability_figure(title: str, subtitle: str, sets: Mapping[str, Sequence[Re
     _percent(counts.xaxis)
     axes.tick_params(labelbottom=False)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="lower center",
-        ncol=min(3, len(handles)),
-        frameon=False,
-        fontsize=8.5,
-        bbox_to_anchor=(0.53, 0.0),
-    )
+    _legend_below(figure, handles, labels, columns=min(3, len(handles)), centre=0.53)
     return figure
 
 
@@ -788,9 +779,7 @@ def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScoreP
     axes.set_ylabel("Brier score (lower is better)", fontsize=10)
     _clean(axes)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="lower center", ncol=3, frameon=False, fontsize=8.5, bbox_to_anchor=(0.53, 0.0)
-    )
+    _legend_below(figure, handles, labels, columns=3, centre=0.53)
     return figure
 
 
