@@ -186,8 +186,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         problems.append("--models and --demo exclude each other; the demonstration brings its own model")
     if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
         problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")
-    if arguments.documents and not Path(arguments.documents).expanduser().is_dir():
-        problems.append(f"--documents is {arguments.documents!r}; there is no such folder")
+    if arguments.documents:
+        attempt(partial(_check_documents, arguments.documents), None)
     if problems:
         raise UsageError("\n".join(dict.fromkeys(problems)))
     return Plan(
@@ -207,6 +207,15 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
 
 def _specs(name: str) -> list[ModelSpec]:
     return [config.model_spec(name)]
+
+
+def _check_documents(folder: str) -> None:
+    from documents import DocumentError, check_folder
+
+    try:
+        check_folder(folder)
+    except DocumentError as error:
+        raise UsageError(str(error)) from None
 
 
 def asked_questions(arguments: argparse.Namespace) -> list[Question]:
@@ -436,9 +445,7 @@ def report_coherence(database: Database, run_id: int) -> None:
     """Store and log how far negations and paraphrases of a question disagree with it."""
     from coherence import check_coherence
 
-    records = check_coherence(database, run_id)
-    database.save_coherence(records)
-    for record in records:
+    for record in check_coherence(database, run_id):
         logger.info(
             "coherence of %s (%s, %s): gap %.2f",
             record.question_id,
