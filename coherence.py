@@ -18,7 +18,6 @@ from track_record import negation_gap, paraphrase_range
 # Keys in ``Question.extra`` that mark a question as a check of another one; such questions are kept out of tables and plots.
 PARENT_KEY = "coherence_of"
 KIND_KEY = "coherence_kind"
-COLUMNS = ("negation", "paraphrases")
 
 
 def parent_id(extra: Mapping[str, Any] | str) -> str | None:

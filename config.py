@@ -85,8 +85,6 @@ SEED = 20261123
 # --- Ensemble ---------------------------------------------------------------------------------------
 # "entropy" (weights = bits of information each agent commits to), "mean", "median", "geometric", "extremised".
 POOL_METHOD = "entropy"
-# Central mass of the interval shown beside a forecast (0-1).
-INTERVAL_MASS = 0.8
 
 # --- Paths ------------------------------------------------------------------------------------------
 DATABASE_PATH = "database.db"
@@ -201,7 +199,6 @@ class ModelSpec:
     trust_remote_code: bool = False
 
 
-SPEC_KEYS: Final = ("path", "chat_template_kwargs", "answer_prefix", "max_model_len", "trust_remote_code")
 HUGGING_FACE_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 S3_ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+")
 LOAD_FORMATS: Final = (
@@ -213,7 +210,6 @@ LOAD_FORMATS: Final = (
     "sharded_state",
 )
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16", "half", "float")
-LOADER_KEYS: Final = ("concurrency", "memory_limit", "distributed")
 POOLS: Final = ("entropy", "mean", "median", "geometric", "extremised")
 
 
@@ -300,7 +296,6 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "MIN_CAPTURED_MASS": _share(),
     "SEED": _at_least(0),
     "POOL_METHOD": _one_of(*POOLS),
-    "INTERVAL_MASS": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number between 0 and 1", "0.8 is usual"),
     "DATABASE_PATH": _TEXT,
     "PLOTS_DIR": _TEXT,
     "CACHE_DIR": _TEXT,

@@ -823,16 +823,6 @@ class Database:
             raise DatabaseError(f"{self.path}: {_advice(error)}") from error
         return owners[:, 0], owners[:, 1], vectors, max(int(last), after)
 
-    def load_embeddings(
-        self, model: str, *, as_of: str | None = None, sources: Sequence[str] | None = None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Passage ids (n,) and their embeddings (n, dimension) of each article's newest revision not newer than ``as_of``."""
-        passages, articles, vectors, _ = self.embeddings_after(model)
-        allowed = np.isin(
-            articles, [article.id for article in self.current_articles(as_of=as_of, sources=sources)]
-        )
-        return passages[allowed], vectors[allowed]
-
     def search_words(
         self, words: Sequence[str], articles: Sequence[int], *, limit: int, embedded_by: str | None = None
     ) -> list[tuple[int, float]]:

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEMO_MODEL: Final = "SmolLM2-135M-Instruct"
-DEMO_DATABASE: Final = "demo.db"
 
 # One question each on an election, an economy, energy and population: what the Factbook has fields for.
 DEMO_QUESTIONS: Final[tuple[Question, ...]] = (

@@ -178,7 +178,6 @@ class JsonTransport:
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     offline_reason: str | None = None
-    requests_sent: int = 0
 
     def __post_init__(self) -> None:
         self.session.headers.update({"User-Agent": self.settings.user_agent, "Accept-Encoding": "gzip"})
@@ -237,7 +236,6 @@ class JsonTransport:
         self._not_before = max(self._not_before, self.clock()) + self.settings.seconds_between
 
     def _get_once(self, url: str, params: Mapping[str, str]) -> dict[str, Any]:
-        self.requests_sent += 1
         timeout = (CONNECT_TIMEOUT_SECONDS, self.settings.read_timeout)
         try:
             with self.session.get(url, params=dict(params), timeout=timeout, stream=True) as response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -802,10 +802,3 @@ def _document_article(document: Document) -> tuple[Article, list[tuple[str, str]
         text="\n\n".join("\n".join(filter(None, section)) for section in sections),
     )
     return article, sections
-
-
-def settings_for_log(settings: RetrievalSettings) -> Mapping[str, Any]:
-    """The settings as plain values for a run's record."""
-    from dataclasses import asdict
-
-    return asdict(settings)

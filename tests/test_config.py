@@ -96,7 +96,6 @@ REFUSED = {
     "MIN_CAPTURED_MASS": 50,
     "SEED": True,
     "POOL_METHOD": "mode",
-    "INTERVAL_MASS": 1,
     "DATABASE_PATH": " ",
     "PLOTS_DIR": "",
     "CACHE_DIR": None,
