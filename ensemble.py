@@ -151,7 +151,8 @@ class Ensemble:
             agents_configured=len(self.specs),
             agreement=agreement(distributions),
             captured_mass=captured,
-            # Total variation is convex, so the largest bound among the agents bounds any linear pool.
+            # The loosest certificate among the agents. It bounds the pool's own error where the weights are
+            # fixed ("mean"); the other methods also depend on the distributions themselves.
             residual_mass=max(row["residual_mass"] for row in rows),
             low_confidence=captured < config.MIN_CAPTURED_MASS,
         )

@@ -460,9 +460,9 @@ class ForecastScoring:
 
         In the last round everything below a selected inner node is read with it.
         """
-        known = self.bounds()
         if () not in self.cache:
             return [()]
+        known = self.bounds()
         if tolerance == 0:
             deeper = [node for _, node in known.unread for node in (node, *self.trie.below(node))]
             return deeper if last else [node for _, node in known.unread]
