@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -364,7 +365,38 @@ CREATE VIEW latest_forecasts AS
                  WHERE l.question_id = h.question_id AND l.agent = h.agent AND l.chunk = h.chunk);
 """  # noqa: S608 - column names of this module
 
-MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1,)
+# Resume and replay: who works on a run, which run it repeats, each question exactly as this run asked it (the table
+# questions keeps the newest wording only), and which weights each model had. A replay is a check of an earlier forecast
+# and no forecast of its own, so the views leave it out.
+_MIGRATION_2 = """
+ALTER TABLE runs ADD COLUMN origin_run INTEGER REFERENCES runs(id) ON DELETE CASCADE;
+ALTER TABLE runs ADD COLUMN owner TEXT;
+ALTER TABLE run_questions ADD COLUMN asked TEXT CHECK (asked IS NULL OR json_valid(asked));
+CREATE TABLE run_models (
+    run_id INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    agent TEXT NOT NULL,
+    weights TEXT NOT NULL,
+    PRIMARY KEY (run_id, agent)
+) WITHOUT ROWID;
+DROP VIEW latest_forecasts;
+DROP VIEW forecast_history;
+CREATE VIEW forecast_history AS
+    SELECT r.id AS run, r.started_at, q.id AS question_id, q.text AS question, f.agent, f.chunk,
+           f.mean, f.median, f.p10, f.p90, f.entropy, f.captured_mass, f.residual_mass, f.low_confidence, f.error
+    FROM forecasts f JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id
+    WHERE r.origin_run IS NULL
+    UNION ALL
+    SELECT r.id, r.started_at, q.id, q.text, 'ensemble', 0,
+           e.mean, e.median, e.p10, e.p90, e.entropy, e.captured_mass, e.residual_mass, e.low_confidence, NULL
+    FROM ensembles e JOIN runs r ON r.id = e.run_id JOIN questions q ON q.id = e.question_id
+    WHERE r.origin_run IS NULL;
+CREATE VIEW latest_forecasts AS
+    SELECT * FROM forecast_history h
+    WHERE run = (SELECT max(run) FROM forecast_history l
+                 WHERE l.question_id = h.question_id AND l.agent = h.agent AND l.chunk = h.chunk);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1, _MIGRATION_2)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 
@@ -428,21 +460,49 @@ class Database:
                 f"{self.path}: written by a newer Forecaster (schema {version}, this one"
                 f" knows {SCHEMA_VERSION}); update Forecaster"
             )
-        connection.execute("PRAGMA journal_mode = WAL")
+        self._use_wal()
         if version < SCHEMA_VERSION:
-            if version:
-                self._back_up(version)
             self._migrate()
 
+    def _use_wal(self) -> None:
+        """Switch to write-ahead logging; SQLite does not wait for the lock this needs, so it is asked for again."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
     def _back_up(self, version: int) -> None:
+        """Copy the file beside itself; a half-written copy never carries the backup's name.
+
+        It is read through a connection of its own: SQLite copies nothing out of one that is in a transaction.
+        """
         target = self.path.with_name(f"{self.path.name}.schema-{version}.bak")
-        with contextlib.closing(sqlite3.connect(target)) as copy:
-            self.connection.backup(copy)
+        partial = target.with_name(f"{target.name}.partial")
+        try:
+            partial.unlink(missing_ok=True)
+            with (
+                contextlib.closing(sqlite3.connect(self.path)) as source,
+                contextlib.closing(sqlite3.connect(partial)) as copy,
+            ):
+                source.backup(copy)
+            os.replace(partial, target)
+        except (OSError, sqlite3.Error) as error:
+            raise DatabaseError(
+                f"{target}: no backup can be written ({error}), so {self.path} was not brought to the new schema;"
+                " make room or make the folder writable"
+            ) from error
 
     def _migrate(self) -> None:
         with self.atomic():
             # Read again under the lock: another process may have migrated in the meantime.
             version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+            if 0 < version < SCHEMA_VERSION:
+                self._back_up(version)
             for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
                 for statement in _statements(script):
                     self.connection.execute(statement)
@@ -498,18 +558,22 @@ class Database:
         seed: int,
         as_of: str | None,
         questions: Sequence[Any],
+        owner: str | None = None,
+        origin_run: int | None = None,
     ) -> int:
-        """Record a run and its questions (``questions.Question`` values) in one transaction; returns the run's id."""
+        """Record a run and its questions (``questions.Question`` values) in one transaction; returns the run's id.
+
+        ``owner`` names the process that works on it, ``origin_run`` the run that this one replays.
+        """
         now = utc_now()
         with self.atomic() as connection:
             run_id = connection.execute(
-                "INSERT INTO runs (started_at, as_of, seed, settings, versions) VALUES (?, ?, ?, ?, ?)",
-                (now, as_of, seed, to_json(settings), to_json(versions)),
+                "INSERT INTO runs (started_at, as_of, seed, settings, versions, owner, origin_run) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (now, as_of, seed, to_json(settings), to_json(versions), owner, origin_run),
             ).lastrowid
             assert run_id is not None
             for position, q in enumerate(questions):
-                # A reworded question keeps its id and its history; the exact wording of each
-                # forecast stays in its prompt.
+                # A reworded question keeps its id and its history; what this run asked stays in ``asked``.
                 connection.execute(
                     "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text,"
                     " background = excluded.background, resolution_criteria = excluded.resolution_criteria,"
@@ -525,8 +589,8 @@ class Database:
                     ),
                 )
                 connection.execute(
-                    "INSERT INTO run_questions (run_id, question_id, position, as_of) VALUES (?, ?, ?, ?)",
-                    (run_id, q.id, position, q.as_of or as_of),
+                    "INSERT INTO run_questions (run_id, question_id, position, as_of, asked) VALUES (?, ?, ?, ?, ?)",
+                    (run_id, q.id, position, q.as_of or as_of, to_json({**vars(q), "extra": dict(q.extra)})),
                 )
         return run_id
 
@@ -536,6 +600,31 @@ class Database:
             connection.execute(
                 "UPDATE runs SET status = ?, finished_at = ? WHERE id = ?", (status, utc_now(), run_id)
             )
+
+    def claim_run(self, run_id: int, owner: str, previous: str | None) -> bool:
+        """Make ``owner`` the process that works on a run; False when it is not ``previous``'s any more (another was faster)."""
+        with self.atomic() as connection:
+            return bool(
+                connection.execute(
+                    "UPDATE runs SET owner = ?, status = 'running', finished_at = NULL WHERE id = ? AND owner IS ?",
+                    (owner, run_id, previous),
+                ).rowcount
+            )
+
+    def save_weights(self, run_id: int, agent: str, weights: str) -> None:
+        """Note which weights a model of a run has; the first note stands."""
+        with self.atomic() as connection:
+            connection.execute("INSERT OR IGNORE INTO run_models VALUES (?, ?, ?)", (run_id, agent, weights))
+
+    def weights(self, run_id: int) -> dict[str, str]:
+        """What ``save_weights`` noted, by agent."""
+        rows = self.query("SELECT agent, weights FROM run_models WHERE run_id = ?", (run_id,))
+        return {row["agent"]: row["weights"] for row in rows}
+
+    def unfinished_run(self) -> sqlite3.Row | None:
+        """The latest run that is not finished, None when there is none."""
+        rows = self.query("SELECT * FROM runs WHERE status <> 'finished' ORDER BY id DESC LIMIT 1")
+        return rows[0] if rows else None
 
     def run(self, run_id: int) -> sqlite3.Row:
         """The run's row; DatabaseError when there is none."""
@@ -549,9 +638,9 @@ class Database:
         return self.query("SELECT * FROM runs ORDER BY id")
 
     def run_questions(self, run_id: int) -> list[sqlite3.Row]:
-        """Questions of a run in their order, with ``as_of``, ``retrieved_at`` and ``context_error``."""
+        """Questions of a run in their order, with ``as_of``, ``retrieved_at``, ``context_error`` and ``asked`` (JSON)."""
         return self.query(
-            "SELECT q.*, rq.position, rq.as_of, rq.retrieved_at, rq.context_error FROM run_questions rq"
+            "SELECT q.*, rq.position, rq.as_of, rq.retrieved_at, rq.context_error, rq.asked FROM run_questions rq"
             " JOIN questions q ON q.id = rq.question_id WHERE rq.run_id = ? ORDER BY rq.position",
             (run_id,),
         )
@@ -560,18 +649,25 @@ class Database:
         self, run_id: int, question_id: str, passages: Sequence[Passage], context_error: str | None
     ) -> None:
         """Record what was found for a question of a run, best first, or why nothing was; replaces an earlier record."""
+        self.save_retrievals(run_id, [(question_id, passages, context_error)])
+
+    def save_retrievals(
+        self, run_id: int, found: Sequence[tuple[str, Sequence[Passage], str | None]]
+    ) -> None:
+        """``save_retrieval`` of several questions, (id, passages, error) each, in one transaction."""
         with self.atomic() as connection:
-            connection.execute(
-                "DELETE FROM retrievals WHERE run_id = ? AND question_id = ?", (run_id, question_id)
-            )
-            connection.executemany(
-                "INSERT INTO retrievals VALUES (?, ?, ?, ?, ?)",
-                [(run_id, question_id, p.id, rank, p.score) for rank, p in enumerate(passages, start=1)],
-            )
-            connection.execute(
-                "UPDATE run_questions SET retrieved_at = ?, context_error = ? WHERE run_id = ? AND question_id = ?",
-                (utc_now(), context_error, run_id, question_id),
-            )
+            for question_id, passages, context_error in found:
+                connection.execute(
+                    "DELETE FROM retrievals WHERE run_id = ? AND question_id = ?", (run_id, question_id)
+                )
+                connection.executemany(
+                    "INSERT INTO retrievals VALUES (?, ?, ?, ?, ?)",
+                    [(run_id, question_id, p.id, rank, p.score) for rank, p in enumerate(passages, start=1)],
+                )
+                connection.execute(
+                    "UPDATE run_questions SET retrieved_at = ?, context_error = ? WHERE run_id = ? AND question_id = ?",
+                    (utc_now(), context_error, run_id, question_id),
+                )
 
     def retrieval(self, run_id: int, question_id: str) -> list[Passage]:
         """The passages recorded by ``save_retrieval``, best first."""
@@ -915,7 +1011,7 @@ class Database:
             "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
             " WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
             " FROM forecasts f JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = f.run_id"
-            " WHERE f.error IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk"
+            " WHERE f.error IS NULL AND r.origin_run IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk"
         )
 
     def all_ensembles(self) -> list[sqlite3.Row]:
@@ -926,7 +1022,7 @@ class Database:
             " e.passage_id JOIN articles a ON a.id = p.article_id"
             "  WHERE f.run_id = n.run_id AND f.question_id = n.question_id AND e.used) AS latest_evidence"
             " FROM ensembles n JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = n.run_id"
-            " ORDER BY n.run_id, rq.position"
+            " WHERE r.origin_run IS NULL ORDER BY n.run_id, rq.position"
         )
 
     def prompt_evidence(self, run_id: int, question_id: str) -> list[sqlite3.Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,62 @@ def test_an_older_file_is_backed_up_then_migrated_with_its_data(tmp_path, monkey
         assert backup.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
         assert backup.execute("SELECT count(*) FROM forecasts").fetchone()[0] == 1
         assert "note" not in [row[1] for row in backup.execute("PRAGMA table_info(runs)")]
+
+
+def stored_schema_1(path: Path) -> None:
+    """A database as the first released schema wrote it, from its dump."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            (Path(__file__).parent / "data" / "schema_1.sql").read_text(encoding="utf-8")
+        )
+
+
+def table_columns(path: Path) -> dict[str, set[str]]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        names = [
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+        ]
+        return {name: {row[1] for row in connection.execute(f"PRAGMA table_info({name})")} for name in names}
+
+
+def test_a_stored_database_of_schema_1_keeps_every_row(tmp_path):
+    path = tmp_path / "old.db"
+    stored_schema_1(path)
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        tables = [row[0] for row in old.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        before = {name: old.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+    with Database(path) as db:
+        assert scalar(db, "PRAGMA user_version") == SCHEMA_VERSION
+        assert scalar(db, "PRAGMA integrity_check") == "ok"
+        assert db.query("PRAGMA foreign_key_check") == []
+        for name, rows in before.items():
+            width = len(rows[0]) if rows else 0
+            assert [tuple(row)[:width] for row in db.query(f"SELECT * FROM {name}")] == rows, name
+        assert [row["mean"] for row in db.forecasts(1)] == [32.5, None]
+        assert [row["agent"] for row in db.history("a")] == ["ensemble", "m"]
+        assert db.search_words(["ferries"], [1], limit=5)
+        start(db)
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db.schema-1.bak")) as backup:
+        assert backup.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert {name: backup.execute(f"SELECT * FROM {name}").fetchall() for name in tables} == before
+
+
+def test_a_migrated_file_has_the_same_tables_as_a_new_one(tmp_path):
+    stored_schema_1(tmp_path / "old.db")
+    for name in ("old.db", "new.db"):
+        Database(tmp_path / name).close()
+    assert table_columns(tmp_path / "old.db") == table_columns(tmp_path / "new.db")
+
+
+def test_without_a_backup_nothing_is_migrated(tmp_path, monkeypatch):
+    path = tmp_path / "old.db"
+    stored_schema_1(path)
+    (tmp_path / "old.db.schema-1.bak.partial").mkdir()  # in the way of the copy
+    with pytest.raises(DatabaseError, match="no backup"):
+        Database(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 1
 
 
 def test_a_migration_that_fails_leaves_the_older_file_as_it_was(tmp_path, monkeypatch):
