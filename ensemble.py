@@ -16,12 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 import config
-from agent_base import BaseAgent, ForecastOutcome, ForecastTask
+from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask
 from config import ModelSpec
-from database import Database, EnsembleRecord, EvidenceLink, ForecastRecord, Passage
+from database import Database, DatabaseError, EnsembleRecord, EvidenceLink, ForecastRecord, Passage
 from distribution import Distribution, agreement, pool
 from logger import redact
 from questions import Question
+from runs import weights_identity
 
 logger = logging.getLogger(__name__)
 
@@ -84,16 +85,27 @@ class Ensemble:
         self.pool_method = pool_method or config.POOL_METHOD
 
     def forecast(self, items: Sequence[QuestionEvidence]) -> None:
-        """Run every model over every question, then pool. Failures are rows, not exceptions; an interrupt passes through."""
+        """Run every model over every question it has not forecast yet, then pool.
+
+        Failures are rows, not exceptions (a later call tries them again); an interrupt and a DatabaseError pass through.
+        """
         work = [
             (item, ForecastTask(item.question, item.today, passages, chunk))
             for item in items
             for chunk, passages in enumerate(chunks(item.passages, config.EVIDENCE_CHUNKS))
         ]
+        done = {
+            (row["question_id"], row["agent"], row["chunk"])
+            for row in self.database.forecasts(self.run_id)
+            if row["error"] is None
+        }
         try:
             for number, spec in enumerate(self.specs, start=1):
+                left = [pair for pair in work if (pair[1].question.id, spec.name, pair[1].chunk) not in done]
+                if not left:
+                    continue
                 logger.info("model %d of %d: %s (%s)", number, len(self.specs), spec.name, spec.path)
-                self._run_model(spec, work)
+                self._run_model(spec, left)
         finally:
             # After an interrupt too: what is there is pooled, and the row says over how many agents.
             self.pool_all(item.question.id for item in items)
@@ -109,10 +121,13 @@ class Ensemble:
         )
         try:
             with bar, self.agent_factory(spec) as agent:
+                self._note_weights(spec)
                 for outcome in agent.score([task for _, task in work]):
                     item, task = pending.pop(outcome.index)
                     self.database.save_forecast(self.run_id, forecast_record(spec, item, task, outcome))
                     bar.update()
+        except DatabaseError:
+            raise
         except Exception as error:  # the agent boundary: one model's failure is not the run's
             message = redact(f"{type(error).__name__}: {error}".splitlines()[0])
             logger.error("%s failed: %s", spec.name, message)
@@ -120,6 +135,15 @@ class Ensemble:
             for item, task in pending.values():
                 failure = ForecastOutcome(0, None, None, message)
                 self.database.save_forecast(self.run_id, forecast_record(spec, item, task, failure))
+
+    def _note_weights(self, spec: ModelSpec) -> None:
+        """Record which weights were loaded; a resumed run with others would mix two models under one name."""
+        weights = weights_identity(spec.path)
+        noted = self.database.weights(self.run_id).get(spec.name)
+        if noted is None:
+            self.database.save_weights(self.run_id, spec.name, weights)
+        elif noted != weights:
+            raise AgentError(f"{spec.name}: this run began with the weights {noted}, these are {weights}")
 
     def pool_all(self, question_ids: Iterable[str]) -> None:
         """Pool each question's forecasts into its ensemble row; a question without any gets none."""

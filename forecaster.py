@@ -5,17 +5,22 @@
     python forecaster.py --questions FILE         .txt (one per line), .csv or .jsonl
     python forecaster.py --question "Will ...?"   repeatable
     python forecaster.py --backtest FILE          resolved questions, each from its own past day, then scored
+    python forecaster.py --resume [RUN]           what an interrupted run is missing, with its own settings
+    python forecaster.py --replay RUN             a stored run scored again from its stored evidence, and compared
 
 Exit codes: 0 every question forecast by every model; 1 something is missing (the table says what and
-why); 2 wrong usage, settings or environment, nothing was started; 130 interrupted.
+why); 2 wrong usage, settings or environment, or the database cannot be used; 130 interrupted (see --resume).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
+import json
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
@@ -33,9 +38,11 @@ from config import ConfigError, ModelSpec
 from questions import Question, QuestionError, read_questions, unique_questions
 
 if TYPE_CHECKING:
-    from database import Database
+    from types import FrameType
+
+    from database import Database, Passage
     from ensemble import AgentFactory, QuestionEvidence
-    from semanticretriever import SemanticRetriever
+    from semanticretriever import RetrievalSettings, SemanticRetriever
 
 logger = logging.getLogger("forecaster")
 
@@ -78,6 +85,15 @@ MISSING_GPU = (
 )
 
 
+# Questions whose evidence is searched together and stored in one transaction: a run that is killed while it
+# retrieves loses at most this many. Groups are cut from the run's whole list, so a resumed run has the same ones.
+RETRIEVAL_GROUP = 8
+# Options that say what to forecast; a stored run has settled that.
+NOT_WITH_A_STORED_RUN = (
+    "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval", "documents", "coherence",
+)  # fmt: skip
+
+
 class UsageError(Exception):
     """Something the user gave cannot be used; one line for each problem."""
 
@@ -97,6 +113,11 @@ class Plan:
     coherence: bool
     backtest: str | None
     vllm_config: dict[str, Any]
+    # The day the models are told is today, where a question has no day of its own.
+    today: str
+    # The run to finish, and the run whose evidence and questions are scored again.
+    resume: int | None = None
+    origin: int | None = None
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -122,6 +143,18 @@ def parser() -> argparse.ArgumentParser:
         "--demo",
         action="store_true",
         help="a small packaged model and the World Factbook on a CPU, into demo.db",
+    )
+    asked.add_argument(
+        "--resume",
+        nargs="?",
+        const="latest",
+        metavar="RUN",
+        help="finish a run that was interrupted or has failed forecasts (default: the latest unfinished one)",
+    )
+    asked.add_argument(
+        "--replay",
+        metavar="RUN",
+        help="score a stored run again from its stored evidence, without network, and report the differences",
     )
     result.add_argument(
         "--sample", type=int, metavar="N", help="with --backtest: N of its questions, drawn with the seed"
@@ -202,7 +235,61 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         coherence=arguments.coherence,
         backtest=arguments.backtest,
         vllm_config=dict(config.VLLM_CONFIG),
+        today=_today(),
     )
+
+
+def stored_plan(arguments: argparse.Namespace) -> Plan:
+    """The plan of ``--resume`` and ``--replay``: what was asked comes from the stored run, the settings from config.py.
+
+    Raises:
+        UsageError: one line for every problem found. DatabaseError: the database cannot be used.
+    """
+    from database import Database
+    from runs import RunError, find_run, stored_questions, stored_settings, stored_specs, working_on
+
+    option = "--replay" if arguments.replay else "--resume"
+    problems = [
+        f"{option} takes what to forecast from the stored run; leave out --{name.replace('_', '-')}"
+        for name in NOT_WITH_A_STORED_RUN
+        if getattr(arguments, name)
+    ]
+    try:
+        config.validate_config()
+        if problems:
+            raise UsageError("\n".join(problems))
+        path = Path(arguments.database or config.DATABASE_PATH)
+        with Database(path, create=False) as database:
+            row = find_run(database, arguments.replay or arguments.resume)
+            questions = stored_questions(database, row["id"])
+        if arguments.resume and (worker := working_on(row["owner"])) and row["status"] == "running":
+            raise UsageError(f"run {row['id']} is being worked on by {worker}; wait for it, or end it first")
+        settings = stored_settings(row)
+        specs = [] if settings["demo"] else stored_specs(settings)
+    except ConfigError as error:
+        raise UsageError("\n".join([*problems, *error.problems])) from None
+    except RunError as error:
+        raise UsageError(str(error)) from None
+    return Plan(
+        questions=questions,
+        specs=specs,
+        database=path,
+        plots=Path(arguments.plots or config.PLOTS_DIR),
+        as_of=row["as_of"],
+        retrieval=settings["retrieval"] is not None,
+        documents=settings["documents"],
+        demo=settings["demo"],
+        coherence=settings["coherence"],
+        backtest=settings["backtest"],
+        vllm_config=dict(config.VLLM_CONFIG),
+        today=settings["today"],
+        resume=row["id"] if arguments.resume else None,
+        origin=row["id"] if arguments.replay else row["origin_run"],
+    )
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _specs(name: str) -> list[ModelSpec]:
@@ -331,40 +418,77 @@ def driver_version() -> str:
 def gather_evidence(
     plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever | None
 ) -> list[QuestionEvidence]:
-    """Retrieve for every question and record what was found, or why nothing was."""
+    """The evidence of every question: retrieved now and recorded where the run has none yet, else as it was recorded."""
     from ensemble import QuestionEvidence
-    from semanticretriever import Evidence
 
-    if retriever is None:
-        found = [Evidence(error="retrieval was switched off") for _ in plan.questions]
-    else:
-        found = retriever.retrieve_all(plan.questions, as_of=plan.as_of)
-    today = datetime.now(UTC).date().isoformat()
-    items = []
-    for number, (question, evidence) in enumerate(zip(plan.questions, found, strict=True), start=1):
-        database.save_retrieval(run_id, question.id, evidence.passages, evidence.error)
-        logger.info(
-            "evidence %d of %d: %s",
-            number,
-            len(found),
-            evidence.error
-            or f"{len(evidence.passages)} passages of {len({p.title for p in evidence.passages})} articles",
+    rows = {row["id"]: row for row in database.run_questions(run_id)}
+    missing = [question for question in plan.questions if rows[question.id]["retrieved_at"] is None]
+    if missing and plan.origin is not None:
+        database.save_retrievals(run_id, _copied_evidence(database, plan.origin, missing))
+    elif missing and retriever is None:
+        off = "retrieval was switched off"
+        database.save_retrievals(run_id, [(question.id, (), off) for question in missing])
+    elif missing and retriever is not None:
+        _retrieve(plan, database, run_id, retriever, {question.id for question in missing})
+    rows = {row["id"]: row for row in database.run_questions(run_id)}
+    return [
+        QuestionEvidence(
+            question,
+            question.as_of or plan.as_of or plan.today,
+            tuple(database.retrieval(run_id, question.id)),
+            rows[question.id]["context_error"],
         )
-        items.append(
-            QuestionEvidence(
-                question, question.as_of or plan.as_of or today, evidence.passages, evidence.error
+        for question in plan.questions
+    ]
+
+
+def _retrieve(
+    plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever, missing: set[str]
+) -> None:
+    """Search for the questions of ``missing`` (ids), group by group, and commit each group's evidence."""
+    done = 0
+    for start in range(0, len(plan.questions), RETRIEVAL_GROUP):
+        group = [q for q in plan.questions[start : start + RETRIEVAL_GROUP] if q.id in missing]
+        if not group:
+            continue
+        found = retriever.retrieve_all(group, as_of=plan.as_of)
+        database.save_retrievals(
+            run_id, [(q.id, e.passages, e.error) for q, e in zip(group, found, strict=True)]
+        )
+        for evidence in found:
+            done += 1
+            logger.info(
+                "evidence %d of %d: %s",
+                done,
+                len(missing),
+                evidence.error
+                or f"{len(evidence.passages)} passages of {len({p.title for p in evidence.passages})} articles",
             )
-        )
-    return items
+
+
+def _copied_evidence(
+    database: Database, origin: int, questions: Sequence[Question]
+) -> list[tuple[str, list[Passage], str | None]]:
+    rows = {row["id"]: row for row in database.run_questions(origin)}
+    copied = []
+    for question in questions:
+        error = rows[question.id]["context_error"]
+        if rows[question.id]["retrieved_at"] is None:
+            error = f"run {origin} ended before it searched for this question"
+        copied.append((question.id, database.retrieval(origin, question.id), error))
+    return copied
 
 
 def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
-    """The retriever the plan asks for; for the demonstration the packaged corpus is read into the database first."""
-    if not plan.retrieval:
-        return None
-    from semanticretriever import RetrievalSettings, SemanticRetriever
+    """The retriever the plan asks for; for the demonstration the packaged corpus is read into the database first.
 
-    settings = replace(RetrievalSettings.from_config(), documents=plan.documents)
+    None when retrieval is switched off, and when the run to resume or to replay has all its evidence.
+    """
+    settings = retrieval_settings(plan)
+    if settings is None or plan.origin is not None or (plan.resume and _all_retrieved(plan.resume, database)):
+        return None
+    from semanticretriever import SemanticRetriever
+
     if plan.demo:
         import demo
 
@@ -372,60 +496,151 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
     return SemanticRetriever(database, settings)
 
 
+def retrieval_settings(plan: Plan) -> RetrievalSettings | None:
+    """What config.py and the command line say about retrieval; None when it is switched off."""
+    if not plan.retrieval:
+        return None
+    from semanticretriever import RetrievalSettings
+
+    return replace(RetrievalSettings.from_config(), documents=plan.documents)
+
+
+def _all_retrieved(run_id: int, database: Database) -> bool:
+    return all(row["retrieved_at"] is not None for row in database.run_questions(run_id))
+
+
+def begin(plan: Plan, database: Database) -> int:
+    """Start the run in the database, or take over the one to resume; returns its number.
+
+    Raises:
+        UsageError: settings or weights differ from those of the run to resume, one line each; or another process has it.
+    """
+    from runs import UNKNOWN_WEIGHTS, changed_settings, run_settings, this_process, weights_identity
+
+    settings = run_settings(
+        plan.specs,
+        plan.vllm_config,
+        retrieval=retrieval_settings(plan),
+        documents=plan.documents,
+        demo=plan.demo,
+        coherence=plan.coherence,
+        backtest=plan.backtest,
+    )
+    settings["today"] = plan.today
+    if plan.resume is None:
+        run_id = database.start_run(
+            settings=settings,
+            versions=versions(),
+            seed=config.SEED,
+            as_of=plan.as_of,
+            questions=plan.questions,
+            owner=this_process(),
+            origin_run=plan.origin,
+        )
+        if plan.origin is not None:
+            for line in changed_settings(*_comparable(database, plan.origin, settings)):
+                logger.warning("replayed with another setting: %s", line)
+        return run_id
+    changed = changed_settings(*_comparable(database, plan.resume, settings))
+    now = {spec.name: weights_identity(spec.path) for spec in plan.specs}
+    then = database.weights(plan.resume)
+    # What is not to be known before the model is loaded is compared after it (``Ensemble``).
+    known = [name for name in then if now.get(name, UNKNOWN_WEIGHTS) != UNKNOWN_WEIGHTS]
+    changed += changed_settings(*({f"weights of {name}": w[name] for name in known} for w in (then, now)))
+    if changed:
+        raise UsageError(
+            "\n".join(
+                [
+                    *(f"run {plan.resume} cannot be resumed: {line}" for line in changed),
+                    "set them back to resume it, or start a new run",
+                ]
+            )
+        )
+    if not database.claim_run(plan.resume, this_process(), database.run(plan.resume)["owner"]):
+        raise UsageError(f"run {plan.resume} was taken over by another process just now")
+    return plan.resume
+
+
+def _comparable(
+    database: Database, run_id: int, settings: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings then and now, with seed and versions; of Python itself only the minor version counts."""
+    row = database.run(run_id)
+    pair = []
+    for values, seed, found in (
+        (json.loads(row["settings"]), row["seed"], json.loads(row["versions"])),
+        (settings, config.SEED, versions()),
+    ):
+        python = ".".join(str(found.get("python", "")).split(".")[:2])
+        pair.append({**values, "seed": seed, "version": {**found, "python": python}})
+    return pair[0], pair[1]
+
+
 def run(
     plan: Plan, agent_factory: AgentFactory, retriever: SemanticRetriever | None, database: Database
 ) -> int:
     """Carry out a plan and return the exit code."""
+    from database import DatabaseError
     from ensemble import Ensemble
+    from runs import resume_command
 
-    settings = {
-        "models": {spec.name: {"path": spec.path, **_spec_settings(spec)} for spec in plan.specs},
-        "vllm": plan.vllm_config,
-        "pool_method": config.POOL_METHOD,
-        "scoring_tolerance": config.SCORING_TOLERANCE,
-        "context_tokens": config.CONTEXT_TOKENS,
-        "evidence_chunks": config.EVIDENCE_CHUNKS,
-        "retrieval": plan.retrieval,
-        "demo": plan.demo,
-    }
-    run_id = database.start_run(
-        settings=settings, versions=versions(), seed=config.SEED, as_of=plan.as_of, questions=plan.questions
-    )
+    run_id = begin(plan, database)
+    command = resume_command(run_id, plan.database)
     logger.info(
-        "run %d: %d questions, %d models, into %s",
+        "run %d%s: %d questions, %d models, into %s",
         run_id,
+        " (resumed)" if plan.resume else f" (replay of run {plan.origin})" if plan.origin else "",
         len(plan.questions),
         len(plan.specs),
         plan.database,
     )
-    status = "failed"
+    status, closing = "failed", []
     try:
         items = gather_evidence(plan, database, run_id, retriever)
         Ensemble(database, run_id, plan.specs, agent_factory).forecast(items)
+        # Before the run counts as finished: a run that was killed in here is resumed and does it again.
+        closing = closing_lines(plan, database, run_id)
         rows = database.forecasts(run_id)
         status = "finished" if rows and all(row["error"] is None for row in rows) else "partial"
     except KeyboardInterrupt:
         status = "interrupted"
-        logger.warning(
-            "interrupted; what was forecast until now is stored as run %d of %s", run_id, plan.database
-        )
+    except DatabaseError as error:
+        raise DatabaseError(f"{error}; what was forecast is kept, go on with: {command}") from error
     finally:
-        database.finish_run(run_id, status)
-    complete = draw(plan, database, run_id) and status == "finished"
-    if plan.coherence:
-        report_coherence(database, run_id)
+        with contextlib.suppress(DatabaseError):
+            # A database that cannot be written keeps the status "running", and the owner's end makes it resumable.
+            database.finish_run(run_id, status)
+    # After an interrupt nothing slow is begun; a resumed run, or analysis.py, draws.
+    complete = status == "finished" and (plan.origin is not None or draw(plan, database, run_id))
+    if status == "partial" and plan.origin is None:
+        draw(plan, database, run_id)
     print(summary(database, run_id))
-    if plan.backtest:
-        print("\n".join(backtest_lines(plan, database, run_id)))
+    if closing:
+        print("\n".join(closing))
     if plan.demo:
         import demo
 
         print(f"\n{demo.NOTICE}")
+    if status == "interrupted":
+        print(f"\nInterrupted; what was forecast is stored. Resume with: {command}")
+    elif status == "partial":
+        print(f"\nTry what is missing again with: {command}")
     return 130 if status == "interrupted" else 0 if complete else 1
 
 
-def _spec_settings(spec: ModelSpec) -> dict[str, Any]:
-    return {"chat_template_kwargs": dict(spec.chat_template_kwargs), "answer_prefix": spec.answer_prefix}
+def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
+    """What is reported below the table: differences of a replay, scores of a backtest; coherence is stored."""
+    if plan.origin is not None:
+        from distribution import Distribution, total_variation
+        from runs import replay_lines
+
+        def distance(a: Any, b: Any) -> float:
+            return total_variation(*(Distribution.from_json(row["probabilities"]) for row in (a, b)))
+
+        return ["", *replay_lines(database, plan.origin, run_id, distance)]
+    if plan.coherence:
+        report_coherence(database, run_id)
+    return backtest_lines(plan, database, run_id) if plan.backtest else []
 
 
 def draw(plan: Plan, database: Database, run_id: int) -> bool:
@@ -527,9 +742,30 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
 # --- entry ----------------------------------------------------------------------------------------
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
-    """SIGTERM ends a run as Ctrl-C does: engines are shut down, the run is marked interrupted."""
-    raise KeyboardInterrupt
+class Interrupts:
+    """Ctrl-C and SIGTERM: the first ends the run cleanly, the second ends the process at once.
+
+    Cleanly means that engines are shut down, what is forecast is pooled and the run is marked; that takes seconds.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def install(self) -> None:
+        """Take over both signals."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self)
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt once; after that, leave without clean-up: SQLite needs none."""
+        self.count += 1
+        if self.count == 1:
+            # Not through sys.stderr: it may be in the middle of a line.
+            os.write(2, b"\nstopping; press Ctrl-C again to end at once\n")
+            raise KeyboardInterrupt
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(130)
 
 
 def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | None = None) -> int:
@@ -540,25 +776,21 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
         agent_factory: makes the agents in place of vLLM, and skips the checks of the environment; for tests.
     """
     arguments = parser().parse_args(argv)
-    try:
-        plan = make_plan(arguments)
-        problems = [] if agent_factory else environment_problems(plan.vllm_config)
-        if problems:
-            raise UsageError("\n".join(problems))
-    except UsageError as error:
-        print(*(f"forecaster.py: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
-        return 2
-
     from database import Database, DatabaseError
     from logger import configure_root_logger
 
     try:
-        with Database(plan.database) as database:
+        stored = arguments.resume is not None or arguments.replay is not None
+        plan = stored_plan(arguments) if stored else make_plan(arguments)
+        problems = [] if agent_factory else environment_problems(plan.vllm_config)
+        if problems:
+            raise UsageError("\n".join(problems))
+        with Database(plan.database, create=not stored) as database:
             configure_root_logger(verbose=arguments.verbose)
-            signal.signal(signal.SIGTERM, _interrupt)
+            Interrupts().install()
             return _prepared_run(plan, database, agent_factory)
-    except DatabaseError as error:
-        print(f"forecaster.py: {error}", file=sys.stderr)
+    except (UsageError, DatabaseError) as error:
+        print(*(f"forecaster.py: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("forecaster.py: interrupted before the first forecast", file=sys.stderr)
@@ -568,6 +800,9 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
 def _prepared_run(plan: Plan, database: Database, agent_factory: AgentFactory | None) -> int:
     """Prepare the demonstration's model where wanted, make the retriever and the agents, and run."""
     if agent_factory is None:
+        if plan.origin is not None:
+            # Before any library reads it: a replay scores with the weights that are here.
+            os.environ["HF_HUB_OFFLINE"] = "1"
         log_environment(versions())
     if not plan.demo:
         retriever = make_retriever(plan, database)
