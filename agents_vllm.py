@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import checkpoint
 import config
 from agent_base import AgentError, BaseAgent
 from config import ModelSpec
@@ -130,19 +131,21 @@ class Agent(BaseAgent):
         super().__init__(spec, tolerance=tolerance)
         self.vllm_config = config.VLLM_CONFIG if vllm_config is None else vllm_config
         self.llm: Any = None
+        self._checkpoint: checkpoint.Inspection | None = None
         self._llm_factory = llm_factory
 
     # --- life -------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Start the engine.
+        """Look at the checkpoint, then start the engine.
 
         Raises:
-            AgentError: the engine did not start; the cause is chained and goes to the log file.
+            AgentError: the checkpoint is broken, or the engine did not start; the cause is chained and goes to the log file.
         """
-        arguments = engine_arguments(self.spec, self.vllm_config)
         if self._llm_factory is None:
             prepare_environment()
+        self._inspect()
+        arguments = engine_arguments(self.spec, self.vllm_config)
         try:
             self.llm = self._start(arguments)
         except (
@@ -165,6 +168,24 @@ class Agent(BaseAgent):
             self.cache_tokens,
             self.block_size,
         )
+
+    def _inspect(self) -> None:
+        """Refuse a checkpoint with problems before an engine starts on it; a Hugging Face id is vLLM's to check."""
+        if not checkpoint.is_checked(self.spec.path):
+            return
+        found = checkpoint.inspect_checkpoint(
+            self.spec.path,
+            load_format=self.vllm_config.get("load_format") or "auto",
+            trust_remote_code=self.spec.trust_remote_code,
+        )
+        self._checkpoint = found
+        for note in found.notes:
+            logger.warning("%s: %s", self.name, note)
+        if found.problems:
+            found.close()
+            for problem in found.problems[1:]:
+                logger.error("%s: %s", self.name, problem)
+            raise AgentError(f"{self.name} did not load: {found.problems[0]}")
 
     def _start(self, arguments: dict[str, Any]) -> Any:
         if self._llm_factory is not None:

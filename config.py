@@ -65,6 +65,18 @@ VLLM_CONFIG: dict[str, Any] = {
     "enforce_eager": False,
 }
 
+# Weights on S3 are looked at before an engine starts (checkpoint.py). Seconds until a connection stands, seconds without a
+# byte of an answer, and tries of one request: a silent endpoint is given up after about 3 x 10 s.
+S3_CONNECT_TIMEOUT_SECONDS = 5
+S3_READ_TIMEOUT_SECONDS = 10
+S3_MAX_ATTEMPTS = 3
+# Seconds for the whole look at one checkpoint, local or S3: a listing and one small read for each shard. 160 shards take
+# a few seconds.
+CHECKPOINT_TIMEOUT_SECONDS = 120
+# Seconds in which no process of an engine uses the CPU or reads a byte before its start is given up. The streamer's own
+# timeouts let a silent endpoint hold a start for over three minutes.
+LOAD_STALL_SECONDS = 120
+
 # --- Scoring ----------------------------------------------------------------------------------------
 # Total-variation error (0-1) at which scoring stops asking for more log-probabilities; what is left
 # is stored as residual_mass. 0 is exhaustive. 0.01 is below what one reworded sentence of the
@@ -317,6 +329,12 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "CALIBRATION_MIN_CLUSTERS": _at_least(2),
     "CALIBRATION_MIN_EACH_OUTCOME": _at_least(1),
     "CROSS_VALIDATION_FOLDS": _at_least(2),
+    # Checkpoints and loading
+    "S3_CONNECT_TIMEOUT_SECONDS": _POSITIVE,
+    "S3_READ_TIMEOUT_SECONDS": _POSITIVE,
+    "S3_MAX_ATTEMPTS": _at_least(1),
+    "CHECKPOINT_TIMEOUT_SECONDS": _POSITIVE,
+    "LOAD_STALL_SECONDS": _POSITIVE,
     # Retrieval
     "WIKIPEDIA_API_URL": Rule(
         lambda v: isinstance(v, str) and (not v or re.fullmatch(r"https?://\S+/api\.php", v) is not None),

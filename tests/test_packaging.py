@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Where the module's name is not that of the package that brings it.
 PACKAGES = {
     "PIL": "pillow",
+    "botocore": "boto3",
     "bs4": "beautifulsoup4",
     "markdown_it": "markdown-it-py",
     "mpl_toolkits": "matplotlib",
