@@ -1,12 +1,13 @@
 """**Legacy**: ``Agent`` on Hugging Face transformers. Same interface as ``agents_vllm.Agent``, plain and slow.
 
-Kept as the oracle: float32 teacher forcing of every node of the number trie, one after another, with
-the whole vocabulary's softmax, and none of the bounds, budgets and shortcuts of ``scoring.py``. What
+Kept as the oracle: float32 teacher forcing of every node of the number trie, with the whole
+vocabulary's softmax in float64, and none of the bounds, budgets and shortcuts of ``scoring.py``. What
 the vLLM agent reports is tested against ``Agent.exact_distribution``.
 """
 
 from __future__ import annotations
 
+import copy
 import gc
 from collections.abc import Sequence
 from pathlib import Path as FilePath
@@ -19,6 +20,9 @@ from agent_base import AgentError, BaseAgent, ForecastTask
 from config import ModelSpec
 from distribution import SUPPORT_SIZE, Distribution
 from scoring import Path, Reply, Request
+
+# Nodes run side by side: each needs its own copy of the prompt's keys and values.
+BATCH = 16
 
 
 class Agent(BaseAgent):
@@ -104,13 +108,18 @@ class Agent(BaseAgent):
         rows: dict[Path, np.ndarray] = {}
         with torch.inference_mode():
             first = self.model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
-            cache = first.past_key_values
+            by_depth: dict[int, list[Path]] = {}
             for node in nodes:
-                if node:
-                    output = self.model(input_ids=torch.tensor([node]), past_key_values=cache, use_cache=True)
-                    cache = output.past_key_values
-                    cache.crop(-len(node))
-                else:
+                by_depth.setdefault(len(node), []).append(node)
+            for depth, same in by_depth.items():
+                for batch in (same[start : start + BATCH] for start in range(0, len(same), BATCH)):
                     output = first
-                rows[node] = torch.log_softmax(output.logits[0, -1].double(), dim=-1).numpy()
+                    if depth:
+                        cache = copy.deepcopy(first.past_key_values)
+                        cache.batch_repeat_interleave(len(batch))
+                        output = self.model(
+                            input_ids=torch.tensor(batch), past_key_values=cache, logits_to_keep=1
+                        )
+                    logprobs = torch.log_softmax(output.logits[:, -1].double(), dim=-1).numpy()
+                    rows.update(zip(batch, logprobs, strict=True))
         return rows

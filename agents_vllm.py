@@ -197,6 +197,9 @@ class Agent(BaseAgent):
             arguments.pop("gpu_memory_utilization", None)
             # Without it the model is compiled for minutes, for less than a CPU gains from it.
             arguments["enforce_eager"] = True
+            # torch's log_softmax is not accurate to float32 on a CPU; log_normalizer.py says why and how much.
+            arguments["logits_processors"] = ["log_normalizer:LogNormalizer"]
+            arguments["logprobs_mode"] = "processed_logits"
         from vllm import LLM
 
         return LLM(**arguments)
