@@ -1,0 +1,114 @@
+"""``python tests/kill_driver.py ARGUMENTS``: forecaster.py with agents and a retriever that need no model, to be killed.
+
+For tests/test_killed.py. After the SQL statement numbered ``KILL_AT`` one byte is written to the descriptor ``KILL_FD``; whoever
+reads it sends SIGKILL while this process goes on. Nothing here depends on the clock or on chance: a forecast follows from
+its prompt alone, so that a run killed any number of times must end in the same table as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+
+import config
+import database
+import forecaster
+from agent_base import ForecastOutcome, Prompt
+from database import Article, Database, NewPassage
+from distribution import Distribution
+from scoring import NumberTrie, ScoringResult
+from semanticretriever import Evidence
+
+TRIE = NumberTrie((), tuple((n,) for n in range(101)))
+
+
+class Agent:
+    """Answers one task after another, as an engine does wave by wave."""
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def score(self, tasks):
+        for index, task in enumerate(tasks):
+            text = f"{task.today}|{task.question.text}|{[p.text for p in task.passages]}|{self.spec.name}"
+            seed = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+            result = ScoringResult(
+                Distribution.from_weights(np.random.default_rng(seed).random(101) ** 8), 0.9, 0.001, 3, 5
+            )
+            yield ForecastOutcome(index, Prompt(text, (1, 2), TRIE, len(task.passages)), result, None)
+
+
+class Retriever:
+    """Stores two articles with a passage each for every question and finds them."""
+
+    def __init__(self, store: Database):
+        self.store = store
+
+    def retrieve_all(self, questions, *, as_of=None):
+        found = []
+        for question in questions:
+            ids = []
+            for name in ("first", "second"):
+                article = Article(
+                    "wikipedia",
+                    f"{name} {question.id}",
+                    "r",
+                    "2020-01-01T00:00:00Z",
+                    "https://example.org",
+                    "t",
+                )
+                row = self.store.add_article(article, [NewPassage("", f"{name} of {question.text}", 3)])
+                (passage,) = self.store.query("SELECT id FROM passages WHERE article_id = ?", (row,))
+                ids.append(passage["id"])
+            found.append(Evidence(tuple(self.store.get_passages(ids, dict.fromkeys(ids, 0.5)))))
+        return found
+
+
+class CountingDatabase(Database):
+    """Says when its statements come to ``KILL_AT``."""
+
+    statements = 0
+
+    def _open(self) -> None:
+        self.connection.set_trace_callback(self._count)
+        super()._open()
+
+    def _count(self, _statement: str) -> None:
+        CountingDatabase.statements += 1
+        if CountingDatabase.statements == int(os.environ.get("KILL_AT", "-1")):
+            os.write(int(os.environ["KILL_FD"]), b".")
+
+
+def make_retriever(plan, store):
+    return Retriever(store)
+
+
+def main():
+    """Run the command line with everything heavy replaced."""
+    config.FORECAST_MODEL_PATHS_VLLM = {"one": os.environ["MODEL"], "two": os.environ["MODEL"]}
+    config.DEFAULT_MODEL_VLLM = config.DEFAULT_LOGIC_MODEL_PATH = "one"
+    config.EVIDENCE_CHUNKS = 2
+    forecaster.RETRIEVAL_GROUP = 2
+    forecaster.draw = lambda *_: True
+    forecaster.make_retriever = make_retriever
+    database.Database = CountingDatabase
+    code = forecaster.main(sys.argv[1:], agent_factory=Agent)
+    if "COUNT" in os.environ:
+        print(f"statements: {CountingDatabase.statements}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""What this program never does, shown on its own source: run stored code, build SQL from values, trust remote code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import config
+from config import ModelSpec
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(ROOT.glob("*.py"))
+FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+
+
+def nodes(path: Path):
+    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def faults(path: Path) -> list[str]:
+    found = []
+    for node in nodes(path):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [(node.module or "").split(".")[0]]
+        found += [f"{path.name}:{node.lineno} imports {name}" for name in names if name in FORBIDDEN_IMPORTS]
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
+                found.append(f"{path.name}:{node.lineno} calls {node.func.id}")
+            for keyword in node.keywords:
+                if keyword.arg == "allow_pickle" and getattr(keyword.value, "value", None) is not False:
+                    found.append(f"{path.name}:{node.lineno} allows pickle")
+                if keyword.arg == "trust_remote_code" and getattr(keyword.value, "value", None) is True:
+                    found.append(f"{path.name}:{node.lineno} trusts remote code")
+    return found
+
+
+def test_there_are_modules_to_look_at():
+    assert {"forecaster.py", "database.py", "runs.py"} <= {path.name for path in MODULES}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_no_module_unpickles_evaluates_or_trusts(path):
+    assert faults(path) == []
+
+
+def test_the_scan_finds_what_it_looks_for(tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text("import pickle\neval('1')\nload(x, allow_pickle=True)\nload(x, trust_remote_code=True)\n")
+    assert len(faults(bad)) == 4
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name != "database.py"], ids=lambda path: path.name)
+def test_sql_is_sent_by_the_database_room_only(path):
+    calls = [
+        node.lineno
+        for node in nodes(path)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"execute", "executemany", "executescript"}
+    ]
+    assert calls == []
+
+
+# Parts of a statement that may be put together: names of columns and lists of placeholders, never values.
+MADE_OF = {
+    "values",
+    "', '.join(values)",
+    "', '.join((':' + name for name in values))",
+    "among",
+    "embedded",
+    "number",
+    "APPLICATION_ID",
+}
+
+
+def test_a_statement_is_made_of_constants_and_names_of_columns():
+    seen = 0
+    for node in nodes(ROOT / "database.py"):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr not in {"execute", "executemany", "query"} or not node.args:
+            continue
+        for part in ast.walk(node.args[0]):
+            if isinstance(part, ast.FormattedValue):
+                assert ast.unparse(part.value) in MADE_OF, (
+                    f"database.py:{part.lineno}: {ast.unparse(part.value)}"
+                )
+                seen += 1
+            assert not (isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mod)), part.lineno
+    assert seen
+
+
+def test_remote_code_is_off_unless_a_model_asks_for_it(monkeypatch):
+    assert ModelSpec("a", "owner/a").trust_remote_code is False
+    entries = {"a": "owner/a", "b": {"path": "owner/b", "trust_remote_code": True}}
+    assert [config.model_spec(name, entries).trust_remote_code for name in entries] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    ["../../etc/passwd", "/etc/passwd", "a\0b", "a/b", "..", "", "x" * 5000, "a\nb", "CON", "‮gnp.exe"],
+)
+def test_a_hostile_question_id_is_a_plain_file_name(tmp_path, identifier):
+    from drawing import file_part
+
+    name = f"run1_{file_part(identifier)}.png"
+    path = tmp_path / name
+    assert path.resolve().parent == tmp_path.resolve()
+    assert name.isprintable()
+    assert not set("/\\\0\n") & set(name)
+    path.write_bytes(b"")
