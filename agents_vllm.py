@@ -208,6 +208,8 @@ class Agent(BaseAgent):
         """End the engine and its processes and free its memory; may be called more than once."""
         llm, self.llm = self.llm, None
         self._scorings.clear()
+        if self._checkpoint is not None:
+            self._checkpoint.close()
         if llm is None:
             return
         try:

@@ -73,9 +73,6 @@ S3_MAX_ATTEMPTS = 3
 # Seconds for the whole look at one checkpoint, local or S3: a listing and one small read for each shard. 160 shards take
 # a few seconds.
 CHECKPOINT_TIMEOUT_SECONDS = 120
-# Seconds in which no process of an engine uses the CPU or reads a byte before its start is given up. The streamer's own
-# timeouts let a silent endpoint hold a start for over three minutes.
-LOAD_STALL_SECONDS = 120
 
 # --- Scoring ----------------------------------------------------------------------------------------
 # Total-variation error (0-1) at which scoring stops asking for more log-probabilities; what is left
@@ -334,7 +331,6 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "S3_READ_TIMEOUT_SECONDS": _POSITIVE,
     "S3_MAX_ATTEMPTS": _at_least(1),
     "CHECKPOINT_TIMEOUT_SECONDS": _POSITIVE,
-    "LOAD_STALL_SECONDS": _POSITIVE,
     # Retrieval
     "WIKIPEDIA_API_URL": Rule(
         lambda v: isinstance(v, str) and (not v or re.fullmatch(r"https?://\S+/api\.php", v) is not None),

@@ -112,7 +112,6 @@ REFUSED = {
     "S3_READ_TIMEOUT_SECONDS": "10",
     "S3_MAX_ATTEMPTS": 0,
     "CHECKPOINT_TIMEOUT_SECONDS": -1,
-    "LOAD_STALL_SECONDS": float("nan"),
     "WIKIPEDIA_API_URL": "https://en.wikipedia.org",
     "WIKIPEDIA_CONTACT": "a\nb",
     "WIKIPEDIA_MIN_INTERVAL_SECONDS": -1,
