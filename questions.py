@@ -121,9 +121,11 @@ def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            row = json.loads(line, parse_constant=_not_json)
+        except (ValueError, RecursionError) as error:
+            reason = (
+                "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", error)
+            )
             raise QuestionError(f"line {number}: not JSON ({reason})") from None
         if not isinstance(row, dict):
             raise QuestionError(f"line {number}: expected a JSON object, got {type(row).__name__}")
@@ -131,6 +133,11 @@ def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]
 
 
 READERS = {".txt": _text_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows}
+
+
+def _not_json(constant: str) -> None:
+    """Refuse NaN and infinities: Python reads them, JSON has none, and SQLite would not store the row."""
+    raise ValueError(f"{constant} is not a JSON value")
 
 
 def file_lines(path: Path) -> list[str]:

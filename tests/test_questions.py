@@ -120,6 +120,7 @@ def test_exact_repeats_are_dropped_and_the_order_kept(tmp_path):
         ("q.csv", "question,close_date\nok?,2027-01-01\nA?,31.12.2027\n", "line 3: close_date is '31.12.2027'"),
         ("q.csv", "question,as_of\nA?,2027-13-01\n", "line 2: as_of is '2027-13-01'"),
         ("q.jsonl", '{"question": "ok?"}\n{"question": \n', r"line 2: not JSON"),
+        ("q.jsonl", '{"question": "ok?", "x": NaN}\n', r"line 1: not JSON \(NaN is not a JSON value\)"),
         ("q.jsonl", "[1]\n", "line 1: expected a JSON object, got list"),
         ("q.jsonl", "\n" + "[" * 100_000 + "\n", "line 2: not JSON"),
         ("q.jsonl", '{"question": 3}\n', "line 1: the question is empty"),
