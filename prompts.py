@@ -200,7 +200,9 @@ def render(
         text = "\n\n".join(message["content"] for message in messages) + (
             f"\n\n{answer_prefix}" if answer_prefix else PLAIN_ANSWER
         )
-        return Rendered(text, " " if needs_space(text) else "", add_special_tokens=True)
+        stripped = text.rstrip(" ")
+        lead = " " if stripped != text or needs_space(text) else ""
+        return Rendered(stripped, lead, add_special_tokens=True)
     kwargs = dict(chat_template_kwargs or {})
     text, shown = _apply(tokenizer, messages, kwargs)
     text += answer_prefix or _answer_opening(tokenizer, shown, text, kwargs)
