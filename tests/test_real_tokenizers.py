@@ -131,3 +131,20 @@ def test_every_digit_token_is_found(family):
         if tokenizer.decode([*start, token])[len(base) :][:1] in set("0123456789")
     }
     assert begins == set(numbers.digit_ids)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("text", PROMPTS)
+def test_the_demonstrations_own_tokenizer(text):
+    """SmolLM2, as the demonstration converts it: digits one by one."""
+    from transformers import AutoTokenizer
+
+    import demo
+
+    try:
+        folder = demo.prepare_model()
+    except demo.DemoError as error:
+        pytest.skip(str(error))
+    trie = check(NumberTokenizer(AutoTokenizer.from_pretrained(folder)), text)
+    assert not trie.single_token
+    assert [len(trie.paths[n]) for n in (7, 42, 100)] == [1, 2, 3]
