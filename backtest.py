@@ -59,7 +59,7 @@ CUTOFFS: Final[tuple[Cutoff, ...]] = (
         True,
         "Gemma 3 model card (ai.google.dev/gemma/docs/core/model_card_3): August 2024",
     ),
-    Cutoff(r"gpt-?oss", "2024-06-30", True, "gpt-oss model card (OpenAI, 5 August 2025): June 2024"),
+    Cutoff(r"gpt-?oss", "2024-06-30", True, "its chat template: knowledge cutoff 2024-06"),
     Cutoff(
         r"mistral-nemo",
         "2024-07-18",

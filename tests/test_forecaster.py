@@ -89,7 +89,7 @@ def test_a_whole_run_stores_pools_draws_and_prints(run, capsys, tmp_path):
         assert (captured, context_error, error) == (0.9, "retrieval was switched off", None)
     pooled = rows(database, "select mean, agents, agents_configured, agreement from ensembles")
     assert len(pooled) == 2
-    # Both agents are equally sure, so the entropy weights are equal: (20*400+5050-20 ...)/500 averaged over 20 and 80.
+    # The plain mean of both agents: (20*400+5050-20 ...)/500 averaged over 20 and 80.
     expected = (((5050 + 399 * 20) + (5050 + 399 * 80)) / 2) / 500
     assert pooled[0] == (pytest.approx(expected), 2, 2, pytest.approx(1 - 399 / 500))
     assert rows(database, "select status from runs") == [("finished",)]

@@ -188,7 +188,7 @@ def test_the_latest_unfinished_run_is_taken(call, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("POOL_METHOD", "median", 'pool_method was "entropy" and is now "median"'),
+        ("POOL_METHOD", "median", 'pool_method was "mean" and is now "median"'),
         ("SEED", 7, "seed was 20261123 and is now 7"),
         ("SCORING_TOLERANCE", 0.5, "scoring_tolerance was 0.01 and is now 0.5"),
         ("PASSAGE_TOKENS", 150, "retrieval.passage_tokens was 200 and is now 150"),
@@ -553,7 +553,7 @@ def test_a_replay_with_another_setting_says_so_and_goes_on(call, monkeypatch, ca
     monkeypatch.setattr(config, "POOL_METHOD", "median")
     code, _ = call("--replay", "1")
     assert code == 0
-    assert 'replayed with another setting: pool_method was "entropy" and is now "median"' in caplog.text
+    assert 'replayed with another setting: pool_method was "mean" and is now "median"' in caplog.text
 
 
 def test_a_replay_says_what_cannot_be_compared(call):

@@ -181,10 +181,10 @@ def test_past_score_weights_do_not_see_their_own_cluster(tmp_path, monkeypatch):
     assert weights is not None
     assert all(w["good"] > 0.7 for w in weights)
     pools = pooled(record)
-    assert len(pools["entropy without bad"]) == 20
+    assert len(pools[f"{config.POOL_METHOD} without bad"]) == 20
     score = {name: np.mean([(j.probability - j.outcome) ** 2 for j in rows]) for name, rows in pools.items()}
     assert score["weights by past score"] < score["mean"]
-    assert score["entropy without bad"] < score["entropy without good"]
+    assert score[f"{config.POOL_METHOD} without bad"] < score[f"{config.POOL_METHOD} without good"]
     text = "\n".join(score_lines(record))
     assert "weights by past score" in text
     assert "spread between agents" in text
