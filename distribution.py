@@ -161,6 +161,36 @@ def agreement(distributions: Sequence[Distribution]) -> float:
     return float(1.0 - distances.mean())
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviations in percentage points: ``within`` the distributions of a mixture, and ``between`` their means."""
+
+    within: float
+    between: float
+
+    @property
+    def total(self) -> float:
+        """Standard deviation of the mixture, in percentage points."""
+        return float(np.hypot(self.within, self.between))
+
+
+def spread(distributions: Sequence[Distribution]) -> Spread:
+    """Split the variance of the equally weighted mixture of ``distributions`` by the law of total variance.
+
+    ``within`` is the square root of the mean of their variances: how unsure each of them is by itself. ``between`` is the
+    square root of the variance of their means (divided by their number, not by one less): how far they contradict one another.
+    Source: Blitzstein & Hwang, Introduction to Probability, 2nd edition 2019, theorem 9.5.4 ("Eve's law").
+
+    Raises:
+        ValueError: no distribution was given.
+    """
+    if not distributions:
+        raise ValueError("expected at least one distribution, got none")
+    within = np.mean([d.variance for d in distributions])
+    between = np.var([d.mean for d in distributions])
+    return Spread(float(np.sqrt(within)), float(np.sqrt(between)))
+
+
 def entropy_weights(distributions: Sequence[Distribution]) -> FloatArray:
     """Weights of shape (agents,) proportional to ``log2(101) - entropy``: the bits of information each agent commits to.
 

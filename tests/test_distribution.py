@@ -17,6 +17,7 @@ from distribution import (
     extremised,
     jensen_shannon,
     pool,
+    spread,
     tilt_to_mean,
     total_variation,
 )
@@ -241,6 +242,23 @@ def test_what_cannot_be_pooled_is_refused(distributions, method, weights, messag
         pool(distributions, method, weights)
 
 
+def test_spread_of_two_reasonings_by_hand():
+    # 0 or 20 evenly: mean 10, variance 100. 60 or 80 evenly: mean 70, variance 100. The means lie 30 from their mean 40.
+    parted = spread([masses({0: 0.5, 20: 0.5}), masses({60: 0.5, 80: 0.5})])
+    assert (parted.within, parted.between) == pytest.approx((10, 30))
+    assert parted.total == pytest.approx(np.sqrt(1000))
+    # Points 10, 20 and 60: nothing within, and between the square root of (400 + 100 + 900) / 3.
+    parted = spread([point(10), point(20), point(60)])
+    assert (parted.within, parted.between) == pytest.approx((0, np.sqrt(1400 / 3)))
+
+
+def test_one_distribution_is_all_within_and_none_is_refused():
+    alone = spread([masses({0: 0.5, 20: 0.5})])
+    assert (alone.within, alone.between, alone.total) == (10, 0, 10)
+    with pytest.raises(ValueError, match="at least one"):
+        spread([])
+
+
 # --- properties -----------------------------------------------------------------------------------
 
 
@@ -279,6 +297,14 @@ def test_the_order_of_the_agents_does_not_matter(method, agents, random):
     straight = pool(agents, method, weights)
     shuffled = pool([agents[i] for i in order], method, [weights[i] for i in order])
     assert total_variation(straight, shuffled) < 1e-8
+
+
+@given(st.lists(random_distributions, min_size=1, max_size=5))
+def test_spread_within_and_between_make_up_the_variance_of_the_mixture(parts):
+    parted = spread(parts)
+    mixture = pool(parts, "mean")
+    assert parted.within**2 + parted.between**2 == pytest.approx(mixture.variance, abs=1e-8)
+    assert parted.total == pytest.approx(mixture.standard_deviation, abs=1e-8)
 
 
 @settings(max_examples=50)
