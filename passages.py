@@ -76,9 +76,13 @@ TEXT_TEMPLATES: dict[str, str] = {
     "flagcountry": "1", "flag": "1", "flagu": "1", "frac": "frac", "fraction": "frac", "sic": "1", "'": "’",
     "blockquote": "1", "quote": "1", "cquote": "1", "increase": "", "decrease": "", "nbsp": " ",
 }  # fmt: skip
+# What {{convert}} may have between two numbers. Source: https://en.wikipedia.org/wiki/Template:Convert#Ranges_of_values
+RANGE_WORDS = frozenset({"to", "-", "–", "and", "or", "by", "x", "×", "+", "±", "+/-"})
 _DISAMBIGUATION_TEMPLATE = re.compile(
     r"^(?:.*\b)?(?:disambig(?:uation)?(?: page)?|dab|hndis|geodis|given name|surname|mathdab|numberdis|schooldis"
-    r"|roaddis|shipindex|set index(?: article)?|begriffsklärung|homonymie|desambiguación)\b",
+    r"|roaddis|shipindex|set index(?: article)?|begriffsklärung|homonymie|desambiguación)\b"
+    # {{disambiguation needed}} marks one link of an ordinary article
+    r"(?![\s-]*(?:needed|link|inline|redirect))",
     re.IGNORECASE,
 )
 _LIST_TITLE = re.compile(
@@ -205,17 +209,21 @@ def _plain_tag(tag: Tag, dropped_links: set[str]) -> str:
 
 
 def _plain_template(template: Template, dropped_links: set[str]) -> str:
+    name, colon, argument = str(template.name).strip().partition(":")
+    if colon and name.casefold() == "formatnum":  # a parser function: {{formatnum:1234567}}
+        return argument.strip()
     kind = TEXT_TEMPLATES.get(str(template.name).strip().replace("_", " ").casefold())
     if kind is None:
         return ""
-    values = [_plain_all(p.value, dropped_links).strip() for p in template.params if not p.showkey]
+    values = _positional(template, dropped_links)
     if kind in {"1", "2"}:
         index = int(kind) - 1
         return values[index] if index < len(values) else ""
     if kind == "join":
         return "as of " + " ".join(values)
     if kind == "join2":
-        return " ".join(values[:2])
+        # {{convert|5|km|mi}} reads "5 km", {{convert|3|to|5|km|mi}} "3 to 5 km"
+        return " ".join(values[: 4 if len(values) > 3 and values[1] in RANGE_WORDS else 2])
     if kind == "date":
         return "-".join(f"{value:0>2}" for value in values[:3])
     if kind == "frac":
@@ -223,6 +231,16 @@ def _plain_template(template: Template, dropped_links: set[str]) -> str:
     if kind == "1%":
         return f"{values[0]}%" if values else ""
     return kind + (values[0] if values and kind in {"c. ", "$", "€"} else "")
+
+
+def _positional(template: Template, dropped_links: set[str]) -> list[str]:
+    """The values of a template's positional parameters, also where they are written "1=…" or "text=…"."""
+    values: dict[int, str] = {}
+    for parameter in template.params:
+        name = "1" if str(parameter.name).strip() == "text" else str(parameter.name).strip()
+        if name.isascii() and name.isdigit():
+            values[int(name)] = _plain_all(parameter.value, dropped_links).strip()
+    return [values[position] for position in sorted(values)]
 
 
 def _without_list_marks(text: str) -> str:
@@ -233,9 +251,9 @@ def tidy(text: str) -> str:
     """Normalise whitespace: single spaces, at most one empty line, no space before punctuation or in empty brackets."""
     text = text.replace("\u00a0", " ").replace("\u200b", "").replace("\r\n", "\n").replace("\r", "\n")
     text = re.sub(r"__[A-Z]{4,}__", "", text)
-    text = re.sub(r"[ \t]+", " ", text)
     text = re.sub(r"\(\s*[,;:]?\s*\)", "", text)  # "( )" left where a template stood
     text = re.sub(r"\(\s*[,;]\s*", "(", text)
+    text = re.sub(r"[ \t]+", " ", text)
     text = re.sub(r" +([,.;:)\]])", r"\1", text)
     text = re.sub(r" *\n *", "\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
@@ -251,7 +269,10 @@ _HTML_DROPPED = (
     "nav",
     "footer",
     "aside",
-    "form",
+    "input",
+    "select",
+    "textarea",
+    "button",
     "svg",
     "iframe",
     "head",
@@ -263,7 +284,7 @@ _HTML_BLOCKS = (
 
 
 def sections_from_html(html: str) -> list[Section]:
-    """Clean an HTML page or fragment into sections cut at h1…h6; scripts, styles, navigation and forms are dropped."""
+    """Clean an HTML page or fragment into sections cut at h1…h6; scripts, styles, navigation and form controls are dropped."""
     from bs4 import BeautifulSoup
     from bs4.element import NavigableString, PreformattedString
     from bs4.element import Tag as HtmlTag
@@ -274,26 +295,24 @@ def sections_from_html(html: str) -> list[Section]:
     path: list[tuple[int, str]] = []
     sections: list[tuple[str, list[str]]] = [("", [])]
 
-    def walk(element: HtmlTag) -> None:
-        for child in element.children:
-            if isinstance(child, NavigableString):
-                if not isinstance(child, PreformattedString):  # comments, doctypes, CDATA
-                    sections[-1][1].append(re.sub(r"\s+", " ", str(child)))
-            elif isinstance(child, HtmlTag):
-                name = child.name.casefold()
-                if re.fullmatch(r"h[1-6]", name):
-                    title, level = tidy(child.get_text(" ")), int(name[1])
-                    path[:] = [(lvl, text) for lvl, text in path if lvl < level] + [(level, title)]
-                    sections.append((" – ".join(text for _, text in path if text), []))
-                    continue
-                block = name in _HTML_BLOCKS
-                if block:
-                    sections[-1][1].append("\n")
-                walk(child)
-                if block:
-                    sections[-1][1].append("\n")
+    pending: list[object] = [soup]  # a stack of its own: pages nest deeper than Python recurses
+    while pending:
+        node = pending.pop()
+        if isinstance(node, HtmlTag):
+            name = node.name.casefold()
+            if re.fullmatch(r"h[1-6]", name):
+                title, level = tidy(node.get_text(" ")), int(name[1])
+                path = [(lvl, text) for lvl, text in path if lvl < level] + [(level, title)]
+                sections.append((" – ".join(text for _, text in path if text), []))
+                continue
+            edge = ["\n"] if name in _HTML_BLOCKS else []
+            pending += [*edge, *reversed(node.contents), *edge]
+        elif isinstance(node, NavigableString):
+            if not isinstance(node, PreformattedString):  # comments, doctypes, CDATA
+                sections[-1][1].append(re.sub(r"\s+", " ", str(node)))
+        else:
+            sections[-1][1].append(str(node))
 
-    walk(soup)
     cleaned = [Section(title, tidy("".join(parts))) for title, parts in sections]
     return [section for section in cleaned if section.text]
 
@@ -308,19 +327,17 @@ def plain_text_from_html(html: str) -> str:
 # --- cutting ------------------------------------------------------------------------------------------------------
 
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？;])[\"'”’)\]]*\s+(?=\S)|(?<=[。！？])")
-_WORD = re.compile(r"\w+|[^\w\s]")
+# Runs of one alphabet; a mark, an underscore and every character from the Chinese radicals on stand alone.
+_WORD = re.compile(r"[A-Za-z0-9]+|[^\W_A-Za-z0-9\u2e80-\U0010ffff]+|\S")
 
 
 def estimate_tokens(text: str) -> int:
     """Size of a text in tokens, without a tokenizer: one per 6 characters of a word begun, one per punctuation mark.
 
-    Errs on the high side for English with a WordPiece vocabulary. Scripts written without spaces count one per
-    character.
+    Errs on the high side for English with a WordPiece vocabulary. Other alphabets count one per two characters,
+    Chinese, Japanese and Korean one per character.
     """
-    return sum(
-        1 if not w[0].isalnum() else -(-len(w) // 6) if w.isascii() else -(-len(w) // 2)
-        for w in _WORD.findall(text)
-    )
+    return sum(-(-len(w) // (6 if w.isascii() else 2)) for w in _WORD.findall(text))
 
 
 def cut_passages(
@@ -332,9 +349,10 @@ def cut_passages(
 ) -> list[Cut]:
     """Cut sections into passages of at most `size` tokens; neighbours in a section share up to `overlap` tokens.
 
-    A passage never spans two sections. Cuts fall between sentences; a sentence longer than `size` is cut between
-    words. `count_tokens` maps texts to their token counts (default: `estimate_tokens`). Counts of joined units are
-    sums, which for word-based tokenizers is the count of the joined text.
+    A passage never spans two sections, and nothing is left out. Cuts fall between sentences; a sentence longer than
+    `size` is cut between words, a word longer than `size` within. `count_tokens` maps texts to their token counts
+    (default: `estimate_tokens`). Counts of joined units are sums, which for word-based tokenizers is the count of
+    the joined text.
     Raises ValueError when `overlap` is not smaller than `size`.
     """
     if size < 1 or not 0 <= overlap < size:
@@ -349,7 +367,7 @@ def cut_passages(
             tokens = next(counts)
             units.extend([(sentence, tokens)] if tokens <= size else _split_long(sentence, size, counter))
         cuts.extend(
-            Cut(title, tidy("".join(text for text, _ in group)), sum(tokens for _, tokens in group))
+            Cut(title, "".join(text for text, _ in group).strip(), sum(tokens for _, tokens in group))
             for group in _pack(units, size, overlap)
         )
     return cuts
@@ -377,9 +395,18 @@ def _split_long(
         if tokens <= size:
             units.append((word, tokens))
             continue
-        step = max(1, len(word) * size // tokens // 2)
-        pieces = [word[i : i + step] for i in range(0, len(word), step)]
-        units.extend((piece, min(count, size)) for piece, count in zip(pieces, counter(pieces), strict=True))
+        pieces = [word]
+        while True:  # halve until every piece fits; a single character cannot be halved
+            counts = counter(pieces)
+            if all(n <= size or len(piece) < 2 for piece, n in zip(pieces, counts, strict=True)):
+                break
+            pieces = [
+                half
+                for piece in pieces
+                for half in (piece[: len(piece) // 2], piece[len(piece) // 2 :])
+                if half
+            ]
+        units.extend(zip(pieces, counts, strict=True))
     return units
 
 
@@ -442,6 +469,8 @@ STOP_WORDS = frozenset(
         "following current currently new"
     ).split()
 )
+# Capitalised inside a question these are names (Theresa May, Will Smith): dates and the leading "Will" are gone by then.
+NAMES_LIKE_STOP_WORDS = frozenset({"May", "Will"})
 _TOKEN = re.compile(r"[^\W_](?:[\w.&'’/-]*\w)?", re.UNICODE)
 _AMOUNTS = re.compile(r"[$€£¥]?\b\d[\d,.]*\d?\b\s*%?|[$€£¥]")
 _LEADING = re.compile(
@@ -458,17 +487,17 @@ def build_queries(question: str, *, limit: int = 4) -> list[str]:
     by itself; a question without entities gives its keywords. Several narrow searches merged find more than one long
     one, because a search engine that requires every word answers a long query with nothing.
     """
-    text = _DATES.sub(" ", " ".join(question.split()))
+    text = _without_dates(" ".join(question.split()))
     entities = named_entities(text)
-    lowered = " ".join(entities).casefold()
+    named = {match[0].casefold() for match in _TOKEN.finditer(" ".join(entities))}
     keywords: list[str] = []
     for match in _TOKEN.finditer(text):
         word = match[0].removesuffix("'s").removesuffix("’s")
         folded = word.casefold()
         if (
             len(word) < 2
-            or folded in STOP_WORDS
-            or folded in lowered.split()
+            or (folded in STOP_WORDS and not _is_acronym(word, text))
+            or folded in named
             or folded in map(str.casefold, keywords)
         ):
             continue
@@ -499,7 +528,10 @@ def named_entities(text: str) -> list[str]:
         run: list[str] = []
         for word in [*words, "."]:
             bare = word.removesuffix("'s").removesuffix("’s")
-            if (bare[:1].isupper() or (run and bare[:1].isdigit())) and bare.casefold() not in STOP_WORDS:
+            plain = bare.casefold() in STOP_WORDS and bare not in NAMES_LIKE_STOP_WORDS
+            if (bare[:1].isupper() or (run and bare[:1].isdigit())) and (
+                not plain or _is_acronym(bare, text)
+            ):
                 run.append(bare)
                 if bare != word:  # a possessive ends the name: "Russia's President" is two
                     runs.append(" ".join(run))
@@ -523,6 +555,27 @@ def named_entities(text: str) -> list[str]:
     return list(dict.fromkeys(e for e in [*quoted, *runs] if e))
 
 
+def _without_dates(text: str) -> str:
+    """A question without its dates; a year that ends a name stays ("Agenda 2030", "Euro 2028")."""
+
+    def replacement(match: re.Match[str]) -> str:
+        before = re.search(r"(\w+)\s*$", text[: match.start()])
+        year_of_name = (
+            re.fullmatch(r"(?:19|20)\d{2}", match[0].strip())
+            and before
+            and before[1][:1].isupper()
+            and before[1].casefold() not in STOP_WORDS
+        )
+        return match[0] if year_of_name else " "
+
+    return _DATES.sub(replacement, text)
+
+
+def _is_acronym(word: str, text: str) -> bool:
+    """Whether a word in capitals ("US", "WHO") is one; in a text all in capitals none can be told."""
+    return len(word) > 1 and word.isupper() and not text.isupper()
+
+
 def _without_joiners(run: list[str]) -> str:
     while run and run[-1][:1].islower():
         run = run[:-1]
@@ -534,9 +587,10 @@ def match_query(text: str) -> list[str]:
     text = _AMOUNTS.sub(
         " ", _DATES.sub(" ", text)
     )  # thresholds ("exceed 30 %") are not what evidence is about
-    words = (m[0].casefold().removesuffix("'s").removesuffix("’s") for m in _TOKEN.finditer(text))
+    words = (m[0].removesuffix("'s").removesuffix("’s") for m in _TOKEN.finditer(text))
     parts = (part for word in words for part in re.split(r"[^\w]+", word))
-    return list(dict.fromkeys(p for p in parts if len(p) > 1 and p not in STOP_WORDS))
+    kept = (p for p in parts if len(p) > 1 and (p.casefold() not in STOP_WORDS or _is_acronym(p, text)))
+    return list(dict.fromkeys(map(str.casefold, kept)))
 
 
 # --- near-duplicates ----------------------------------------------------------------------------------------------
