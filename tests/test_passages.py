@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -220,6 +222,7 @@ TEXTS = st.lists(
 
 @given(text=TEXTS, size=st.integers(1, 30), overlap=st.integers(0, 29))
 @example(text="(__AA__ABCD__AA__)", size=2, overlap=0)
+@example(text="1;1;1;1;1 1;1;1;0:0:0::0。1", size=24, overlap=0)
 @example(text="111111000000000000000000¹", size=3, overlap=0)  # a word of two alphabets
 def test_nothing_is_lost_and_no_passage_is_too_long(text, size, overlap):
     overlap = min(overlap, size - 1)
@@ -229,7 +232,9 @@ def test_nothing_is_lost_and_no_passage_is_too_long(text, size, overlap):
         assert cut.text
         assert cut.tokens <= size
         assert estimate_tokens(cut.text) <= size
-    for word in cleaned.split():
+    for word in filter(
+        None, re.split(r"\s+|(?<=[。！？])", cleaned)
+    ):  # such a mark ends a sentence without a space
         if estimate_tokens(word) <= size:  # a longer one is cut within
             assert any(word in cut.text for cut in cuts), word
     unbroken = cut_passages([("S", cleaned)], size=size, overlap=0)
