@@ -707,6 +707,8 @@ def summary(database: Database, run_id: int) -> str:
                 f"{row['mean']:>5.1f} %  {interval:>13}  {row['agreement']:>5.2f}  {captured:>8}"
                 f"  {articles.get(question['id'], 0):>8}"
             )
+        if row is not None and row["agents"] < row["agents_configured"]:
+            cells += f"  {row['agents']} of {row['agents_configured']}"
         lines.append(f"{text[0]:<{width}}  {cells}")
         lines += text[1:]
     return "\n".join(lines + _footnotes(database, run_id, list(ensembles.values())))

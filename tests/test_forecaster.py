@@ -117,6 +117,8 @@ def test_a_model_that_fails_costs_its_own_forecasts_only(run, capsys):
     printed = capsys.readouterr().out
     assert "Failed: broken, 1 forecasts: AgentError: broken did not load: no such file" in printed
     assert "lack an agent (2 of 3 took part)" in printed
+    (row,) = [line for line in printed.splitlines() if line.startswith("Will A happen?")]
+    assert row.endswith("  2 of 3")
 
 
 def test_an_engine_that_dies_keeps_what_it_had_forecast(run):
