@@ -25,6 +25,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import requests
+import urllib3
 
 import config
 from passages import CATEGORY_NAMESPACES, FILE_NAMESPACES, is_disambiguation, redirect_target
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 # First wait before a retry without Retry-After, in seconds; doubled each time.
 BACKOFF_SECONDS: Final = 1.0
+# Tries before a host that was never reached (no address, no connection) is given up: that is a missing network, and no
+# server is spared by waiting.
+UNREACHABLE_TRIES: Final = 2
 # Wikimedia: 200 requests a minute with a contact in the User-Agent, 10 without.
 INTERVAL_WITH_CONTACT_SECONDS: Final = 0.3
 INTERVAL_WITHOUT_CONTACT_SECONDS: Final = 6.0
@@ -161,11 +165,15 @@ class SiteInfo:
 
 
 class _RetryableError(Exception):
-    """This try failed and another may succeed; ``wait`` is what the server asked for, in seconds."""
+    """This try failed and another may succeed; ``wait`` is what the server asked for, in seconds.
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    ``unreachable``: the host was not even connected to.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, *, unreachable: bool = False) -> None:
         super().__init__(reason)
         self.wait = wait
+        self.unreachable = unreachable
 
 
 @dataclass
@@ -185,6 +193,7 @@ class JsonTransport:
         self._lock = threading.Lock()
         self._not_before = self.clock()
         self._failures = 0
+        self._reached = False
 
     def get(self, url: str, params: Mapping[str, str]) -> dict[str, Any]:
         """Return the JSON object at ``url``.
@@ -213,11 +222,18 @@ class JsonTransport:
                         f"{host}: {error}, asks to wait {wait:.0f} s (limit {self.settings.max_wait:.0f} s)"
                     )
                 reason = f"{host}: {error}"
+                if not error.unreachable:
+                    self._reached = True
+                elif not self._reached:
+                    if attempt >= UNREACHABLE_TRIES:
+                        self._go_offline(reason)
+                    self._not_before = self.clock()
                 logger.info("%s (try %d of %d)", reason, attempt, self.settings.max_attempts)
                 if attempt < self.settings.max_attempts:
                     self._not_before = max(self._not_before, self.clock() + min(wait, self.settings.max_wait))
             else:
                 self._failures = 0
+                self._reached = True
                 return answer
         self._failures += 1
         if self._failures >= self.settings.offline_after:
@@ -252,7 +268,7 @@ class JsonTransport:
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise MediaWikiError(f"{url!r} is not a usable address") from error
         except requests.RequestException as error:
-            raise _RetryableError(_name_of(error)) from error
+            raise _RetryableError(_name_of(error), unreachable=_is_unreachable(error)) from error
         return _decode(body, retry_after)
 
     def _read(self, response: requests.Response) -> bytes:
@@ -270,6 +286,14 @@ class JsonTransport:
             if self.clock() > deadline:
                 raise _RetryableError(f"the answer took longer than {self.settings.total_timeout:.0f} s")
         return b"".join(chunks)
+
+
+def _is_unreachable(error: requests.RequestException) -> bool:
+    """Whether no connection was made at all: no address for the name, refused, or no answer to the connecting."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _name_of(error: requests.RequestException) -> str:

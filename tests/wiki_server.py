@@ -1,0 +1,120 @@
+"""A loopback HTTP server that answers from a script, for tests of the wiki client's manners and of what it survives."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+
+class Clock:
+    """Time that passes only by sleeping, so that waiting is measured and costs nothing."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+class WikiServer:
+    """Each request takes the next step of ``script``; the last step answers all further ones.
+
+    A step is a JSON-able object, bytes (sent as they are), or a function of the handler that writes the answer itself.
+    ``requests`` holds (path, parameters, headers) of everything that came in.
+    """
+
+    def __init__(self, *script: Any) -> None:
+        self.script = list(script)
+        self.requests: list[tuple[str, dict[str, str], dict[str, str]]] = []
+        self.together = 0
+        self.most_together = 0
+        self.released = threading.Event()
+        lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                with lock:
+                    outer.together += 1
+                    outer.most_together = max(outer.most_together, outer.together)
+                    parts = urlsplit(self.path)
+                    outer.requests.append((parts.path, dict(parse_qsl(parts.query)), dict(self.headers)))
+                    step = outer.script.pop(0) if len(outer.script) > 1 else outer.script[0]
+                try:
+                    if callable(step):
+                        step(self)
+                    else:
+                        answer(step)(self)
+                except OSError:
+                    pass  # the client has gone
+                finally:
+                    with lock:
+                        outer.together -= 1
+
+            def log_message(self, *_: object) -> None:
+                """Keep the tests quiet."""
+
+        # Not http.server's own class: it looks up the host's name in the DNS, a second each time.
+        self.server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def __enter__(self) -> WikiServer:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def answer(
+    content: Any, *, status: int = 200, headers: dict[str, str] | None = None, zipped: bool = False
+) -> Callable[[BaseHTTPRequestHandler], None]:
+    """A step that sends JSON (or bytes), with a status and headers."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        data = gzip.compress(body) if zipped else body
+        handler.send_response(status)
+        for name, value in (headers or {}).items():
+            handler.send_header(name, value)
+        if zipped:
+            handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return send
+
+
+def truncated(content: Any) -> Callable[[BaseHTTPRequestHandler], None]:
+    """A step with good headers whose body breaks off half-way."""
+    body = json.dumps(content).encode()
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body[: len(body) // 2])
+        handler.close_connection = True
+
+    return send
