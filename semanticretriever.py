@@ -389,8 +389,18 @@ class VectorIndex:
     def __len__(self) -> int:
         return sum(len(passages) for passages, _, _ in self.blocks)
 
-    def search(self, queries: Vectors, articles: Sequence[int], k: int) -> list[list[tuple[int, float]]]:
-        """For each query (m, dimension): up to ``k`` (passage id, cosine) of the given articles' passages, best first."""
+    def search(
+        self,
+        queries: Vectors,
+        articles: Sequence[int],
+        k: int,
+        *,
+        only: Sequence[Sequence[int]] | None = None,
+    ) -> list[list[tuple[int, float]]]:
+        """For each query (m, dimension): up to ``k`` (passage id, cosine) of the given articles' passages, best first.
+
+        ``only`` names the passages that each query may find; all when left out.
+        """
         allowed = np.unique(np.asarray(articles, dtype=np.int64))
         results: list[list[tuple[int, float]]] = [[] for _ in range(len(queries))]
         for passages, owners, vectors in self.blocks:
@@ -398,6 +408,8 @@ class VectorIndex:
             keep = np.isin(owners, allowed)
             if not keep.all():
                 scores[:, ~keep] = -np.inf
+            for row, ids in enumerate(only or ()):
+                scores[row, ~np.isin(passages, ids)] = -np.inf
             top = min(k, len(passages))
             best = np.argpartition(-scores, top - 1, axis=1)[:, :top]
             for row, columns in enumerate(best):
@@ -736,7 +748,10 @@ class SemanticRetriever:
         few = sorted({i for found in by_words for i, _ in found}) if partly else None
         embed_missing(self.database, self.embedder, articles, passages=few)
         self._index.refresh()
-        by_meaning = self._index.search(self.embedder.encode(texts), articles, CANDIDATES)
+        # Where only matches are embedded, each question ranks its own: what others asked, before or beside it, has
+        # embedded more, and must not change what this one finds.
+        own = [[i for i, _ in found] for found in by_words] if partly else None
+        by_meaning = self._index.search(self.embedder.encode(texts), articles, CANDIDATES, only=own)
         if method == "embedding":
             return by_meaning
         return [
