@@ -104,6 +104,7 @@ def main():
     forecaster.draw = lambda *_: True
     forecaster.make_retriever = make_retriever
     database.Database = CountingDatabase
+    vars(database).update(BUSY_TIMEOUT_SECONDS=float(os.environ.get("BUSY", database.BUSY_TIMEOUT_SECONDS)))
     code = forecaster.main(sys.argv[1:], agent_factory=Agent)
     if "COUNT" in os.environ:
         print(f"statements: {CountingDatabase.statements}", file=sys.stderr)
