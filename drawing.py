@@ -711,6 +711,7 @@ def reliability_figure(title: str, subtitle: str, sets: Mapping[str, Sequence[Re
     counts.margins(y=0.25)
     counts.set_xlabel("forecast probability of yes", fontsize=10)
     counts.set_xticks(range(0, 101, 10))
+    counts.yaxis.get_major_locator().set_params(integer=True)
     axes.set_yticks(range(0, 101, 20))
     for one in (axes, counts):
         _clean(one)

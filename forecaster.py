@@ -26,7 +26,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -614,18 +614,29 @@ def run(
     complete = status == "finished" and (plan.origin is not None or draw(plan, database, run_id))
     if status == "partial" and plan.origin is None:
         draw(plan, database, run_id)
-    print(summary(database, run_id))
-    if closing:
-        print("\n".join(closing))
-    if plan.demo:
-        import demo
+    with _reader_may_leave():
+        print(summary(database, run_id))
+        if closing:
+            print("\n".join(closing))
+        if plan.demo:
+            import demo
 
-        print(f"\n{demo.NOTICE}")
-    if status == "interrupted":
-        print(f"\nInterrupted; what was forecast is stored. Resume with: {command}")
-    elif status == "partial":
-        print(f"\nTry what is missing again with: {command}")
+            print(f"\n{demo.NOTICE}")
+        if status == "interrupted":
+            print(f"\nInterrupted; what was forecast is stored. Resume with: {command}")
+        elif status == "partial":
+            print(f"\nTry what is missing again with: {command}")
     return 130 if status == "interrupted" else 0 if complete else 1
+
+
+@contextlib.contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Print inside; a reader of our output that has left (head, a pager) changes neither the record nor the exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:

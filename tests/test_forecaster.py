@@ -1,6 +1,7 @@
 """forecaster.main() end to end: real retrieval rooms, database, pooling and plots, with agents that need no engine."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -247,6 +248,16 @@ def test_interrupt_keeps_what_was_forecast(run, monkeypatch):
     assert rows(database, "select count(*) from forecasts") == [(1,)]
     assert rows(database, "select count(*) from ensembles") == [(1,)]
     assert rows(database, "select status from runs") == [("interrupted",)]
+
+
+def test_a_reader_that_leaves_changes_neither_the_record_nor_the_exit_code(run, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as broken:
+        monkeypatch.setattr(sys, "stdout", broken)
+        code, database = run("--question", "Will A happen?", "--no-retrieval")
+    assert code == 0
+    assert rows(database, "select status from runs") == [("finished",)]
 
 
 def test_help_imports_nothing_heavy():
