@@ -473,7 +473,8 @@ class SemanticRetriever:
         ] = []  # what failed for good, in words; reported once and noted with the evidence
         self._prepared = False
         self._index: VectorIndex | None = None
-        self._documents: set[tuple[str, str]] = set()  # (title, revision id) of the folder's files
+        # The folder's files as they stand: title to (article id, modification time).
+        self._documents: dict[str, tuple[int, str]] = {}
         self._warmed: set[str | None] = set()
         self._searches: dict[str, list[SearchHit]] = {}
 
@@ -565,7 +566,9 @@ class SemanticRetriever:
             except DocumentError as error:
                 self._give_up(str(error))
                 continue
-            self._documents.add((document.title, revision_id))
+            stored = self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
+            if stored is not None:
+                self._documents[document.title] = (stored, document.timestamp)
 
     def _give_up(self, what: str, error: BaseException | None = None) -> None:
         message = f"{what} ({_first_line(error)})" if error is not None else what
@@ -726,10 +729,20 @@ class SemanticRetriever:
         return Evidence(error="; ".join(dict.fromkeys(reasons)) or "nothing was found", note=note)
 
     def _allowed_articles(self, moment: str | None) -> list[int]:
-        """Ids of the newest stored revisions at ``moment``; of documents, only those in the folder given."""
+        """Ids of the newest stored revisions at ``moment``; of documents, only those in the folder given.
+
+        A document counts as it stands in the folder, even where an earlier version was stored with a later modification
+        time; one that was modified after ``moment`` counts in the version stored for that date, if there is one.
+        """
         articles = self.database.current_articles(as_of=moment, sources=self.settings.sources)
-        titles = {title for title, _ in self._documents}
-        return [a.id for a in articles if a.source != DOCUMENT_SOURCE or a.title in titles]
+        standing = {
+            title: article
+            for title, (article, modified) in self._documents.items()
+            if moment is None or modified <= moment
+        }
+        earlier = self._documents.keys() - standing.keys()
+        others = [a.id for a in articles if a.source != DOCUMENT_SOURCE or a.title in earlier]
+        return [*others, *standing.values()]
 
     def rank_ids(self, texts: Sequence[str], articles: Sequence[int]) -> list[list[tuple[int, float]]]:
         """First-stage ranking of the passages of ``articles`` (ids): for each text (passage id, score), best first."""
