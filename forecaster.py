@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import config
 from config import ConfigError, ModelSpec
@@ -368,6 +368,10 @@ def environment_problems(vllm_config: dict[str, Any]) -> list[str]:
     return problems
 
 
+# Packages whose version decides no more than a number's last digits; a run may be resumed with another one.
+HARMLESS_VERSIONS: Final = tuple(f"version.{name} " for name in ("python", "numpy", "runai-model-streamer"))
+
+
 def versions() -> dict[str, str]:
     """Versions of what a forecast depends on; packages that are not installed are left out."""
     found = {"python": sys.version.split()[0]}
@@ -421,8 +425,8 @@ def gather_evidence(
     """The evidence of every question: retrieved now and recorded where the run has none yet, else as it was recorded."""
     from ensemble import QuestionEvidence
 
-    rows = {row["id"]: row for row in database.run_questions(run_id)}
-    missing = [question for question in plan.questions if rows[question.id]["retrieved_at"] is None]
+    unsearched = _unsearched(run_id, database)
+    missing = [question for question in plan.questions if question.id in unsearched]
     if missing and plan.origin is not None:
         database.save_retrievals(run_id, _copied_evidence(database, plan.origin, missing))
     elif missing and retriever is None:
@@ -485,7 +489,11 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
     None when retrieval is switched off, and when the run to resume or to replay has all its evidence.
     """
     settings = retrieval_settings(plan)
-    if settings is None or plan.origin is not None or (plan.resume and _all_retrieved(plan.resume, database)):
+    if (
+        settings is None
+        or plan.origin is not None
+        or (plan.resume and not _unsearched(plan.resume, database))
+    ):
         return None
     from semanticretriever import SemanticRetriever
 
@@ -505,15 +513,26 @@ def retrieval_settings(plan: Plan) -> RetrievalSettings | None:
     return replace(RetrievalSettings.from_config(), documents=plan.documents)
 
 
-def _all_retrieved(run_id: int, database: Database) -> bool:
-    return all(row["retrieved_at"] is not None for row in database.run_questions(run_id))
+def _unsearched(run_id: int, database: Database) -> set[str]:
+    """Ids of the questions to search for: not searched yet, or in vain because of an error.
+
+    A question that has a forecast keeps what that forecast had, so that all agents see the same evidence.
+    """
+    forecast = {row["question_id"] for row in database.forecasts(run_id) if row["error"] is None}
+    return {
+        row["id"]
+        for row in database.run_questions(run_id)
+        if row["retrieved_at"] is None
+        or (row["context_error"] and row["id"] not in forecast and not database.retrieval(run_id, row["id"]))
+    }
 
 
 def begin(plan: Plan, database: Database) -> int:
     """Start the run in the database, or take over the one to resume; returns its number.
 
     Raises:
-        UsageError: settings or weights differ from those of the run to resume, one line each; or another process has it.
+        UsageError: settings, weights or versions that decide the numbers differ from those of the run to resume,
+            one line each; or another process has it.
     """
     from runs import UNKNOWN_WEIGHTS, changed_settings, run_settings, this_process, weights_identity
 
@@ -541,7 +560,12 @@ def begin(plan: Plan, database: Database) -> int:
             for line in changed_settings(*_comparable(database, plan.origin, settings)):
                 logger.warning("replayed with another setting: %s", line)
         return run_id
-    changed = changed_settings(*_comparable(database, plan.resume, settings))
+    changed = []
+    for line in changed_settings(*_comparable(database, plan.resume, settings)):
+        if line.startswith(HARMLESS_VERSIONS):
+            logger.warning("resumed with another %s", line)
+        else:
+            changed.append(line)
     now = {spec.name: weights_identity(spec.path) for spec in plan.specs}
     then = database.weights(plan.resume)
     # What is not to be known before the model is loaded is compared after it (``Ensemble``).

@@ -65,6 +65,7 @@ class Retriever:
 
     asked: ClassVar[list[str]] = []
     stop_at: ClassVar[str] = ""
+    down: ClassVar[bool] = False
 
     def __init__(self, database):
         self.database = database
@@ -75,6 +76,9 @@ class Retriever:
             if Retriever.stop_at and Retriever.stop_at in question.text:
                 raise KeyboardInterrupt
             Retriever.asked.append(question.text)
+            if Retriever.down:
+                found.append(Evidence((), "wiki is down"))
+                continue
             article = Article(
                 "wikipedia", question.text, "r1", "2020-01-01T00:00:00Z", "https://example.org", "text"
             )
@@ -96,7 +100,7 @@ def call(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
     monkeypatch.setattr(config, "DEFAULT_LOGIC_MODEL_PATH", "one")
     Agent.asked, Agent.failing, Agent.shift, Agent.stop = [], set(), 0.0, None
-    Retriever.asked, Retriever.stop_at = [], ""
+    Retriever.asked, Retriever.stop_at, Retriever.down = [], "", False
 
     def run(*arguments, name="run.db"):
         code = forecaster.main([*arguments, "--database", str(tmp_path / name)], agent_factory=Agent)
@@ -137,6 +141,21 @@ def test_an_interrupted_run_is_finished_with_what_is_missing_only(call, tmp_path
     assert said.out == whole.out
     for sql in CONTENT:
         assert stored(tmp_path / "run.db", sql) == stored(tmp_path / "whole.db", sql)
+
+
+@pytest.mark.parametrize("stop", [0, 2])
+def test_a_search_that_failed_is_tried_again_where_nothing_was_forecast(call, tmp_path, stop):
+    Retriever.down = True
+    Agent.stop = stop
+    assert call(*ASK)[0] == 130
+    Retriever.asked, Retriever.down, Agent.stop = [], False, None
+    assert call("--resume")[0] == 0
+    texts = ["Will A happen?", "Will B happen?", "Will C happen?"]
+    assert Retriever.asked == texts[stop:]
+    found = stored(tmp_path / "run.db", "select distinct context_error from forecasts where question_id in"
+                   " (select question_id from retrievals)")  # fmt: skip
+    assert found == [(None,)]
+    assert len(stored(tmp_path / "run.db", "select 1 from forecasts where error is null")) == 6
 
 
 def test_only_evidence_that_is_missing_is_retrieved(call, tmp_path, monkeypatch):
@@ -231,6 +250,17 @@ def test_another_version_is_refused_by_name(call, monkeypatch):
     assert said.err.splitlines()[:-1] == [
         'forecaster.py: run 1 cannot be resumed: version.vllm was "0.32.0" and is now "0.33.0"'
     ]
+
+
+def test_a_version_that_decides_no_number_is_noted_only(call, monkeypatch):
+    monkeypatch.setattr(forecaster, "versions", lambda: {"vllm": "0.32.0", "numpy": "2.2.0"})
+    Agent.stop = 2
+    call(*ASK)
+    Agent.stop = None
+    monkeypatch.setattr(forecaster, "versions", lambda: {"vllm": "0.32.0", "numpy": "2.3.0"})
+    code, said = call("--resume")
+    assert code == 0
+    assert 'resumed with another version.numpy was "2.2.0" and is now "2.3.0"' in said.err
 
 
 def test_reworded_prompts_are_refused(call, monkeypatch):
