@@ -252,6 +252,7 @@ class JsonTransport:
         self._not_before = max(self._not_before, self.clock()) + self.settings.seconds_between
 
     def _get_once(self, url: str, params: Mapping[str, str]) -> dict[str, Any]:
+        deadline = self.clock() + self.settings.total_timeout
         timeout = (CONNECT_TIMEOUT_SECONDS, self.settings.read_timeout)
         try:
             with self.session.get(url, params=dict(params), timeout=timeout, stream=True) as response:
@@ -262,21 +263,27 @@ class JsonTransport:
                     raise NotFoundError(f"{urlsplit(url).netloc}: HTTP 404")
                 if response.status_code != 200:
                     raise MediaWikiError(f"{urlsplit(url).netloc}: HTTP {response.status_code}")
-                body = self._read(response)
+                body = self._read(response, deadline)
         except requests.TooManyRedirects as error:
             raise MediaWikiError(f"{urlsplit(url).netloc}: redirects in a circle") from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise MediaWikiError(f"{url!r} is not a usable address") from error
         except requests.RequestException as error:
             raise _RetryableError(_name_of(error), unreachable=_is_unreachable(error)) from error
+        except urllib3.exceptions.ReadTimeoutError as error:
+            raise _RetryableError("no answer within the read timeout") from error
+        except urllib3.exceptions.DecodeError as error:
+            raise _RetryableError("the answer's compression is damaged") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise _RetryableError("the answer broke off") from error
         return _decode(body, retry_after)
 
-    def _read(self, response: requests.Response) -> bytes:
-        """The decompressed body, bounded in bytes and in seconds."""
-        deadline = self.clock() + self.settings.total_timeout
+    def _read(self, response: requests.Response, deadline: float) -> bytes:
+        """The decompressed body, bounded in bytes and by a moment of the clock."""
         chunks: list[bytes] = []
         size = 0
-        for chunk in response.iter_content(65536):
+        # read1 returns what has arrived: a server that drips cannot hold the loop between two looks at the clock.
+        while chunk := response.raw.read1(65536, decode_content=True):
             size += len(chunk)
             if size > self.settings.max_bytes:
                 raise MediaWikiError(

@@ -198,6 +198,25 @@ def test_an_answer_that_drips_is_cut_off():
             client.call(action="query")
 
 
+def test_a_few_bytes_at_a_time_do_not_hide_the_clock():
+    clock = Clock()
+    with WikiServer() as server:
+
+        def drip(handler):
+            handler.send_response(200)
+            handler.send_header("Content-Length", "1000000")
+            handler.end_headers()
+            clock.time += 61
+            handler.wfile.write(b" ")
+            server.released.wait()  # far less than a full buffer, then nothing
+
+        server.script = [drip]
+        client = client_for(server, max_attempts=1, read_timeout=0.5)
+        client.transport.clock = clock
+        with pytest.raises(MediaWikiError, match="took longer than 60 s"):
+            client.call(action="query")
+
+
 def test_no_more_than_the_byte_cap_is_read_also_when_it_was_compressed():
     for zipped in (False, True):
         with WikiServer(answer(page("x" * 2_000_000), zipped=zipped)) as server:
