@@ -740,6 +740,8 @@ class SemanticRetriever:
             for title, (article, modified) in self._documents.items()
             if moment is None or modified <= moment
         }
+        if self.settings.sources is not None and DOCUMENT_SOURCE not in self.settings.sources:
+            standing = {}
         earlier = self._documents.keys() - standing.keys()
         others = [a.id for a in articles if a.source != DOCUMENT_SOURCE or a.title in earlier]
         return [*others, *standing.values()]

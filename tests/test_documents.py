@@ -205,3 +205,11 @@ def test_dates_are_utc(folder):
     path = write(folder, "plan.txt", "x")
     (document,) = find_documents(folder)
     assert datetime.fromisoformat(document.timestamp) == datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def test_a_retriever_without_the_documents_source_finds_none(database, folder):
+    write(folder, "plan.txt", "The harbour bridge opens in May.")
+    settings = RetrievalSettings(
+        embedding_model="", ranking="bm25", documents=str(folder), sources=("wikipedia",)
+    )
+    assert SemanticRetriever(database, settings).retrieve(QUESTION).passages == ()
