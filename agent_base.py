@@ -122,7 +122,12 @@ class BaseAgent(ABC):
         """Answer all requests in one batched engine call, in order."""
 
     def __enter__(self) -> Self:
-        self.load()
+        try:
+            self.load()
+        except BaseException:
+            # ``with`` calls no __exit__ for a load that failed half-way, and its engine would stay.
+            self.shutdown()
+            raise
         return self
 
     def __exit__(

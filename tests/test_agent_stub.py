@@ -234,6 +234,22 @@ def test_the_context_manager_shuts_down_after_an_error():
     assert llms[0].shut_down == 1
 
 
+def test_an_engine_whose_load_fails_half_way_is_shut_down():
+    started = []
+
+    class WithoutTokenizer(StubLLM):
+        def get_tokenizer(self):
+            raise RuntimeError("no tokenizer")
+
+    def start(**arguments):
+        started.append(WithoutTokenizer(**arguments))
+        return started[0]
+
+    with pytest.raises(Exception, match="no tokenizer"), Agent(SPEC, llm_factory=start):
+        pass
+    assert started[0].shut_down == 1
+
+
 def test_engine_arguments_follow_the_settings(tmp_path):
     settings = {
         **config.VLLM_CONFIG,
