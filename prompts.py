@@ -196,19 +196,19 @@ def render(
     the head of the user's message. A prompt never ends in a bare space: the space belongs to the
     number (``lead``), as the tokenizer would have it.
     """
-    if not has_template(tokenizer):
-        text = "\n\n".join(message["content"] for message in messages) + (
-            f"\n\n{answer_prefix}" if answer_prefix else PLAIN_ANSWER
-        )
-        stripped = text.rstrip(" ")
-        lead = " " if stripped != text or needs_space(text) else ""
-        return Rendered(stripped, lead, add_special_tokens=True)
-    kwargs = dict(chat_template_kwargs or {})
-    text, shown = _apply(tokenizer, messages, kwargs)
-    text += answer_prefix or _answer_opening(tokenizer, shown, text, kwargs)
+    plain = not has_template(tokenizer)
+    if plain:
+        text = "\n\n".join(message["content"] for message in messages)
+        text += f"\n\n{answer_prefix}" if answer_prefix else PLAIN_ANSWER
+    else:
+        kwargs = dict(chat_template_kwargs or {})
+        text, shown = _apply(tokenizer, messages, kwargs)
+        text += answer_prefix or _answer_opening(tokenizer, shown, text, kwargs)
     stripped = text.rstrip(" ")
-    lead = " " if stripped != text or (answer_prefix and needs_space(text)) else ""
-    return Rendered(stripped, lead, add_special_tokens=False)
+    # A template ends where an answer begins; words of ours may leave the space to the number.
+    ours = plain or bool(answer_prefix)
+    lead = " " if stripped != text or (ours and needs_space(text)) else ""
+    return Rendered(stripped, lead, add_special_tokens=plain)
 
 
 def has_template(tokenizer: ChatTokenizer) -> bool:
