@@ -268,14 +268,8 @@ class JsonTransport:
             raise MediaWikiError(f"{urlsplit(url).netloc}: redirects in a circle") from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise MediaWikiError(f"{url!r} is not a usable address") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _RetryableError(_name_of(error), unreachable=_is_unreachable(error)) from error
-        except urllib3.exceptions.ReadTimeoutError as error:
-            raise _RetryableError("no answer within the read timeout") from error
-        except urllib3.exceptions.DecodeError as error:
-            raise _RetryableError("the answer's compression is damaged") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise _RetryableError("the answer broke off") from error
         return _decode(body, retry_after)
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
@@ -295,7 +289,7 @@ class JsonTransport:
         return b"".join(chunks)
 
 
-def _is_unreachable(error: requests.RequestException) -> bool:
+def _is_unreachable(error: Exception) -> bool:
     """Whether no connection was made at all: no address for the name, refused, or no answer to the connecting."""
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return True
@@ -303,18 +297,21 @@ def _is_unreachable(error: requests.RequestException) -> bool:
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
-def _name_of(error: requests.RequestException) -> str:
-    """What went wrong in words that hold no address: requests puts the whole URL into its messages."""
-    if isinstance(error, requests.exceptions.ReadTimeout):
+def _name_of(error: Exception) -> str:
+    """What went wrong in words that hold no address: requests puts the whole URL into its messages.
+
+    Until the headers are there requests raises its own errors; the body is read from urllib3, which raises its own.
+    """
+    if isinstance(error, requests.exceptions.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
         return "no answer within the read timeout"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection within the connect timeout"
     if isinstance(error, requests.exceptions.SSLError):
         return "the TLS certificate or connection was refused"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the answer broke off"
-    if isinstance(error, requests.exceptions.ContentDecodingError):
+    if isinstance(error, urllib3.exceptions.DecodeError):
         return "the answer's compression is damaged"
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        return "the answer broke off"
     if isinstance(error, requests.ConnectionError):
         return "no answer within the read timeout" if "timed out" in str(error) else "no connection"
     return type(error).__name__
