@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -111,7 +112,7 @@ class BaseAgent(ABC):
 
     @abstractmethod
     def load(self) -> None:
-        """Load tokenizer and weights; raises ``AgentError``."""
+        """Load tokenizer and weights; raises ``AgentError``. What a failed load leaves behind is for ``shutdown``."""
 
     @abstractmethod
     def shutdown(self) -> None:
@@ -122,12 +123,11 @@ class BaseAgent(ABC):
         """Answer all requests in one batched engine call, in order."""
 
     def __enter__(self) -> Self:
-        try:
+        # ``with`` calls no __exit__ for a load that failed half-way, and its engine would stay.
+        with ExitStack() as undo:
+            undo.callback(self.shutdown)
             self.load()
-        except BaseException:
-            # ``with`` calls no __exit__ for a load that failed half-way, and its engine would stay.
-            self.shutdown()
-            raise
+            undo.pop_all()
         return self
 
     def __exit__(

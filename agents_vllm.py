@@ -152,7 +152,6 @@ class Agent(BaseAgent):
             Exception,
             SystemExit,
         ) as error:  # the agent boundary: any failure of an engine is this model's alone
-            self.shutdown()
             raise AgentError(f"{self.name} ({self.spec.path}) did not load: {_one_line(error)}") from error
         self.tokenizer = self.llm.get_tokenizer()
         settings = self.llm.llm_engine.vllm_config
