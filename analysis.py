@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +43,7 @@ from drawing import (
     save,
     score_figure,
 )
+from logger import reader_may_leave
 from resolutions import Entry, ResolutionError, match, parse_date, parse_outcome, read_resolutions
 from scorecard import (
     ENSEMBLE,
@@ -385,21 +385,20 @@ def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> E
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 1 partly done (the output says what is missing), 2 nothing done."""
     arguments = parser().parse_args(argv)
+    code = 0  # also where the reader of our output has left: what was to be recorded is recorded
     try:
         config.validate_config()
-        with Database(arguments.database, create=False) as database:
-            return act(arguments, database)
+        with reader_may_leave(), Database(arguments.database, create=False) as database:
+            code = act(arguments, database)
     except config.ConfigError as error:
         print(*(f"config.py: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+        return 2
     except (AnalysisError, DatabaseError, PlotError, ResolutionError) as error:
         print(f"analysis.py: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of our output (head, a pager) has left; what was to be recorded is recorded.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return 2
+    return code
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import config
 from config import ConfigError, ModelSpec
+from logger import configure_root_logger, reader_may_leave
 from questions import Question, QuestionError, read_questions, unique_questions
 
 if TYPE_CHECKING:
@@ -638,7 +639,7 @@ def run(
     complete = status == "finished" and (plan.origin is not None or draw(plan, database, run_id))
     if status == "partial" and plan.origin is None:
         draw(plan, database, run_id)
-    with _reader_may_leave():
+    with reader_may_leave():
         print(summary(database, run_id))
         if closing:
             print("\n".join(closing))
@@ -651,16 +652,6 @@ def run(
         elif status == "partial":
             print(f"\nTry what is missing again with: {command}")
     return 130 if status == "interrupted" else 0 if complete else 1
-
-
-@contextlib.contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """Print inside; a reader of our output that has left (head, a pager) changes neither the record nor the exit code."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
@@ -814,7 +805,6 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
     """
     arguments = parser().parse_args(argv)
     from database import Database, DatabaseError
-    from logger import configure_root_logger
 
     try:
         stored = arguments.resume is not None or arguments.replay is not None

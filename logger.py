@@ -7,6 +7,7 @@ it is written, wherever it came from.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -277,3 +278,17 @@ def configure_root_logger(
     file.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(file)
     return path
+
+
+# --- standard output ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Print inside; a reader of our output that has left (head, a pager) ends the printing, quietly, and nothing else."""
+    try:
+        yield
+        sys.stdout.flush()
+    except ZeroDivisionError:
+        # What Python flushes at its end has somewhere to go then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

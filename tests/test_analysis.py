@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,17 @@ def write(path, text):
     file = path.parent / "outcomes.csv"
     file.write_text(text, encoding="utf-8")
     return file
+
+
+def test_a_reader_that_leaves_ends_the_printing_only(path, monkeypatch):
+    file = write(path, "id,outcome,date\na,yes,2026-11-20\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as broken:
+        monkeypatch.setattr(sys, "stdout", broken)
+        assert call(path, "--resolve", file) == 0
+    with Database(path) as database:
+        assert database.resolutions()["a"]["outcome"] == 1
 
 
 def test_redraw(path, capsys):
