@@ -555,7 +555,8 @@ class SemanticRetriever:
         for document in documents:
             revision_id = document.sha256[:16]
             try:
-                if self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id) is None:
+                stored = self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
+                if stored is None:
                     ingest_articles(
                         self.database,
                         [_document_article(document)],
@@ -563,10 +564,10 @@ class SemanticRetriever:
                         settings=self.settings,
                         embed=False,
                     )
+                    stored = self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
             except DocumentError as error:
                 self._give_up(str(error))
                 continue
-            stored = self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
             if stored is not None:
                 self._documents[document.title] = (stored, document.timestamp)
 
