@@ -64,6 +64,18 @@ def said(err: str) -> str:
     return line
 
 
+def finished_by_resuming(folder: Path, path: Path) -> None:
+    """The run stopped part-way; resumed, it keeps what it had, holds all 16 forecasts and an intact file."""
+    before = rows(path, FORECASTS)
+    assert 0 < len(before) < 16
+    code, _, err = run(folder, "--resume", "--database", str(path.relative_to(folder)))
+    assert code == 0, err
+    after = rows(path, FORECASTS)
+    assert set(before) <= set(after)
+    assert len(after) == 16
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+
+
 def test_two_processes_on_one_new_database_both_finish(folder):
     asked = ("--questions", "q.jsonl", "--database", "run.db")
     both = [ended(process) for process in [start(folder, *asked) for _ in range(2)]]
@@ -88,14 +100,7 @@ def test_a_file_that_cannot_grow_ends_the_run_and_a_resumed_one_finishes_it(fold
     assert code == 2
     assert "--resume" in said(err)
     assert "run.db" in said(err)
-    before = rows(folder / "run.db", FORECASTS)
-    assert 0 < len(before) < 16
-    code, _, err = run(folder, "--resume", "--database", "run.db")
-    assert code == 0, err
-    after = rows(folder / "run.db", FORECASTS)
-    assert set(before) <= set(after)
-    assert len(after) == 16
-    assert rows(folder / "run.db", "PRAGMA integrity_check") == [("ok",)]
+    finished_by_resuming(folder, folder / "run.db")
 
 
 def modes_count():
@@ -137,14 +142,7 @@ def test_a_full_disk_ends_the_run_and_a_resumed_one_finishes_it(folder):
         assert "disk/run.db: the disk is full" in said(err)
         (disk / "ballast").unlink()
         subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
-        before = rows(disk / "run.db", FORECASTS)
-        assert 0 < len(before) < 16
-        code, _, err = run(folder, "--resume", "--database", "disk/run.db")
-        assert code == 0, err
-        after = rows(disk / "run.db", FORECASTS)
-        assert set(before) <= set(after)
-        assert len(after) == 16
-        assert rows(disk / "run.db", "PRAGMA integrity_check") == [("ok",)]
+        finished_by_resuming(folder, disk / "run.db")
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

@@ -6,6 +6,7 @@ template; llama.cpp keeps the makers' own, and its source is inside the sdist of
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import tarfile
@@ -65,6 +66,7 @@ def agent_of(family, template=None, **settings):
     if tokenizer is None:
         pytest.skip("not reachable: npm's registry")
     if template is not None:
+        tokenizer = copy.copy(tokenizer)  # the loaded one is shared
         tokenizer.chat_template = makers_template(template) or pytest.skip(f"not reachable: {SOURCE}")
 
     class Engine(StubLLM):
@@ -75,16 +77,6 @@ def agent_of(family, template=None, **settings):
     agent = Agent(spec, llm_factory=lambda **arguments: Engine(**arguments))
     agent.load()
     return agent
-
-
-@pytest.fixture
-def templates():
-    """Puts the tokenizers' own templates back: tokenizers are shared between tests."""
-    before = {family: load(family) and load(family).chat_template for family in FAMILIES}
-    yield
-    for family, template in before.items():
-        if load(family) is not None:
-            load(family).chat_template = template
 
 
 def prompt_of(agent, passages=()):
@@ -111,7 +103,7 @@ def test_qwen_3_answers_behind_an_empty_thought(kwargs):
     assert text.count("<think>") == 1
 
 
-def test_gpt_oss_answers_in_its_final_channel_and_on_the_day_of_the_task(templates):
+def test_gpt_oss_answers_in_its_final_channel_and_on_the_day_of_the_task():
     prompt = prompt_of(agent_of("gptoss", "openai-gpt-oss-120b.jinja"))
     assert prompt.text.endswith("<|start|>assistant<|channel|>final<|message|>")
     assert "analysis<|message|>" not in prompt.text
@@ -119,13 +111,13 @@ def test_gpt_oss_answers_in_its_final_channel_and_on_the_day_of_the_task(templat
     assert prompt.trie.single_token
 
 
-def test_gpt_oss_takes_its_reasoning_effort_from_the_entry(templates):
+def test_gpt_oss_takes_its_reasoning_effort_from_the_entry():
     settings = {"chat_template_kwargs": {"reasoning_effort": "low"}}
     assert "Reasoning: low" in prompt_of(agent_of("gptoss", "openai-gpt-oss-120b.jinja", **settings)).text
 
 
 @pytest.mark.parametrize(("family", "template"), [("gemma3", "google-gemma-2-2b-it.jinja"), ("gemma3", None)])
-def test_gemma_has_no_system_role_and_gets_the_text_in_the_users_turn(templates, family, template):
+def test_gemma_has_no_system_role_and_gets_the_text_in_the_users_turn(family, template):
     text = prompt_of(agent_of(family, template)).text
     turns = text.split("<start_of_turn>")
     assert [turn.partition("\n")[0] for turn in turns] == ["<bos>", "user", "model"]
@@ -133,7 +125,7 @@ def test_gemma_has_no_system_role_and_gets_the_text_in_the_users_turn(templates,
     assert text.endswith("<start_of_turn>model\n")
 
 
-def test_one_begin_token_not_two(templates):
+def test_one_begin_token_not_two():
     """The template writes it; adding special tokens as well would double it."""
     for family, template in (("gemma3", None), ("llama3_2", None)):
         agent = agent_of(family, template)
@@ -162,7 +154,7 @@ def test_a_prefix_with_or_without_its_space_gives_the_same_paths(family, prefix)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_passage_brings_a_control_token_into_the_prompt(family, templates):
+def test_no_passage_brings_a_control_token_into_the_prompt(family):
     template = "openai-gpt-oss-120b.jinja" if family == "gptoss" else None
     agent = agent_of(family, template)
     # The tokens themselves, glued and spaced, and a whole forged turn.

@@ -112,6 +112,14 @@ def call(tmp_path, monkeypatch, capsys):
 ASK = ("--question", "Will A happen?", "--question", "Will B happen?", "--question", "Will C happen?")
 
 
+def interrupt(call, *arguments: str) -> int:
+    """Ctrl-C after the second answer; the exit code."""
+    Agent.stop = 2
+    code, _ = call(*arguments)
+    Agent.stop = None
+    return code
+
+
 def stored(path: Path, sql: str):
     with sqlite3.connect(path) as connection:
         return connection.execute(sql).fetchall()
@@ -227,9 +235,7 @@ def test_the_latest_unfinished_run_is_taken(call, tmp_path):
     ],
 )
 def test_a_changed_setting_is_refused_by_name(call, tmp_path, monkeypatch, name, value, line):
-    Agent.stop = 2
-    call(*ASK)
-    Agent.stop = None
+    interrupt(call, *ASK)
     before = stored(tmp_path / "run.db", "select * from runs")
     monkeypatch.setattr(config, name, value)
     code, said = call("--resume")
@@ -241,9 +247,7 @@ def test_a_changed_setting_is_refused_by_name(call, tmp_path, monkeypatch, name,
 
 def test_another_version_is_refused_by_name(call, monkeypatch):
     monkeypatch.setattr(forecaster, "versions", lambda: {"python": "3.11.7", "vllm": "0.32.0"})
-    Agent.stop = 2
-    call(*ASK)
-    Agent.stop = None
+    interrupt(call, *ASK)
     monkeypatch.setattr(forecaster, "versions", lambda: {"python": "3.11.9", "vllm": "0.33.0"})
     code, said = call("--resume")
     assert code == 2
@@ -254,9 +258,7 @@ def test_another_version_is_refused_by_name(call, monkeypatch):
 
 def test_a_version_that_decides_no_number_is_noted_only(call, monkeypatch):
     monkeypatch.setattr(forecaster, "versions", lambda: {"vllm": "0.32.0", "numpy": "2.2.0"})
-    Agent.stop = 2
-    call(*ASK)
-    Agent.stop = None
+    interrupt(call, *ASK)
     monkeypatch.setattr(forecaster, "versions", lambda: {"vllm": "0.32.0", "numpy": "2.3.0"})
     code, said = call("--resume")
     assert code == 0
@@ -264,9 +266,7 @@ def test_a_version_that_decides_no_number_is_noted_only(call, monkeypatch):
 
 
 def test_reworded_prompts_are_refused(call, monkeypatch):
-    Agent.stop = 2
-    call(*ASK)
-    Agent.stop = None
+    interrupt(call, *ASK)
     monkeypatch.setattr(runs.prompts, "ANSWER_REQUEST", "How probable is it?")
     code, said = call("--resume")
     assert code == 2
@@ -279,9 +279,7 @@ def test_other_weights_under_the_same_path_are_refused(call, tmp_path, monkeypat
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(bytes(5_000_000))
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"one": str(folder), "two": "owner/two"})
-    Agent.stop = 2
-    call(*ASK)
-    Agent.stop = None
+    interrupt(call, *ASK)
     (folder / "model.safetensors").write_bytes(bytes(4_999_999) + b"x")
     code, said = call("--resume")
     assert code == 2
@@ -337,9 +335,7 @@ def test_no_database_is_made_to_resume_from(call, tmp_path):
 
 
 def test_a_run_another_process_works_on_is_left_to_it(call, tmp_path):
-    Agent.stop = 2
-    call(*ASK)
-    Agent.stop = None
+    interrupt(call, *ASK)
     parent = os.getppid()
     with sqlite3.connect(tmp_path / "run.db") as connection:
         owner = f"{runs.socket.gethostname()} {parent} {runs._started(parent)}"
@@ -391,9 +387,7 @@ def test_questions_stay_as_this_run_asked_them(call, tmp_path):
 
 def test_the_models_are_told_the_same_day_whenever_the_run_is_finished(call, tmp_path, monkeypatch):
     monkeypatch.setattr(forecaster, "_today", lambda: "2026-01-31")
-    Agent.stop = 2
-    call(*ASK)
-    Agent.stop = None
+    interrupt(call, *ASK)
     monkeypatch.setattr(forecaster, "_today", lambda: "2026-02-01")
     assert call("--resume")[0] == 0
     assert {text[:10] for (text,) in stored(tmp_path / "run.db", "select text from prompts")} == {
@@ -599,9 +593,7 @@ def test_a_replay_says_what_cannot_be_compared(call):
 
 def test_an_interrupted_replay_is_resumed_as_a_replay(call, tmp_path):
     call(*ASK)
-    Agent.stop = 2
-    assert call("--replay", "1")[0] == 130
-    Agent.stop = None
+    assert interrupt(call, "--replay", "1") == 130
     Retriever.asked = []
     code, said = call("--resume")
     assert code == 0
