@@ -289,6 +289,6 @@ def reader_may_leave() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except ZeroDivisionError:
+    except BrokenPipeError:
         # What Python flushes at its end has somewhere to go then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
