@@ -6,6 +6,7 @@ oracle) must build the very same prompts, or comparing them would prove nothing.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,33 @@ class ForecastTask:
     passages: tuple[prompts.EvidencePassage, ...] = ()
     chunk: int = 0
     reasoning: str | None = None
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """One reasoning for ``tasks[index]``: the notes ready to be quoted, or the error that stands in their place.
+
+    ``tokens`` counts what was generated, thinking included; ``cut`` says that the length limit ended it.
+    """
+
+    index: int
+    sample: int
+    text: str = ""
+    tokens: int = 0
+    finish_reason: str = ""
+    seed: int = 0
+    error: str | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the length limit ended the text."""
+        return self.finish_reason == "length"
+
+
+def reasoning_seed(task: ForecastTask, sample: int) -> int:
+    """Seed of one sample: the same whatever else is asked beside it, or before it was resumed."""
+    name = f"{config.SEED} {task.question.id} {task.chunk} {sample}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
 @dataclass(frozen=True)
@@ -188,8 +216,9 @@ class BaseAgent(ABC):
             if limit is None or len(prompt.token_ids) <= limit:
                 return self._aligned(task, prompt, limit)
             if used == 0:
+                what = "the question with its reasoning" if task.reasoning else "the question"
                 raise PromptError(
-                    f"the question needs {len(prompt.token_ids)} tokens, the window of {self.name} has {limit}"
+                    f"{what} needs {len(prompt.token_ids)} tokens, the window of {self.name} has {limit}"
                 )
             used -= 1
 
@@ -243,6 +272,38 @@ class BaseAgent(ABC):
                 return padded if limit is None or len(padded.token_ids) <= limit else prompt
             copies += missing
         return prompt
+
+    # --- reasoning --------------------------------------------------------------------------------
+
+    def reason(self, tasks: Sequence[ForecastTask], samples: int) -> list[Reasoning]:
+        """``samples`` reasonings for each task; only engines that write text have it."""
+        raise AgentError(
+            f"{self.name}: this engine cannot write reasoning for {len(tasks) * samples} prompts"
+        )
+
+    def reasoning_prompt(self, task: ForecastTask) -> Path:
+        """Token ids of the prompt that asks for reasoning, fitted by whole passages so that the whole answer has room.
+
+        Raises:
+            PromptError: the question and ``config.LOGIC_MAX_TOKENS`` do not fit even without evidence.
+        """
+        for used in range(self._passages_in_budget(task), -1, -1):
+            messages = prompts.reasoning_messages(
+                task.question, task.passages[:used], today=task.today, control_tokens=self.control_tokens
+            )
+            rendered = prompts.render(
+                self.tokenizer,
+                messages,
+                chat_template_kwargs={**prompts.template_dates(task.today), **self.spec.chat_template_kwargs},
+                free=True,
+            )
+            ids = tuple(self.tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))
+            if not self.max_model_len or len(ids) + config.LOGIC_MAX_TOKENS <= self.max_model_len:
+                return ids
+        raise PromptError(
+            f"the question needs {len(ids)} tokens and LOGIC_MAX_TOKENS is {config.LOGIC_MAX_TOKENS},"
+            f" the window of {self.name} has {self.max_model_len}"
+        )
 
     # --- scoring ----------------------------------------------------------------------------------
 

@@ -14,14 +14,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 import checkpoint
 import config
-from agent_base import AgentError, BaseAgent
+import prompts
+from agent_base import AgentError, BaseAgent, ForecastTask, PromptError, Reasoning, reasoning_seed
 from config import ModelSpec
-from scoring import Reply, Request
+from scoring import Path, Reply, Request
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def model_window(path: str) -> int | None:
     vLLM refuses a window beyond the model's own, and the configured one is meant for the larger models.
     """
     try:
-        window = json.loads((Path(path) / "config.json").read_text(encoding="utf-8")).get(
+        window = json.loads((FilePath(path) / "config.json").read_text(encoding="utf-8")).get(
             "max_position_embeddings"
         )
     except (OSError, ValueError, AttributeError):
@@ -78,7 +79,7 @@ def engine_arguments(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> dict[st
     ``swap_space_gb`` becomes ``kv_offloading_size`` (GiB): vLLM's swap space is gone, offloading
     KV cache blocks to main memory is what took its place.
     """
-    path = str(Path(spec.path).expanduser()) if config.is_local(spec.path) else spec.path
+    path = str(FilePath(spec.path).expanduser()) if config.is_local(spec.path) else spec.path
     arguments: dict[str, Any] = {
         "model": path,
         "trust_remote_code": spec.trust_remote_code,
@@ -196,6 +197,8 @@ class Agent(BaseAgent):
             arguments.pop("gpu_memory_utilization", None)
             # Without it the model is compiled for minutes, for less than a CPU gains from it.
             arguments["enforce_eager"] = True
+            # A seeded request whose prompt is computed in two steps ends a CPU engine ("CPU Generator does not use offset").
+            arguments["enable_chunked_prefill"] = False
             # torch's log_softmax is not accurate to float32 on a CPU; log_normalizer.py says why and how much.
             arguments["logits_processors"] = ["log_normalizer:LogNormalizer"]
             arguments["logprobs_mode"] = "processed_logits"
@@ -226,9 +229,9 @@ class Agent(BaseAgent):
 
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
         """One batched ``generate`` call; each request returns exactly the log-probabilities it names."""
-        prompts = [{"prompt_token_ids": list(request.token_ids)} for request in requests]
+        asked = [{"prompt_token_ids": list(request.token_ids)} for request in requests]
         outputs = self.llm.generate(
-            prompts, [self._sampling(request.wanted) for request in requests], use_tqdm=False
+            asked, [self._sampling(request.wanted) for request in requests], use_tqdm=False
         )
         return [self._reply(request, output) for request, output in zip(requests, outputs, strict=True)]
 
@@ -238,6 +241,57 @@ class Agent(BaseAgent):
         from vllm import SamplingParams
 
         return SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=list(wanted), detokenize=False)
+
+    # --- reasoning --------------------------------------------------------------------------------
+
+    def reason(self, tasks: Sequence[ForecastTask], samples: int) -> list[Reasoning]:
+        """``samples`` reasonings for each task in one batched ``generate`` call, in order of task and sample.
+
+        One seeded request for each sample: they share their prompt through the prefix cache, and each can be
+        repeated by itself (vLLM's ``n`` would draw them from one stream).
+        """
+        results: dict[tuple[int, int], Reasoning] = {}
+        asked: list[tuple[int, int, int, Path]] = []
+        for index, task in enumerate(tasks):
+            try:
+                ids = self.reasoning_prompt(task)
+            except PromptError as error:
+                results |= {(index, n): Reasoning(index, n, error=str(error)) for n in range(samples)}
+                continue
+            asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
+        if asked:
+            outputs = self.llm.generate(
+                [{"prompt_token_ids": list(ids)} for *_, ids in asked],
+                [self._writing(seed) for _, _, seed, _ in asked],
+                use_tqdm=False,
+            )
+            for (index, n, seed, _), output in zip(asked, outputs, strict=True):
+                written = output.outputs[0]
+                text = prompts.strip_reasoning(written.text)
+                results[index, n] = Reasoning(
+                    index,
+                    n,
+                    text,
+                    len(written.token_ids),
+                    written.finish_reason or "",
+                    seed,
+                    None if text else f"{self.name} wrote no reasoning",
+                )
+        return [results[key] for key in sorted(results)]
+
+    def _writing(self, seed: int) -> Any:
+        # Marks of thinking are special tokens in some vocabularies; they must be seen to be taken out.
+        values: dict[str, Any] = {
+            "max_tokens": config.LOGIC_MAX_TOKENS,
+            "temperature": config.LOGIC_TEMPERATURE,
+            "seed": seed,
+            "skip_special_tokens": False,
+        }
+        if self._llm_factory is not None:
+            return values
+        from vllm import SamplingParams
+
+        return SamplingParams(**values)
 
     @staticmethod
     def _reply(request: Request, output: Any) -> Reply:

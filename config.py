@@ -34,6 +34,12 @@ FORECAST_MODEL_PATHS: dict[str, Any] = {"smollm2-135m": "HuggingFaceTB/SmolLM2-1
 DEFAULT_MODEL = "smollm2-135m"
 # The model that writes reasoning before the number; a key of FORECAST_MODEL_PATHS_VLLM or a path.
 DEFAULT_LOGIC_MODEL_PATH = "qwen3-14b"
+# With --logic: reasonings per question and chunk of evidence. The forecast is the mean over them; three show whether they agree.
+LOGIC_SAMPLES = 3
+# Tokens one reasoning may have; what is longer is cut off and marked so.
+LOGIC_MAX_TOKENS = 768
+# Sampling temperature of the reasonings (0 makes them all alike). 0.7 is what makers of the default models advise.
+LOGIC_TEMPERATURE = 0.7
 
 # --- vLLM engine ------------------------------------------------------------------------------------
 VLLM_CONFIG: dict[str, Any] = {
@@ -311,6 +317,11 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "CACHE_DIR": _TEXT,
     "CONTEXT_TOKENS": _at_least(0),
     "EVIDENCE_CHUNKS": _at_least(1),
+    "LOGIC_SAMPLES": _at_least(1),
+    "LOGIC_MAX_TOKENS": _at_least(16),
+    "LOGIC_TEMPERATURE": Rule(
+        lambda value: _is_number(value) and 0 <= value <= 2, "a number from 0 to 2", "0.7 is a usual value"
+    ),
     # Analysis
     "MAX_PLOTTED_QUESTIONS": _at_least(1),
     "BOOTSTRAP_SAMPLES": _at_least(100),

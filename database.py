@@ -118,6 +118,27 @@ class ForecastRecord:
     error: str | None = None
     context_error: str | None = None
     evidence: tuple[EvidenceLink, ...] = ()
+    # After reasoning: how many samples were scored (0 without reasoning), their spread in percent, and each one's distribution.
+    samples: int = 0
+    within_deviation: float | None = None
+    between_deviation: float | None = None
+    reasoning_error: str | None = None
+    sample_distributions: tuple[tuple[int, npt.NDArray[np.float64]], ...] = ()
+
+
+@dataclass(frozen=True)
+class ReasoningRecord:
+    """One reasoning for a question and chunk: the text as quoted, the tokens generated, and whether the length limit cut it."""
+
+    question_id: str
+    chunk: int
+    sample: int
+    model: str
+    text: str
+    tokens: int
+    finish_reason: str
+    cut: bool
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -396,8 +417,45 @@ CREATE VIEW latest_forecasts AS
                  WHERE l.question_id = h.question_id AND l.agent = h.agent AND l.chunk = h.chunk);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1, _MIGRATION_2)
+# Reasoning before the number: what the logic model wrote, the distribution read after each of its samples, and on the
+# forecast how many samples it is the mean of and how their spread divides (standard deviations in percent).
+_MIGRATION_3 = """
+CREATE TABLE reasonings (
+    run_id INTEGER NOT NULL,
+    question_id TEXT NOT NULL,
+    chunk INTEGER NOT NULL,
+    sample INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    text TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL,
+    cut INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    PRIMARY KEY (run_id, question_id, chunk, sample),
+    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
+);
+CREATE TABLE scored_samples (
+    forecast_id INTEGER NOT NULL REFERENCES forecasts(id) ON DELETE CASCADE,
+    sample INTEGER NOT NULL,
+    mean REAL NOT NULL,
+    probabilities TEXT NOT NULL CHECK (json_array_length(probabilities) = 101),
+    PRIMARY KEY (forecast_id, sample)
+) WITHOUT ROWID;
+ALTER TABLE forecasts ADD COLUMN samples INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE forecasts ADD COLUMN within_deviation REAL;
+ALTER TABLE forecasts ADD COLUMN between_deviation REAL;
+ALTER TABLE forecasts ADD COLUMN reasoning_error TEXT;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+# Fields of a ForecastRecord that are stored in another form or another table.
+_NOT_COLUMNS: Final = frozenset(
+    {"probabilities", "statistics", "prompt", "evidence", "low_confidence", "sample_distributions"}
+)
 
 
 def utc_now() -> str:
@@ -694,11 +752,7 @@ class Database:
             "prompt_sha256": sha256,
             "low_confidence": int(record.low_confidence),
             **{name: record.statistics.get(name) for name in STATISTICS},
-            **{
-                name: value
-                for name, value in asdict(record).items()
-                if name not in {"probabilities", "statistics", "prompt", "evidence", "low_confidence"}
-            },
+            **{name: value for name, value in asdict(record).items() if name not in _NOT_COLUMNS},
         }
         with self.atomic() as connection:
             if sha256:
@@ -719,7 +773,35 @@ class Database:
                     for e in record.evidence
                 ],
             )
+            connection.executemany(
+                "INSERT INTO scored_samples VALUES (?, ?, ?, ?)",
+                [
+                    (forecast_id, n, float(np.arange(101) @ values), _probabilities_json(values))
+                    for n, values in record.sample_distributions
+                ],
+            )
         return forecast_id
+
+    def save_reasonings(self, run_id: int, records: Sequence[ReasoningRecord]) -> None:
+        """Store reasonings in one transaction; one that is there already stays."""
+        with self.atomic() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO reasonings (run_id, question_id, chunk, sample, model, created_at, text, tokens,"
+                " finish_reason, cut, seed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        run_id, r.question_id, r.chunk, r.sample, r.model, utc_now(), r.text, r.tokens,
+                        r.finish_reason, int(r.cut), r.seed,
+                    )
+                    for r in records
+                ],
+            )  # fmt: skip
+
+    def reasonings(self, run_id: int) -> list[sqlite3.Row]:
+        """All reasonings of a run, by question, chunk and sample."""
+        return self.query(
+            "SELECT * FROM reasonings WHERE run_id = ? ORDER BY question_id, chunk, sample", (run_id,)
+        )
 
     def save_ensemble(self, run_id: int, record: EnsembleRecord) -> None:
         """Store, or replace, the pooled forecast of one question of a run."""

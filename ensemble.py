@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tqdm import tqdm
 
 import config
-from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask
+from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask, PromptError
 from config import ModelSpec
-from database import Database, DatabaseError, EnsembleRecord, EvidenceLink, ForecastRecord, Passage
-from distribution import Distribution, agreement, pool
+from database import (
+    Database,
+    DatabaseError,
+    EnsembleRecord,
+    EvidenceLink,
+    ForecastRecord,
+    Passage,
+    ReasoningRecord,
+)
+from distribution import Distribution, agreement, pool, spread
 from logger import redact
 from questions import Question
 from runs import weights_identity
+from scoring import TokenizationError
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +77,7 @@ class Ensemble:
         specs: the models, in the order in which they are loaded.
         agent_factory: makes an agent from a spec; ``agents_vllm.Agent`` in earnest.
         pool_method: see ``distribution.pool``.
+        logic: the model that writes reasoning first; one of ``specs`` is loaded once for both.
     """
 
     def __init__(
@@ -77,12 +88,19 @@ class Ensemble:
         agent_factory: AgentFactory,
         *,
         pool_method: str | None = None,
+        logic: ModelSpec | None = None,
     ) -> None:
         self.database = database
         self.run_id = run_id
         self.specs = list(specs)
         self.agent_factory = agent_factory
         self.pool_method = pool_method or config.POOL_METHOD
+        # The same weights are one model under whatever name, and the forecast entry's prompt settings count.
+        self.logic = next((spec for spec in self.specs if logic and spec.path == logic.path), logic)
+        if self.logic in self.specs:
+            self.specs.sort(key=lambda spec: spec != self.logic)
+        # Why there is no reasoning (or one fewer), by question and chunk.
+        self._reasoning_errors: dict[tuple[str, int], str] = {}
 
     def forecast(self, items: Sequence[QuestionEvidence]) -> None:
         """Run every model over every question it has not forecast yet, then pool.
@@ -100,17 +118,78 @@ class Ensemble:
             if row["error"] is None
         }
         try:
+            unreasoned = self._unreasoned(work, done)
+            if self.logic is not None and self.logic not in self.specs and unreasoned:
+                self._reason_alone(self.logic, unreasoned)
             for number, spec in enumerate(self.specs, start=1):
                 left = [pair for pair in work if (pair[1].question.id, spec.name, pair[1].chunk) not in done]
-                if not left:
+                reason = unreasoned if spec == self.logic else []
+                if not left and not reason:
                     continue
                 logger.info("model %d of %d: %s (%s)", number, len(self.specs), spec.name, spec.path)
-                self._run_model(spec, left)
+                self._run_model(spec, left, reason)
         finally:
             # After an interrupt too: what is there is pooled, and the row says over how many agents.
             self.pool_all(item.question.id for item in items)
 
-    def _run_model(self, spec: ModelSpec, work: Sequence[tuple[QuestionEvidence, ForecastTask]]) -> None:
+    def _unreasoned(
+        self, work: Sequence[tuple[QuestionEvidence, ForecastTask]], done: set[tuple[str, str, int]]
+    ) -> list[ForecastTask]:
+        """The tasks that some model still has to forecast and that lack a reasoning."""
+        if self.logic is None:
+            return []
+        counts = Counter((row["question_id"], row["chunk"]) for row in self.database.reasonings(self.run_id))
+        return [
+            task
+            for _, task in work
+            if counts[task.question.id, task.chunk] < config.LOGIC_SAMPLES
+            and any((task.question.id, spec.name, task.chunk) not in done for spec in self.specs)
+        ]
+
+    def _reason_alone(self, spec: ModelSpec, tasks: Sequence[ForecastTask]) -> None:
+        """Load the logic model for its reasoning only; its failure is noted and the forecast goes on without."""
+        logger.info("logic model: %s (%s)", spec.name, spec.path)
+        try:
+            with self.agent_factory(spec) as agent:
+                self._note_weights(spec)
+                self._reason(spec, agent, tasks)
+        except DatabaseError:
+            raise
+        except Exception as error:  # the agent boundary: one model's failure is not the run's
+            self._reasoning_failed(spec, tasks, error)
+
+    def _reason(self, spec: ModelSpec, agent: BaseAgent, tasks: Sequence[ForecastTask]) -> None:
+        for written in agent.reason(tasks, config.LOGIC_SAMPLES):
+            task = tasks[written.index]
+            if written.error is not None:
+                self._reasoning_errors[task.question.id, task.chunk] = redact(written.error)
+                continue
+            record = ReasoningRecord(
+                question_id=task.question.id,
+                chunk=task.chunk,
+                sample=written.sample,
+                model=spec.path,
+                text=written.text,
+                tokens=written.tokens,
+                finish_reason=written.finish_reason,
+                cut=written.cut,
+                seed=written.seed,
+            )
+            self.database.save_reasonings(self.run_id, [record])
+
+    def _reasoning_failed(self, spec: ModelSpec, tasks: Sequence[ForecastTask], error: Exception) -> None:
+        message = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+        logger.error("%s wrote no reasoning, the forecast goes on without: %s", spec.name, message)
+        logger.debug("traceback of %s", spec.name, exc_info=True)
+        for task in tasks:
+            self._reasoning_errors[task.question.id, task.chunk] = message
+
+    def _run_model(
+        self,
+        spec: ModelSpec,
+        work: Sequence[tuple[QuestionEvidence, ForecastTask]],
+        reason: Sequence[ForecastTask],
+    ) -> None:
         pending = dict(enumerate(work))
         bar = tqdm(
             total=len(work),
@@ -122,9 +201,26 @@ class Ensemble:
         try:
             with bar, self.agent_factory(spec) as agent:
                 self._note_weights(spec)
-                for outcome in agent.score([task for _, task in work]):
-                    item, task = pending.pop(outcome.index)
-                    self.database.save_forecast(self.run_id, forecast_record(spec, item, task, outcome))
+                if reason:
+                    try:
+                        self._reason(spec, agent, reason)
+                    except DatabaseError:
+                        raise
+                    except Exception as error:  # the agent boundary: the forecast goes on without reasoning
+                        self._reasoning_failed(spec, reason, error)
+                owners, tasks = self._expanded(agent, work)
+                waiting = Counter(owners)
+                outcomes: dict[int, list[ForecastOutcome]] = {}
+                for outcome in agent.score(tasks):
+                    owner = owners[outcome.index]
+                    outcomes.setdefault(owner, []).append(outcome)
+                    waiting[owner] -= 1
+                    if waiting[owner]:
+                        continue
+                    item, task = pending.pop(owner)
+                    ordered = sorted(outcomes.pop(owner), key=lambda one: one.index)
+                    scored = [(tasks[one.index], one) for one in ordered]
+                    self.database.save_forecast(self.run_id, self._record(spec, item, task, scored))
                     bar.update()
         except DatabaseError:
             raise
@@ -134,7 +230,86 @@ class Ensemble:
             logger.debug("traceback of %s", spec.name, exc_info=True)
             for item, task in pending.values():
                 failure = ForecastOutcome(0, None, None, message)
-                self.database.save_forecast(self.run_id, forecast_record(spec, item, task, failure))
+                self.database.save_forecast(self.run_id, self._record(spec, item, task, [(task, failure)]))
+
+    def _expanded(
+        self, agent: BaseAgent, work: Sequence[tuple[QuestionEvidence, ForecastTask]]
+    ) -> tuple[list[int], list[ForecastTask]]:
+        """One task for each reasoning of a piece of work, and for each task the index of its work.
+
+        The prompts of one piece hold the same passages, as many as the longest reasoning leaves room for: what tells
+        the samples apart is then the reasoning alone.
+        """
+        if self.logic is None:
+            return list(range(len(work))), [task for _, task in work]
+        written: dict[tuple[str, int], list[str]] = {}
+        for row in self.database.reasonings(self.run_id):
+            written.setdefault((row["question_id"], row["chunk"]), []).append(row["text"])
+        owners: list[int] = []
+        tasks: list[ForecastTask] = []
+        for owner, (_, task) in enumerate(work):
+            texts = written.get((task.question.id, task.chunk), [])
+            variants = [replace(task, reasoning=text) for text in texts] or [task]
+            if len(variants) > 1 and task.passages:
+                try:
+                    used = min(agent.build_prompt(variant).passages_used for variant in variants)
+                except (PromptError, TokenizationError):
+                    used = len(task.passages)  # scoring meets the error again and says so
+                variants = [replace(variant, passages=task.passages[:used]) for variant in variants]
+            owners += [owner] * len(variants)
+            tasks += variants
+        return owners, tasks
+
+    def _record(
+        self,
+        spec: ModelSpec,
+        item: QuestionEvidence,
+        task: ForecastTask,
+        scored: Sequence[tuple[ForecastTask, ForecastOutcome]],
+    ) -> ForecastRecord:
+        """The row of one piece of work: its only outcome, or the mean over its samples with their spread."""
+        record = forecast_record(spec, item, task, scored[0][1])
+        if self.logic is not None:
+            record = replace(
+                record, reasoning_error=self._reasoning_errors.get((task.question.id, task.chunk))
+            )
+        if scored[0][0].reasoning is None:
+            return record
+        texts = "\n\n".join(f"[sample {n}]\n{one.reasoning}" for n, (one, _) in enumerate(scored))
+        record = replace(record, reasoning=texts)
+        results = [outcome.result for _, outcome in scored if outcome.result is not None]
+        if len(results) < len(scored):
+            # A mean over fewer samples than were asked for would pass for the whole; the row fails and can be tried again.
+            error = next(outcome.error for _, outcome in scored if outcome.result is None)
+            return replace(
+                record,
+                probabilities=None,
+                statistics={},
+                captured_mass=None,
+                residual_mass=None,
+                low_confidence=False,
+                error=redact(error or "no result"),
+            )
+        distributions = [result.distribution for result in results]
+        mean = pool(distributions, "mean")
+        divided = spread(distributions)
+        captured = sum(result.captured_mass for result in results) / len(results)
+        return replace(
+            record,
+            probabilities=mean.probabilities,
+            statistics=statistics(mean),
+            captured_mass=captured,
+            # The mean of distributions is within the mean of their bounds.
+            residual_mass=sum(result.residual_mass for result in results) / len(results),
+            low_confidence=captured < config.MIN_CAPTURED_MASS,
+            forward_tokens=sum(result.forward_tokens for result in results),
+            requests=sum(result.requests for result in results),
+            seconds=sum(outcome.seconds for _, outcome in scored),
+            samples=len(results),
+            within_deviation=divided.within,
+            between_deviation=divided.between,
+            sample_distributions=tuple((n, one.probabilities) for n, one in enumerate(distributions)),
+        )
 
     def _note_weights(self, spec: ModelSpec) -> None:
         """Record which weights were loaded; a resumed run with others would mix two models under one name."""

@@ -91,8 +91,12 @@ MISSING_GPU = (
 RETRIEVAL_GROUP = 8
 # Options that say what to forecast; a stored run has settled that.
 NOT_WITH_A_STORED_RUN = (
-    "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval", "documents", "coherence",
+    "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval", "documents", "coherence", "logic",
 )  # fmt: skip
+
+
+# Stands for the demonstration's own model until that is prepared.
+DEMO_LOGIC = ModelSpec("demo", "demo")
 
 
 class UsageError(Exception):
@@ -119,6 +123,8 @@ class Plan:
     # The run to finish, and the run whose evidence and questions are scored again.
     resume: int | None = None
     origin: int | None = None
+    # The model that writes reasoning before the number; None without --logic.
+    logic: ModelSpec | None = None
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -179,6 +185,11 @@ def parser() -> argparse.ArgumentParser:
         help="also ask the negations and paraphrases a question file gives",
     )
     result.add_argument(
+        "--logic",
+        action="store_true",
+        help="let the logic model (DEFAULT_LOGIC_MODEL_PATH) write reasoning first; every model then scores given it",
+    )
+    result.add_argument(
         "--database", metavar="FILE", help=f"default: {config.DATABASE_PATH} (--demo: demo.db)"
     )
     result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")
@@ -218,6 +229,9 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             )
     elif arguments.models:
         problems.append("--models and --demo exclude each other; the demonstration brings its own model")
+    logic: list[ModelSpec] = []
+    if arguments.logic and not arguments.demo:
+        logic = attempt(partial(_specs, config.DEFAULT_LOGIC_MODEL_PATH), [])
     if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
         problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")
     if arguments.documents:
@@ -237,6 +251,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         backtest=arguments.backtest,
         vllm_config=dict(config.VLLM_CONFIG),
         today=_today(),
+        # The demonstration's one model is also its logic model; it is known once it is prepared.
+        logic=logic[0] if logic else DEMO_LOGIC if arguments.logic else None,
     )
 
 
@@ -267,6 +283,13 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
             raise UsageError(f"run {row['id']} is being worked on by {worker}; wait for it, or end it first")
         settings = stored_settings(row)
         specs = [] if settings["demo"] else stored_specs(settings)
+        logic = None
+        if settings.get("logic") is not None:
+            if arguments.replay:
+                raise UsageError(
+                    f"run {row['id']} was made with --logic, and a replay does not reason again; --replay takes runs without it"
+                )
+            logic = DEMO_LOGIC if settings["demo"] else config.model_spec(config.DEFAULT_LOGIC_MODEL_PATH)
     except ConfigError as error:
         raise UsageError("\n".join([*problems, *error.problems])) from None
     except RunError as error:
@@ -286,6 +309,7 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         today=settings["today"],
         resume=row["id"] if arguments.resume else None,
         origin=row["id"] if arguments.replay else row["origin_run"],
+        logic=logic,
     )
 
 
@@ -545,6 +569,7 @@ def begin(plan: Plan, database: Database) -> int:
         demo=plan.demo,
         coherence=plan.coherence,
         backtest=plan.backtest,
+        logic=plan.logic,
     )
     settings["today"] = plan.today
     if plan.resume is None:
@@ -622,7 +647,7 @@ def run(
     status, closing = "failed", []
     try:
         items = gather_evidence(plan, database, run_id, retriever)
-        Ensemble(database, run_id, plan.specs, agent_factory).forecast(items)
+        Ensemble(database, run_id, plan.specs, agent_factory, logic=plan.logic).forecast(items)
         # Before the run counts as finished: a run that was killed in here is resumed and does it again.
         closing = closing_lines(plan, database, run_id)
         rows = database.forecasts(run_id)
@@ -759,6 +784,18 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
         )
     missing = {row["context_error"] for row in database.run_questions(run_id) if row["context_error"]}
     notes += [f"No evidence: {reason}" for reason in sorted(missing)]
+    reasoned = [row for row in scored if row["samples"]]
+    if reasoned:
+        within, between = (
+            max(row[name] for row in reasoned) for name in ("within_deviation", "between_deviation")
+        )
+        cut = sum(row["cut"] for row in database.reasonings(run_id))
+        notes.append(
+            f"Reasoned first, {max(row['samples'] for row in reasoned)} times each: standard deviation up to {within:.1f} points"
+            f" within one reasoning, up to {between:.1f} between them; {cut} reasonings were cut off at the length limit."
+        )
+    without = {row["reasoning_error"] for row in scored if row["reasoning_error"]}
+    notes += [f"Scored without all of its reasoning: {reason}" for reason in sorted(without)]
     failures: dict[tuple[str, str], int] = {}
     for row in rows:
         if row["error"] is not None:
@@ -837,7 +874,9 @@ def _prepared_run(plan: Plan, database: Database, agent_factory: AgentFactory | 
         import demo
 
         try:
-            plan = replace(plan, specs=[demo.model_spec()], vllm_config=demo.VLLM_CONFIG)
+            spec = demo.model_spec()
+            logic = spec if plan.logic is not None else None
+            plan = replace(plan, specs=[spec], vllm_config=demo.VLLM_CONFIG, logic=logic)
             retriever = make_retriever(plan, database)
         except demo.DemoError as error:
             print(f"forecaster.py: {error}", file=sys.stderr)

@@ -55,6 +55,7 @@ def run_settings(
     demo: bool,
     coherence: bool,
     backtest: str | None,
+    logic: ModelSpec | None = None,
 ) -> dict[str, Any]:
     """Everything that can change a number of a run, as plain JSON without secrets.
 
@@ -62,6 +63,7 @@ def run_settings(
         specs: the models in their order.
         vllm_config: the engine's settings in force.
         retrieval: a ``RetrievalSettings``, or None when retrieval is switched off.
+        logic: the model that writes reasoning first, or None.
         documents, demo, coherence, backtest: what the command line asked for.
     """
     settings = {
@@ -74,13 +76,21 @@ def run_settings(
         "min_captured_mass": config.MIN_CAPTURED_MASS,
         "context_tokens": config.CONTEXT_TOKENS,
         "evidence_chunks": config.EVIDENCE_CHUNKS,
-        "prompt_template": prompt_template(),
+        "prompt_template": prompt_template(logic=logic is not None),
         "retrieval": retrieval_settings(retrieval),
         "documents": documents,
         "demo": demo,
         "coherence": coherence,
         "backtest": backtest,
     }
+    if logic is not None:
+        # Absent without reasoning, so that runs stored before there was any can still be resumed.
+        settings["logic"] = {
+            **asdict(logic),
+            "samples": config.LOGIC_SAMPLES,
+            "max_tokens": config.LOGIC_MAX_TOKENS,
+            "temperature": config.LOGIC_TEMPERATURE,
+        }
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return {key: _redacted(value) for key, value in plain.items()}
 
@@ -95,8 +105,8 @@ def retrieval_settings(retrieval: Any) -> dict[str, Any] | None:
     return values
 
 
-def prompt_template() -> str:
-    """Hash of all fixed prompt text: of the messages that one made-up question with one passage gives."""
+def prompt_template(*, logic: bool = False) -> str:
+    """Hash of all fixed prompt text: of the messages that one made-up question with one passage gives (``logic``: of both kinds)."""
 
     class Passage:
         source = title = section = text = "x"
@@ -106,7 +116,11 @@ def prompt_template() -> str:
     messages = prompts.forecast_messages(
         question, [Passage()], today="2000-01-01", reasoning="x", padding="x"
     )
-    return hashlib.sha256(json.dumps([messages, prompts.PLAIN_ANSWER]).encode()).hexdigest()[:16]
+    fixed: list[Any] = [messages, prompts.PLAIN_ANSWER]
+    if logic:
+        asked = prompts.reasoning_messages(question, [Passage()], today="2000-01-01")
+        fixed += [asked, prompts.PLAIN_NOTES]
+    return hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:16]
 
 
 def _redacted(value: Any) -> Any:

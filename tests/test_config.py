@@ -90,6 +90,9 @@ def test_the_nearest_name_is_offered():
 
 # One value that each rule must refuse. A new setting without one fails test_every_setting_has_a_refused_value.
 REFUSED = {
+    "LOGIC_SAMPLES": 0,
+    "LOGIC_MAX_TOKENS": 8,
+    "LOGIC_TEMPERATURE": 2.5,
     "SCORING_TOLERANCE": -0.1,
     "SCORING_BLOCK_BUDGET": 0,
     "MAX_LOGPROB_CACHE": 100,
