@@ -106,7 +106,7 @@ def retrieval_settings(retrieval: Any) -> dict[str, Any] | None:
 
 
 def prompt_template(*, logic: bool = False) -> str:
-    """Hash of all fixed prompt text: of the messages that one made-up question with one passage gives (``logic``: of both kinds)."""
+    """Hash of all fixed prompt text: of the messages for a made-up question and passage; with ``logic``, of both prompts."""
 
     class Passage:
         source = title = section = text = "x"
