@@ -124,6 +124,25 @@ class ForecastRecord:
     between_deviation: float | None = None
     reasoning_error: str | None = None
     sample_distributions: tuple[tuple[int, npt.NDArray[np.float64]], ...] = ()
+    ablations: tuple[AblationRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class AblationRecord:
+    """The same work without reasoning, without evidence, or without both (``condition``), or the error in its place.
+
+    ``shift`` is the forecast's mean minus this one's (percentage points), ``divergence`` Jensen-Shannon between them (bits).
+    """
+
+    condition: str
+    prompt: str = ""
+    probabilities: npt.NDArray[np.float64] | None = None
+    mean: float | None = None
+    captured_mass: float | None = None
+    residual_mass: float | None = None
+    shift: float | None = None
+    divergence: float | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -448,13 +467,43 @@ ALTER TABLE forecasts ADD COLUMN between_deviation REAL;
 ALTER TABLE forecasts ADD COLUMN reasoning_error TEXT;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3)
+# Ablation: each forecast beside the same work without reasoning, evidence, or both; the view has the pairs by name.
+_MIGRATION_4 = """
+CREATE TABLE ablations (
+    forecast_id INTEGER NOT NULL REFERENCES forecasts(id) ON DELETE CASCADE,
+    condition TEXT NOT NULL CHECK (condition IN ('no_reasoning', 'no_evidence', 'neither')),
+    prompt_sha256 TEXT REFERENCES prompts(sha256),
+    probabilities TEXT CHECK (probabilities IS NULL OR json_array_length(probabilities) = 101),
+    mean REAL,
+    captured_mass REAL,
+    residual_mass REAL,
+    shift REAL,
+    divergence REAL,
+    error TEXT,
+    PRIMARY KEY (forecast_id, condition),
+    CHECK ((probabilities IS NULL) = (error IS NOT NULL))
+);
+CREATE VIEW ablation_pairs AS
+    SELECT f.run_id AS run, q.id AS question_id, q.text AS question, f.agent, f.chunk, a.condition,
+           f.mean AS full_mean, a.mean, a.shift, a.divergence, a.captured_mass, a.residual_mass, a.error
+    FROM ablations a JOIN forecasts f ON f.id = a.forecast_id JOIN questions q ON q.id = f.question_id;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 
 # Fields of a ForecastRecord that are stored in another form or another table.
 _NOT_COLUMNS: Final = frozenset(
-    {"probabilities", "statistics", "prompt", "evidence", "low_confidence", "sample_distributions"}
+    {
+        "probabilities",
+        "statistics",
+        "prompt",
+        "evidence",
+        "low_confidence",
+        "sample_distributions",
+        "ablations",
+    }
 )
 
 
@@ -743,7 +792,7 @@ class Database:
 
         A row that holds an error is replaced (a later try may succeed); a forecast never is.
         """
-        sha256 = hashlib.sha256(record.prompt.encode()).hexdigest() if record.prompt else None
+        sha256 = _prompt_hash(record.prompt)
         probabilities = None if record.probabilities is None else _probabilities_json(record.probabilities)
         values = {
             "run_id": run_id,
@@ -755,8 +804,7 @@ class Database:
             **{name: value for name, value in asdict(record).items() if name not in _NOT_COLUMNS},
         }
         with self.atomic() as connection:
-            if sha256:
-                connection.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (sha256, record.prompt))
+            _save_prompt(connection, sha256, record.prompt)
             connection.execute(
                 "DELETE FROM forecasts WHERE run_id = ? AND question_id = ? AND agent = ? AND chunk = ? AND error IS NOT NULL",
                 (run_id, record.question_id, record.agent, record.chunk),
@@ -780,7 +828,26 @@ class Database:
                     for n, values in record.sample_distributions
                 ],
             )
+            for a in record.ablations:
+                prompt = _prompt_hash(a.prompt)
+                _save_prompt(connection, prompt, a.prompt)
+                connection.execute(
+                    "INSERT INTO ablations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        forecast_id, a.condition, prompt,
+                        None if a.probabilities is None else _probabilities_json(a.probabilities),
+                        a.mean, a.captured_mass, a.residual_mass, a.shift, a.divergence, a.error,
+                    ),
+                )  # fmt: skip
         return forecast_id
+
+    def ablations(self, run_id: int) -> list[sqlite3.Row]:
+        """All pairs of a run (view ``ablation_pairs``), by question, agent, chunk and condition; means in percent."""
+        return self.query(
+            "SELECT a.* FROM ablation_pairs a JOIN run_questions rq ON rq.run_id = a.run AND rq.question_id = a.question_id"
+            " WHERE a.run = ? ORDER BY rq.position, a.agent, a.chunk, a.condition",
+            (run_id,),
+        )
 
     def save_reasonings(self, run_id: int, records: Sequence[ReasoningRecord]) -> None:
         """Store reasonings in one transaction; one that is there already stays."""
@@ -1185,6 +1252,15 @@ class Database:
     def coherence(self) -> list[sqlite3.Row]:
         """Every stored coherence check, by run, question and forecaster."""
         return self.query("SELECT * FROM coherence ORDER BY run_id, question_id, forecaster, kind")
+
+
+def _prompt_hash(prompt: str) -> str | None:
+    return hashlib.sha256(prompt.encode()).hexdigest() if prompt else None
+
+
+def _save_prompt(connection: sqlite3.Connection, sha256: str | None, prompt: str) -> None:
+    if sha256:
+        connection.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (sha256, prompt))
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tqdm import tqdm
 
 import config
+from ablation import FULL, effect, variants
 from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask, PromptError
 from config import ModelSpec
 from database import (
+    AblationRecord,
     Database,
     DatabaseError,
     EnsembleRecord,
@@ -37,6 +39,8 @@ from scoring import TokenizationError
 logger = logging.getLogger(__name__)
 
 AgentFactory = Callable[[ModelSpec], BaseAgent]
+# The prompts of one condition with what became of them, in the order of the samples.
+Scored = list[tuple[ForecastTask, ForecastOutcome]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ class QuestionEvidence:
     today: str
     passages: tuple[Passage, ...] = ()
     context_error: str | None = None
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The mean over the samples of one piece of work (one without reasoning); masses 0 to 1."""
+
+    distribution: Distribution
+    captured_mass: float
+    residual_mass: float
 
 
 def statistics(distribution: Distribution) -> dict[str, float]:
@@ -78,6 +91,7 @@ class Ensemble:
         agent_factory: makes an agent from a spec; ``agents_vllm.Agent`` in earnest.
         pool_method: see ``distribution.pool``.
         logic: the model that writes reasoning first; one of ``specs`` is loaded once for both.
+        ablate: whether each forecast is also made without reasoning and without evidence (``ablation.py``).
     """
 
     def __init__(
@@ -89,12 +103,14 @@ class Ensemble:
         *,
         pool_method: str | None = None,
         logic: ModelSpec | None = None,
+        ablate: bool = False,
     ) -> None:
         self.database = database
         self.run_id = run_id
         self.specs = list(specs)
         self.agent_factory = agent_factory
         self.pool_method = pool_method or config.POOL_METHOD
+        self.ablate = ablate
         # The same weights are one model under whatever name, and the forecast entry's prompt settings count.
         self.logic = next((spec for spec in self.specs if logic and spec.path == logic.path), logic)
         if self.logic in self.specs:
@@ -209,17 +225,18 @@ class Ensemble:
                     except Exception as error:  # the agent boundary: the forecast goes on without reasoning
                         self._reasoning_failed(spec, reason, error)
                 owners, tasks = self._expanded(agent, work)
-                waiting = Counter(owners)
+                waiting = Counter(owner for owner, _ in owners)
                 outcomes: dict[int, list[ForecastOutcome]] = {}
                 for outcome in agent.score(tasks):
-                    owner = owners[outcome.index]
+                    owner, _ = owners[outcome.index]
                     outcomes.setdefault(owner, []).append(outcome)
                     waiting[owner] -= 1
                     if waiting[owner]:
                         continue
                     item, task = pending.pop(owner)
-                    ordered = sorted(outcomes.pop(owner), key=lambda one: one.index)
-                    scored = [(tasks[one.index], one) for one in ordered]
+                    scored: dict[str, Scored] = {}
+                    for one in sorted(outcomes.pop(owner), key=lambda outcome: outcome.index):
+                        scored.setdefault(owners[one.index][1], []).append((tasks[one.index], one))
                     self.database.save_forecast(self.run_id, self._record(spec, item, task, scored))
                     bar.update()
         except DatabaseError:
@@ -230,34 +247,37 @@ class Ensemble:
             logger.debug("traceback of %s", spec.name, exc_info=True)
             for item, task in pending.values():
                 failure = ForecastOutcome(0, None, None, message)
-                self.database.save_forecast(self.run_id, self._record(spec, item, task, [(task, failure)]))
+                self.database.save_forecast(
+                    self.run_id, self._record(spec, item, task, {FULL: [(task, failure)]})
+                )
 
     def _expanded(
         self, agent: BaseAgent, work: Sequence[tuple[QuestionEvidence, ForecastTask]]
-    ) -> tuple[list[int], list[ForecastTask]]:
-        """One task for each reasoning of a piece of work, and for each task the index of its work.
+    ) -> tuple[list[tuple[int, str]], list[ForecastTask]]:
+        """Every prompt to score, and for each the index of its work and its condition.
 
         The prompts of one piece hold the same passages, as many as the longest reasoning leaves room for: what tells
-        the samples apart is then the reasoning alone.
+        samples and conditions apart is then the reasoning, or the evidence as a whole, alone.
         """
-        if self.logic is None:
-            return list(range(len(work))), [task for _, task in work]
         written: dict[tuple[str, int], list[str]] = {}
-        for row in self.database.reasonings(self.run_id):
-            written.setdefault((row["question_id"], row["chunk"]), []).append(row["text"])
-        owners: list[int] = []
+        if self.logic is not None:
+            for row in self.database.reasonings(self.run_id):
+                written.setdefault((row["question_id"], row["chunk"]), []).append(row["text"])
+        owners: list[tuple[int, str]] = []
         tasks: list[ForecastTask] = []
-        for owner, (_, task) in enumerate(work):
+        for number, (_, task) in enumerate(work):
             texts = written.get((task.question.id, task.chunk), [])
-            variants = [replace(task, reasoning=text) for text in texts] or [task]
-            if len(variants) > 1 and task.passages:
+            if texts and task.passages:
                 try:
-                    used = min(agent.build_prompt(variant).passages_used for variant in variants)
+                    used = min(
+                        agent.build_prompt(replace(task, reasoning=text)).passages_used for text in texts
+                    )
                 except (PromptError, TokenizationError):
                     used = len(task.passages)  # scoring meets the error again and says so
-                variants = [replace(variant, passages=task.passages[:used]) for variant in variants]
-            owners += [owner] * len(variants)
-            tasks += variants
+                task = replace(task, passages=task.passages[:used])
+            for condition, prompts in variants(task, texts, ablate=self.ablate).items():
+                owners += [(number, condition)] * len(prompts)
+                tasks += prompts
         return owners, tasks
 
     def _record(
@@ -265,51 +285,23 @@ class Ensemble:
         spec: ModelSpec,
         item: QuestionEvidence,
         task: ForecastTask,
-        scored: Sequence[tuple[ForecastTask, ForecastOutcome]],
+        scored: Mapping[str, Scored],
     ) -> ForecastRecord:
-        """The row of one piece of work: its only outcome, or the mean over its samples with their spread."""
-        record = forecast_record(spec, item, task, scored[0][1])
+        """The row of one piece of work: its only outcome, or the mean over its samples with their spread; ablations beside it."""
+        full = scored[FULL]
+        record = forecast_record(spec, item, task, full[0][1])
         if self.logic is not None:
             record = replace(
                 record, reasoning_error=self._reasoning_errors.get((task.question.id, task.chunk))
             )
-        if scored[0][0].reasoning is None:
+        mean = averaged(full)
+        if full[0][0].reasoning is not None:
+            texts = "\n\n".join(f"[sample {n}]\n{one.reasoning}" for n, (one, _) in enumerate(full))
+            record = replace(record, reasoning=texts, **_sample_columns(full, mean))
+        if isinstance(mean, str):
             return record
-        texts = "\n\n".join(f"[sample {n}]\n{one.reasoning}" for n, (one, _) in enumerate(scored))
-        record = replace(record, reasoning=texts)
-        results = [outcome.result for _, outcome in scored if outcome.result is not None]
-        if len(results) < len(scored):
-            # A mean over fewer samples than were asked for would pass for the whole; the row fails and can be tried again.
-            error = next(outcome.error for _, outcome in scored if outcome.result is None)
-            return replace(
-                record,
-                probabilities=None,
-                statistics={},
-                captured_mass=None,
-                residual_mass=None,
-                low_confidence=False,
-                error=redact(error or "no result"),
-            )
-        distributions = [result.distribution for result in results]
-        mean = pool(distributions, "mean")
-        divided = spread(distributions)
-        captured = sum(result.captured_mass for result in results) / len(results)
-        return replace(
-            record,
-            probabilities=mean.probabilities,
-            statistics=statistics(mean),
-            captured_mass=captured,
-            # The mean of distributions is within the mean of their bounds.
-            residual_mass=sum(result.residual_mass for result in results) / len(results),
-            low_confidence=captured < config.MIN_CAPTURED_MASS,
-            forward_tokens=sum(result.forward_tokens for result in results),
-            requests=sum(result.requests for result in results),
-            seconds=sum(outcome.seconds for _, outcome in scored),
-            samples=len(results),
-            within_deviation=divided.within,
-            between_deviation=divided.between,
-            sample_distributions=tuple((n, one.probabilities) for n, one in enumerate(distributions)),
-        )
+        others = [_ablation(name, prompts, mean) for name, prompts in scored.items() if name != FULL]
+        return replace(record, ablations=tuple(others))
 
     def _note_weights(self, spec: ModelSpec) -> None:
         """Record which weights were loaded; a resumed run with others would mix two models under one name."""
@@ -355,6 +347,71 @@ class Ensemble:
             residual_mass=max(row["residual_mass"] for row in rows),
             low_confidence=captured < config.MIN_CAPTURED_MASS,
         )
+
+
+def averaged(scored: Scored) -> Averaged | str:
+    """The mean over the samples of one piece of work, or the first error: a mean over fewer samples would pass for the whole."""
+    results = []
+    for _, outcome in scored:
+        if outcome.result is None:
+            return redact(outcome.error or "no result")
+        results.append(outcome.result)
+    return Averaged(
+        pool([result.distribution for result in results], "mean"),
+        sum(result.captured_mass for result in results) / len(results),
+        # The mean of distributions is within the mean of their bounds.
+        sum(result.residual_mass for result in results) / len(results),
+    )
+
+
+def _sample_columns(scored: Scored, mean: Averaged | str) -> dict[str, Any]:
+    """The columns of a forecast that is a mean over samples; of one that failed, those of the error."""
+    if isinstance(mean, str):
+        return {
+            "probabilities": None,
+            "statistics": {},
+            "captured_mass": None,
+            "residual_mass": None,
+            "low_confidence": False,
+            "error": mean,
+        }
+    results = [outcome.result for _, outcome in scored if outcome.result is not None]
+    distributions = [result.distribution for result in results]
+    divided = spread(distributions)
+    return {
+        "probabilities": mean.distribution.probabilities,
+        "statistics": statistics(mean.distribution),
+        "captured_mass": mean.captured_mass,
+        "residual_mass": mean.residual_mass,
+        "low_confidence": mean.captured_mass < config.MIN_CAPTURED_MASS,
+        "forward_tokens": sum(result.forward_tokens for result in results),
+        "requests": sum(result.requests for result in results),
+        "seconds": sum(outcome.seconds for _, outcome in scored),
+        "samples": len(results),
+        "within_deviation": divided.within,
+        "between_deviation": divided.between,
+        "sample_distributions": tuple((n, one.probabilities) for n, one in enumerate(distributions)),
+    }
+
+
+def _ablation(condition: str, scored: Scored, full: Averaged) -> AblationRecord:
+    """The row of a condition beside the forecast; its prompt is the first sample's."""
+    prompt = scored[0][1].prompt
+    text = "" if prompt is None else prompt.text
+    mean = averaged(scored)
+    if isinstance(mean, str):
+        return AblationRecord(condition, text, error=mean)
+    found = effect(full.distribution, mean.distribution)
+    return AblationRecord(
+        condition,
+        text,
+        mean.distribution.probabilities,
+        mean.distribution.mean,
+        mean.captured_mass,
+        mean.residual_mass,
+        found.shift,
+        found.divergence,
+    )
 
 
 def forecast_record(

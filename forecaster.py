@@ -91,7 +91,8 @@ MISSING_GPU = (
 RETRIEVAL_GROUP = 8
 # Options that say what to forecast; a stored run has settled that.
 NOT_WITH_A_STORED_RUN = (
-    "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval", "documents", "coherence", "logic",
+    "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval", "documents", "coherence",
+    "logic", "ablate",
 )  # fmt: skip
 
 
@@ -125,6 +126,8 @@ class Plan:
     origin: int | None = None
     # The model that writes reasoning before the number; None without --logic.
     logic: ModelSpec | None = None
+    # Whether each forecast is also made without reasoning and without evidence, to see what they did to it.
+    ablate: bool = False
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -190,6 +193,11 @@ def parser() -> argparse.ArgumentParser:
         help="let the logic model (DEFAULT_LOGIC_MODEL_PATH) write reasoning first; every model then scores given it",
     )
     result.add_argument(
+        "--ablate",
+        action="store_true",
+        help="also score without reasoning and without evidence, and say what each did to the numbers",
+    )
+    result.add_argument(
         "--database", metavar="FILE", help=f"default: {config.DATABASE_PATH} (--demo: demo.db)"
     )
     result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")
@@ -234,6 +242,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         logic = attempt(partial(_specs, config.DEFAULT_LOGIC_MODEL_PATH), [])
     if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
         problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")
+    if arguments.ablate and arguments.no_retrieval and not arguments.logic:
+        problems.append("--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve")
     if arguments.documents:
         attempt(partial(_check_documents, arguments.documents), None)
     if problems:
@@ -253,6 +263,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         today=_today(),
         # The demonstration's one model is also its logic model; it is known once it is prepared.
         logic=logic[0] if logic else DEMO_LOGIC if arguments.logic else None,
+        ablate=arguments.ablate,
     )
 
 
@@ -310,6 +321,7 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         resume=row["id"] if arguments.resume else None,
         origin=row["id"] if arguments.replay else row["origin_run"],
         logic=logic,
+        ablate=settings.get("ablate", False),
     )
 
 
@@ -570,6 +582,7 @@ def begin(plan: Plan, database: Database) -> int:
         coherence=plan.coherence,
         backtest=plan.backtest,
         logic=plan.logic,
+        ablate=plan.ablate,
     )
     settings["today"] = plan.today
     if plan.resume is None:
@@ -647,7 +660,9 @@ def run(
     status, closing = "failed", []
     try:
         items = gather_evidence(plan, database, run_id, retriever)
-        Ensemble(database, run_id, plan.specs, agent_factory, logic=plan.logic).forecast(items)
+        Ensemble(database, run_id, plan.specs, agent_factory, logic=plan.logic, ablate=plan.ablate).forecast(
+            items
+        )
         # Before the run counts as finished: a run that was killed in here is resumed and does it again.
         closing = closing_lines(plan, database, run_id)
         rows = database.forecasts(run_id)
@@ -691,7 +706,22 @@ def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
         return ["", *replay_lines(database, plan.origin, run_id, distance)]
     if plan.coherence:
         report_coherence(database, run_id)
-    return backtest_lines(plan, database, run_id) if plan.backtest else []
+    lines = backtest_lines(plan, database, run_id) if plan.backtest else []
+    return lines + ablation_lines(database, run_id)
+
+
+def ablation_lines(database: Database, run_id: int) -> list[str]:
+    """What reasoning and evidence did to the numbers of the run; nothing for a run that did not ask."""
+    from ablation import effect_lines
+
+    rows = database.ablations(run_id)
+    asked = {row["question_id"] for row in rows}
+    outcomes = {
+        name: int(row["outcome"])
+        for name, row in database.resolutions().items()
+        if name in asked and row["outcome"] is not None
+    }
+    return ["", *effect_lines(rows, outcomes)] if rows else []
 
 
 def draw(plan: Plan, database: Database, run_id: int) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablation import CONDITIONS
 from analysis import history_figures, outcome_of, plotted, record_figures, run_figures
 from coherence import parent_id
 from database import Database, utc_now
@@ -91,6 +92,7 @@ def render(database: Database, run_id: int) -> str:
         distributions={identifier: image(figure) for identifier, figure in run_figures(database, run_id)},
         histories=histories,
         details=_details(database, run_id),
+        conditions=CONDITIONS,
         scores=scores,
         record_images=record_images,
         calibrations=database.calibrations(),
@@ -157,7 +159,7 @@ def _details(database: Database, run_id: int) -> dict[str, dict[str, Any]]:
     rows: dict[str, list[sqlite3.Row]] = {}
     for row in database.forecasts(run_id):
         rows.setdefault(row["question_id"], []).append(row)
-    details = {}
+    ablations, details = database.ablations(run_id), {}
     for question in plotted(database.run_questions(run_id)):
         identifier = question["id"]
         evidence = [
@@ -168,6 +170,7 @@ def _details(database: Database, run_id: int) -> dict[str, dict[str, Any]]:
             "question": question,
             "evidence": evidence,
             "forecasts": rows.get(identifier, []),
+            "ablations": [row for row in ablations if row["question_id"] == identifier],
         }
     return details
 

@@ -56,6 +56,7 @@ def run_settings(
     coherence: bool,
     backtest: str | None,
     logic: ModelSpec | None = None,
+    ablate: bool = False,
 ) -> dict[str, Any]:
     """Everything that can change a number of a run, as plain JSON without secrets.
 
@@ -64,6 +65,7 @@ def run_settings(
         vllm_config: the engine's settings in force.
         retrieval: a ``RetrievalSettings``, or None when retrieval is switched off.
         logic: the model that writes reasoning first, or None.
+        ablate: whether each forecast is also made without reasoning and without evidence.
         documents, demo, coherence, backtest: what the command line asked for.
     """
     settings = {
@@ -91,6 +93,8 @@ def run_settings(
             "max_tokens": config.LOGIC_MAX_TOKENS,
             "temperature": config.LOGIC_TEMPERATURE,
         }
+    if ablate:
+        settings["ablate"] = True
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return {key: _redacted(value) for key, value in plain.items()}
 
