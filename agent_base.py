@@ -38,7 +38,8 @@ from scoring import (
 )
 
 # Filler that may pad a prompt to a whole cache block: the first one of which every copy is one more token.
-PADDING_UNITS: Final = (" .", " -", " *", " ~", " +", " |")
+# The last is for vocabularies of bytes and characters, where a spaced one costs two.
+PADDING_UNITS: Final = (" .", " -", " *", " ~", " +", " |", ".")
 # Tokens kept free at the end of the window: a number of up to three tokens, its ending, and one to spare.
 ANSWER_TOKENS: Final = 8
 
