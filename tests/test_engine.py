@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+import config
 from agent_base import ForecastTask
 from agents_vllm import Agent
 from agents_vllm import vllm_is_cpu_build as cpu_build
-from database import Passage
+from database import Article, Database, NewPassage, Passage
 from distribution import total_variation
+from ensemble import Ensemble, QuestionEvidence
 from forecaster import QUESTIONS
 from questions import Question
 
@@ -144,3 +146,82 @@ def test_scoring_again_asks_the_engine_nothing(agent):
     finally:
         agent.llm.generate = generate
     assert [o.result.distribution.mean for o in second] == [o.result.distribution.mean for o in first]
+
+
+class Borrowed:
+    """The module's engine as an agent of an ensemble: no second load; counts how often it would be loaded and called."""
+
+    loads = 0
+
+    def __init__(self, agent):
+        self.agent = agent
+
+    def __enter__(self):
+        Borrowed.loads += 1
+        return self.agent
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_reasonings_are_seeded_limited_and_marked_when_cut(agent, monkeypatch):
+    monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 40)
+    first, again = agent.reason(TASKS[-2:], 2), agent.reason(TASKS[-2:], 2)
+    assert [(r.text, r.seed) for r in first] == [(r.text, r.seed) for r in again]
+    assert len({r.text for r in first}) == 4
+    for written in first:
+        assert written.error is None
+        assert 0 < written.tokens <= 40
+        assert written.cut == (written.tokens == 40 and written.finish_reason == "length")
+    assert any(written.cut for written in first)
+
+
+def test_a_run_reasons_once_scores_all_conditions_and_divides_the_variance(
+    spec, agent, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 40)
+    monkeypatch.setattr(config, "LOGIC_SAMPLES", 2)
+    agent.tolerance = 0.01
+    calls = []
+    generate = agent.llm.generate
+    monkeypatch.setattr(
+        agent.llm, "generate", lambda *args, **kwargs: calls.append(len(args[0])) or generate(*args, **kwargs)
+    )
+    tasks = TASKS[15:17]
+    with Database(tmp_path / "run.db") as database:
+        run = database.start_run(
+            settings={},
+            versions={},
+            seed=1,
+            as_of=None,
+            questions=[t.question for t in tasks],
+            owner="x",
+            origin_run=None,
+        )
+        article = Article("wikipedia", "A", "r", "2026-06-01T00:00:00Z", "", "x", "2026-06-01T00:00:00Z")
+        database.add_article(article, [NewPassage("", passage.text, 20) for passage in PASSAGES])
+        stored = tuple(database.get_passages([1, 2]))
+        items = [QuestionEvidence(task.question, task.today, stored) for task in tasks]
+        Ensemble(database, run, [spec], lambda _: Borrowed(agent), logic=spec, ablate=True).forecast(items)
+        forecasts, pairs = database.forecasts(run), database.ablations(run)
+        samples = database.query("SELECT * FROM scored_samples ORDER BY forecast_id, sample")
+    assert Borrowed.loads == 1
+    # One call writes all notes, at most three score all six prompts of each question.
+    assert calls[0] == 4
+    assert len(calls) <= 1 + 3
+    assert [row["error"] for row in forecasts] == [None, None]
+    for row in forecasts:
+        assert row["samples"] == 2
+        whole = row["within_deviation"] ** 2 + row["between_deviation"] ** 2
+        assert whole == pytest.approx(row["standard_deviation"] ** 2, rel=1e-6)
+        means = [one["mean"] for one in samples if one["forecast_id"] == row["id"]]
+        assert row["mean"] == pytest.approx(sum(means) / 2)
+        assert row["between_deviation"] == pytest.approx(abs(means[0] - means[1]) / 2)
+    assert len(pairs) == 6
+    assert all(pair["error"] is None and pair["divergence"] > 0 for pair in pairs)
+    # Without notes the prompt is the one that is scored when nobody asks for notes.
+    plain = next(agent.score([replace(tasks[0], passages=stored)]))
+    bare = next(
+        p for p in pairs if p["question_id"] == tasks[0].question.id and p["condition"] == "no_reasoning"
+    )
+    assert bare["mean"] == pytest.approx(plain.result.distribution.mean, abs=1e-6)

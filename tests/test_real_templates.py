@@ -15,10 +15,11 @@ from functools import cache
 
 import pytest
 
+import config
 from agent_base import ForecastTask
 from agents_vllm import Agent
 from config import ModelSpec
-from prompts import PLAIN_ANSWER, SYSTEM
+from prompts import PLAIN_ANSWER, PLAIN_NOTES, REASONING_REQUEST, SYSTEM
 from questions import Question
 from tests.test_agent_stub import StubLLM, passage
 from tests.test_real_tokenizers import FAMILIES, FOLDER, load
@@ -173,3 +174,24 @@ def test_no_passage_brings_a_control_token_into_the_prompt(family):
 
     agent.max_model_len = 100_000
     assert controls(hostile + forged) == controls("An ordinary sentence.")
+
+
+# --- reasoning ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "template", "ending"),
+    [
+        ("gptoss", "openai-gpt-oss-120b.jinja", "<|start|>assistant"),
+        ("qwen3", None, "<|im_start|>assistant\n"),
+        ("yi", None, PLAIN_NOTES),
+    ],
+)
+def test_a_model_that_reasons_may_open_its_channel_or_thought_itself(family, template, ending, monkeypatch):
+    monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 100)
+    agent = agent_of(family, template)
+    if template is None and ending != PLAIN_NOTES and agent.tokenizer.chat_template is None:
+        pytest.skip(f"not in the package: a chat template of {family}")
+    text = agent.tokenizer.decode(agent.reasoning_prompt(ForecastTask(QUESTION, TODAY)))
+    assert text.endswith(ending)
+    assert text.count(REASONING_REQUEST) == 1

@@ -7,9 +7,11 @@ import subprocess
 import tarfile
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from agent_base import BaseAgent
 from scoring import MAX_TOKEN_IDS, SUPPORT_SIZE, NumberTokenizer
 
 pytest.importorskip("transformers", reason="not installed: transformers")
@@ -131,6 +133,12 @@ def test_every_digit_token_is_found(family):
         if tokenizer.decode([*start, token])[len(base) :][:1] in set("0123456789")
     }
     assert begins == set(numbers.digit_ids)
+
+
+def test_a_prompt_can_be_padded_to_whole_blocks(family):
+    """Without a filler of which each copy is one token, every request after the first would compute up to a block."""
+    agent = SimpleNamespace(tokenizer=load(family))
+    assert BaseAgent.padding_unit.func(agent) is not None
 
 
 @pytest.mark.weights
