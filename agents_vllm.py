@@ -73,8 +73,12 @@ def model_window(path: str) -> int | None:
     return window if isinstance(window, int) else None
 
 
-def engine_arguments(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> dict[str, Any]:
+def engine_arguments(
+    spec: ModelSpec, vllm_config: Mapping[str, Any], folder: FilePath | None = None
+) -> dict[str, Any]:
     """Translate ``VLLM_CONFIG`` and a model entry into the keyword arguments of ``vllm.LLM``.
+
+    ``folder`` holds the small files of a model that is not in a local folder itself: its config.json names the window.
 
     ``swap_space_gb`` becomes ``kv_offloading_size`` (GiB): vLLM's swap space is gone, offloading
     KV cache blocks to main memory is what took its place.
@@ -106,7 +110,7 @@ def engine_arguments(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> dict[st
         arguments["kv_offloading_size"] = float(swap_space)
     if window := spec.max_model_len or vllm_config.get("max_model_len"):
         arguments["max_model_len"] = (
-            window if spec.max_model_len else min(window, model_window(path) or window)
+            window if spec.max_model_len else min(window, model_window(str(folder or path)) or window)
         )
     return arguments
 
@@ -146,7 +150,8 @@ class Agent(BaseAgent):
         if self._llm_factory is None:
             prepare_environment()
         self._inspect()
-        arguments = engine_arguments(self.spec, self.vllm_config)
+        folder = self._checkpoint.folder if self._checkpoint is not None else None
+        arguments = engine_arguments(self.spec, self.vllm_config, folder)
         try:
             self.llm = self._start(arguments)
         except (

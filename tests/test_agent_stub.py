@@ -283,3 +283,10 @@ def test_the_factory_gets_the_engine_arguments():
     agent.load()
     assert agent.llm.arguments["dtype"] == "float32"
     assert agent.llm.arguments["model"] == "org/stub"
+
+
+def test_the_window_of_an_s3_model_is_its_config_files_not_the_larger_models(tmp_path):
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 1024}')
+    spec = ModelSpec("a", "s3://bucket/model")
+    assert engine_arguments(spec, config.VLLM_CONFIG, tmp_path)["max_model_len"] == 1024
+    assert engine_arguments(spec, config.VLLM_CONFIG)["max_model_len"] == config.VLLM_CONFIG["max_model_len"]
