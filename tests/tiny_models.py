@@ -58,7 +58,7 @@ def single_token_tokenizer():
     return tokenizer
 
 
-def save_model(folder, tokenizer, **shape):
+def save_model(folder, tokenizer, *, max_shard_size="50GB", **shape):
     """Write a random Llama with this tokenizer; ``shape`` overrides the tiny one."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -66,5 +66,5 @@ def save_model(folder, tokenizer, **shape):
     torch.manual_seed(7)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
     settings = LlamaConfig(vocab_size=len(wrapped), bos_token_id=0, eos_token_id=0, **{**TINY, **shape})
-    LlamaForCausalLM(settings).save_pretrained(folder)
+    LlamaForCausalLM(settings).save_pretrained(folder, max_shard_size=max_shard_size)
     wrapped.save_pretrained(folder)
