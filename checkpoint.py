@@ -37,6 +37,8 @@ HEADER_BYTES: Final = 65_536
 MAX_HEADER_BYTES: Final = 100_000_000
 # Requests made at the same time.
 CONCURRENCY: Final = 16
+# How the text begins that a clone without Git LFS has in place of a large file (git-lfs, docs/spec.md).
+LFS_POINTER: Final = b"version https://git-lfs"
 # Names listed in one line before "and N more".
 SHOWN: Final = 3
 
@@ -232,7 +234,7 @@ def _refusal(response: Mapping[str, Any], asked: _s3_errors) -> str:
         return f"the bucket is in another region ({code}); set AWS_REGION to {region}"
     if code in ("AccessDenied", "403", "Forbidden", "AllAccessDisabled"):
         return f"access is denied ({code}); allow {asked.action} on {asked.resource}" + (
-            ""
+            ", or correct the bucket's name"
             if asked.action == "s3:ListBucket"
             else ", and kms:Decrypt where the bucket is encrypted with KMS"
         )
@@ -465,6 +467,11 @@ def _header(store: Store, name: str, size: int) -> tuple[dict[str, tuple[int, ..
     broken = f"{address}: is not a whole safetensors file"
     try:
         head = store.read(name, 0, min(HEADER_BYTES, size)) if size else b""
+        if head.startswith(LFS_POINTER):
+            return (
+                {},
+                f"{address}: is a Git LFS pointer, not the weights; run git lfs pull, then upload the file itself",
+            )
         if len(head) < 8:
             return {}, f"{broken} ({size} bytes); upload it again"
         (length,) = struct.unpack("<Q", head[:8])

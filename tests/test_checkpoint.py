@@ -90,6 +90,11 @@ CASES = {
     "cut within the header": (lambda f: truncate(shards(f)[0], 100), "not a whole safetensors file", "upload it again"),
     "an empty shard": (lambda f: truncate(shards(f)[0], 0), "not a whole safetensors file (0 bytes)", "upload it again"),
     "an absurd header": (header_beyond_the_file, "its header would have 1000000000 bytes", "upload it again"),
+    "a Git LFS pointer": (
+        lambda f: shards(f)[0].write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+        "is a Git LFS pointer, not the weights",
+        "git lfs pull",
+    ),
     "tensor gone from shard and index": (
         lambda f: drop_tensor(f, "model.layers.1.mlp.up_proj.weight"),
         "1 tensors that LlamaForCausalLM needs are missing (model.layers.1.mlp.up_proj.weight)",
