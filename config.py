@@ -251,7 +251,7 @@ def model_spec(name: str, entries: Mapping[str, Any] | None = None) -> ModelSpec
 
 def is_local(path: str) -> bool:
     """Whether a model path means a folder of this machine (it exists, or is written like one)."""
-    return path.startswith(("/", "./", "../", "~")) or Path(path).is_dir()
+    return path.startswith(("/", "./", "../", "~")) or _folder(path) is not None
 
 
 def _hint(word: str, allowed: Iterable[str]) -> str:
@@ -264,7 +264,28 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False  # a whole number beyond every float
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in a message: on one line, and not endless."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no whole number of more than 4300 digits
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _folder(path: str) -> Path | None:
+    """A path as a folder of this machine, ``~`` resolved; None where it is none."""
+    try:
+        folder = Path(path).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a NUL
+        return None
 
 
 @dataclass(frozen=True)
@@ -317,6 +338,7 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "CACHE_DIR": _TEXT,
     "CONTEXT_TOKENS": _at_least(0),
     "EVIDENCE_CHUNKS": _at_least(1),
+    "DEFAULT_LOGIC_MODEL_PATH": _TEXT,
     "LOGIC_SAMPLES": _at_least(1),
     "LOGIC_MAX_TOKENS": _at_least(16),
     "LOGIC_TEMPERATURE": Rule(
@@ -448,7 +470,7 @@ SPEC_RULES: Final[dict[str, Rule]] = {
 
 def _judge(name: str, value: Any, rule: Rule) -> Iterator[str]:
     if not rule.check(value):
-        yield f"{name} is {value!r}; allowed: {rule.allowed}; {rule.advice}"
+        yield f"{name} is {_shown(value)}; allowed: {rule.allowed}; {rule.advice}"
 
 
 def _judge_keys(name: str, values: Mapping[Any, Any], rules: Mapping[str, Rule]) -> Iterator[str]:
@@ -456,14 +478,17 @@ def _judge_keys(name: str, values: Mapping[Any, Any], rules: Mapping[str, Rule])
         if key in rules:
             yield from _judge(f"{name}[{key!r}]", value, rules[key])
         else:
-            yield f"{name} has the unknown key {key!r}; allowed: {', '.join(rules)}{_hint(str(key), rules)}"
+            known = f"{', '.join(rules)}{_hint(key, rules) if isinstance(key, str) else ''}"
+            yield f"{name} has the unknown key {_shown(key)}; allowed: {known}"
 
 
 def _model_problems(
-    setting: str, entries: Mapping[str, Any], load_format: str | None = None
+    setting: str, entries: Mapping[Any, Any], load_format: str | None = None
 ) -> Iterator[str]:
     for name, entry in entries.items():
-        label = f"{setting}[{name!r}]"
+        label = f"{setting}[{_shown(name)}]"
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            yield f"{label} has a key that is no name; allowed: a printable text; correct it"
         if isinstance(entry, Mapping):
             yield from _judge_keys(label, entry, SPEC_RULES)
             path = entry.get("path")
@@ -472,7 +497,7 @@ def _model_problems(
         else:
             path = entry
             if not isinstance(entry, str):
-                yield f"{label} is {entry!r}; allowed: a path or a mapping with the keys {', '.join(SPEC_RULES)}; write one"
+                yield f"{label} is {_shown(entry)}; allowed: a path or a mapping with the keys {', '.join(SPEC_RULES)}; write one"
         if isinstance(path, str) and path.strip():
             yield from _path_problems(label, path, load_format)
 
@@ -480,29 +505,29 @@ def _model_problems(
 def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[str]:
     if path.startswith("s3://"):
         if not S3_ADDRESS.fullmatch(path):
-            yield f"{label} is {path!r}; allowed: s3://bucket/prefix with a valid bucket name; correct the address"
+            yield f"{label} is {_shown(path)}; allowed: s3://bucket/prefix with a valid bucket name; correct the address"
         if load_format not in (None, "runai_streamer"):
             yield (
-                f"{label} is {path!r} but VLLM_CONFIG['load_format'] is {load_format!r};"
+                f"{label} is {_shown(path)} but VLLM_CONFIG['load_format'] is {_shown(load_format)};"
                 " allowed: 'runai_streamer' for s3:// models;"
                 " set it"
             )
     elif is_local(path):
-        folder = Path(path).expanduser()
-        if not folder.is_dir():
-            yield f"{label} is {path!r}; allowed: a model folder that exists; there is no folder {folder}; correct the path"
+        folder = _folder(path)
+        if folder is None:
+            yield f"{label} is {_shown(path)}; allowed: a model folder that exists; there is no folder of that name; correct it"
         elif not (folder / "config.json").is_file():
-            yield f"{label} is {path!r}; allowed: a model folder; config.json is missing in it; download the model again"
+            yield f"{label} is {_shown(path)}; allowed: a model folder; config.json is missing in it; download the model again"
     elif not HUGGING_FACE_ID.fullmatch(path):
         yield (
-            f"{label} is {path!r}; allowed: a Hugging Face id (owner/name), an"
+            f"{label} is {_shown(path)}; allowed: a Hugging Face id (owner/name), an"
             " existing folder or s3://bucket/prefix; correct it"
         )
 
 
 def _vllm_problems(vllm_config: Any) -> Iterator[str]:
     if not isinstance(vllm_config, Mapping):
-        yield f"VLLM_CONFIG is {vllm_config!r}; allowed: a dictionary; write {{}} for vLLM's defaults"
+        yield f"VLLM_CONFIG is {_shown(vllm_config)}; allowed: a dictionary; write {{}} for vLLM's defaults"
         return
     yield from _judge_keys("VLLM_CONFIG", vllm_config, VLLM_RULES)
     loader = vllm_config.get("model_loader_extra_config") or {}
@@ -512,7 +537,8 @@ def _vllm_problems(vllm_config: Any) -> Iterator[str]:
         yield from _judge_keys("VLLM_CONFIG['model_loader_extra_config']", loader, LOADER_RULES)
         if not streaming:
             yield (
-                f"VLLM_CONFIG['model_loader_extra_config'] is {loader!r} but load_format is {load_format!r}; allowed: only with"
+                f"VLLM_CONFIG['model_loader_extra_config'] is {_shown(loader)} but load_format is {_shown(load_format)};"
+                " allowed: only with"
                 " 'runai_streamer'; write {} or change load_format"
             )
     if streaming and importlib.util.find_spec("runai_model_streamer") is None:
@@ -542,13 +568,13 @@ def _retrieval_problems(values: Mapping[str, Any]) -> Iterator[str]:
         )
     for name in ("EMBEDDING_MODEL_PATH", "CROSS_ENCODER_MODEL_PATH"):
         path = values[name]
-        if isinstance(path, str) and path.strip() and (is_local(path) or path.count("/") > 1):
-            folder = Path(path).expanduser()
-            if not folder.is_dir():
-                yield (
-                    f"{name} is {path!r}; allowed: a Hugging Face id or a folder that exists; there is no folder {folder};"
-                    " correct the path"
-                )
+        if not isinstance(path, str) or not path.strip():
+            continue
+        if (is_local(path) or path.count("/") > 1) and _folder(path) is None:
+            yield (
+                f"{name} is {_shown(path)}; allowed: a Hugging Face id or a folder that exists; there is no folder of that name;"
+                " correct the path"
+            )
 
 
 def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
@@ -568,14 +594,18 @@ def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
         entries = values[setting]
         if not isinstance(entries, Mapping) or not entries:
             problems.append(
-                f"{setting} is {entries!r}; allowed: a dictionary with at least one model; add one"
+                f"{setting} is {_shown(entries)}; allowed: a dictionary with at least one model; add one"
             )
             continue
         problems += _model_problems(setting, entries, form)
-        if values[default] not in entries:
+        chosen, keys = (
+            values[default],
+            [name for name in entries if isinstance(name, str) and name.isprintable()],
+        )
+        if chosen not in keys:
             problems.append(
-                f"{default} is {values[default]!r}; allowed: a key of {setting} ({', '.join(map(str, entries))});"
-                f" choose one{_hint(str(values[default]), map(str, entries))}"
+                f"{default} is {_shown(chosen)}; allowed: a key of {setting} ({', '.join(keys)[:1000]});"
+                f" choose one{_hint(chosen, keys) if isinstance(chosen, str) else ''}"
             )
     return problems
 

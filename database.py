@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,10 @@ import numpy.typing as npt
 # "Fcst" in ASCII: tells Forecaster's files from anybody else's SQLite database.
 APPLICATION_ID: Final = 0x46637374
 BUSY_TIMEOUT_SECONDS: Final = 30.0
+
+
+# What reading a damaged file raises: SQLite's own message may quote bytes that are no text.
+SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 
 
 class DatabaseError(Exception):
@@ -551,7 +556,7 @@ class Database:
             except BaseException:
                 self.connection.close()
                 raise
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise DatabaseError(f"{self.path}: {_advice(error)}") from error
 
     def _open(self) -> None:
@@ -633,7 +638,7 @@ class Database:
                     self.connection.execute("ROLLBACK")
                 raise
             self.connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise DatabaseError(f"{self.path}: {_advice(error)}") from error
@@ -641,9 +646,14 @@ class Database:
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """Run one reading statement of this module and return its rows."""
         try:
-            return self.connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+            rows = self.connection.execute(sql, parameters).fetchall()
+        except SQLITE_ERRORS as error:
             raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+        if problem := _foreign_value(rows):
+            raise DatabaseError(
+                f"{self.path}: {problem}, which Forecaster does not write; another program changed the file, go back to a copy"
+            )
+        return rows
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded back into it by SQLite."""
@@ -1064,7 +1074,7 @@ class Database:
             for row, (passage_id, article_id, vector) in enumerate(cursor):
                 owners[row] = passage_id, article_id
                 vectors[row] = np.frombuffer(vector, dtype="<f4")
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise DatabaseError(f"{self.path}: {_advice(error)}") from error
         return owners[:, 0], owners[:, 1], vectors, max(int(last), after)
 
@@ -1254,6 +1264,81 @@ class Database:
         return self.query("SELECT * FROM coherence ORDER BY run_id, question_id, forecaster, kind")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        moment = datetime.fromisoformat(value)
+        (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _is_distribution(value: Any) -> bool:
+    try:
+        numbers = np.array(json.loads(value), dtype=np.float64)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return numbers.shape == (101,) and bool((numbers >= 0).all()) and abs(numbers.sum() - 1) < 1e-6
+
+
+def _is_object(value: Any) -> bool:
+    try:
+        return isinstance(json.loads(value), dict)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+_TEXTS: Final = (
+    "question_id", "agent", "forecaster", "model", "text", "question", "error", "context_error", "background",
+    "resolution_criteria", "owner", "asked",
+)  # fmt: skip
+# What stands in columns that are computed with, drawn or printed, whichever table or view they come from.
+_ALWAYS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("created_at", "started_at", "resolved_at"), _is_moment),
+    **dict.fromkeys(("versions", "extra"), _is_object),
+    **dict.fromkeys(("agents", "agents_configured", "chunk", "samples", "position"), lambda v: isinstance(v, int)),
+    "agreement": _is_number,
+}  # fmt: skip
+_OR_NULL: Final[Mapping[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys((*STATISTICS, "captured_mass", "residual_mass", "outcome"), _is_number),
+    **dict.fromkeys(("within_deviation", "between_deviation", "shift", "divergence"), _is_number),
+    **dict.fromkeys(("as_of", "close_date"), _is_moment),
+    **dict.fromkeys(_TEXTS, lambda v: isinstance(v, str)),
+    "probabilities": _is_distribution,
+}  # fmt: skip
+# A distribution never stands without these.
+_WITH_PROBABILITIES: Final = frozenset((*STATISTICS, "captured_mass", "residual_mass"))
+
+
+def _foreign_value(rows: Sequence[sqlite3.Row]) -> str | None:
+    """The first value that this program cannot have written, in words; None where there is none.
+
+    SQLite takes any value in any column, and a file can be edited by hand: better one line here than a wrong plot elsewhere.
+    """
+    names = rows[0].keys() if rows else ()
+    judged = [name for name in names if name in _ALWAYS or name in _OR_NULL]
+    for row in rows:
+        if (
+            "probabilities" in names
+            and row["probabilities"] is None
+            and not ("error" in names and row["error"])
+        ):
+            return "a row has neither probabilities nor an error"
+        for name in judged:
+            value = row[name]
+            if value is None and name not in _ALWAYS:
+                wrong = name in _WITH_PROBABILITIES and "probabilities" in names and row["probabilities"]
+            else:
+                wrong = not (_ALWAYS.get(name) or _OR_NULL[name])(value)
+            if wrong:
+                return f"a row has {repr(value)[:60]} as {name}"
+    return None
+
+
 def _prompt_hash(prompt: str) -> str | None:
     return hashlib.sha256(prompt.encode()).hexdigest() if prompt else None
 
@@ -1273,7 +1358,7 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _advice(error: sqlite3.Error) -> str:
+def _advice(error: Exception) -> str:
     """One line that says what happened and what to do, from SQLite's own error."""
     text = str(error)
     for sign, advice in (

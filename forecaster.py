@@ -777,7 +777,7 @@ def summary(database: Database, run_id: int) -> str:
     head = f"{'question':<{width}}  {'chance':>7}  {'80 % interval':>13}  {'agree':>5}  {'captured':>8}  {'articles':>8}"
     lines = ["", head, "-" * len(head)]
     for question in database.run_questions(run_id):
-        text = textwrap.wrap(question["text"], width)
+        text = textwrap.wrap(question["text"], width) or [""]
         row = ensembles.get(question["id"])
         if row is None:
             cells = f"{'none':>7}  {'':>13}  {'':>5}  {'':>8}  {articles.get(question['id'], 0):>8}"
@@ -814,10 +814,10 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
         )
     missing = {row["context_error"] for row in database.run_questions(run_id) if row["context_error"]}
     notes += [f"No evidence: {reason}" for reason in sorted(missing)]
-    reasoned = [row for row in scored if row["samples"]]
+    reasoned = [row for row in scored if row["between_deviation"] is not None]
     if reasoned:
         within, between = (
-            max(row[name] for row in reasoned) for name in ("within_deviation", "between_deviation")
+            max(row[name] or 0.0 for row in reasoned) for name in ("within_deviation", "between_deviation")
         )
         cut = sum(row["cut"] for row in database.reasonings(run_id))
         notes.append(

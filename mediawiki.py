@@ -12,6 +12,7 @@ https://www.mediawiki.org/wiki/API:Revisions, https://foundation.wikimedia.org/w
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -31,6 +32,9 @@ import config
 from passages import CATEGORY_NAMESPACES, FILE_NAMESPACES, is_disambiguation, redirect_target
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 # First wait before a retry without Retry-After, in seconds; doubled each time.
@@ -321,7 +325,9 @@ def _decode(body: bytes, retry_after: float | None) -> dict[str, Any]:
     """JSON object from an answer's body; MediaWiki's own temporary errors become retries."""
     try:
         answer = json.loads(body)
-    except ValueError as error:
+        # JSON can spell halves of characters, which neither SQLite nor a tokenizer takes.
+        answer = json.loads(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
         raise _RetryableError("the answer is not JSON, or broke off") from error
     if not isinstance(answer, dict):
         raise _RetryableError("the answer is not a JSON object")
@@ -353,6 +359,20 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())
+
+
+def _as_documented(method: Callable[P, T]) -> Callable[P, T]:
+    """An answer that has another form than the API's documentation says is a ``MediaWikiError``, as any other failure."""
+
+    @functools.wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {error}"[:120]
+            raise MediaWikiError(f"the wiki's answer is not of the documented form ({reason})") from error
+
+    return checked
 
 
 class MediaWikiClient:
@@ -410,6 +430,7 @@ class MediaWikiClient:
             "the wiki's answer did not end after %d parts; it is taken as it is", MAX_CONTINUATIONS
         )
 
+    @_as_documented
     def search(self, text: str, limit: int) -> list[SearchHit]:
         """Articles that hold the words of ``text``, best first, at most ``limit``; redirects are resolved.
 
@@ -438,6 +459,7 @@ class MediaWikiClient:
         ranked = sorted(pages.values(), key=lambda page: int(page.get("index", 1_000_000)))
         return [_hit(page) for page in ranked if not page.get("missing") and not page.get("invalid")][:limit]
 
+    @_as_documented
     def revision(self, title: str, *, as_of: str | None = None) -> Revision | None:
         """The newest revision of a page, or its newest at ``as_of`` (UTC ISO-8601 with Z); None when there is none.
 
@@ -512,12 +534,13 @@ class MediaWikiClient:
                 answer = self.call(
                     action="query", meta="siteinfo", siprop="general|namespaces|namespacealiases|magicwords"
                 )
-                self._site = _site_info(answer.get("query") or {})
+                self._site = _as_documented(_site_info)(answer.get("query") or {})
             except MediaWikiError as error:
                 logger.info("no site information (%s); English names are used", error)
                 return SiteInfo()
         return self._site
 
+    @_as_documented
     def most_viewed(self, limit: int, *, today: date | None = None) -> list[str]:
         """Titles of the most viewed articles of the latest loaded day before ``today`` (UTC), most viewed first.
 

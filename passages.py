@@ -289,7 +289,8 @@ def sections_from_html(html: str) -> list[Section]:
     from bs4.element import NavigableString, PreformattedString
     from bs4.element import Tag as HtmlTag
 
-    soup = BeautifulSoup(html, "html.parser")
+    # Halves of characters, which a decoder of foreign bytes can leave, would end the parser.
+    soup = BeautifulSoup(html.encode("utf-8", "replace").decode(), "html.parser")
     for element in soup(list(_HTML_DROPPED)):
         element.decompose()
     path: list[tuple[int, str]] = []

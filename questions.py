@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
@@ -53,6 +54,11 @@ class Question:
 
     def __post_init__(self) -> None:
         text = " ".join(self.text.split())
+        for name in TEXT_FIELDS:
+            if not _is_unicode(getattr(self, name) or ""):
+                raise QuestionError(
+                    f"{name} holds half a character (a lone surrogate), which is no Unicode text"
+                )
         if not text:
             raise QuestionError("the question is empty")
         if len(text) > MAX_QUESTION_CHARACTERS:
@@ -121,7 +127,9 @@ def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_constant=_not_json)
+            row = json.loads(line, parse_constant=_not_json, parse_float=_finite)
+            if not _is_unicode(json.dumps(row, ensure_ascii=False)):
+                raise ValueError("half a character, a lone surrogate")
         except (ValueError, RecursionError) as error:
             reason = (
                 "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", error)
@@ -133,6 +141,23 @@ def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]
 
 
 READERS = {".txt": _text_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows}
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; JSON and the command line can spell halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _finite(number: str) -> float:
+    """Refuse 1e999: Python reads it as infinity, which JSON has no spelling for."""
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number} is too large")
+    return value
 
 
 def _not_json(constant: str) -> None:

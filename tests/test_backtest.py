@@ -187,7 +187,16 @@ def test_a_backtest_is_scored_beside_its_crowd(tmp_path):
         run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=questions)
         for q in questions:
             database.save_forecast(
-                run, ForecastRecord(q.id, "phi-4", "microsoft/phi-4", probabilities=p, statistics=numbers)
+                run,
+                ForecastRecord(
+                    q.id,
+                    "phi-4",
+                    "microsoft/phi-4",
+                    probabilities=p,
+                    statistics=numbers,
+                    captured_mass=1,
+                    residual_mass=0,
+                ),
             )
             database.save_ensemble(
                 run, EnsembleRecord(q.id, "mean", d.probabilities, numbers, 1, 1, 1, 1, 0, False)

@@ -65,7 +65,10 @@ def test_gaps_are_computed_and_stored(tmp_path):
         for one, percent in zip(asked, (70, 40, 60, 75), strict=True):
             p, statistics = at(percent)
             database.save_forecast(
-                run, ForecastRecord(one.id, "m", "m", probabilities=p, statistics=statistics)
+                run,
+                ForecastRecord(
+                    one.id, "m", "m", probabilities=p, statistics=statistics, captured_mass=1, residual_mass=0
+                ),
             )
             database.save_ensemble(
                 run, EnsembleRecord(one.id, "mean", p, statistics, 1, 1, 1.0, 1.0, 0.0, False)

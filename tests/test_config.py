@@ -93,6 +93,7 @@ REFUSED = {
     "LOGIC_SAMPLES": 0,
     "LOGIC_MAX_TOKENS": 8,
     "LOGIC_TEMPERATURE": 2.5,
+    "DEFAULT_LOGIC_MODEL_PATH": "",
     "SCORING_TOLERANCE": -0.1,
     "SCORING_BLOCK_BUDGET": 0,
     "MAX_LOGPROB_CACHE": 100,
@@ -160,7 +161,7 @@ def test_each_settings_rule_refuses_its_wrong_value(name):
 
 def test_every_setting_of_the_module_has_a_rule_or_a_check_of_its_own():
     own = {
-        "FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", "FORECAST_MODEL_PATHS", "DEFAULT_MODEL", "DEFAULT_LOGIC_MODEL_PATH",
+        "FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", "FORECAST_MODEL_PATHS", "DEFAULT_MODEL",
         "VLLM_CONFIG", "SPEC_KEYS", "HUGGING_FACE_ID", "S3_ADDRESS", "LOAD_FORMATS", "DTYPES", "LOADER_KEYS", "POOLS",
         "SETTING_RULES", "VLLM_RULES", "LOADER_RULES", "SPEC_RULES",
     }  # fmt: skip
