@@ -190,8 +190,9 @@ def agent_history(rows: Iterable[sqlite3.Row]) -> dict[str, list[HistoryPoint]]:
 
 
 def _point(row: sqlite3.Row, distribution: Distribution) -> HistoryPoint:
+    """A run is one moment, that of its start: its agents and the pool, stored minutes apart, stand beside one another."""
     low, high = distribution.interval(0.8)
-    return HistoryPoint(forecast_time(row["as_of"], row["created_at"]), distribution.mean, low, high)
+    return HistoryPoint(forecast_time(row["as_of"], row["started_at"]), distribution.mean, low, high)
 
 
 def _overview_row(text: str, points: Sequence[HistoryPoint], outcome: Outcome | None) -> OverviewRow:

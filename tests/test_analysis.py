@@ -12,7 +12,8 @@ import pytest
 import analysis
 import config
 from database import Database
-from tests.record_database import small
+from questions import Question
+from tests.record_database import add_run, around, small
 
 ROOT = Path(__file__).parent.parent
 
@@ -192,3 +193,13 @@ def test_help_needs_neither_matplotlib_nor_scipy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "--resolve-one" in done.stdout
     assert done.stdout.rstrip().endswith("[]")
+
+
+def test_agents_and_pool_of_one_run_stand_at_one_moment(tmp_path):
+    with Database(tmp_path / "one.db") as database:
+        add_run(database, [Question("Will A happen?", id="a")], {"m": [around(30)], "n": [around(60)]})
+        with database.atomic() as connection:
+            connection.execute("UPDATE forecasts SET created_at = '2026-11-24T13:51:00Z' WHERE agent = 'm'")
+            connection.execute("UPDATE forecasts SET created_at = '2026-11-24T14:51:00Z' WHERE agent = 'n'")
+        ((_, figure, _),) = analysis.history_figures(database)
+    assert any(text.get_text().startswith("1 forecast,") for text in figure.texts)
