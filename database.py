@@ -550,12 +550,13 @@ class Database:
                 f"{self.path}: not writable; change its permissions or choose another --database"
             )
         try:
-            self.connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
-            try:
+            with contextlib.ExitStack() as undo:
+                self.connection = sqlite3.connect(
+                    self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
+                )
+                undo.callback(self.connection.close)
                 self._open()
-            except BaseException:
-                self.connection.close()
-                raise
+                undo.pop_all()
         except SQLITE_ERRORS as error:
             raise DatabaseError(f"{self.path}: {_advice(error)}") from error
 
@@ -631,17 +632,13 @@ class Database:
         """
         try:
             self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.connection
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
+            yield self.connection
             self.connection.execute("COMMIT")
         except SQLITE_ERRORS as error:
+            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+        finally:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """Run one reading statement of this module and return its rows."""
@@ -859,20 +856,14 @@ class Database:
             (run_id,),
         )
 
-    def save_reasonings(self, run_id: int, records: Sequence[ReasoningRecord]) -> None:
-        """Store reasonings in one transaction; one that is there already stays."""
+    def save_reasoning(self, run_id: int, record: ReasoningRecord) -> None:
+        """Store one reasoning in its own transaction; one that is there already stays."""
+        values = {"run_id": run_id, "created_at": utc_now(), **asdict(record)}
         with self.atomic() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO reasonings (run_id, question_id, chunk, sample, model, created_at, text, tokens,"
-                " finish_reason, cut, seed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        run_id, r.question_id, r.chunk, r.sample, r.model, utc_now(), r.text, r.tokens,
-                        r.finish_reason, int(r.cut), r.seed,
-                    )
-                    for r in records
-                ],
-            )  # fmt: skip
+            connection.execute(
+                f"INSERT OR IGNORE INTO reasonings ({', '.join(values)}) VALUES ({', '.join(':' + name for name in values)})",  # noqa: S608 - column names of this module
+                values,
+            )
 
     def reasonings(self, run_id: int) -> list[sqlite3.Row]:
         """All reasonings of a run, by question, chunk and sample."""

@@ -175,28 +175,32 @@ class Ensemble:
             self._reasoning_failed(spec, tasks, error)
 
     def _reason(self, spec: ModelSpec, agent: BaseAgent, tasks: Sequence[ForecastTask]) -> None:
-        for written in agent.reason(tasks, config.LOGIC_SAMPLES):
-            task = tasks[written.index]
-            if written.error is not None:
-                self._reasoning_errors[task.question.id, task.chunk] = redact(written.error)
-                continue
-            record = ReasoningRecord(
-                question_id=task.question.id,
-                chunk=task.chunk,
-                sample=written.sample,
-                model=spec.path,
-                text=written.text,
-                tokens=written.tokens,
-                finish_reason=written.finish_reason,
-                cut=written.cut,
-                seed=written.seed,
-            )
-            self.database.save_reasonings(self.run_id, [record])
+        """Let a loaded model write and store its reasoning; its failure is noted and the forecast goes on without."""
+        try:
+            for written in agent.reason(tasks, config.LOGIC_SAMPLES):
+                task = tasks[written.index]
+                if written.error is not None:
+                    self._reasoning_errors[task.question.id, task.chunk] = redact(written.error)
+                    continue
+                record = ReasoningRecord(
+                    question_id=task.question.id,
+                    chunk=task.chunk,
+                    sample=written.sample,
+                    model=spec.path,
+                    text=written.text,
+                    tokens=written.tokens,
+                    finish_reason=written.finish_reason,
+                    cut=written.cut,
+                    seed=written.seed,
+                )
+                self.database.save_reasoning(self.run_id, record)
+        except DatabaseError:
+            raise
+        except Exception as error:  # the agent boundary: the forecast goes on without reasoning
+            self._reasoning_failed(spec, tasks, error)
 
     def _reasoning_failed(self, spec: ModelSpec, tasks: Sequence[ForecastTask], error: Exception) -> None:
-        message = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-        logger.error("%s wrote no reasoning, the forecast goes on without: %s", spec.name, message)
-        logger.debug("traceback of %s", spec.name, exc_info=True)
+        message = _logged(f"{spec.name} wrote no reasoning, the forecast goes on without", error)
         for task in tasks:
             self._reasoning_errors[task.question.id, task.chunk] = message
 
@@ -218,12 +222,7 @@ class Ensemble:
             with bar, self.agent_factory(spec) as agent:
                 self._note_weights(spec)
                 if reason:
-                    try:
-                        self._reason(spec, agent, reason)
-                    except DatabaseError:
-                        raise
-                    except Exception as error:  # the agent boundary: the forecast goes on without reasoning
-                        self._reasoning_failed(spec, reason, error)
+                    self._reason(spec, agent, reason)
                 owners, tasks = self._expanded(agent, work)
                 waiting = Counter(owner for owner, _ in owners)
                 outcomes: dict[int, list[ForecastOutcome]] = {}
@@ -242,9 +241,7 @@ class Ensemble:
         except DatabaseError:
             raise
         except Exception as error:  # the agent boundary: one model's failure is not the run's
-            message = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-            logger.error("%s failed: %s", spec.name, message)
-            logger.debug("traceback of %s", spec.name, exc_info=True)
+            message = _logged(f"{spec.name} failed", error)
             for item, task in pending.values():
                 failure = ForecastOutcome(0, None, None, message)
                 self.database.save_forecast(
@@ -347,6 +344,14 @@ class Ensemble:
             residual_mass=max(row["residual_mass"] for row in rows),
             low_confidence=captured < config.MIN_CAPTURED_MASS,
         )
+
+
+def _logged(what: str, error: Exception) -> str:
+    """The error in one line without secrets, after it was logged with ``what``; the traceback goes to the file."""
+    message = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+    logger.error("%s: %s", what, message)
+    logger.debug("traceback: %s", what, exc_info=True)
+    return message
 
 
 def averaged(scored: Scored) -> Averaged | str:
