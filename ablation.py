@@ -22,6 +22,7 @@ import numpy as np
 
 from agent_base import ForecastTask
 from distribution import Distribution, jensen_shannon
+from track_record import brier_score
 
 FULL: Final = "full"
 # Condition, and what it takes away in words.
@@ -89,7 +90,7 @@ def effect_lines(rows: Sequence[Any], outcomes: Mapping[str, int] | None = None)
         if judged:
             truth = np.array([known[row["question_id"]] for row in judged])
             both = (
-                np.mean((np.array([row[name] for row in judged]) / 100 - truth) ** 2)
+                brier_score(np.array([row[name] for row in judged]) / 100, truth)
                 for name in ("full_mean", "mean")
             )
             line += "  {:>10.3f}  {:>13.3f}".format(*both)

@@ -233,6 +233,10 @@ class BaseAgent(ABC):
                 return number - 1
         return len(task.passages)
 
+    def _template_kwargs(self, task: ForecastTask) -> dict[str, Any]:
+        """What the chat template is given: the task's date in every form it may ask for, and the model's own settings."""
+        return {**prompts.template_dates(task.today), **self.spec.chat_template_kwargs}
+
     def _render(self, task: ForecastTask, used: int, padding: str = "") -> Prompt:
         messages = prompts.forecast_messages(
             task.question,
@@ -246,7 +250,7 @@ class BaseAgent(ABC):
             self.tokenizer,
             messages,
             answer_prefix=self.spec.answer_prefix,
-            chat_template_kwargs={**prompts.template_dates(task.today), **self.spec.chat_template_kwargs},
+            chat_template_kwargs=self._template_kwargs(task),
         )
         token_ids, trie = self.numbers.place(
             rendered.text, rendered.lead, add_special_tokens=rendered.add_special_tokens
@@ -295,7 +299,7 @@ class BaseAgent(ABC):
             rendered = prompts.render(
                 self.tokenizer,
                 messages,
-                chat_template_kwargs={**prompts.template_dates(task.today), **self.spec.chat_template_kwargs},
+                chat_template_kwargs=self._template_kwargs(task),
                 free=True,
             )
             ids = tuple(self.tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))

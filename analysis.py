@@ -89,7 +89,7 @@ def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
     """Question id and figure of each question of a run that has a forecast, drawn one at a time."""
     run = database.run(run_id)
     outcomes = database.resolutions()
-    forecasts = _by_question(row for row in database.forecasts(run_id) if row["error"] is None)
+    forecasts = by_question(row for row in database.forecasts(run_id) if row["error"] is None)
     ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
     for question in plotted(database.run_questions(run_id)):
         rows, ensemble = forecasts.get(question["id"], []), ensembles.get(question["id"])
@@ -149,8 +149,8 @@ def draw_history(database: Database, plots_dir: str | Path) -> list[Path]:
 def history_figures(database: Database) -> Iterator[tuple[str, Any, OverviewRow | None]]:
     """Question id, figure and overview row (None without an ensemble) of each question ever forecast, one at a time."""
     outcomes = database.resolutions()
-    agents = _by_question(database.successful_forecasts())
-    ensembles = _by_question(database.all_ensembles())
+    agents = by_question(database.successful_forecasts())
+    ensembles = by_question(database.all_ensembles())
     for question in plotted(database.questions(), newest=True):
         rows, pooled = agents.get(question["id"], []), ensembles.get(question["id"], [])
         if not rows and not pooled:
@@ -170,7 +170,8 @@ def plotted(questions: Iterable[sqlite3.Row], *, newest: bool = False) -> list[s
     return shown[-limit:] if newest else shown[:limit]
 
 
-def _by_question(rows: Iterable[sqlite3.Row]) -> dict[str, list[sqlite3.Row]]:
+def by_question(rows: Iterable[sqlite3.Row]) -> dict[str, list[sqlite3.Row]]:
+    """Rows of any table by their question's id, each group in the order of the rows."""
     grouped: dict[str, list[sqlite3.Row]] = {}
     for row in rows:
         grouped.setdefault(row["question_id"], []).append(row)

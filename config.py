@@ -598,10 +598,8 @@ def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
             )
             continue
         problems += _model_problems(setting, entries, form)
-        chosen, keys = (
-            values[default],
-            [name for name in entries if isinstance(name, str) and name.isprintable()],
-        )
+        chosen = values[default]
+        keys = [name for name in entries if isinstance(name, str) and name.isprintable()]
         if chosen not in keys:
             problems.append(
                 f"{default} is {_shown(chosen)}; allowed: a key of {setting} ({', '.join(keys)[:1000]});"

@@ -127,6 +127,16 @@ def question_block(question: Question, control_tokens: Sequence[str] = ()) -> st
     return defuse("\n".join(parts), control_tokens)
 
 
+def _opening(passages: Sequence[EvidencePassage], today: str, control_tokens: Sequence[str]) -> list[str]:
+    """The paragraphs that every prompt begins with: the date, and the evidence where there is some."""
+    blocks = [f"Today is {today}."]
+    if passages:
+        blocks.append(
+            f"{EVIDENCE_NOTICE}\n<evidence>\n{format_evidence(passages, control_tokens)}\n</evidence>"
+        )
+    return blocks
+
+
 def forecast_messages(
     question: Question,
     passages: Sequence[EvidencePassage] = (),
@@ -146,11 +156,7 @@ def forecast_messages(
         padding: a line of filler put before the question (see ``scoring.forward_cost``).
         control_tokens: the tokenizer's special tokens, made harmless in all quoted text.
     """
-    blocks = [f"Today is {today}."]
-    if passages:
-        blocks.append(
-            f"{EVIDENCE_NOTICE}\n<evidence>\n{format_evidence(passages, control_tokens)}\n</evidence>"
-        )
+    blocks = _opening(passages, today, control_tokens)
     if padding:
         blocks.append(padding)
     blocks.append(question_block(question, control_tokens))
@@ -170,11 +176,7 @@ def reasoning_messages(
     control_tokens: Sequence[str] = (),
 ) -> Messages:
     """The chat that asks for an analysis, and for no number; arguments as in ``forecast_messages``."""
-    blocks = [f"Today is {today}."]
-    if passages:
-        blocks.append(
-            f"{EVIDENCE_NOTICE}\n<evidence>\n{format_evidence(passages, control_tokens)}\n</evidence>"
-        )
+    blocks = _opening(passages, today, control_tokens)
     blocks += [question_block(question, control_tokens), REASONING_REQUEST]
     return [
         {"role": "system", "content": REASONING_SYSTEM},

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation import CONDITIONS
-from analysis import history_figures, outcome_of, plotted, record_figures, run_figures
+from analysis import by_question, history_figures, outcome_of, plotted, record_figures, run_figures
 from coherence import parent_id
 from database import Database, utc_now
 from drawing import OverviewRow, overview_figures, png
@@ -156,10 +156,8 @@ def _numbers(pooled: sqlite3.Row | None) -> dict[str, Any]:
 
 def _details(database: Database, run_id: int) -> dict[str, dict[str, Any]]:
     """Evidence, reasoning and each agent's numbers by question id, for the questions that get figures."""
-    rows: dict[str, list[sqlite3.Row]] = {}
-    for row in database.forecasts(run_id):
-        rows.setdefault(row["question_id"], []).append(row)
-    ablations, details = database.ablations(run_id), {}
+    forecasts, ablations = by_question(database.forecasts(run_id)), by_question(database.ablations(run_id))
+    details = {}
     for question in plotted(database.run_questions(run_id)):
         identifier = question["id"]
         evidence = [
@@ -169,8 +167,8 @@ def _details(database: Database, run_id: int) -> dict[str, dict[str, Any]]:
         details[identifier] = {
             "question": question,
             "evidence": evidence,
-            "forecasts": rows.get(identifier, []),
-            "ablations": [row for row in ablations if row["question_id"] == identifier],
+            "forecasts": forecasts.get(identifier, []),
+            "ablations": ablations.get(identifier, []),
         }
     return details
 
