@@ -14,8 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingTCPServer
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.loopback_server import LoopbackServer, QuietHandler
 
 # Of nobody: moto takes any key until authentication is switched on.
 KEY, SECRET = "AKIAEXAMPLEFORTESTS0", "secret/of+the/tests/and/of/nothing/else0"
@@ -109,7 +112,7 @@ def upload(url: str, folder: Path, bucket: str, prefix: str) -> str:
     return f"s3://{bucket}/{prefix}"
 
 
-class Proxy:
+class Proxy(LoopbackServer):
     """Hands every request on to the server, headers and all; ``fault`` may answer in its place.
 
     Args:
@@ -130,14 +133,11 @@ class Proxy:
         self.upstream = upstream.removeprefix("http://")
         self.fault, self.spoil = fault, spoil
         self.requests: list[tuple[str, str, str | None]] = []
-        self.released = threading.Event()
         self.together = self.most_together = 0
         self.lock = threading.Lock()
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(QuietHandler):
             def handle_one_request(self) -> None:
                 try:
                     super().handle_one_request()
@@ -151,12 +151,7 @@ class Proxy:
 
             do_HEAD = do_GET
 
-            def log_message(self, *_: object) -> None:
-                """Keep the tests quiet."""
-
-        self.server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        super().__init__(Handler)
 
     @contextmanager
     def counted(self, handler: BaseHTTPRequestHandler) -> Iterator[None]:
@@ -191,19 +186,6 @@ class Proxy:
                 handler.wfile.write(block)
         finally:
             connection.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> Proxy:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from database import Article, Database, NewPassage, Resolution
 from distribution import Distribution, jensen_shannon
 from questions import Question
 from report import render
-from scoring import NumberTrie, ScoringResult
+from scoring import ScoringResult
 from semanticretriever import Evidence
+from tests.fake_agent import TRIE, FakeAgent
 
-TRIE = NumberTrie((), tuple((n,) for n in range(101)))
 NOTES = ("first notes", "second notes")
 ASKED = ("--question", "Will A happen?", "--question", "Will B happen?", "--ablate")
 
@@ -84,21 +84,12 @@ def test_the_table_sums_up_pairs_and_scores_resolved_ones():
 # --- a whole run ----------------------------------------------------------------------------------
 
 
-class Agent:
+class Agent(FakeAgent):
     """Scores by what the prompt holds: 10, plus 30 with evidence, plus 20 or 40 with notes; writes two notes."""
 
     calls: ClassVar[list[int]] = []
     held: ClassVar[dict[tuple[str | None, bool], int]] = {}
     failing: ClassVar[str | None] = None
-
-    def __init__(self, spec):
-        self.spec = spec
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
 
     def build_prompt(self, task):
         # The second notes are so long that one passage fewer fits.

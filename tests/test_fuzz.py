@@ -32,7 +32,7 @@ from mediawiki import JsonTransport, MediaWikiClient, MediaWikiError, WikiSettin
 from passages import build_queries, cut_passages, match_query, sections_from_html, sections_from_wikitext
 from questions import Question, QuestionError, read_questions
 from resolutions import ResolutionError, read_resolutions
-from tests.kill_driver import Agent as FakeAgent
+from tests.kill_driver import Agent
 from tests.record_database import add_evidence, add_run, around
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
@@ -95,6 +95,33 @@ def one_line(message: str) -> None:
     assert len(message) < 3000
 
 
+def emptied(folder: Path) -> None:
+    for left in folder.iterdir():
+        left.unlink()
+
+
+def printed(main: Any, *arguments: Any, **named: Any) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command line run in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(*arguments, **named)
+    return code, out.getvalue(), err.getvalue()
+
+
+def forecast(*arguments: str) -> tuple[int, str, str]:
+    return printed(forecaster.main, arguments, agent_factory=Agent)
+
+
+@pytest.fixture
+def quiet(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"one": "owner/one"})
+    monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
+    monkeypatch.setattr(forecaster, "configure_root_logger", lambda **_: None)
+    monkeypatch.setattr(forecaster.Interrupts, "install", lambda _: None)
+
+
 # --- files of questions and outcomes --------------------------------------------------------------
 
 
@@ -121,29 +148,14 @@ def test_a_question_file_is_read_or_refused_in_one_line(tmp_path, content, suffi
 @example(b'{"question": "Will A happen?", "\\ud800": 1}', ".jsonl")
 @example(b'{"question": "Will A happen?", "weight": 1e999}', ".jsonl")
 @example(b'{"question": "Will A happen?", "id": "\\ud800"}', ".jsonl")
-def test_a_run_on_a_question_file_forecasts_all_of_it_or_stores_nothing(tmp_path, content, suffix):
-    for left in tmp_path.iterdir():
-        left.unlink()
+def test_a_run_on_a_question_file_forecasts_all_of_it_or_stores_nothing(tmp_path, quiet, content, suffix):
+    emptied(tmp_path)
     path, database = tmp_path / f"q{suffix}", tmp_path / "run.db"
     path.write_bytes(content)
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        patch.setenv("LOG_DIR", str(tmp_path))
-        patch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"one": "owner/one"})
-        patch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
-        patch.setattr(forecaster, "draw", lambda *_: True)
-        patch.setattr(forecaster, "configure_root_logger", lambda **_: None)
-        patch.setattr(forecaster.Interrupts, "install", lambda _: None)
-        code = forecaster.main(
-            ["--questions", str(path), "--no-retrieval", "--database", str(database)], agent_factory=FakeAgent
-        )
+    code, _, err = forecast("--questions", str(path), "--no-retrieval", "--database", str(database))
     if code == 2:
         assert not database.exists()
-        one_line(err.getvalue().strip())
+        one_line(err.strip())
         return
     assert code == 0
     with contextlib.closing(sqlite3.connect(database)) as connection:
@@ -167,15 +179,13 @@ def test_a_file_of_outcomes_is_recorded_or_changes_nothing(tmp_path, content, su
     count = "SELECT count(*) FROM resolutions"
     with contextlib.closing(sqlite3.connect(database)) as connection:
         before = connection.execute(count).fetchone()
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = analysis.main(["--database", str(database), "--resolve", str(path)])
+        code, out, err = printed(analysis.main, ["--database", str(database), "--resolve", str(path)])
         if code == 2:
-            one_line(err.getvalue().strip())
+            one_line(err.strip())
             assert connection.execute(count).fetchone() == before
         else:
             assert code in (0, 1)
-            assert "outcomes recorded" in out.getvalue()
+            assert "outcomes recorded" in out
 
 
 @fuzzed
@@ -360,8 +370,7 @@ def test_any_wikitext_html_and_question_becomes_passages_and_searches(text):
 @example(b"%PDF-1.7\n1 0 obj\n<<", ".pdf")
 @example(b"<html>" * 5000, ".html")
 def test_any_document_is_read_or_named(tmp_path, content, suffix):
-    for left in tmp_path.iterdir():
-        left.unlink()
+    emptied(tmp_path)
     (tmp_path / f"d{suffix}").write_bytes(content)
     for document in documents.find_documents(tmp_path):
         with contextlib.suppress(documents.DocumentError):
@@ -389,13 +398,10 @@ def healthy(tmp_path_factory):
 
 def used(path: Path) -> None:
     """Everything that reads a database without drawing: table, scores, resume, replay, history."""
-    factory: Any = FakeAgent
     for arguments in (["--resume"], ["--resume", "1"], ["--replay", "1"]):
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = forecaster.main([*arguments, "--database", str(path)], agent_factory=factory)
+        code, _, err = forecast(*arguments, "--database", str(path))
         assert code in (0, 1, 2)
-        assert "Traceback" not in err.getvalue()
+        assert "Traceback" not in err
     try:
         with Database(path, create=False) as db:
             for run in db.runs():
@@ -408,19 +414,8 @@ def used(path: Path) -> None:
         one_line(str(error))
 
 
-@pytest.fixture
-def quiet(monkeypatch, tmp_path):
-    monkeypatch.setenv("LOG_DIR", str(tmp_path))
-    monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"one": "owner/one"})
-    monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
-    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
-    monkeypatch.setattr(forecaster, "configure_root_logger", lambda **_: None)
-    monkeypatch.setattr(forecaster.Interrupts, "install", lambda _: None)
-
-
 def fresh(folder: Path, content: bytes) -> Path:
-    for left in folder.iterdir():
-        left.unlink()
+    emptied(folder)
     path = folder / "fuzzed.db"
     path.write_bytes(content)
     return path

@@ -19,11 +19,11 @@ from distribution import Distribution, spread
 from prompts import PLAIN_NOTES, WITHHELD, reasoning_messages, render, strip_reasoning
 from questions import Question
 from runs import prompt_template
-from scoring import NumberTrie, ScoringResult
+from scoring import ScoringResult
+from tests.fake_agent import TRIE, FakeAgent
 from tests.test_agent_stub import StubLLM
 from tests.test_prompts import CHATML, TemplateTokenizer
 
-TRIE = NumberTrie((), tuple((n,) for n in range(101)))
 NOTES = ["first notes", "second notes", "third notes"]
 
 
@@ -154,23 +154,17 @@ def test_a_question_without_room_for_reasoning_is_an_error_that_names_the_settin
 # --- a whole run ----------------------------------------------------------------------------------
 
 
-class ThinkingAgent:
+class ThinkingAgent(FakeAgent):
     """Scores near 20, 50 and 80 after the three notes, and 10 without any; says what was asked of it."""
 
     loads: ClassVar[list[str]] = []
     fail: ClassVar[set[str]] = set()
-
-    def __init__(self, spec):
-        self.spec = spec
 
     def __enter__(self):
         ThinkingAgent.loads.append(self.spec.path)
         if "load" in self.fail and "logic" in self.spec.path:
             raise AgentError("no such weights")
         return self
-
-    def __exit__(self, *_):
-        return None
 
     def build_prompt(self, task):
         room = 5 - (task.reasoning or "").count("second")

