@@ -1,0 +1,253 @@
+"""Does retrieval find the right passages? Recall and MRR on questions over the packaged World Factbook.
+
+    python benchmarks/retrieval_quality.py DATABASE [--cross-encoder PATH]
+
+DATABASE keeps the corpus and its embeddings (11,148 passages: about 5 minutes on two CPU cores, once). The questions lie beside
+this file in retrieval_pairs.csv, written by hand, with country and section as ground truth. ``kind`` says how a question is put:
+"named" in the Factbook's words, "reworded" in others (the country perhaps under another name), "unnamed" without the country's
+name. ``text`` stands in the passages of that section that answer the question, one to three of them; a passage counts
+as right when it holds it. The second table counts any passage of the country and section: near, but often not the answer.
+
+Each row of a table is the project's own retrieval from question to evidence (``SemanticRetriever.retrieve_all``: ranking,
+reranking where a cross-encoder is given, near-duplicates, the share of one article), with only the first-stage ranking changed.
+Intervals are 95 % bootstrap intervals over countries; two rows are compared by the interval of their differences question by
+question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import config
+from database import Database, DatabaseError, Passage
+from demo import DemoError, make_retriever
+from questions import Question
+from semanticretriever import ModelError, Reranker, RetrievalSettings, SemanticRetriever, TextReranker
+from track_record import bootstrap_mean
+
+Floats = NDArray[np.float64]
+Ranks = NDArray[np.int64]
+PAIRS = Path(__file__).with_name("retrieval_pairs.csv")
+RANKINGS = ("bm25", "embedding", "hybrid")
+DEPTHS = (1, 5, 10, 20)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A question and where its answer stands; fields as the columns of retrieval_pairs.csv."""
+
+    kind: str
+    country: str
+    section: str
+    text: str
+    question: str
+
+    def in_section(self, passage: Passage) -> bool:
+        """Whether a passage is of the country and section."""
+        return (passage.title, passage.section) == (self.country, self.section)
+
+    def answered_by(self, passage: Passage) -> bool:
+        """Whether a passage is of the country and section and holds the answer."""
+        return self.in_section(passage) and self.text in passage.text
+
+
+class BenchmarkError(Exception):
+    """The questions do not fit the corpus, or one of them failed; the message is one line for the user."""
+
+
+def read_pairs(path: Path = PAIRS) -> list[Pair]:
+    """The questions with their ground truth, in the file's order."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [Pair(**row) for row in csv.DictReader(file)]
+
+
+def check(pairs: Sequence[Pair], passages: Iterable[tuple[str, str, str]]) -> None:
+    """Raise BenchmarkError unless every pair's text stands in one to three passages (country, section, text)."""
+    texts: dict[tuple[str, str], list[str]] = {}
+    for country, section, text in passages:
+        texts.setdefault((country, section), []).append(text)
+    for pair in pairs:
+        candidates = texts.get((pair.country, pair.section), [])
+        holding = sum(pair.text in text for text in candidates)
+        if not 1 <= holding <= 3:
+            raise BenchmarkError(
+                f"retrieval_pairs.csv: {pair.text!r} stands in {holding} of the {len(candidates)} passages of"
+                f" {pair.country}, {pair.section}; allowed: 1 to 3; correct the pair"
+            )
+
+
+# --- metrics ------------------------------------------------------------------------------------------------------
+
+
+def first_rank(passages: Sequence[Passage], right: Callable[[Passage], bool]) -> int:
+    """Place of the first right passage, from 1; 0 when there is none."""
+    return next((rank for rank, passage in enumerate(passages, start=1) if right(passage)), 0)
+
+
+def recall(ranks: Ranks, depth: int) -> Floats:
+    """1 for each question whose first right passage is among the best ``depth``, else 0."""
+    return ((ranks > 0) & (ranks <= depth)).astype(np.float64)
+
+
+def reciprocal_ranks(ranks: Ranks) -> Floats:
+    """1 / rank of each question's first right passage, 0 where none was found; their mean is the MRR."""
+    return np.where(ranks > 0, 1.0 / np.maximum(ranks, 1), 0.0)
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def cell(values: Floats, pairs: Sequence[Pair]) -> str:
+    """Mean and its 95 % interval."""
+    countries = [pair.country for pair in pairs]
+    interval = bootstrap_mean(values, countries, samples=config.BOOTSTRAP_SAMPLES, seed=config.SEED)
+    return f"{values.mean():.2f} ({interval.low:.2f}–{interval.high:.2f})"
+
+
+def table(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
+    """One line a method: recall at every depth and MRR."""
+    lines = [
+        f"| ranking | {' | '.join(f'recall@{depth}' for depth in DEPTHS)} | MRR |",
+        "|---" * (len(DEPTHS) + 2) + "|",
+    ]
+    for name, found in ranks.items():
+        columns = [*(recall(found, depth) for depth in DEPTHS), reciprocal_ranks(found)]
+        lines.append(f"| {name} | {' | '.join(cell(values, pairs) for values in columns)} |")
+    return lines
+
+
+def kinds_table(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
+    """MRR and recall at the greatest depth of every method, kind by kind."""
+    kinds = list(dict.fromkeys(pair.kind for pair in pairs))
+    rows = {kind: np.array([pair.kind == kind for pair in pairs]) for kind in kinds}
+    lines = [
+        f"| MRR, recall@{DEPTHS[-1]} | {' | '.join(f'{kind} ({rows[kind].sum()})' for kind in kinds)} |",
+        "|---" * (len(kinds) + 1) + "|",
+    ]
+    for name, found in ranks.items():
+        parts = [found[rows[kind]] for kind in kinds]
+        cells = [
+            f"{reciprocal_ranks(part).mean():.2f}, {recall(part, DEPTHS[-1]).mean():.2f}" for part in parts
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def comparisons(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
+    """What the method with the best MRR gains over every other, with the interval of the paired differences."""
+    best = max(ranks, key=lambda name: float(reciprocal_ranks(ranks[name]).mean()))
+    countries = [pair.country for pair in pairs]
+    lines = []
+    for name in ranks:
+        if name == best:
+            continue
+        gain = reciprocal_ranks(ranks[best]) - reciprocal_ranks(ranks[name])
+        interval = bootstrap_mean(gain, countries, samples=config.BOOTSTRAP_SAMPLES, seed=config.SEED)
+        verdict = "beyond chance" if interval.low > 0 else "not beyond chance"
+        lines.append(
+            f"{best} over {name}: MRR {gain.mean():+.3f} ({interval.low:+.3f} to {interval.high:+.3f}), {verdict}"
+        )
+    return lines
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+def evidence(
+    base: SemanticRetriever, pairs: Sequence[Pair], reranker: TextReranker | None
+) -> dict[str, list[Sequence[Passage]]]:
+    """For every first-stage ranking, the passages each question is given, best first.
+
+    Raises BenchmarkError when a question ends in an error, which would read as a miss.
+    """
+    found: dict[str, list[Sequence[Passage]]] = {}
+    for ranking in RANKINGS:
+        settings = replace(
+            base.settings,
+            wiki=None,
+            ranking=ranking,
+            cross_encoder="",
+            embed_all_up_to=sys.maxsize,
+            passages_per_question=max(DEPTHS),
+        )
+        retriever = SemanticRetriever(base.database, settings, embedder=base.embedder, reranker=reranker)
+        answers = retriever.retrieve_all([Question(pair.question) for pair in pairs])
+        for answer in answers:
+            if answer.error and answer.error != "nothing was found":
+                raise BenchmarkError(answer.error)
+        name = ranking if reranker is None else f"{ranking}, reranked"
+        found[name] = [answer.passages for answer in answers]
+    return found
+
+
+def report(found: Mapping[str, Sequence[Sequence[Passage]]], pairs: Sequence[Pair]) -> list[str]:
+    """Every table."""
+    strict, loose = (
+        {
+            name: np.array(
+                [first_rank(passages, right(pair)) for passages, pair in zip(lists, pairs, strict=True)]
+            )
+            for name, lists in found.items()
+        }
+        for right in (lambda pair: pair.answered_by, lambda pair: pair.in_section)
+    )
+    return [
+        "The passage with the answer:",
+        "",
+        *table(strict, pairs),
+        "",
+        *comparisons(strict, pairs),
+        "",
+        *kinds_table(strict, pairs),
+        "",
+        "Any passage of the country and section:",
+        "",
+        *table(loose, pairs),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read, embed, retrieve and print; 2 when a part is missing."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("database", type=Path, help="keeps corpus and embeddings; made where there is none")
+    parser.add_argument(
+        "--cross-encoder", metavar="PATH", help="Hugging Face id or folder: a second set of rows, reranked"
+    )
+    options = parser.parse_args(arguments)
+    pairs = read_pairs()
+    try:
+        with Database(options.database) as database:
+            base = make_retriever(database, RetrievalSettings.from_config())
+            rows = database.query(
+                "SELECT a.title, p.section, p.text FROM passages p JOIN articles a ON a.id = p.article_id"
+            )
+            check(pairs, (tuple(row) for row in rows))
+            rerankers: list[TextReranker | None] = [None]
+            if options.cross_encoder:
+                rerankers.append(Reranker(options.cross_encoder))
+            found: dict[str, list[Sequence[Passage]]] = {}
+            for reranker in rerankers:
+                found |= evidence(base, pairs, reranker)
+    except (BenchmarkError, DatabaseError, DemoError, ModelError) as error:
+        print(f"retrieval_quality.py: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"{len(pairs)} questions about {len({pair.country for pair in pairs})} countries, {len(rows):,} passages",
+        end="\n\n",
+    )
+    print("\n".join(report(found, pairs)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
