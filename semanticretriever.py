@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -35,11 +36,12 @@ from passages import (
     build_queries,
     cut_passages,
     drop_near_duplicates,
+    estimate_tokens,
     is_list_title,
     match_query,
     sections_from_wikitext,
 )
-from prompts import format_evidence
+from prompts import format_evidence, passage_block
 from questions import Question
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ DOCUMENT_SOURCE: Final = "document"
 FUSION_CONSTANT: Final = 60
 # Candidates of each first-stage ranking that are fused, and from which the passages are chosen.
 CANDIDATES: Final = 100
+ORDER_KEPT: Final = "the first ranking's order is kept"
 # Passages embedded and committed at a time: an interrupted run keeps what it has.
 EMBEDDING_SLICE: Final = 256
 
@@ -151,7 +154,7 @@ class TextReranker(Protocol):
 
 
 class ModelError(Exception):
-    """A model cannot be loaded; the message is one line."""
+    """A model cannot be loaded or has failed; the message is one line."""
 
 
 class Embedder:
@@ -206,7 +209,11 @@ class Embedder:
 
 
 class Reranker:
-    """A sentence-transformers cross-encoder; arguments and errors as ``Embedder``."""
+    """A sentence-transformers cross-encoder; arguments and errors as ``Embedder``.
+
+    A checkpoint without a trained output layer, as an embedding model is, is refused: libraries fill in random weights,
+    which would order passages by chance, another way in each process.
+    """
 
     def __init__(
         self, path: str, *, max_tokens: int = 512, batch_size: int = 32, device: str = "cpu"
@@ -216,23 +223,34 @@ class Reranker:
                 from sentence_transformers import CrossEncoder
 
                 folder = Path(path).expanduser()
-                self.model = CrossEncoder(
-                    str(folder) if folder.is_dir() else path, max_length=max_tokens, device=device
-                )
+                self.model = CrossEncoder(str(folder) if folder.is_dir() else path, device=device)
+                absent = _absent_weights(self.model)
             except Exception as error:  # hub, file and import errors of many kinds
                 raise ModelError(f"cross-encoder {path!r} cannot be loaded ({_first_line(error)})") from error
+        if absent:
+            raise ModelError(
+                f"cross-encoder {path!r} lacks the weights {', '.join(absent[:3])} (is it an embedding model?)"
+            )
         if self.model.num_labels != 1:
             raise ModelError(
                 f"cross-encoder {path!r} has {self.model.num_labels} outputs, a reranker has one"
             )
+        self.model.max_seq_length = min(max_tokens, self.model.max_seq_length or max_tokens)
+        self.path = path
         self.batch_size = batch_size
 
     def score(self, query: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Relevance of each text to the query, float32 (n,)."""
-        scores = self.model.predict(
-            [(query, text) for text in texts], batch_size=self.batch_size, show_progress_bar=False
-        )
-        return np.asarray(scores, dtype=np.float32).reshape(len(texts))
+        """Relevance of each text to the query, float32 (n,). Raises ModelError when the model fails or gives no numbers."""
+        try:
+            found = self.model.predict(
+                [(query, text) for text in texts], batch_size=self.batch_size, show_progress_bar=False
+            )
+        except (RuntimeError, ValueError, IndexError) as error:  # torch: out of memory, shapes
+            raise ModelError(f"cross-encoder {self.path!r} failed ({_first_line(error)})") from error
+        scores = np.asarray(found, dtype=np.float32).reshape(len(texts))
+        if not np.isfinite(scores).all():
+            raise ModelError(f"cross-encoder {self.path!r} failed (a score is not a finite number)")
+        return scores
 
 
 class _quiet_loading:
@@ -248,6 +266,18 @@ class _quiet_loading:
 
     def __exit__(self, *_: object) -> None:
         return None
+
+
+def _absent_weights(model: Any) -> list[str]:
+    """Names of the tensors that the checkpoint of a cross-encoder does not hold, by what transformers reports of a load."""
+    from transformers import PreTrainedModel
+
+    absent: set[str] = set()
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and module.name_or_path:
+            _, report = type(module).from_pretrained(module.name_or_path, output_loading_info=True)
+            absent |= set(report["missing_keys"])
+    return sorted(absent)
 
 
 def _weights_digest(model: Any) -> str:
@@ -508,15 +538,16 @@ class SemanticRetriever:
         return [self._evidence(*item) for item in zip(questions, found, notes, strict=True)]
 
     def get_context(self, question: Question, *, as_of: str | None = None) -> str | None:
-        """The best passages within ``context_tokens``, numbered, headed and fenced; None when there are none."""
-        evidence = self.retrieve(question, as_of=as_of)
-        chosen: list[Passage] = []
-        room = self.settings.context_tokens
-        for passage in evidence.passages:
-            if passage.tokens <= room:
-                chosen.append(passage)
-                room -= passage.tokens
-        return f"<evidence>\n{format_evidence(chosen)}\n</evidence>" if chosen else None
+        """The best passages within ``context_tokens``, numbered, headed and fenced; None when there are none.
+
+        Tokens are the embedding model's (without one: estimated), headings included. The first passage that does not fit ends it,
+        as in a prompt, so that a number is the passage's rank.
+        """
+        passages = self.retrieve(question, as_of=as_of).passages
+        count = self.embedder.count_tokens if self.embedder else lambda texts: [*map(estimate_tokens, texts)]
+        sizes = count([passage_block(number, passage) for number, passage in enumerate(passages, start=1)])
+        fitting = sum(total <= self.settings.context_tokens for total in accumulate(sizes))
+        return f"<evidence>\n{format_evidence(passages[:fitting])}\n</evidence>" if fitting else None
 
     # --- preparation
 
@@ -540,7 +571,7 @@ class SemanticRetriever:
                     device=settings.embedding_device,
                 )
             except ModelError as error:
-                self._give_up(f"{error}; the first ranking's order is kept")
+                self._give_up(f"{error}; {ORDER_KEPT}")
         if self.embedder is not None:
             self._index = VectorIndex(self.database, self.embedder.name)
 
@@ -779,29 +810,35 @@ class SemanticRetriever:
         self, text: str, ranking: Sequence[tuple[int, float]], moment: str | None
     ) -> list[Passage]:
         candidates = self.database.get_passages([i for i, _ in ranking], dict(ranking))
-        if self.reranker is not None and candidates:
-            candidates = self._rerank(text, candidates)
-        chosen = self._choose(candidates)
+        chosen = self._choose(self._rerank(text, self._distinct(candidates)))
         for passage in chosen:  # the last gate: whatever went wrong before, nothing newer leaves this room
             refuse_future(passage.timestamp, moment, f"{passage.title!r}")
         return chosen
 
     def _rerank(self, text: str, candidates: Sequence[Passage]) -> list[Passage]:
-        assert self.reranker is not None
+        """The best candidates in the cross-encoder's order, the others behind them; one that fails is not asked again."""
         head = list(candidates[: self.settings.rerank_candidates])
-        scores = self.reranker.score(text, [embedded_text(passage) for passage in head])
+        if self.reranker is None or not head:
+            return list(candidates)
+        try:
+            scores = self.reranker.score(text, [embedded_text(passage) for passage in head])
+        except ModelError as error:
+            self.reranker = None
+            self._give_up(f"{error}; {ORDER_KEPT}")
+            return list(candidates)
         order = np.argsort(-scores, kind="stable")
         return [replace(head[i], score=float(scores[i])) for i in order] + list(candidates[len(head) :])
 
+    def _distinct(self, candidates: Sequence[Passage]) -> list[Passage]:
+        """The candidates without near-duplicates, before a cross-encoder spends its places on them."""
+        texts = [passage.text for passage in candidates]
+        return [candidates[i] for i in drop_near_duplicates(texts, self.settings.near_duplicate_share)]
+
     def _choose(self, candidates: Sequence[Passage]) -> list[Passage]:
-        """The best passages without near-duplicates and with a bounded share for each article."""
-        kept = [
-            candidates[i]
-            for i in drop_near_duplicates([p.text for p in candidates], self.settings.near_duplicate_share)
-        ]
+        """The best passages with a bounded share for each article."""
         taken: dict[tuple[str, str], int] = {}
         chosen: list[Passage] = []
-        for passage in kept:
+        for passage in candidates:
             key = (passage.source, passage.title)
             if taken.get(key, 0) < self.settings.passages_per_article:
                 taken[key] = taken.get(key, 0) + 1
