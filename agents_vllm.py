@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
-import json
 import logging
 import os
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 import checkpoint
 import config
+import fit
 import prompts
 from agent_base import AgentError, BaseAgent, ForecastTask, PromptError, Reasoning, reasoning_seed
 from config import ModelSpec
@@ -59,26 +59,13 @@ def prepare_environment() -> None:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 
-def model_window(path: str) -> int | None:
-    """Tokens a local model was made for, from its config.json; None where that is not to be read.
-
-    vLLM refuses a window beyond the model's own, and the configured one is meant for the larger models.
-    """
-    try:
-        window = json.loads((FilePath(path) / "config.json").read_text(encoding="utf-8")).get(
-            "max_position_embeddings"
-        )
-    except (OSError, ValueError, AttributeError):
-        return None
-    return window if isinstance(window, int) else None
-
-
 def engine_arguments(
     spec: ModelSpec, vllm_config: Mapping[str, Any], folder: FilePath | None = None
 ) -> dict[str, Any]:
     """Translate ``VLLM_CONFIG`` and a model entry into the keyword arguments of ``vllm.LLM``.
 
-    ``folder`` holds the small files of a model that is not in a local folder itself: its config.json names the window.
+    ``folder`` holds the small files of a model that is not in a local folder itself: its config.json names the window, beyond
+    which vLLM refuses to go; the configured one is meant for the larger models.
 
     ``swap_space_gb`` becomes ``kv_offloading_size`` (GiB): vLLM's swap space is gone, offloading
     KV cache blocks to main memory is what took its place.
@@ -110,7 +97,9 @@ def engine_arguments(
         arguments["kv_offloading_size"] = float(swap_space)
     if window := spec.max_model_len or vllm_config.get("max_model_len"):
         arguments["max_model_len"] = (
-            window if spec.max_model_len else min(window, model_window(str(folder or path)) or window)
+            window
+            if spec.max_model_len
+            else min(window, fit.window(fit.known_settings(str(folder or path))) or window)
         )
     return arguments
 
@@ -184,6 +173,7 @@ class Agent(BaseAgent):
             trust_remote_code=self.spec.trust_remote_code,
         )
         self._checkpoint = found
+        found.problems += fit.model_problems(self.spec, found.settings, self.vllm_config)
         for note in found.notes:
             logger.warning("%s: %s", self.name, note)
         if found.problems:

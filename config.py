@@ -59,7 +59,7 @@ VLLM_CONFIG: dict[str, Any] = {
     # "auto", "safetensors", "runai_streamer" (S3 or fast local streaming), "dummy" (random weights,
     # for benchmarks only) …
     "load_format": "auto",
-    # Run:ai streamer: {"concurrency": 16, "memory_limit": 5368709120, "distributed": True}.
+    # Run:ai streamer: {"concurrency": 16, "memory_limit": 5368709120, "distributed": True}. Sharded formats: {"pattern": …}.
     "model_loader_extra_config": {},
     # "auto" follows the checkpoint; "float32" for exact comparisons on a CPU.
     "dtype": "auto",
@@ -442,17 +442,25 @@ VLLM_RULES: Final[dict[str, Rule]] = {
     "model_loader_extra_config": Rule(lambda v: isinstance(v, dict), "a dictionary", "write {} for none"),
     "dtype": _one_of(*DTYPES),
     "block_size": Rule(
-        lambda v: v is None or (_is_int(v) and v >= 8 and v & (v - 1) == 0),
-        "a power of two, 8 or more, or None",
+        # vLLM's attention kernels on GPUs take multiples of 16 (v1/attention/backends, get_supported_kernel_block_sizes).
+        lambda v: v is None or (_is_int(v) and v >= 16 and v & (v - 1) == 0),
+        "a power of two, 16 or more, or None",
         "16 suits GPUs and CPUs",
     ),
     "enforce_eager": _BOOL,
 }
 
-LOADER_RULES: Final[dict[str, Rule]] = {
+# What each load format takes as model_loader_extra_config; the others take nothing here.
+STREAMER_RULES: Final[dict[str, Rule]] = {
     "concurrency": _at_least(1),
     "memory_limit": _at_least(-1),
     "distributed": _BOOL,
+}
+SHARDED_RULES: Final[dict[str, Rule]] = {"pattern": _TEXT}
+LOADER_RULES: Final[dict[str, dict[str, Rule]]] = {
+    "runai_streamer": STREAMER_RULES,
+    "runai_streamer_sharded": SHARDED_RULES,
+    "sharded_state": SHARDED_RULES,
 }
 
 SPEC_RULES: Final[dict[str, Rule]] = {
@@ -512,6 +520,7 @@ def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[s
                 " allowed: 'runai_streamer' for s3:// models;"
                 " set it"
             )
+        yield from _package_problems(f"{label} is {_shown(path)}", "runai_model_streamer_s3", "boto3")
     elif is_local(path):
         folder = _folder(path)
         if folder is None:
@@ -532,26 +541,32 @@ def _vllm_problems(vllm_config: Any) -> Iterator[str]:
     yield from _judge_keys("VLLM_CONFIG", vllm_config, VLLM_RULES)
     loader = vllm_config.get("model_loader_extra_config") or {}
     load_format = vllm_config.get("load_format", "auto")
-    streaming = isinstance(load_format, str) and load_format.startswith("runai_streamer")
-    if isinstance(loader, Mapping) and loader:
-        yield from _judge_keys("VLLM_CONFIG['model_loader_extra_config']", loader, LOADER_RULES)
-        if not streaming:
-            yield (
-                f"VLLM_CONFIG['model_loader_extra_config'] is {_shown(loader)} but load_format is {_shown(load_format)};"
-                " allowed: only with"
-                " 'runai_streamer'; write {} or change load_format"
-            )
-    if streaming and importlib.util.find_spec("runai_model_streamer") is None:
+    if not isinstance(load_format, str) or load_format not in LOAD_FORMATS:
+        load_format = None  # said already
+    if isinstance(loader, Mapping) and loader and load_format in LOADER_RULES:
+        yield from _judge_keys("VLLM_CONFIG['model_loader_extra_config']", loader, LOADER_RULES[load_format])
+    elif isinstance(loader, Mapping) and loader and load_format is not None:
         yield (
-            f"VLLM_CONFIG['load_format'] is {load_format!r} but the package"
-            " runai-model-streamer is missing; allowed: only with it;"
-            " pip install 'runai-model-streamer[s3]'"
+            f"VLLM_CONFIG['model_loader_extra_config'] is {_shown(loader)} but load_format is {_shown(load_format)};"
+            " allowed: only with"
+            " 'runai_streamer'; write {} or change load_format"
         )
+    if load_format in ("runai_streamer", "runai_streamer_sharded"):
+        yield from _package_problems(f"VLLM_CONFIG['load_format'] is {load_format!r}", "runai_model_streamer")
     backend = vllm_config.get("distributed_executor_backend")
     if backend == "ray" and importlib.util.find_spec("ray") is None:
         yield (
             "VLLM_CONFIG['distributed_executor_backend'] is 'ray' but the package ray is missing; allowed: 'mp' on one node;"
             " pip install ray"
+        )
+
+
+def _package_problems(setting: str, *modules: str) -> Iterator[str]:
+    """The parts of the Run:ai streamer that a setting needs and that are not installed."""
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        yield (
+            f"{setting} but the package {missing[0].replace('_', '-')} is missing; allowed: only with it;"
+            " pip install 'runai-model-streamer[s3]'"
         )
 
 

@@ -26,7 +26,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -207,8 +207,8 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def make_plan(arguments: argparse.Namespace) -> Plan:
-    """Judge the whole command line and configuration at once.
+def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Plan:
+    """Judge the whole command line and configuration at once, and with ``environment`` this machine too.
 
     Raises:
         UsageError: one line for every problem found.
@@ -246,6 +246,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         problems.append("--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve")
     if arguments.documents:
         attempt(partial(_check_documents, arguments.documents), None)
+    if environment:
+        problems += environment_problems(_engine_settings(arguments.demo), [*specs, *logic])
     if problems:
         raise UsageError("\n".join(dict.fromkeys(problems)))
     return Plan(
@@ -259,7 +261,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         demo=arguments.demo,
         coherence=arguments.coherence,
         backtest=arguments.backtest,
-        vllm_config=dict(config.VLLM_CONFIG),
+        vllm_config=_engine_settings(arguments.demo),
         today=_today(),
         # The demonstration's one model is also its logic model; it is known once it is prepared.
         logic=logic[0] if logic else DEMO_LOGIC if arguments.logic else None,
@@ -316,13 +318,22 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         demo=settings["demo"],
         coherence=settings["coherence"],
         backtest=settings["backtest"],
-        vllm_config=dict(config.VLLM_CONFIG),
+        vllm_config=_engine_settings(settings["demo"]),
         today=settings["today"],
         resume=row["id"] if arguments.resume else None,
         origin=row["id"] if arguments.replay else row["origin_run"],
         logic=logic,
         ablate=settings.get("ablate", False),
     )
+
+
+def _engine_settings(demonstration: bool) -> dict[str, Any]:
+    """``VLLM_CONFIG`` of config.py or of the demonstration; a wrong one of config.py as it is, to be judged."""
+    if demonstration:
+        import demo
+
+        return dict(demo.VLLM_CONFIG)
+    return dict(config.VLLM_CONFIG) if isinstance(config.VLLM_CONFIG, Mapping) else config.VLLM_CONFIG
 
 
 def _today() -> str:
@@ -384,24 +395,21 @@ def as_of_date(text: str | None) -> str | None:
 # --- environment ----------------------------------------------------------------------------------
 
 
-def environment_problems(vllm_config: dict[str, Any]) -> list[str]:
-    """What stands in the way of starting an engine on this machine, one line each."""
+def environment_problems(vllm_config: Any, specs: Sequence[ModelSpec] = ()) -> list[str]:
+    """What stands in the way of these models' engines on this machine, one line each; neither torch nor vLLM is imported."""
     if importlib.util.find_spec("vllm") is None:
         return [MISSING_VLLM]
+    import fit
     from agents_vllm import vllm_is_cpu_build
 
-    if vllm_is_cpu_build():
-        return []
-    import torch
-
-    if not torch.cuda.is_available():
+    gpus = None if vllm_is_cpu_build() else fit.visible_gpus()
+    if gpus == 0:
         return [MISSING_GPU]
-    tensor, visible = vllm_config.get("tensor_parallel_size", 1), torch.cuda.device_count()
-    problems = []
-    if tensor > visible:
-        problems.append(
-            f"VLLM_CONFIG['tensor_parallel_size'] is {tensor} but {visible} GPUs are visible; allowed: 1 to {visible}; lower it"
-        )
+    if not isinstance(vllm_config, Mapping):
+        return []
+    problems = list(fit.machine_problems(vllm_config, gpus))
+    for spec in specs:
+        problems += fit.model_problems(spec, fit.known_settings(spec.path), vllm_config)
     return problems
 
 
@@ -875,10 +883,13 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
 
     try:
         stored = arguments.resume is not None or arguments.replay is not None
-        plan = stored_plan(arguments) if stored else make_plan(arguments)
-        problems = [] if agent_factory else environment_problems(plan.vllm_config)
-        if problems:
-            raise UsageError("\n".join(problems))
+        if stored:
+            plan = stored_plan(arguments)
+            models = [*plan.specs, *([plan.logic] if plan.logic else [])]
+            if not agent_factory and (problems := environment_problems(plan.vllm_config, models)):
+                raise UsageError("\n".join(problems))
+        else:
+            plan = make_plan(arguments, environment=agent_factory is None)
         with Database(plan.database, create=not stored) as database:
             configure_root_logger(verbose=arguments.verbose)
             Interrupts().install()
@@ -906,7 +917,7 @@ def _prepared_run(plan: Plan, database: Database, agent_factory: AgentFactory | 
         try:
             spec = demo.model_spec()
             logic = spec if plan.logic is not None else None
-            plan = replace(plan, specs=[spec], vllm_config=demo.VLLM_CONFIG, logic=logic)
+            plan = replace(plan, specs=[spec], logic=logic)
             retriever = make_retriever(plan, database)
         except demo.DemoError as error:
             print(f"forecaster.py: {error}", file=sys.stderr)

@@ -176,3 +176,14 @@ def test_no_engine_is_started_on_a_checkpoint_that_lacks_tensors(model):
     with pytest.raises(AgentError, match=r"^a did not load: .*up_proj.*; upload the complete checkpoint$"):
         agent.load()
     assert started == []
+
+
+def test_no_engine_is_started_on_a_model_that_the_gpus_cannot_share(model):
+    started = []
+    settings = {"tensor_parallel_size": 3, "load_format": "runai_streamer"}
+    agent = Agent(
+        ModelSpec("a", str(model)), vllm_config=settings, llm_factory=lambda **arguments: started.append(1)
+    )
+    with pytest.raises(AgentError, match=r"is 3 but a \(.*\) has 2 attention heads; allowed: 1, 2; choose"):
+        agent.load()
+    assert started == []

@@ -26,7 +26,7 @@ def models(entry) -> dict:
 @pytest.fixture
 def installed(monkeypatch):
     """Pretend that optional packages are there (or not): which of them are is not what is tested."""
-    present: set[str] = {"runai_model_streamer", "ray"}
+    present: set[str] = {"runai_model_streamer", "runai_model_streamer_s3", "boto3", "ray"}
     real = importlib.util.find_spec
     optional = frozenset(present)
     monkeypatch.setattr(
@@ -163,7 +163,7 @@ def test_every_setting_of_the_module_has_a_rule_or_a_check_of_its_own():
     own = {
         "FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", "FORECAST_MODEL_PATHS", "DEFAULT_MODEL",
         "VLLM_CONFIG", "SPEC_KEYS", "HUGGING_FACE_ID", "S3_ADDRESS", "LOAD_FORMATS", "DTYPES", "LOADER_KEYS", "POOLS",
-        "SETTING_RULES", "VLLM_RULES", "LOADER_RULES", "SPEC_RULES",
+        "SETTING_RULES", "VLLM_RULES", "STREAMER_RULES", "SHARDED_RULES", "LOADER_RULES", "SPEC_RULES",
     }  # fmt: skip
     names = {name for name in vars(config) if name.isupper() and not name.startswith("_")}
     assert names - own == set(config.SETTING_RULES)
@@ -184,6 +184,7 @@ def test_every_setting_of_the_module_has_a_rule_or_a_check_of_its_own():
         ("model_loader_extra_config", None),
         ("dtype", "int8"),
         ("block_size", 24),
+        ("block_size", 8),
         ("enforce_eager", "yes"),
     ],
 )
@@ -226,6 +227,9 @@ def test_packages_that_a_setting_needs_must_be_there(installed):
     assert "pip install 'runai-model-streamer[s3]'" in line
     (line,) = config_problems(vllm(distributed_executor_backend="ray"))
     assert "pip install ray" in line
+    installed.add("runai_model_streamer")
+    (line,) = config_problems({**models("s3://bucket/prefix"), **vllm(load_format="runai_streamer")})
+    assert "is 's3://bucket/prefix' but the package runai-model-streamer-s3 is missing" in line
 
 
 def test_loader_settings_are_checked_key_by_key(installed):
@@ -240,6 +244,10 @@ def test_loader_settings_are_checked_key_by_key(installed):
     assert len(config_problems(wrong)) == 3
     (line,) = config_problems(vllm(model_loader_extra_config=good))
     assert "only with 'runai_streamer'" in line
+    sharded = {"load_format": "runai_streamer_sharded"}
+    assert config_problems(vllm(**sharded, model_loader_extra_config={"pattern": "rank-{rank}"})) == []
+    (line,) = config_problems(vllm(**sharded, model_loader_extra_config={"concurrency": 16}))
+    assert "has the unknown key 'concurrency'; allowed: pattern" in line
 
 
 def test_a_local_model_must_be_a_folder_with_a_config(tmp_path):

@@ -275,20 +275,19 @@ def test_no_vllm_or_no_gpu_is_one_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("available", "gpus", "wanted", "expected"),
+    ("gpus", "wanted", "expected"),
     [
-        (False, 0, 1, "python forecaster.py --demo"),
-        (True, 2, 4, "VLLM_CONFIG['tensor_parallel_size'] is 4 but 2 GPUs are visible"),
-        (True, 2, 2, None),
+        (0, 1, "python forecaster.py --demo"),
+        (2, 4, "VLLM_CONFIG['tensor_parallel_size'] is 4 but 2 GPUs are visible"),
+        (2, 2, None),
     ],
 )
-def test_a_cuda_build_is_held_against_the_visible_gpus(monkeypatch, available, gpus, wanted, expected):
-    import types
-
+def test_a_cuda_build_is_held_against_the_visible_gpus(monkeypatch, gpus, wanted, expected):
     import agents_vllm
+    import fit
 
-    cuda = types.SimpleNamespace(is_available=lambda: available, device_count=lambda: gpus)
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(fit, "_driver_gpus", lambda: gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(forecaster.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(agents_vllm, "vllm_is_cpu_build", lambda: False)
     problems = forecaster.environment_problems({"tensor_parallel_size": wanted})
