@@ -52,7 +52,10 @@ MAX_REDIRECTS: Final = 3
 # Pageviews of a day appear more than 24 hours later; older than this the list is not "latest" any more.
 PAGEVIEW_DAYS_BACK: Final = 4
 RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+# The wiki, or the proxy before it, wants no requests of ours; after ``offline_after`` such answers in a row it gets none.
+DENIED_STATUS: Final = frozenset({401, 403, 407})
 RETRIED_CODES: Final = ("maxlag", "ratelimited", "readonly", "internal_api_error")
+PROXY: Final = "the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
 # CirrusSearch refuses queries over 300 characters.
 MAX_QUERY_CHARACTERS: Final = 250
 
@@ -67,6 +70,10 @@ class OfflineError(MediaWikiError):
 
 class NotFoundError(MediaWikiError):
     """HTTP 404: this address holds nothing (yet)."""
+
+
+class DeniedError(MediaWikiError):
+    """The wiki refuses to serve this client."""
 
 
 class FutureRevisionError(MediaWikiError):
@@ -218,6 +225,9 @@ class JsonTransport:
             self._pace()
             try:
                 answer = self._get_once(url, params)
+            except DeniedError as error:
+                self._count_failure(str(error))
+                raise
             except _RetryableError as error:
                 wait = BACKOFF_SECONDS * 2 ** (attempt - 1) if error.wait is None else error.wait
                 if wait > self.settings.max_wait and error.wait is not None:
@@ -239,10 +249,13 @@ class JsonTransport:
                 self._failures = 0
                 self._reached = True
                 return answer
+        self._count_failure(reason)
+        raise MediaWikiError(f"{reason}, {self.settings.max_attempts} tries")
+
+    def _count_failure(self, reason: str) -> None:
         self._failures += 1
         if self._failures >= self.settings.offline_after:
             self._go_offline(reason)
-        raise MediaWikiError(f"{reason}, {self.settings.max_attempts} tries")
 
     def _go_offline(self, reason: str) -> None:
         self.offline_reason = f"offline: {reason}"
@@ -265,12 +278,16 @@ class JsonTransport:
                     raise _RetryableError(f"HTTP {response.status_code}", retry_after)
                 if response.status_code == 404:
                     raise NotFoundError(f"{urlsplit(url).netloc}: HTTP 404")
+                if response.status_code in DENIED_STATUS:
+                    raise DeniedError(f"{urlsplit(url).netloc}: HTTP {response.status_code}, access refused")
                 if response.status_code != 200:
                     raise MediaWikiError(f"{urlsplit(url).netloc}: HTTP {response.status_code}")
                 body = self._read(response, deadline)
         except requests.TooManyRedirects as error:
             raise MediaWikiError(f"{urlsplit(url).netloc}: redirects in a circle") from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            if _is_of_proxy(error):
+                raise _RetryableError(f"{PROXY} is not a usable address", unreachable=True) from error
             raise MediaWikiError(f"{url!r} is not a usable address") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _RetryableError(_name_of(error), unreachable=_is_unreachable(error)) from error
@@ -294,11 +311,21 @@ class JsonTransport:
 
 
 def _is_unreachable(error: Exception) -> bool:
-    """Whether no connection was made at all: no address for the name, refused, or no answer to the connecting."""
-    if isinstance(error, requests.exceptions.ConnectTimeout):
+    """Whether no connection was made at all: no address for the name, refused, no answer to the connecting, proxy or TLS."""
+    if isinstance(
+        error,
+        requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError | requests.exceptions.SSLError,
+    ):
         return True
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _is_of_proxy(error: Exception) -> bool:
+    """Whether an unusable address is the one of the environment's proxy (requests has a class for one case in three)."""
+    return isinstance(error, requests.exceptions.InvalidProxyURL) or any(
+        sign in repr(error) for sign in ("SOCKS support", "ProxySchemeUnknown")
+    )
 
 
 def _name_of(error: Exception) -> str:
@@ -310,8 +337,13 @@ def _name_of(error: Exception) -> str:
         return "no answer within the read timeout"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection within the connect timeout"
+    if isinstance(error, requests.exceptions.ProxyError):
+        status = re.search(r"Tunnel connection failed: (\d{3})", str(error))
+        return f"{PROXY} refuses with HTTP {status[1]}" if status else f"no connection through {PROXY}"
     if isinstance(error, requests.exceptions.SSLError):
-        return "the TLS certificate or connection was refused"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return "the TLS certificate is not trusted; where a proxy opens TLS, name its certificate in REQUESTS_CA_BUNDLE"
+        return "no TLS connection; does the address begin with http:// instead?"
     if isinstance(error, urllib3.exceptions.DecodeError):
         return "the answer's compression is damaged"
     if isinstance(error, urllib3.exceptions.HTTPError):

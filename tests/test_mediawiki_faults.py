@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import threading
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 
+import mediawiki
 from mediawiki import (
     MAX_CONTINUATIONS,
     FutureRevisionError,
@@ -226,6 +230,16 @@ def test_no_more_than_the_byte_cap_is_read_also_when_it_was_compressed():
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_a_wiki_that_wants_no_requests_gets_two_and_then_none(status):
+    with WikiServer(answer({}, status=status)) as server:
+        client = client_for(server)
+        for expected in (MediaWikiError, OfflineError, OfflineError):
+            with pytest.raises(expected, match=f"HTTP {status}, access refused"):
+                client.search("Paris", 5)
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize("status", [400, 403, 414])
 def test_a_refusal_is_not_asked_again(status):
     with (
@@ -292,6 +306,119 @@ def test_without_a_network_it_is_offline_at_once(contact):
             with pytest.raises(OfflineError, match="no connection"):
                 client.call(action="query")
             assert sum(clock.slept) <= 2
+
+
+PROXIES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Sets variables of the environment, from which no proxy is left over."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch.setenv
+
+
+def given_up(url):
+    """The one line with which a wiki that was never reached is given up, after two tries and hardly any waiting."""
+    settings = WikiSettings(url, contact="desk@example.org", read_timeout=5)
+    clock = Clock()
+    transport = JsonTransport(settings, clock=clock, sleep=clock.sleep)
+    tries = []
+    once = transport._get_once
+    transport._get_once = lambda *arguments: tries.append(1) or once(*arguments)
+    with pytest.raises(OfflineError) as caught:
+        MediaWikiClient(settings, transport=transport).call(action="query", token="secret-parameter")
+    assert len(tries) == 2
+    assert sum(clock.slept) <= 2
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        ("http://user:secret@127.0.0.1:{closed}", "no connection through the proxy that HTTPS_PROXY"),
+        ("http:///", "the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names is not a usable address"),
+        ("ftp://127.0.0.1:{closed}", "is not a usable address"),
+    ],
+)
+def test_a_proxy_that_is_none_is_named(environment, scheme, proxy, reason):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        environment(f"{scheme}_proxy", proxy.format(closed=taken.getsockname()[1]))
+        assert reason in given_up(f"{scheme}://wiki.invalid/w/api.php")
+
+
+def test_a_proxy_that_opens_no_tunnel_is_named_with_its_status(environment):
+    def refuse(handler):
+        handler.send_error(407, "Proxy Authentication Required")
+
+    with WikiServer(GOOD) as server:
+        server.server.RequestHandlerClass.do_CONNECT = refuse
+        environment("https_proxy", server.url)
+        assert "names refuses with HTTP 407" in given_up("https://wiki.invalid/w/api.php")
+
+
+def certificate(folder):
+    """A self-signed certificate for 127.0.0.1 and its key, as one PEM file."""
+    x509 = pytest.importorskip("cryptography.x509", reason="not installed: cryptography")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    today = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path = folder / "certificate.pem"
+    path.write_bytes(key.private_bytes(*form) + made.public_bytes(form[0]))
+    return path
+
+
+def test_a_certificate_is_trusted_only_when_it_is_named(environment, tmp_path):
+    path = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    with WikiServer(GOOD) as server:
+        server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+        url = server.url.replace("http://", "https://") + "/w/api.php"
+        assert "name its certificate in REQUESTS_CA_BUNDLE" in given_up(url)
+        assert server.requests == []
+        environment("REQUESTS_CA_BUNDLE", str(path))
+        assert MediaWikiClient(WikiSettings(url, interval=0.0)).call(action="query") == GOOD
+
+
+def test_a_server_without_tls_is_no_tls_connection(environment):
+    with WikiServer(GOOD) as server:
+        assert "no TLS connection" in given_up(server.url.replace("http://", "https://") + "/w/api.php")
+
+
+def test_a_host_that_answers_no_connecting_is_given_up_after_two_timeouts(environment, monkeypatch):
+    """A listener whose queue is full: the kernel leaves further connections without an answer."""
+    monkeypatch.setattr(mediawiki, "CONNECT_TIMEOUT_SECONDS", 0.2)
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/w/api.php"
+        assert "no connection within the connect timeout" in given_up(url)
 
 
 def test_no_address_or_parameter_stands_in_an_error():
