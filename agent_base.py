@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
@@ -111,6 +111,34 @@ class ForecastOutcome:
     seconds: float = 0.0
 
 
+class Wave:
+    """How far a batch of engine calls is.
+
+    Args:
+        tell: told how many tasks are newly done, in parts of a task too.
+        tasks: tasks of the batch.
+        first: share (0-1) of the work that the first call is. Each further one is taken for half of what is left.
+    """
+
+    def __init__(self, tell: Callable[[float], object], tasks: int, first: float) -> None:
+        self.tell, self.left, self.share = tell, float(tasks), first
+        self.each = 0.0
+
+    def begin(self, requests: int) -> None:
+        """An engine call with so many requests begins."""
+        self.each = self.left * self.share / requests
+        self.share = 0.5
+
+    def tick(self) -> None:
+        """One of them is answered."""
+        self.left -= self.each
+        self.tell(self.each)
+
+    def end(self) -> None:
+        """The batch is done, whatever was told of it."""
+        self.tell(self.left)
+
+
 class BaseAgent(ABC):
     """One model's life: load, score, shut down. A context manager.
 
@@ -130,6 +158,9 @@ class BaseAgent(ABC):
         self.tokenizer: Any = None
         # Window of the model in tokens; the engine's own value once it is loaded.
         self.max_model_len = spec.max_model_len or 0
+        # Told how many tasks are newly done, in parts of a task too; over a ``score`` or ``reason`` they add up to all of them.
+        self.progress: Callable[[float], object] = float
+        self.wave = Wave(float, 0, 1)
         self._scorings: dict[Path, ForecastScoring] = {}
 
     @property
@@ -149,7 +180,7 @@ class BaseAgent(ABC):
 
     @abstractmethod
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
-        """Answer all requests in one batched engine call, in order."""
+        """Answer all requests in one batched engine call, in order; where it can, it calls ``wave.tick`` for each."""
 
     def __enter__(self) -> Self:
         # ``with`` calls no __exit__ for a load that failed half-way, and its engine would stay.
@@ -280,8 +311,8 @@ class BaseAgent(ABC):
 
     # --- reasoning --------------------------------------------------------------------------------
 
-    def reason(self, tasks: Sequence[ForecastTask], samples: int) -> list[Reasoning]:
-        """``samples`` reasonings for each task; only engines that write text have it."""
+    def reason(self, tasks: Sequence[ForecastTask], samples: int) -> Iterator[Reasoning]:
+        """``samples`` reasonings for each task, wave by wave; only engines that write text have it."""
         raise AgentError(
             f"{self.name}: this engine cannot write reasoning for {len(tasks) * samples} prompts"
         )
@@ -315,8 +346,8 @@ class BaseAgent(ABC):
     def score(self, tasks: Sequence[ForecastTask]) -> Iterator[ForecastOutcome]:
         """Score every task; outcomes come wave by wave, in order within a wave.
 
-        A wave is as many prompts as the engine's KV cache holds: within it, three engine calls score
-        everything, and no prompt is computed twice. Ordinarily there is one wave.
+        A wave is at most ``config.SCORING_WAVE`` prompts, and as many as the engine's KV cache holds: within it,
+        three engine calls score everything, and no prompt is computed twice.
 
         Raises:
             Exception: whatever the engine raises; outcomes already yielded stand.
@@ -326,22 +357,36 @@ class BaseAgent(ABC):
             try:
                 built.append((index, self.build_prompt(task)))
             except (PromptError, TokenizationError) as error:
+                self.progress(1)
                 yield ForecastOutcome(index, None, None, str(error))
         for wave in self._waves(built):
             started = time.monotonic()
+            self.wave = Wave(self.progress, len(wave), self._root_share(wave))
             results = score_batch(
                 [self._scoring(prompt) for _, prompt in wave],
-                self.next_token_logprobs,
+                self._answered,
                 tolerance=self.tolerance,
                 block_size=self.block_size,
                 block_budget=config.SCORING_BLOCK_BUDGET,
             )
+            self.wave.end()
             seconds = (time.monotonic() - started) / len(wave)
             for (index, prompt), result in zip(wave, results, strict=True):
                 if isinstance(result, ScoringError):
                     yield ForecastOutcome(index, prompt, None, str(result), seconds)
                 else:
                     yield ForecastOutcome(index, prompt, result, None, seconds)
+
+    def _answered(self, requests: Sequence[Request]) -> list[Reply]:
+        """One engine call of a wave, shown as it goes on."""
+        self.wave.begin(len(requests))
+        return self.next_token_logprobs(requests)
+
+    def _root_share(self, wave: Sequence[tuple[int, Prompt]]) -> float:
+        """The part of a wave's work that its first call is: its prompts against the tokens each may cost beyond."""
+        tokens = sum(len(prompt.token_ids) for _, prompt in wave)
+        beyond = len(wave) * config.SCORING_BLOCK_BUDGET * (self.block_size or 1)
+        return tokens / (tokens + beyond)
 
     def _scoring(self, prompt: Prompt) -> ForecastScoring:
         """The scoring state of a prompt; asking the same prompt again costs no request."""
@@ -353,13 +398,14 @@ class BaseAgent(ABC):
         return self._scorings[prompt.token_ids]
 
     def _waves(self, built: Sequence[tuple[int, Prompt]]) -> Iterator[list[tuple[int, Prompt]]]:
-        """Split prompts so that each wave's tokens fit into the KV cache together."""
+        """Split prompts into waves of ``config.SCORING_WAVE`` whose tokens fit into the KV cache together."""
         # A tenth is left for the continuations and for blocks that are in use at the edges.
         room = None if self.cache_tokens is None else int(self.cache_tokens * 0.9)
         wave: list[tuple[int, Prompt]] = []
         filled = 0
         for index, prompt in built:
-            if wave and room is not None and filled + len(prompt.token_ids) > room:
+            full = room is not None and filled + len(prompt.token_ids) > room
+            if wave and (full or len(wave) >= config.SCORING_WAVE):
                 yield wave
                 wave, filled = [], 0
             wave.append((index, prompt))

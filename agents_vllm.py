@@ -11,8 +11,10 @@ import gc
 import importlib.metadata
 import logging
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -20,7 +22,7 @@ import checkpoint
 import config
 import fit
 import prompts
-from agent_base import AgentError, BaseAgent, ForecastTask, PromptError, Reasoning, reasoning_seed
+from agent_base import AgentError, BaseAgent, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
 from config import ModelSpec
 from scoring import Path, Reply, Request
 
@@ -49,6 +51,8 @@ def prepare_environment() -> None:
     # vLLM logs through the root logger then, which sends its noise to the log file.
     os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # This process has threads (one reads what libraries write, one shows the time): a fork would inherit their locks, held.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     if not vllm_is_cpu_build():
         return
     # The log-probability helper would be compiled with g++ at the first request: seconds, for no gain here.
@@ -76,7 +80,8 @@ def engine_arguments(
         "trust_remote_code": spec.trust_remote_code,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
-        "use_tqdm_on_load": sys.stderr.isatty(),
+        # It goes to the log file, and from there into the line that shows the loading.
+        "use_tqdm_on_load": True,
         "seed": config.SEED,
     }
     for key in (
@@ -102,6 +107,40 @@ def engine_arguments(
             else min(window, fit.window(fit.known_settings(str(folder or path))) or window)
         )
     return arguments
+
+
+class Ticks:
+    """What ``LLM.generate`` takes for a bar: draws nothing and passes on that a request has ended.
+
+    vLLM makes one over the prompts it is given (``iterable``) and one over the requests it runs (``total``), and reads and sets
+    attributes of tqdm (vllm/entrypoints/common/offline.py, ``_run_engine``).
+    """
+
+    postfix = ""
+
+    def __init__(self, tick: Callable[[], None], iterable: Iterable[Any] = (), **_: Any) -> None:
+        self.tick, self.iterable = tick, iterable
+        self.n = 0
+        self.started = time.monotonic()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.iterable)
+
+    @property
+    def format_dict(self) -> dict[str, float]:
+        """Seconds since the start, never 0: vLLM divides by them."""
+        return {"elapsed": max(1e-6, time.monotonic() - self.started)}
+
+    def update(self, _completions: int = 1) -> None:
+        """A request has ended."""
+        self.n += 1
+        self.tick()
+
+    def refresh(self) -> None:
+        """Nothing is drawn."""
+
+    def close(self) -> None:
+        """Nothing is drawn."""
 
 
 class Agent(BaseAgent):
@@ -226,7 +265,9 @@ class Agent(BaseAgent):
         """One batched ``generate`` call; each request returns exactly the log-probabilities it names."""
         asked = [{"prompt_token_ids": list(request.token_ids)} for request in requests]
         outputs = self.llm.generate(
-            asked, [self._sampling(request.wanted) for request in requests], use_tqdm=False
+            asked,
+            [self._sampling(request.wanted) for request in requests],
+            use_tqdm=partial(Ticks, self.wave.tick),
         )
         return [self._reply(request, output) for request, output in zip(requests, outputs, strict=True)]
 
@@ -239,12 +280,20 @@ class Agent(BaseAgent):
 
     # --- reasoning --------------------------------------------------------------------------------
 
-    def reason(self, tasks: Sequence[ForecastTask], samples: int) -> list[Reasoning]:
-        """``samples`` reasonings for each task in one batched ``generate`` call, in order of task and sample.
+    def reason(self, tasks: Sequence[ForecastTask], samples: int) -> Iterator[Reasoning]:
+        """``samples`` reasonings for each task, in order of task and sample, ``config.LOGIC_WAVE`` of them in one batched call.
 
         One seeded request for each sample: they share their prompt through the prefix cache, and each can be
         repeated by itself (vLLM's ``n`` would draw them from one stream).
         """
+        size = max(1, config.LOGIC_WAVE // samples)
+        for start in range(0, len(tasks), size):
+            self.wave = Wave(self.progress, len(tasks[start : start + size]), 1)
+            for written in self._reason_together(tasks[start : start + size], samples):
+                yield replace(written, index=written.index + start)
+            self.wave.end()
+
+    def _reason_together(self, tasks: Sequence[ForecastTask], samples: int) -> list[Reasoning]:
         results: dict[tuple[int, int], Reasoning] = {}
         asked: list[tuple[int, int, int, Path]] = []
         for index, task in enumerate(tasks):
@@ -255,10 +304,11 @@ class Agent(BaseAgent):
                 continue
             asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
         if asked:
+            self.wave.begin(len(asked))
             outputs = self.llm.generate(
                 [{"prompt_token_ids": list(ids)} for *_, ids in asked],
                 [self._writing(seed) for _, _, seed, _ in asked],
-                use_tqdm=False,
+                use_tqdm=partial(Ticks, self.wave.tick),
             )
             for (index, n, seed, _), output in zip(asked, outputs, strict=True):
                 written = output.outputs[0]

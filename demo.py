@@ -17,18 +17,18 @@ import logging
 import os
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import config
 from config import ModelSpec
 from database import Article, Database
 from passages import plain_text_from_html
+from progress import shown
 from questions import Question
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ def _write_weights(reader: GGUFReader, settings: Mapping[str, Any], path: Path) 
     from safetensors.torch import save_file
 
     tensors: dict[str, torch.Tensor] = {}
-    for tensor in _shown(reader.tensors, "converting tensors"):
+    for tensor in shown(reader.tensors, "converting", "tensor"):
         tensors[tensor_name(tensor.name)] = _weights(tensor, settings)
     try:
         save_file(tensors, path, metadata={"format": "pt"})
@@ -349,24 +349,6 @@ def _weights(tensor: Any, settings: Mapping[str, Any]) -> torch.Tensor:
         heads = settings[key]
         values = values.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
     return torch.from_numpy(values.copy()).to(torch.bfloat16)
-
-
-Item = TypeVar("Item")
-
-
-def _shown(items: Iterable[Item], label: str) -> Iterator[Item]:
-    """Pass ``items`` on with a bar on a terminal, and a plain line at every quarter elsewhere."""
-    items = list(items)
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, desc=label, leave=False)
-        return
-    quarters = {len(items) * part // 4: part * 25 for part in range(1, 5)}
-    for number, item in enumerate(items, start=1):
-        yield item
-        if number in quarters:
-            log.info("%s: %d %%", label, quarters[number])
 
 
 # --- evidence -------------------------------------------------------------------------------------
@@ -503,11 +485,10 @@ def make_retriever(database: Database, settings: RetrievalSettings) -> SemanticR
     )
     report = ingest_articles(
         database,
-        factbook_articles(),
+        shown(list(factbook_articles()), "reading the Factbook", "article"),
         embedder=embedder,
         settings=settings,
         embed=False,
-        description="reading the Factbook",
     )
     log.info("%s: %d articles read, %d unchanged", FACTBOOK_SOURCE, report.added, report.unchanged)
     return SemanticRetriever(database, settings, embedder=embedder)

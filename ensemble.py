@@ -8,17 +8,15 @@ into their rows, the traceback into the log file, and the run goes on.
 from __future__ import annotations
 
 import logging
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tqdm import tqdm
-
 import config
 from ablation import FULL, effect, variants
-from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask, PromptError
+from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask, PromptError, Reasoning
 from config import ModelSpec
 from database import (
     AblationRecord,
@@ -32,6 +30,7 @@ from database import (
 )
 from distribution import Distribution, agreement, pool, spread
 from logger import redact
+from progress import progress, waiting
 from questions import Question
 from runs import weights_identity
 from scoring import TokenizationError
@@ -92,6 +91,7 @@ class Ensemble:
         pool_method: see ``distribution.pool``.
         logic: the model that writes reasoning first; one of ``specs`` is loaded once for both.
         ablate: whether each forecast is also made without reasoning and without evidence (``ablation.py``).
+        stopping: whether the user has asked to stop. An interrupt that a library has swallowed is then made good.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Ensemble:
         pool_method: str | None = None,
         logic: ModelSpec | None = None,
         ablate: bool = False,
+        stopping: Callable[[], bool] = bool,
     ) -> None:
         self.database = database
         self.run_id = run_id
@@ -111,6 +112,7 @@ class Ensemble:
         self.agent_factory = agent_factory
         self.pool_method = pool_method or config.POOL_METHOD
         self.ablate = ablate
+        self.stopping = stopping
         # The same weights are one model under whatever name, and the forecast entry's prompt settings count.
         self.logic = next((spec for spec in self.specs if logic and spec.path == logic.path), logic)
         if self.logic in self.specs:
@@ -166,7 +168,7 @@ class Ensemble:
         """Load the logic model for its reasoning only; its failure is noted and the forecast goes on without."""
         logger.info("logic model: %s (%s)", spec.name, spec.path)
         try:
-            with self.agent_factory(spec) as agent:
+            with self._loaded(spec) as agent:
                 self._note_weights(spec)
                 self._reason(spec, agent, tasks)
         except DatabaseError:
@@ -174,32 +176,45 @@ class Ensemble:
         except Exception as error:  # the agent boundary: one model's failure is not the run's
             self._reasoning_failed(spec, tasks, error)
 
+    @contextmanager
+    def _loaded(self, spec: ModelSpec) -> Iterator[BaseAgent]:
+        """An agent while it is loaded; the time its loading takes is shown."""
+        with ExitStack() as stack:
+            with waiting(f"loading {spec.name}"):
+                agent = stack.enter_context(self.agent_factory(spec))
+            yield agent
+
     def _reason(self, spec: ModelSpec, agent: BaseAgent, tasks: Sequence[ForecastTask]) -> None:
         """Let a loaded model write and store its reasoning; its failure is noted and the forecast goes on without."""
         try:
-            for written in agent.reason(tasks, config.LOGIC_SAMPLES):
-                task = tasks[written.index]
-                if written.error is not None:
-                    self._reasoning_errors[task.question.id, task.chunk] = redact(written.error)
-                    continue
-                record = ReasoningRecord(
-                    question_id=task.question.id,
-                    chunk=task.chunk,
-                    sample=written.sample,
-                    model=spec.path,
-                    text=written.text,
-                    tokens=written.tokens,
-                    finish_reason=written.finish_reason,
-                    cut=written.cut,
-                    seed=written.seed,
-                )
-                self.database.save_reasoning(self.run_id, record)
+            with progress(f"reasoning of {spec.name}", len(tasks), "question") as bar:
+                agent.progress = bar.update
+                for written in agent.reason(tasks, config.LOGIC_SAMPLES):
+                    self._save_reasoning(spec, tasks[written.index], written)
         except DatabaseError:
             raise
         except Exception as error:  # the agent boundary: the forecast goes on without reasoning
             self._reasoning_failed(spec, tasks, error)
 
+    def _save_reasoning(self, spec: ModelSpec, task: ForecastTask, written: Reasoning) -> None:
+        if written.error is not None:
+            self._reasoning_errors[task.question.id, task.chunk] = redact(written.error)
+            return
+        record = ReasoningRecord(
+            question_id=task.question.id,
+            chunk=task.chunk,
+            sample=written.sample,
+            model=spec.path,
+            text=written.text,
+            tokens=written.tokens,
+            finish_reason=written.finish_reason,
+            cut=written.cut,
+            seed=written.seed,
+        )
+        self.database.save_reasoning(self.run_id, record)
+
     def _reasoning_failed(self, spec: ModelSpec, tasks: Sequence[ForecastTask], error: Exception) -> None:
+        self._refuse_to_go_on(error)
         message = _logged(f"{spec.name} wrote no reasoning, the forecast goes on without", error)
         for task in tasks:
             self._reasoning_errors[task.question.id, task.chunk] = message
@@ -211,42 +226,53 @@ class Ensemble:
         reason: Sequence[ForecastTask],
     ) -> None:
         pending = dict(enumerate(work))
-        bar = tqdm(
-            total=len(work),
-            desc=f"scoring {spec.name}",
-            unit=" forecasts",
-            disable=not sys.stderr.isatty(),
-            leave=False,
-        )
         try:
-            with bar, self.agent_factory(spec) as agent:
+            with self._loaded(spec) as agent:
                 self._note_weights(spec)
                 if reason:
                     self._reason(spec, agent, reason)
-                owners, tasks = self._expanded(agent, work)
-                waiting = Counter(owner for owner, _ in owners)
-                outcomes: dict[int, list[ForecastOutcome]] = {}
-                for outcome in agent.score(tasks):
-                    owner, _ = owners[outcome.index]
-                    outcomes.setdefault(owner, []).append(outcome)
-                    waiting[owner] -= 1
-                    if waiting[owner]:
-                        continue
-                    item, task = pending.pop(owner)
-                    scored: dict[str, Scored] = {}
-                    for one in sorted(outcomes.pop(owner), key=lambda outcome: outcome.index):
-                        scored.setdefault(owners[one.index][1], []).append((tasks[one.index], one))
-                    self.database.save_forecast(self.run_id, self._record(spec, item, task, scored))
-                    bar.update()
+                self._score(spec, agent, work, pending)
         except DatabaseError:
             raise
         except Exception as error:  # the agent boundary: one model's failure is not the run's
+            self._refuse_to_go_on(error)
             message = _logged(f"{spec.name} failed", error)
             for item, task in pending.values():
                 failure = ForecastOutcome(0, None, None, message)
                 self.database.save_forecast(
                     self.run_id, self._record(spec, item, task, {FULL: [(task, failure)]})
                 )
+
+    def _score(
+        self,
+        spec: ModelSpec,
+        agent: BaseAgent,
+        work: Sequence[tuple[QuestionEvidence, ForecastTask]],
+        pending: dict[int, tuple[QuestionEvidence, ForecastTask]],
+    ) -> None:
+        """Score all work, store each forecast as soon as it is complete, and take it out of ``pending``."""
+        owners, tasks = self._expanded(agent, work)
+        missing = Counter(owner for owner, _ in owners)
+        outcomes: dict[int, list[ForecastOutcome]] = {}
+        with progress(f"scoring with {spec.name}", len(work), "forecast") as bar:
+            # A forecast may need several prompts: with each reasoning, and without for comparison.
+            agent.progress = lambda prompts: bar.update(prompts * len(work) / len(tasks))
+            for outcome in agent.score(tasks):
+                owner, _ = owners[outcome.index]
+                outcomes.setdefault(owner, []).append(outcome)
+                missing[owner] -= 1
+                if missing[owner]:
+                    continue
+                item, task = pending.pop(owner)
+                scored: dict[str, Scored] = {}
+                for one in sorted(outcomes.pop(owner), key=lambda outcome: outcome.index):
+                    scored.setdefault(owners[one.index][1], []).append((tasks[one.index], one))
+                self.database.save_forecast(self.run_id, self._record(spec, item, task, scored))
+
+    def _refuse_to_go_on(self, error: Exception) -> None:
+        """After the user asked to stop, an error is what became of the interrupt (or of the engine that got it too)."""
+        if self.stopping():
+            raise KeyboardInterrupt from error
 
     def _expanded(
         self, agent: BaseAgent, work: Sequence[tuple[QuestionEvidence, ForecastTask]]

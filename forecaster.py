@@ -22,6 +22,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import config
 from config import ConfigError, ModelSpec
-from logger import configure_root_logger, reader_may_leave
+from logger import configure_root_logger, libraries_to_file, reader_may_leave, say_at_once
 from questions import Question, QuestionError, read_questions, unique_questions
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ NOT_WITH_A_STORED_RUN = (
 )  # fmt: skip
 
 
+INTERRUPTED = "Interrupted; what was forecast is stored."
 # Stands for the demonstration's own model until that is prepared.
 DEMO_LOGIC = ModelSpec("demo", "demo")
 
@@ -495,24 +497,30 @@ def _retrieve(
     plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever, missing: set[str]
 ) -> None:
     """Search for the questions of ``missing`` (ids), group by group, and commit each group's evidence."""
-    done = 0
-    for start in range(0, len(plan.questions), RETRIEVAL_GROUP):
-        group = [q for q in plan.questions[start : start + RETRIEVAL_GROUP] if q.id in missing]
-        if not group:
-            continue
-        found = retriever.retrieve_all(group, as_of=plan.as_of)
-        database.save_retrievals(
-            run_id, [(q.id, e.passages, e.error) for q, e in zip(group, found, strict=True)]
-        )
-        for evidence in found:
-            done += 1
-            logger.info(
-                "evidence %d of %d: %s",
-                done,
-                len(missing),
-                evidence.error
-                or f"{len(evidence.passages)} passages of {len({p.title for p in evidence.passages})} articles",
+    from progress import progress
+
+    everything = []
+    with progress("evidence", len(missing), "question") as bar:
+        for start in range(0, len(plan.questions), RETRIEVAL_GROUP):
+            group = [q for q in plan.questions[start : start + RETRIEVAL_GROUP] if q.id in missing]
+            if not group:
+                continue
+            found = retriever.retrieve_all(group, as_of=plan.as_of, searched=bar.update)
+            database.save_retrievals(
+                run_id, [(q.id, e.passages, e.error) for q, e in zip(group, found, strict=True)]
             )
+            for question, evidence in zip(group, found, strict=True):
+                logger.debug("%s: %s", question.id, evidence.error or f"{len(evidence.passages)} passages")
+            everything += found
+    articles = {(p.source, p.title) for evidence in everything for p in evidence.passages}
+    passages = sum(len(evidence.passages) for evidence in everything)
+    logger.info(
+        "evidence for %d of %d questions: %d passages of %d articles",
+        sum(bool(evidence.passages) for evidence in everything),
+        len(missing),
+        passages,
+        len(articles),
+    )
 
 
 def _copied_evidence(
@@ -648,9 +656,15 @@ def _comparable(
 
 
 def run(
-    plan: Plan, agent_factory: AgentFactory, retriever: SemanticRetriever | None, database: Database
+    plan: Plan,
+    agent_factory: AgentFactory,
+    retriever: SemanticRetriever | None,
+    database: Database,
+    *,
+    interrupts: Interrupts,
+    verbose: bool = False,
 ) -> int:
-    """Carry out a plan and return the exit code."""
+    """Carry out a plan, print what came of it and return the exit code."""
     from database import DatabaseError
     from ensemble import Ensemble
     from runs import resume_command
@@ -665,12 +679,19 @@ def run(
         len(plan.specs),
         plan.database,
     )
-    status, closing = "failed", []
+    status, closing, complete = "failed", list[str](), False
+    ensemble = Ensemble(
+        database,
+        run_id,
+        plan.specs,
+        agent_factory,
+        logic=plan.logic,
+        ablate=plan.ablate,
+        stopping=interrupts.came,
+    )
     try:
-        items = gather_evidence(plan, database, run_id, retriever)
-        Ensemble(database, run_id, plan.specs, agent_factory, logic=plan.logic, ablate=plan.ablate).forecast(
-            items
-        )
+        with libraries_to_file(verbose=verbose):
+            ensemble.forecast(gather_evidence(plan, database, run_id, retriever))
         # Before the run counts as finished: a run that was killed in here is resumed and does it again.
         closing = closing_lines(plan, database, run_id)
         rows = database.forecasts(run_id)
@@ -684,9 +705,12 @@ def run(
             # A database that cannot be written keeps the status "running", and the owner's end makes it resumable.
             database.finish_run(run_id, status)
     # After an interrupt nothing slow is begun; a resumed run, or analysis.py, draws.
-    complete = status == "finished" and (plan.origin is not None or draw(plan, database, run_id))
-    if status == "partial" and plan.origin is None:
-        draw(plan, database, run_id)
+    if status != "interrupted":
+        try:
+            drawn = plan.origin is not None or draw(plan, database, run_id)
+            complete = status == "finished" and drawn
+        except KeyboardInterrupt:
+            status = "interrupted"
     with reader_may_leave():
         print(summary(database, run_id))
         if closing:
@@ -694,9 +718,9 @@ def run(
         if plan.demo:
             import demo
 
-            print(f"\n{demo.NOTICE}")
+            print(f"\n{textwrap.fill(demo.NOTICE, shutil.get_terminal_size().columns)}")
         if status == "interrupted":
-            print(f"\nInterrupted; what was forecast is stored. Resume with: {command}")
+            print(f"\n{INTERRUPTED} Resume with: {command}")
         elif status == "partial":
             print(f"\nTry what is missing again with: {command}")
     return 130 if status == "interrupted" else 0 if complete else 1
@@ -779,28 +803,37 @@ def backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
 
 def summary(database: Database, run_id: int) -> str:
     """The closing table of a run: one block a question, then what failed and why."""
-    width = max(40, min(60, shutil.get_terminal_size().columns - 52))
+    columns = shutil.get_terminal_size().columns
     ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
     articles = database.articles_used(run_id)
-    head = f"{'question':<{width}}  {'chance':>7}  {'80 % interval':>13}  {'agree':>5}  {'captured':>8}  {'articles':>8}"
+    short = any(row["agents"] < row["agents_configured"] for row in ensembles.values())
+    head = f"  {'chance':>6}  {'80 % range':>10}  {'agree':>5}  {'captured':>8}  {'articles':>8}"
+    head += f"  {'models':>7}" if short else ""
+    width = max(24, min(60, columns - len(head)))
+    head = f"{'question':<{width}}{head}"
     lines = ["", head, "-" * len(head)]
     for question in database.run_questions(run_id):
         text = textwrap.wrap(question["text"], width) or [""]
         row = ensembles.get(question["id"])
         if row is None:
-            cells = f"{'none':>7}  {'':>13}  {'':>5}  {'':>8}  {articles.get(question['id'], 0):>8}"
+            cells = f"{'none':>6}  {'':>10}  {'':>5}  {'':>8}  {articles.get(question['id'], 0):>8}"
         else:
             interval = f"{row['p10']:.0f} to {row['p90']:.0f} %"
             captured = f"{row['captured_mass']:.2f}{'!' if row['low_confidence'] else ' '}"
             cells = (
-                f"{row['mean']:>5.1f} %  {interval:>13}  {row['agreement']:>5.2f}  {captured:>8}"
+                f"{row['mean']:>4.1f} %  {interval:>10}  {row['agreement']:>5.2f}  {captured:>8}"
                 f"  {articles.get(question['id'], 0):>8}"
             )
         if row is not None and row["agents"] < row["agents_configured"]:
-            cells += f"  {row['agents']} of {row['agents_configured']}"
+            took_part = f"{row['agents']} of {row['agents_configured']}"
+            cells += f"  {took_part:>7}"
         lines.append(f"{text[0]:<{width}}  {cells}")
         lines += text[1:]
-    return "\n".join(lines + _footnotes(database, run_id, list(ensembles.values())))
+    notes = [
+        textwrap.fill(note, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for note in _footnotes(database, run_id, list(ensembles.values()))
+    ]
+    return "\n".join(lines + (["", *notes] if notes else []))
 
 
 def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> list[str]:
@@ -839,7 +872,7 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
         if row["error"] is not None:
             failures[row["agent"], row["error"]] = failures.get((row["agent"], row["error"]), 0) + 1
     notes += [f"Failed: {agent}, {count} forecasts: {error}" for (agent, error), count in failures.items()]
-    return ["", *notes] if notes else []
+    return notes
 
 
 # --- entry ----------------------------------------------------------------------------------------
@@ -854,6 +887,10 @@ class Interrupts:
     def __init__(self) -> None:
         self.count = 0
 
+    def came(self) -> bool:
+        """Whether one came."""
+        return self.count > 0
+
     def install(self) -> None:
         """Take over both signals."""
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -863,8 +900,7 @@ class Interrupts:
         """Raise KeyboardInterrupt once; after that, leave without clean-up: SQLite needs none."""
         self.count += 1
         if self.count == 1:
-            # Not through sys.stderr: it may be in the middle of a line.
-            os.write(2, b"\nstopping; press Ctrl-C again to end at once\n")
+            say_at_once("\nstopping; press Ctrl-C again to end at once\n")
             raise KeyboardInterrupt
         for child in multiprocessing.active_children():
             child.kill()
@@ -892,37 +928,54 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
             plan = make_plan(arguments, environment=agent_factory is None)
         with Database(plan.database, create=not stored) as database:
             configure_root_logger(verbose=arguments.verbose)
-            Interrupts().install()
-            return _prepared_run(plan, database, agent_factory)
+            interrupts = Interrupts()
+            interrupts.install()
+            return _prepared_run(plan, database, agent_factory, interrupts, verbose=arguments.verbose)
     except (UsageError, DatabaseError) as error:
         print(*(f"forecaster.py: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("forecaster.py: interrupted before the first forecast", file=sys.stderr)
+        print(*(f"forecaster.py: {line}" for line in interrupted_early(arguments)), sep="\n", file=sys.stderr)
         return 130
 
 
-def _prepared_run(plan: Plan, database: Database, agent_factory: AgentFactory | None) -> int:
-    """Prepare the demonstration's model where wanted, make the retriever and the agents, and run."""
-    if agent_factory is None:
-        if plan.origin is not None:
-            # Before any library reads it: a replay scores with the weights that are here.
-            os.environ["HF_HUB_OFFLINE"] = "1"
-        log_environment(versions())
-    if not plan.demo:
-        retriever = make_retriever(plan, database)
-    else:
-        import demo
+def interrupted_early(arguments: argparse.Namespace) -> list[str]:
+    """What is said when the run was not begun: there is nothing new to resume."""
+    if arguments.resume is None:
+        return ["interrupted before the run began; start it again with the same command"]
+    where = f" --database {shlex.quote(arguments.database)}" if arguments.database else ""
+    return [f"{INTERRUPTED} Resume with: python forecaster.py --resume {arguments.resume}{where}"]
 
-        try:
-            spec = demo.model_spec()
-            logic = spec if plan.logic is not None else None
-            plan = replace(plan, specs=[spec], logic=logic)
+
+def _prepared_run(
+    plan: Plan,
+    database: Database,
+    agent_factory: AgentFactory | None,
+    interrupts: Interrupts,
+    *,
+    verbose: bool,
+) -> int:
+    """Prepare the demonstration's model where wanted, make the retriever and the agents, and run."""
+    with libraries_to_file(verbose=verbose):
+        if agent_factory is None:
+            if plan.origin is not None:
+                # Before any library reads it: a replay scores with the weights that are here.
+                os.environ["HF_HUB_OFFLINE"] = "1"
+            log_environment(versions())
+        if not plan.demo:
             retriever = make_retriever(plan, database)
-        except demo.DemoError as error:
-            print(f"forecaster.py: {error}", file=sys.stderr)
-            return 2
-    return run(plan, agent_factory or _vllm_agents(plan.vllm_config), retriever, database)
+        else:
+            import demo
+
+            try:
+                spec = demo.model_spec()
+                logic = spec if plan.logic is not None else None
+                plan = replace(plan, specs=[spec], logic=logic)
+                retriever = make_retriever(plan, database)
+            except demo.DemoError as error:
+                raise UsageError(str(error)) from error
+    agents = agent_factory or _vllm_agents(plan.vllm_config)
+    return run(plan, agents, retriever, database, interrupts=interrupts, verbose=verbose)
 
 
 def _vllm_agents(vllm_config: dict[str, Any]) -> AgentFactory:

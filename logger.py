@@ -1,21 +1,25 @@
 """Root logging: short lines on the console, everything with times and tracebacks in a rotating file.
 
 ``configure_root_logger()`` is called once by an entry point, before vLLM or transformers are imported;
-every other module only does ``logging.getLogger(__name__)``. Secrets are taken out of each line before
-it is written, wherever it came from.
+every other module only does ``logging.getLogger(__name__)``. ``libraries_to_file()`` also takes what C++ code and engine
+processes write to the screen without asking. Secrets are taken out of each line before it is written, wherever it came from.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import fcntl
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import quote
 
 DEFAULT_LOG_DIR = "."
@@ -28,8 +32,8 @@ LOG_BACKUPS = 5
 # matplotlib would drown everything else). What a user must know of them, an agent reports itself.
 LIBRARIES = (
     "PIL", "asyncio", "boto3", "botocore", "compressed_tensors", "datasets", "depyf", "filelock", "flashinfer", "fsspec",
-    "h11", "httpcore", "httpcore2", "httpx", "httpx2", "huggingface_hub", "markdown_it", "matplotlib", "mistral_common",
-    "numba", "openai", "py.warnings", "pypdf", "ray", "requests", "runai_model_streamer", "s3transfer",
+    "h11", "httpcore", "httpcore2", "httpx", "httpx2", "huggingface_hub", "libraries", "markdown_it", "matplotlib",
+    "mistral_common", "numba", "openai", "py.warnings", "pypdf", "ray", "requests", "runai_model_streamer", "s3transfer",
     "sentence_transformers", "torch", "torchao", "transformers", "triton", "urllib3", "vllm", "werkzeug", "xgrammar",
 )  # fmt: skip
 
@@ -127,7 +131,7 @@ class ConsoleFormatter(RedactingFormatter):
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes to standard error as it is at that moment, above a progress bar when one is shown."""
+    """Writes to the console as it is at that moment, above a progress bar when one is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record``; a console that is gone (closed pipe) never stops the run."""
@@ -136,10 +140,10 @@ class ConsoleHandler(logging.Handler):
             # Only a loaded tqdm can have a bar on the screen; importing it here would slow every start.
             tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
             if tqdm is not None:
-                tqdm.write(text, file=sys.stderr)
+                tqdm.write(text, file=console())
             else:
-                sys.stderr.write(text + "\n")
-            sys.stderr.flush()
+                console().write(text + "\n")
+            console().flush()
         except (OSError, ValueError):
             return
         except Exception:  # logging's own convention: a bad record is reported, not raised
@@ -162,7 +166,7 @@ class LogFile(RotatingFileHandler):
             _report_malformed(record)
         elif not self._failed:
             self._failed = True
-            sys.stderr.write(
+            console().write(
                 f"warning: the log file {self.baseFilename} cannot be written: {error.strerror}\n"
             )
 
@@ -175,7 +179,7 @@ def _report_malformed(record: logging.LogRecord) -> None:
     place = (record.pathname, record.lineno)
     if place not in _malformed_calls:
         _malformed_calls.add(place)
-        sys.stderr.write(
+        console().write(
             f"warning: the log call in {place[0]}:{place[1]} has arguments that do not fit its message\n"
         )
 
@@ -278,6 +282,115 @@ def configure_root_logger(
     file.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(file)
     return path
+
+
+# --- the screen -----------------------------------------------------------------------------------
+
+# The real standard error while ``libraries_to_file`` has its place; else None.
+_screen: TextIO | None = None
+# Called with each line that a library writes; see ``listen_to_libraries``.
+_listener: Callable[[str], None] | None = None
+# Bytes that may wait in the pipe: Linux's limit for ordinary users (pipe(7)). A library that writes while it keeps Python from
+# running, and so from reading, would otherwise stop at 64 KiB.
+PIPE_BYTES = 1 << 20
+# Characters kept of a line that does not end.
+LINE_CHARACTERS = 10_000
+# What moves the cursor or colours the text.
+CURSOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# Records of what libraries wrote to the screen themselves.
+written = logging.getLogger("libraries")
+
+
+def console() -> TextIO:
+    """Where lines and bars for the user go: standard error, whoever else writes to descriptor 2 meanwhile."""
+    return _screen or sys.stderr
+
+
+def say_at_once(text: str) -> None:
+    """Write to the console from a signal handler: not through a stream, which may be in the middle of a line."""
+    os.write(2 if _screen is None else _screen.fileno(), text.encode())
+
+
+@contextlib.contextmanager
+def listen_to_libraries(hear: Callable[[str], None]) -> Iterator[None]:
+    """Also hand each line that ``libraries_to_file`` takes to ``hear``, called from another thread."""
+    global _listener
+    _listener = hear
+    try:
+        yield
+    finally:
+        _listener = None
+
+
+@contextlib.contextmanager
+def libraries_to_file(*, verbose: bool = False) -> Iterator[None]:
+    """Send what is written to descriptors 1 and 2 to the log file: bars and prints of libraries, C++ code, engine processes.
+
+    Only lines of loggers and of ``console()`` reach the screen meanwhile; ``print`` does not. With ``verbose``, or when standard
+    output and error are not the process's own (a test's, a notebook's), everything stays as it is.
+    """
+    global _screen
+    if verbose or _screen is not None or not _owns_the_screen():
+        yield
+        return
+    with contextlib.ExitStack() as undo:
+        reading, writing = os.pipe()
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        reader = threading.Thread(target=_take, args=(reading,), name="library output", daemon=True)
+        # An engine process that outlives us keeps the pipe open: then the reader is left behind.
+        reader.start()
+        undo.callback(reader.join, 1.0)
+        kept = os.dup(2)
+        _screen = undo.enter_context(
+            open(os.dup(kept), "w", encoding=sys.stderr.encoding, errors="backslashreplace", buffering=1)
+        )
+        undo.callback(_leave_screen)
+        for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+            stream.flush()
+            undo.callback(_put_back, number, os.dup(number), stream)
+            os.dup2(writing, number)
+        os.close(kept)
+        os.close(writing)
+        yield
+
+
+def _owns_the_screen() -> bool:
+    try:
+        own = sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__
+        return own and (sys.stdout.fileno(), sys.stderr.fileno()) == (1, 2)
+    except (AttributeError, OSError, ValueError):
+        return False  # closed, or none at all
+
+
+def _put_back(number: int, saved: int, stream: TextIO) -> None:
+    with contextlib.suppress(OSError):
+        stream.flush()
+    os.dup2(saved, number)
+    os.close(saved)
+
+
+def _leave_screen() -> None:
+    global _screen
+    _screen = None
+
+
+def _take(descriptor: int) -> None:
+    """Log each line from the pipe until all writers have closed it; of a bar only its last state."""
+    waiting, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
+    with open(descriptor, "rb", buffering=0) as pipe:
+        while chunk := pipe.read(PIPE_BYTES):
+            # A bar draws its states over one another: each ends in a carriage return, the last one in a line feed.
+            *states, waiting = re.split(r"(?<=[\r\n])", waiting + decoder.decode(chunk))
+            for state in states:
+                text = CURSOR.sub("", state).strip()
+                if text and (hear := _listener) is not None:
+                    hear(text)
+                if text and state.endswith("\n"):
+                    written.info("%s", text)
+            waiting = waiting[-LINE_CHARACTERS:]
+    if text := CURSOR.sub("", waiting).strip():
+        written.info("%s", text)
 
 
 # --- standard output ------------------------------------------------------------------------------

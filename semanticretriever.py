@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import accumulate
@@ -20,7 +19,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 import config
 from database import Article, Database, NewPassage, Passage, utc_now
@@ -41,6 +39,7 @@ from passages import (
     match_query,
     sections_from_wikitext,
 )
+from progress import progress, shown
 from prompts import format_evidence, passage_block
 from questions import Question
 
@@ -55,7 +54,7 @@ FUSION_CONSTANT: Final = 60
 CANDIDATES: Final = 100
 ORDER_KEPT: Final = "the first ranking's order is kept"
 # Passages embedded and committed at a time: an interrupted run keeps what it has.
-EMBEDDING_SLICE: Final = 256
+EMBEDDING_SLICE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -316,7 +315,6 @@ def ingest_articles(
     embedder: TextEmbedder | None = None,
     settings: RetrievalSettings | None = None,
     embed: bool = True,
-    description: str = "reading",
 ) -> IngestReport:
     """Cut articles into passages, store them, then embed those without an embedding.
 
@@ -326,12 +324,11 @@ def ingest_articles(
         embedder: counts tokens and embeds; without one sizes are estimated and nothing is embedded.
         settings: passage sizes; default ``RetrievalSettings.from_config()``.
         embed: False leaves embedding to the retriever, which then embeds what each question needs (see ``embed_all_up_to``).
-        description: the progress bar's label; bars appear on a terminal only.
     """
     settings = settings or RetrievalSettings.from_config()
     added = unchanged = passages = 0
     ids: list[int] = []
-    for article, sections in _progress(articles, description):
+    for article, sections in articles:
         known = database.has_revision(article.source, article.title, article.revision_id)
         if known is not None:
             database.touch_article(known)
@@ -367,13 +364,11 @@ def embed_missing(
 ) -> int:
     """Embed the passages of ``articles`` (ids; or only ``passages``) that this model has not embedded; returns how many.
 
-    Committed every ``EMBEDDING_SLICE`` passages, with a progress bar on a terminal.
+    Committed every ``EMBEDDING_SLICE`` passages.
     """
     missing = database.passages_without_embedding(embedder.name, articles, ids=passages)
     slices = [missing[start : start + EMBEDDING_SLICE] for start in range(0, len(missing), EMBEDDING_SLICE)]
-    with tqdm(
-        total=len(missing), desc="embedding", unit=" passages", disable=_no_bar(len(missing)), leave=False
-    ) as bar:
+    with progress("embedding", len(missing), "passage") as bar:
         for ids in slices:
             vectors = embedder.encode([embedded_text(passage) for passage in database.get_passages(ids)])
             database.add_embeddings(embedder.name, list(zip(ids, vectors, strict=True)))
@@ -385,14 +380,6 @@ def embedded_text(passage: Passage) -> str:
     """What is embedded of a passage: title and section first, because a passage seldom repeats what it is about."""
     heading = ", ".join(part for part in (passage.title, passage.section) if part)
     return f"{heading}: {passage.text}"
-
-
-def _no_bar(total: int | None) -> bool:
-    return not sys.stderr.isatty() or (total is not None and total < EMBEDDING_SLICE)
-
-
-def _progress(items: Iterable[Any], description: str) -> Iterable[Any]:
-    return tqdm(items, desc=description, unit=" articles", disable=not sys.stderr.isatty(), leave=False)
 
 
 # --- ranking ------------------------------------------------------------------------------------------------------
@@ -525,15 +512,22 @@ class SemanticRetriever:
         """Evidence for one question; ``as_of`` (ISO date) is overridden by the question's own. Never raises."""
         return self.retrieve_all([question], as_of=as_of)[0]
 
-    def retrieve_all(self, questions: Sequence[Question], *, as_of: str | None = None) -> list[Evidence]:
-        """Evidence for each question, in order. Never raises.
+    def retrieve_all(
+        self,
+        questions: Sequence[Question],
+        *,
+        as_of: str | None = None,
+        searched: Callable[[], object] = bool,
+    ) -> list[Evidence]:
+        """Evidence for each question, in order; ``searched`` is called after each search. Never raises.
 
         Better than one question at a time: everything fetched is embedded together and the store is read once.
         """
         self.prepare()
-        quiet = self.client is None or len(questions) < 2 or not sys.stderr.isatty()
-        bar = tqdm(questions, desc="searching", unit=" questions", disable=quiet, leave=False)
-        notes = [self._guarded_fetch(question, as_of) for question in bar]
+        notes = []
+        for question in questions:
+            notes.append(self._guarded_fetch(question, as_of))
+            searched()
         found = self._guarded_rankings(questions, as_of)
         return [self._evidence(*item) for item in zip(questions, found, notes, strict=True)]
 
@@ -583,7 +577,7 @@ class SemanticRetriever:
         except DocumentError as error:
             self._give_up(str(error))
             return
-        for document in documents:
+        for document in shown(documents, "documents", "document"):
             revision_id = document.sha256[:16]
             try:
                 stored = self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)

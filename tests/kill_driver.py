@@ -1,7 +1,8 @@
 """``python tests/kill_driver.py ARGUMENTS``: forecaster.py with agents and a retriever that need no model, to be killed.
 
-For tests/test_killed.py. After the SQL statement numbered ``KILL_AT`` one byte is written to the descriptor ``KILL_FD``; whoever
-reads it sends SIGKILL while this process goes on. Nothing here depends on the clock or on chance: a forecast follows from
+For tests/test_killed.py: after the SQL statement numbered ``KILL_AT`` one byte is written to the descriptor ``KILL_FD``; whoever
+reads it sends SIGKILL while this process goes on. For tests/test_interrupted.py: the stage ``PAUSE_AT`` writes such a byte and
+waits for a signal. Nothing here depends on the clock or on chance: a forecast follows from
 its prompt alone, so that a run killed any number of times must end in the same table as one that was not.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import numpy as np
 import config
 import database
 import forecaster
-from agent_base import ForecastOutcome, Prompt
+from agent_base import ForecastOutcome, Prompt, Reasoning
 from database import Article, Database, NewPassage
 from distribution import Distribution
 from scoring import ScoringResult
@@ -27,11 +29,43 @@ from semanticretriever import Evidence
 from tests.fake_agent import TRIE, FakeAgent
 
 
+def here(stage: str) -> None:
+    """Wait for a signal when this is the stage to wait in."""
+    if os.environ.get("PAUSE_AT") == stage:
+        os.write(int(os.environ["KILL_FD"]), b".")
+        while True:
+            signal.pause()
+
+
 class Agent(FakeAgent):
     """Answers one task after another, as an engine does wave by wave."""
 
+    def __enter__(self):
+        here("loading")
+        return self
+
+    def __exit__(self, *_):
+        if os.environ.get("PAUSE_AT") == "a shutdown that hangs":
+            here("a shutdown that hangs")
+
+    def build_prompt(self, task):
+        return Prompt("", (1, 2), TRIE, len(task.passages))
+
+    def reason(self, tasks, samples):
+        for index in range(len(tasks)):
+            if index == 1:
+                here("reasoning")
+            for sample in range(samples):
+                yield Reasoning(index, sample, f"note {sample}", 9, "stop", sample)
+
     def score(self, tasks):
         for index, task in enumerate(tasks):
+            if index == 3:
+                here("scoring")
+                try:
+                    here("an engine that dies of it")
+                except KeyboardInterrupt:
+                    raise RuntimeError("engine died") from None
             text = f"{task.today}|{task.question.text}|{[p.text for p in task.passages]}|{self.spec.name}"
             seed = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
             result = ScoringResult(
@@ -46,9 +80,12 @@ class Retriever:
     def __init__(self, store: Database):
         self.store = store
 
-    def retrieve_all(self, questions, *, as_of=None):
+    def retrieve_all(self, questions, *, as_of=None, searched=None):
         found = []
         for question in questions:
+            if question.id == "q2":
+                here("retrieval")
+            searched()
             ids = []
             for name in ("first", "second"):
                 article = Article(
@@ -82,7 +119,13 @@ class CountingDatabase(Database):
 
 
 def make_retriever(plan, store):
+    here("preparation")
     return Retriever(store)
+
+
+def draw(*_):
+    here("plotting")
+    return True
 
 
 def main():
@@ -91,7 +134,7 @@ def main():
     config.DEFAULT_MODEL_VLLM = config.DEFAULT_LOGIC_MODEL_PATH = "one"
     config.EVIDENCE_CHUNKS = 2
     forecaster.RETRIEVAL_GROUP = 2
-    forecaster.draw = lambda *_: True
+    forecaster.draw = draw
     forecaster.make_retriever = make_retriever
     database.Database = CountingDatabase
     vars(database).update(BUSY_TIMEOUT_SECONDS=float(os.environ.get("BUSY", database.BUSY_TIMEOUT_SECONDS)))

@@ -122,7 +122,7 @@ class Retriever:
     def __init__(self, store: Database):
         self.store = store
 
-    def retrieve_all(self, questions, *, as_of=None):
+    def retrieve_all(self, questions, *, as_of=None, searched=None):
         time = "2026-01-01T00:00:00Z"
         article = Article("wikipedia", "A", "1", time, "https://example.org/A", "text", time)
         self.store.add_article(article, [NewPassage("", f"text {n}", 2) for n in range(2)])

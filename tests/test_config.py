@@ -91,6 +91,8 @@ def test_the_nearest_name_is_offered():
 # One value that each rule must refuse. A new setting without one fails test_every_setting_has_a_refused_value.
 REFUSED = {
     "LOGIC_SAMPLES": 0,
+    "SCORING_WAVE": 0,
+    "LOGIC_WAVE": 0,
     "LOGIC_MAX_TOKENS": 8,
     "LOGIC_TEMPERATURE": 2.5,
     "DEFAULT_LOGIC_MODEL_PATH": "",

@@ -165,7 +165,7 @@ class Borrowed:
 
 def test_reasonings_are_seeded_limited_and_marked_when_cut(agent, monkeypatch):
     monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 40)
-    first, again = agent.reason(TASKS[-2:], 2), agent.reason(TASKS[-2:], 2)
+    first, again = (list(agent.reason(TASKS[-2:], 2)) for _ in range(2))
     assert [(r.text, r.seed) for r in first] == [(r.text, r.seed) for r in again]
     assert len({r.text for r in first}) == 4
     for written in first:

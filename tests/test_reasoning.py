@@ -127,8 +127,8 @@ def test_reasoning_is_one_call_seeded_by_sample_and_marked_when_cut(monkeypatch)
     monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 64)
     tasks = [ForecastTask(Question(f"Will {x} happen?"), "2026-11-24") for x in "AB"]
     with Agent(ModelSpec("stub", "org/stub"), vllm_config={}, llm_factory=WritingLLM) as agent:
-        written = agent.reason(tasks, 2)
-        alone = agent.reason(tasks[1:], 2)
+        written = list(agent.reason(tasks, 2))
+        alone = list(agent.reason(tasks[1:], 2))
         assert len(agent.llm.calls) == 2
         assert {v["max_tokens"] for v in agent.llm.calls[0][1]} == {64}
     assert [(r.index, r.sample, r.cut) for r in written] == [
@@ -146,7 +146,7 @@ def test_reasoning_is_one_call_seeded_by_sample_and_marked_when_cut(monkeypatch)
 def test_a_question_without_room_for_reasoning_is_an_error_that_names_the_setting(monkeypatch):
     monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 5000)
     with Agent(ModelSpec("stub", "org/stub"), vllm_config={}, llm_factory=WritingLLM) as agent:
-        written = agent.reason([ForecastTask(Question("Will A happen?"), "2026-11-24")], 2)
+        written = list(agent.reason([ForecastTask(Question("Will A happen?"), "2026-11-24")], 2))
         assert not agent.llm.calls
     assert [r.error is not None and "LOGIC_MAX_TOKENS is 5000" in r.error for r in written] == [True, True]
 

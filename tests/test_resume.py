@@ -60,7 +60,7 @@ class Retriever:
     def __init__(self, database):
         self.database = database
 
-    def retrieve_all(self, questions, *, as_of=None):
+    def retrieve_all(self, questions, *, as_of=None, searched=None):
         found = []
         for question in questions:
             if Retriever.stop_at and Retriever.stop_at in question.text:
