@@ -1030,6 +1030,14 @@ class Database:
         )
         return [int(row["id"]) for row in rows]
 
+    def embedding_models(self, ids: Sequence[int]) -> list[str]:
+        """The models that have embedded any of these passages, by name."""
+        rows = self.query(
+            "SELECT DISTINCT model FROM embeddings WHERE passage_id IN (SELECT value FROM json_each(?)) ORDER BY model",
+            (json.dumps([int(i) for i in ids]),),
+        )
+        return [str(row["model"]) for row in rows]
+
     def add_embeddings(self, model: str, vectors: Sequence[tuple[int, npt.NDArray[np.float32]]]) -> None:
         """Store embeddings as raw little-endian float32 in one transaction."""
         with self.atomic() as connection:

@@ -518,27 +518,33 @@ class MediaWikiClient:
                 return None
         return None
 
-    def _revision_of(self, title: str, as_of: str | None) -> Revision | None:
+    @_as_documented
+    def revision_id(self, title: str, *, as_of: str | None = None) -> str | None:
+        """The id of the revision that ``revision`` would read, without its text and without following a redirect."""
+        page = self._page(title, as_of, rvprop="ids|timestamp")
+        return str(page["revisions"][0]["revid"]) if page else None
+
+    def _page(self, title: str, as_of: str | None, **wanted: str) -> dict[str, Any]:
+        """The page with its one newest revision at ``as_of``; empty when there is none."""
         start = {"rvstart": as_of} if as_of else {}
         answer = self.call(
-            action="query",
-            prop="revisions",
-            titles=title,
-            rvlimit="1",
-            rvdir="older",
-            rvprop="ids|timestamp|content",
-            rvslots="main",
-            **start,
+            action="query", prop="revisions", titles=title, rvlimit="1", rvdir="older", **wanted, **start
         )
         query = answer.get("query")
         pages = query.get("pages") if isinstance(query, dict) else None
         page = pages[0] if isinstance(pages, list) and pages and isinstance(pages[0], dict) else {}
         revisions = page.get("revisions")
         if page.get("missing") or page.get("invalid") or not revisions:
-            return None
+            return {}
         newest = revisions[0]
-        timestamp = str(newest.get("timestamp", ""))
-        refuse_future(timestamp, as_of, f"revision {newest.get('revid')} of {title!r}")
+        refuse_future(str(newest.get("timestamp", "")), as_of, f"revision {newest.get('revid')} of {title!r}")
+        return page
+
+    def _revision_of(self, title: str, as_of: str | None) -> Revision | None:
+        page = self._page(title, as_of, rvprop="ids|timestamp|content", rvslots="main")
+        if not page:
+            return None
+        newest = page["revisions"][0]
         slot = (newest.get("slots") or {}).get("main") or {}
         if slot.get("contentmodel", "wikitext") != "wikitext" or not isinstance(slot.get("content"), str):
             return None  # hidden revisions have no content, Lua modules and JSON pages are not articles
@@ -546,7 +552,7 @@ class MediaWikiClient:
         return Revision(
             title=str(page["title"]),
             revision_id=revision_id,
-            timestamp=timestamp,
+            timestamp=str(newest.get("timestamp", "")),
             url=f"{self.settings.api_url.removesuffix('api.php')}index.php?oldid={revision_id}",
             text=slot["content"],
             disambiguation=is_disambiguation(slot["content"]),

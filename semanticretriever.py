@@ -26,6 +26,7 @@ from documents import Document, DocumentError, find_documents
 from mediawiki import (
     MediaWikiClient,
     MediaWikiError,
+    Revision,
     SearchHit,
     WikiSettings,
     refuse_future,
@@ -52,6 +53,8 @@ DOCUMENT_SOURCE: Final = "document"
 FUSION_CONSTANT: Final = 60
 # Candidates of each first-stage ranking that are fused, and from which the passages are chosen.
 CANDIDATES: Final = 100
+# Times a ranking is repeated because articles it chose turned out to have newer revisions.
+FRESHENINGS: Final = 3
 ORDER_KEPT: Final = "the first ranking's order is kept"
 # Passages embedded and committed at a time: an interrupted run keeps what it has.
 EMBEDDING_SLICE: Final = 64
@@ -364,10 +367,16 @@ def embed_missing(
 ) -> int:
     """Embed the passages of ``articles`` (ids; or only ``passages``) that this model has not embedded; returns how many.
 
-    Committed every ``EMBEDDING_SLICE`` passages.
+    Committed every ``EMBEDDING_SLICE`` passages. Vectors of other models stay stored and are not mixed with these: going back to
+    such a model embeds nothing.
     """
     missing = database.passages_without_embedding(embedder.name, articles, ids=passages)
     slices = [missing[start : start + EMBEDDING_SLICE] for start in range(0, len(missing), EMBEDDING_SLICE)]
+    if others := database.embedding_models(missing) if missing else []:
+        logger.info(
+            "%d passages have embeddings of %s only and are embedded anew with %s",
+            len(missing), ", ".join(others), embedder.name,
+        )  # fmt: skip
     with progress("embedding", len(missing), "passage") as bar:
         for ids in slices:
             vectors = embedder.encode([embedded_text(passage) for passage in database.get_passages(ids)])
@@ -493,6 +502,9 @@ class SemanticRetriever:
         # The folder's files as they stand: title to (article id, modification time).
         self._documents: dict[str, tuple[int, str]] = {}
         self._warmed: set[str | None] = set()
+        # Titles compared with the wiki for a date; stored articles (ids) that the wiki no longer has at that date.
+        self._checked: set[tuple[str, str | None]] = set()
+        self._gone: set[tuple[int, str | None]] = set()
         self._searches: dict[str, list[SearchHit]] = {}
 
     # --- public
@@ -651,24 +663,48 @@ class SemanticRetriever:
             self._searches[query] = self._wiki.search(query, self.settings.search_results)
         return self._searches[query]
 
-    def _update_article(self, hit: SearchHit, moment: str | None) -> None:
-        """Bring one article's stored revision up to date (or to ``moment``), with as few requests as can be."""
+    def _update_article(self, hit: SearchHit, moment: str | None) -> bool:
+        """Bring one article's stored revision up to date (or to ``moment``); whether what may be evidence has changed.
+
+        An unchanged article costs no request where the search has named its newest revision, else a small one.
+        """
+        self._checked.add((hit.title, moment))
         now = utc_now()
         target = min(moment, now) if moment else now
+        live = target == now
         stored = self.database.find_article(self._source, hit.title, as_of=moment)
-        if stored and self._still_current(stored, target, live=target == now):
-            return
-        if stored and target == now and hit.revision_id and hit.revision_id == stored.revision_id:
-            self.database.touch_article(stored.id)  # the search result says that it is unchanged
-            return
+        if stored and self._still_current(stored, target, live=live):
+            return False
+        if stored:
+            seen = hit.revision_id if live else ""
+            newest = seen or self._wiki.revision_id(hit.title, as_of=moment)
+            if newest == stored.revision_id:
+                self.database.touch_article(stored.id, current_until=target)
+                return False
+            if newest is None:
+                # Deleted since: no evidence for today. At an earlier date it was there.
+                return live and self._leave_out(stored, moment)
         revision = self._wiki.revision(hit.title, as_of=moment)
+        if stored and (revision is None or revision.disambiguation or revision.title != hit.title):
+            self._leave_out(stored, moment)
         if revision is None or revision.disambiguation:
-            return
+            return stored is not None
+        self._checked.add((revision.title, moment))
         refuse_future(revision.timestamp, moment, f"{revision.title!r}")
         known = self.database.has_revision(self._source, revision.title, revision.revision_id)
         if known is not None:
             self.database.touch_article(known, current_until=target)
-            return
+            return revision.title != hit.title
+        self._store(revision, now, target)
+        return True
+
+    def _leave_out(self, stored: Article, moment: str | None) -> bool:
+        """Keep a stored article out of the evidence of this run: deleted, or moved, and then its text stands elsewhere."""
+        logger.info("%s: no article any more, left out", stored.title)
+        self._gone.add((stored.id, moment))
+        return True
+
+    def _store(self, revision: Revision, now: str, target: str) -> None:
         site = self._wiki.site()
         sections = sections_from_wikitext(
             revision.text, file_namespaces=site.file_namespaces, category_namespaces=site.category_namespaces
@@ -707,12 +743,22 @@ class SemanticRetriever:
             return
         self._warmed.add(day)
         try:
-            today = date.fromisoformat(day) if day else None
-            for title in self._wiki.most_viewed(self.settings.top_articles, today=today):
-                if not is_list_title(title):
-                    self._update_article(SearchHit(title), moment)
+            today = date.fromisoformat(day or utc_now()[:10])
+            titles = self._wiki.most_viewed(self.settings.top_articles, today=today)
         except MediaWikiError as error:
             self._give_up(f"no most viewed articles: {error}")
+            return
+        logger.info("most viewed articles: %d", len(titles))
+        for title in shown([title for title in titles if not is_list_title(title)], "most viewed", "article"):
+            self._try_update(title, moment)
+
+    def _try_update(self, title: str, moment: str | None) -> bool:
+        """``_update_article`` for an article that no search has named; its failure is logged and costs it alone."""
+        try:
+            return not self._wiki.offline_reason and self._update_article(SearchHit(title), moment)
+        except MediaWikiError as error:
+            logger.warning("%s: %s", title, error)
+            return False
 
     # --- ranking
 
@@ -727,16 +773,38 @@ class SemanticRetriever:
         for day, numbers in groups.items():
             try:
                 moment = as_of_moment(day)
-                articles = self._allowed_articles(moment)
-                rankings = self.rank_ids([questions[n].text for n in numbers], articles)
-                for number, ranking in zip(numbers, rankings, strict=True):
-                    found[number] = self._guarded_choice(questions[number], ranking, moment)
+                for _ in range(FRESHENINGS):
+                    rankings = self.rank_ids(
+                        [questions[n].text for n in numbers], self._allowed_articles(moment)
+                    )
+                    for number, ranking in zip(numbers, rankings, strict=True):
+                        found[number] = self._guarded_choice(questions[number], ranking, moment)
+                    if not self._freshen([found[n] for n in numbers], moment):
+                        break
             except Exception as error:  # the question boundary
                 logger.warning("ranking failed (%s)", _first_line(error))
                 logger.debug("traceback", exc_info=error)
                 for number in numbers:
                     found[number] = found[number] or _first_line(error)
         return found
+
+    def _freshen(self, found: Sequence[list[Passage] | str], moment: str | None) -> bool:
+        """Compare chosen articles that no search has brought up to date with the wiki; whether any of them has changed.
+
+        They were left in the store by other questions, or by runs of other dates, and would speak for a day they do not know.
+        """
+        if self.client is None:
+            return False
+        changed = False
+        try:
+            chosen = [p for passages in found if not isinstance(passages, str) for p in passages]
+            for title in dict.fromkeys(p.title for p in chosen if p.source == self._source):
+                if (title, moment) not in self._checked:
+                    changed |= self._try_update(title, moment)
+        except Exception as error:  # the question boundary: what is stored serves as it is
+            logger.warning("stored articles could not be compared with the wiki (%s)", _first_line(error))
+            logger.debug("traceback", exc_info=error)
+        return changed
 
     def _guarded_choice(
         self, question: Question, ranking: Sequence[tuple[int, float]], moment: str | None
@@ -769,7 +837,11 @@ class SemanticRetriever:
         if self.settings.sources is not None and DOCUMENT_SOURCE not in self.settings.sources:
             standing = {}
         earlier = self._documents.keys() - standing.keys()
-        others = [a.id for a in articles if a.source != DOCUMENT_SOURCE or a.title in earlier]
+        others = [
+            a.id
+            for a in articles
+            if (a.source != DOCUMENT_SOURCE or a.title in earlier) and (a.id, moment) not in self._gone
+        ]
         return [*others, *standing.values()]
 
     def rank_ids(self, texts: Sequence[str], articles: Sequence[int]) -> list[list[tuple[int, float]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -97,3 +98,52 @@ def truncated(content: Any) -> Callable[[BaseHTTPRequestHandler], None]:
         handler.close_connection = True
 
     return send
+
+
+class SmallWiki(WikiServer):
+    """A wiki of a few pages that may change while it serves.
+
+    ``pages`` maps a title to its revisions (timestamp, text), oldest first; a revision's id is its place from 1 with the title.
+    A search finds the pages whose newest text holds any of its words. ``top`` maps days ("2026/11/22") to their most viewed
+    titles; other days are not loaded.
+    """
+
+    def __init__(
+        self, pages: dict[str, list[tuple[str, str]]], top: dict[str, list[str]] | None = None
+    ) -> None:
+        super().__init__(self.serve)
+        self.pages = pages
+        self.top = top or {}
+
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        path, asked, _ = self.requests[-1]
+        if "/metrics/pageviews/top/" in path:
+            titles = self.top.get("/".join(path.split("/")[-3:]))
+            articles = [{"article": title.replace(" ", "_")} for title in titles or []]
+            return answer({"items": [{"articles": articles}]}, status=200 if titles else 404)(handler)
+        found: list[dict[str, Any]] = []
+        if asked.get("generator") == "search":
+            words = set(asked["gsrsearch"].casefold().split())
+            for title, revisions in self.pages.items():
+                if words & set(re.findall(r"\w+", revisions[-1][1].casefold())):
+                    found.append(self._page(title, {}) | {"index": len(found) + 1})
+        elif "titles" in asked:
+            found = [self._page(asked["titles"], asked)]
+        return answer({"query": {"pages": found}, "batchcomplete": True})(handler)
+
+    def _page(self, title: str, asked: dict[str, str]) -> dict[str, Any]:
+        if title not in self.pages:
+            return {"title": title, "missing": True}
+        revisions = [
+            {"revid": f"{title} {number}", "timestamp": timestamp}
+            | ({"slots": {"main": {"content": text}}} if "content" in asked.get("rvprop", "") else {})
+            for number, (timestamp, text) in enumerate(self.pages[title], start=1)
+            if timestamp <= asked.get("rvstart", "9999")
+        ]
+        return {"title": title, "revisions": revisions[-1:]}
+
+    def asked_for(self, *, text: bool) -> list[str]:
+        """Titles of the articles asked for one by one: with their text, or for their newest revision's id alone."""
+        asked = [parameters for _, parameters, _ in self.requests if "titles" in parameters]
+        return [one["titles"] for one in asked if ("content" in one["rvprop"]) == text]
