@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +19,33 @@ from tests.test_agent_stub import StubLLM
 HEADING: Final = re.compile(r"^\[(\d+)\] (.+), revision of (\d{4}-\d\d-\d\d)$", re.MULTILINE)
 
 
-class RoomyLLM(StubLLM):
-    """A window that holds whole articles: the stand-in's tokens are characters."""
+CHATML: Final = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@cache
+def chat_tokenizer() -> Any:
+    """A byte-level tokenizer that knows every character, with the control tokens and the template of ChatML."""
+    from transformers import PreTrainedTokenizerFast
+
+    from tests.tiny_models import END, merged_tokenizer
+
+    tokenizer = merged_tokenizer()
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    wrapped.chat_template = CHATML
+    wrapped.texts = range(len(wrapped))
+    return wrapped
+
+
+class ChatLLM(StubLLM):
+    """The stand-in with a real tokenizer and a window that holds whole articles."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(window=200_000, blocks=100_000, **arguments)
+        self.tokenizer = chat_tokenizer()
 
 
 def stub_run(
@@ -42,7 +65,7 @@ def stub_run(
     database = folder / "run.db"
     code = forecaster.main(
         [*arguments, "--database", str(database), "--plots", str(folder / "plots")],
-        agent_factory=lambda spec: Agent(spec, llm_factory=RoomyLLM),
+        agent_factory=lambda spec: Agent(spec, llm_factory=ChatLLM),
     )
     return code, database
 
