@@ -96,6 +96,9 @@ def engine_arguments(
     ):
         if vllm_config.get(key) is not None:
             arguments[key] = vllm_config[key]
+    if arguments.get("load_format") == "auto" and config.HUGGING_FACE_ID.fullmatch(path):
+        # "auto" would fall back to weights in PyTorch's format, which are pickles; a folder's are refused by checkpoint.py.
+        arguments["load_format"] = "safetensors"
     if loader := vllm_config.get("model_loader_extra_config"):
         arguments["model_loader_extra_config"] = dict(loader)
     if swap_space := vllm_config.get("swap_space_gb"):

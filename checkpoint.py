@@ -35,6 +35,8 @@ SMALL_FILE_BYTES: Final = 200_000_000
 HEADER_BYTES: Final = 65_536
 # Bytes a header may have; the safetensors library's own limit.
 MAX_HEADER_BYTES: Final = 100_000_000
+# What torch.save writes.
+PICKLED_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt")
 # Requests made at the same time.
 CONCURRENCY: Final = 16
 # How the text begins that a clone without Git LFS has in place of a large file (git-lfs, docs/spec.md).
@@ -407,9 +409,11 @@ def _weight_problems(
     weights = sorted(name for name in sizes if name.endswith(".safetensors"))
     streamed = load_format.startswith("runai_streamer")
     if not weights:
-        if load_format == "auto" and any(name.endswith((".bin", ".pt")) for name in sizes):
-            found.notes.append(
-                f"{store.address}: no safetensors; weights in PyTorch's format were not inspected"
+        if pickled := sorted(name for name in sizes if name.endswith(PICKLED_SUFFIXES)):
+            yield (
+                f"{store.address}/{pickled[0]}: weights in PyTorch's format are pickles, which may hold a program, and are not"
+                " loaded; take the model's safetensors files, or convert them where you trust them"
+                " (from_pretrained, then save_pretrained)"
             )
             return
         yield f"{store.address}: no *.safetensors; upload the weights (`hf download` without --include takes all)"

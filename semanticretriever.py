@@ -58,6 +58,8 @@ FRESHENINGS: Final = 3
 ORDER_KEPT: Final = "the first ranking's order is kept"
 # Passages embedded and committed at a time: an interrupted run keeps what it has.
 EMBEDDING_SLICE: Final = 64
+# Weights in PyTorch's format are pickles, which may hold a program.
+SAFETENSORS_ONLY: Final = {"use_safetensors": True}
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,9 @@ class Embedder:
                 from sentence_transformers import SentenceTransformer
 
                 self.model = SentenceTransformer(
-                    str(Path(path).expanduser()) if Path(path).expanduser().is_dir() else path, device=device
+                    str(Path(path).expanduser()) if Path(path).expanduser().is_dir() else path,
+                    device=device,
+                    model_kwargs=SAFETENSORS_ONLY,
                 )
             except Exception as error:  # hub, file and import errors of many kinds
                 raise ModelError(
@@ -225,7 +229,9 @@ class Reranker:
                 from sentence_transformers import CrossEncoder
 
                 folder = Path(path).expanduser()
-                self.model = CrossEncoder(str(folder) if folder.is_dir() else path, device=device)
+                self.model = CrossEncoder(
+                    str(folder) if folder.is_dir() else path, device=device, model_kwargs=SAFETENSORS_ONLY
+                )
                 absent = _absent_weights(self.model)
             except Exception as error:  # hub, file and import errors of many kinds
                 raise ModelError(f"cross-encoder {path!r} cannot be loaded ({_first_line(error)})") from error

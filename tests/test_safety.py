@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import checkpoint
 import config
+from agents_vllm import engine_arguments
 from config import ModelSpec
+from semanticretriever import Embedder, ModelError, Reranker
+from tests.needed import needs
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(ROOT.glob("*.py"))
@@ -100,6 +104,44 @@ def test_remote_code_is_off_unless_a_model_asks_for_it(monkeypatch):
     assert ModelSpec("a", "owner/a").trust_remote_code is False
     entries = {"a": "owner/a", "b": {"path": "owner/b", "trust_remote_code": True}}
     assert [config.model_spec(name, entries).trust_remote_code for name in entries] == [False, True]
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth"])
+@pytest.mark.parametrize("load_format", ["auto", "safetensors", "runai_streamer"])
+def test_pickled_weights_of_a_folder_are_refused_before_an_engine_starts(tmp_path, suffix, load_format):
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / f"pytorch_model{suffix}").write_bytes(b"a pickle")
+    found = checkpoint.inspect_checkpoint(str(tmp_path), load_format=load_format)
+    (problem,) = found.problems
+    assert f"pytorch_model{suffix}: weights in PyTorch's format are pickles" in problem
+    assert "save_pretrained" in problem
+
+
+def test_an_engine_is_told_to_load_safetensors_only_from_the_hub():
+    for given, told in (("auto", "safetensors"), ("safetensors", "safetensors"), ("dummy", "dummy")):
+        arguments = engine_arguments(ModelSpec("a", "owner/a"), {"load_format": given})
+        assert arguments["load_format"] == told
+
+
+@needs({"torch": "torch", "transformers": "transformers", "sentence_transformers": "sentence-transformers"})
+def test_retrieval_models_are_not_unpickled_either(tmp_path):
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]))
+    BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    model = BertForSequenceClassification(BertConfig(vocab_size=6, num_labels=1, **shape))
+    model.save_pretrained(tmp_path)
+    kinds = (Embedder, {"max_tokens": 16}), (Reranker, {})
+    for kind, more in kinds:
+        kind(str(tmp_path), **more)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    for kind, more in kinds:
+        with pytest.raises(ModelError, match="safetensors"):
+            kind(str(tmp_path), **more)
 
 
 @pytest.mark.parametrize(
