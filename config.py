@@ -57,7 +57,7 @@ VLLM_CONFIG: dict[str, Any] = {
     # budget with room for reasoning and keeps the KV cache small enough for many questions.
     "max_model_len": 16384,
     # "auto", "safetensors", "runai_streamer" (S3 or fast local streaming), "dummy" (random weights,
-    # for benchmarks only) …
+    # for benchmarks only) … With each of them weights are read from safetensors only, never unpickled.
     "load_format": "auto",
     # Run:ai streamer: {"concurrency": 16, "memory_limit": 5368709120, "distributed": True}. Sharded formats: {"pattern": …}.
     "model_loader_extra_config": {},
@@ -95,9 +95,9 @@ MAX_LOGPROB_CACHE = 256
 # low-confidence: the model wanted to say something else.
 MIN_CAPTURED_MASS = 0.5
 # Prompts scored together. Their forecasts are stored when the last of them is done, so this is what a killed run loses at
-# most, and how often the bar's time left is set right. 32 prompts with evidence fill any GPU (their prefill is 130,000 tokens,
-# seconds to a minute); more at a time save next to nothing (README, "Interrupted runs").
-SCORING_WAVE = 32
+# most. 16 prompts with evidence fill a GPU (their prefill is 60,000 tokens, some seconds; vLLM takes 8,192 to 16,384 a step);
+# more at a time save nothing (README, "Interrupted runs").
+SCORING_WAVE = 16
 # Reasonings written together, likewise. Here size does save time: 256 is what vLLM decodes side by side by default.
 LOGIC_WAVE = 256
 # Seed of every random choice (reasoning samples, bootstrap).
