@@ -807,6 +807,7 @@ def summary(database: Database, run_id: int) -> str:
     ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
     articles = database.articles_used(run_id)
     short = any(row["agents"] < row["agents_configured"] for row in ensembles.values())
+    configured = max((row["agents_configured"] for row in ensembles.values()), default=0)
     head = f"  {'chance':>6}  {'80 % range':>10}  {'agree':>5}  {'captured':>8}  {'articles':>8}"
     head += f"  {'models':>7}" if short else ""
     width = max(24, min(60, columns - len(head)))
@@ -824,8 +825,10 @@ def summary(database: Database, run_id: int) -> str:
                 f"{row['mean']:>4.1f} %  {interval:>10}  {row['agreement']:>5.2f}  {captured:>8}"
                 f"  {articles.get(question['id'], 0):>8}"
             )
-        if row is not None and row["agents"] < row["agents_configured"]:
-            took_part = f"{row['agents']} of {row['agents_configured']}"
+        if row is None and short:
+            cells += f"  {f'0 of {configured}':>7}"
+        elif row is not None and row["agents"] < row["agents_configured"]:
+            took_part = f"{row['agents']} of {configured}"
             cells += f"  {took_part:>7}"
         lines.append(f"{text[0]:<{width}}  {cells}")
         lines += text[1:]
@@ -851,7 +854,7 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
     short = [row for row in ensembles if row["agents"] < row["agents_configured"]]
     if short:
         notes.append(
-            f"{len(short)} of the pools lack an agent ({short[0]['agents']} of {short[0]['agents_configured']} took part)."
+            f"{len(short)} of {len(ensembles)} pools lack a model (the last column says how many took part)."
         )
     missing = {row["context_error"] for row in database.run_questions(run_id) if row["context_error"]}
     notes += [f"No evidence: {reason}" for reason in sorted(missing)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def test_a_model_that_fails_costs_its_own_forecasts_only(run, capsys):
     )
     printed = capsys.readouterr().out
     assert "Failed: broken, 1 forecasts: AgentError: broken did not load: no such file" in printed
-    assert "lack an agent (2 of 3 took part)" in printed
+    assert "1 of 1 pools lack a model" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("Will A happen?")]
     assert row.endswith("  2 of 3")
 
@@ -163,6 +164,66 @@ def test_failing_retrieval_gives_no_context_and_the_run_goes_on(run, monkeypatch
     (reason,) = rows(database, "select context_error from forecasts")[0]
     assert reason
     assert rows(database, "select count(*) from evidence") == [(0,)]
+
+
+def test_everything_that_can_fail_at_once_leaves_what_is_left_and_says_what_is_missing(
+    run, monkeypatch, capsys, tmp_path
+):
+    """Retriever down, one model of three not to be loaded, one that dies part-way, a NaN, and plots that cannot be written."""
+    import semanticretriever
+
+    def refuse(*_args, **_kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(semanticretriever.SemanticRetriever, "_load_models", refuse)
+    monkeypatch.setattr(semanticretriever.SemanticRetriever, "_fetch", refuse)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_: os.terminal_size((100, 40)))
+    (tmp_path / "plots").write_text("a file where the folder should be", encoding="utf-8")
+    texts = ("Will A happen?", "Will B happen?", "Unreadable?")
+    asked = [part for text in texts for part in ("--question", text)]
+    code, database = run(*asked, models=("stub-20", "broken", "dies"))
+    assert code == 1
+    assert rows(database, "select status from runs") == [("partial",)]
+    failed, nan, died = (
+        "AgentError: broken did not load: no such file",
+        "the engine returned the log-probability nan",
+        "RuntimeError: engine died",
+    )
+    assert rows(
+        database,
+        "select agent, text, error from forecasts f join run_questions q using (run_id, question_id)"
+        " join questions on questions.id = question_id order by agent, position",
+    ) == [
+        *(("broken", text, failed) for text in texts),
+        ("dies", texts[0], None),
+        ("dies", texts[1], died),
+        ("dies", texts[2], died),
+        ("stub-20", texts[0], None),
+        ("stub-20", texts[1], None),
+        ("stub-20", texts[2], nan),
+    ]
+    assert all("no network" in reason for (reason,) in rows(database, "select context_error from forecasts"))
+    assert rows(database, "select agents, agents_configured from ensembles order by agents") == [
+        (1, 3),
+        (2, 3),
+    ]
+    said = capsys.readouterr()
+    table = [line.split() for line in said.out.splitlines()]
+    ends = {text: line[-3:] for text in texts for line in table if line[: len(text.split())] == text.split()}
+    assert ends["Will A happen?"] == ["2", "of", "3"]
+    assert ends["Will B happen?"] == ["1", "of", "3"]
+    assert ends["Unreadable?"] == ["0", "of", "3"]
+    for line in (
+        "2 of 2 pools lack a model (the last column says how many took part)",
+        "No evidence: OSError: no network",
+        f"Failed: broken, 3 forecasts: {failed}",
+        f"Failed: dies, 2 forecasts: {died}",
+        f"Failed: stub-20, 1 forecasts: {nan}",
+        "Try what is missing again with: python forecaster.py --resume 1",
+    ):
+        assert line in said.out
+    assert "plots" in said.err
+    assert "Traceback" not in said.out + said.err
 
 
 def test_a_second_run_adds_to_the_history(run):
