@@ -2,13 +2,14 @@
 
 For tests/test_killed.py: after the SQL statement numbered ``KILL_AT`` one byte is written to the descriptor ``KILL_FD``; whoever
 reads it sends SIGKILL while this process goes on. For tests/test_interrupted.py: the stage ``PAUSE_AT`` writes such a byte and
-waits for a signal. Nothing here depends on the clock or on chance: a forecast follows from
+waits for a signal. With ``REAL`` in the environment the agent is the real one, on the model in ``MODEL``. Nothing here depends on the clock or on chance: a forecast follows from
 its prompt alone, so that a run killed any number of times must end in the same table as one that was not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ import config
 import database
 import forecaster
 from agent_base import ForecastOutcome, Prompt, Reasoning
-from database import Article, Database, NewPassage
+from database import Article, Database, ForecastRecord, NewPassage
 from distribution import Distribution
 from scoring import ScoringResult
 from semanticretriever import Evidence
@@ -107,6 +108,7 @@ class CountingDatabase(Database):
     """Says when its statements come to ``KILL_AT``."""
 
     statements = 0
+    rows = 0
 
     def _open(self) -> None:
         self.connection.set_trace_callback(self._count)
@@ -114,8 +116,33 @@ class CountingDatabase(Database):
 
     def _count(self, _statement: str) -> None:
         CountingDatabase.statements += 1
-        if CountingDatabase.statements == int(os.environ.get("KILL_AT", "-1")):
-            os.write(int(os.environ["KILL_FD"]), b".")
+        say_when("KILL_AT", CountingDatabase.statements)
+
+    def save_forecast(self, run_id: int, record: ForecastRecord) -> int:
+        number = super().save_forecast(run_id, record)
+        CountingDatabase.rows += 1
+        say_when("KILL_AT_ROW", CountingDatabase.rows)
+        return number
+
+
+class CountingHandler(logging.Handler):
+    """Says when vLLM's records come to ``KILL_AT_RECORD``: most of them are about loading."""
+
+    records = 0
+    # SQL statements before the first of them, that is before the engine is loaded.
+    statements = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("vllm"):
+            CountingHandler.statements = CountingHandler.statements or CountingDatabase.statements
+            CountingHandler.records += 1
+            say_when("KILL_AT_RECORD", CountingHandler.records)
+
+
+def say_when(variable: str, count: int) -> None:
+    """Write the byte when the variable of the environment names this count."""
+    if count == int(os.environ.get(variable, "-1")):
+        os.write(int(os.environ["KILL_FD"]), b".")
 
 
 def make_retriever(plan, store):
@@ -131,6 +158,12 @@ def draw(*_):
 def main():
     """Run the command line with everything heavy replaced."""
     config.FORECAST_MODEL_PATHS_VLLM = {"one": os.environ["MODEL"], "two": os.environ["MODEL"]}
+    if real := "REAL" in os.environ:
+        config.FORECAST_MODEL_PATHS_VLLM = {
+            "one": {"path": os.environ["MODEL"], "answer_prefix": "Probability in percent:"}
+        }
+        config.SCORING_WAVE = 1
+        logging.getLogger().addHandler(CountingHandler())
     config.DEFAULT_MODEL_VLLM = config.DEFAULT_LOGIC_MODEL_PATH = "one"
     config.EVIDENCE_CHUNKS = 2
     forecaster.RETRIEVAL_GROUP = 2
@@ -138,9 +171,12 @@ def main():
     forecaster.make_retriever = make_retriever
     database.Database = CountingDatabase
     vars(database).update(BUSY_TIMEOUT_SECONDS=float(os.environ.get("BUSY", database.BUSY_TIMEOUT_SECONDS)))
-    code = forecaster.main(sys.argv[1:], agent_factory=Agent)
+    code = forecaster.main(sys.argv[1:], agent_factory=None if real else Agent)
     if "COUNT" in os.environ:
         print(f"statements: {CountingDatabase.statements}", file=sys.stderr)
+        print(
+            f"vLLM: {CountingHandler.records} records from {CountingHandler.statements} on", file=sys.stderr
+        )
     return code
 
 

