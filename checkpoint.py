@@ -134,7 +134,14 @@ class S3Store:
 
     def sizes(self) -> dict[str, int]:
         """Name and bytes of every object directly under the prefix; raises ``StoreError``."""
-        found: dict[str, int] = {}
+        return {name: size for name, (size, _) in self.listing().items()}
+
+    def listing(self) -> dict[str, tuple[int, str]]:
+        """Bytes and ETag by name, of every object directly under the prefix; raises ``StoreError``.
+
+        S3 gives an object another ETag when its content changes (Amazon S3 API reference, "Object").
+        """
+        found: dict[str, tuple[int, str]] = {}
         with _s3_errors(self, self.address, "s3:ListBucket", f"arn:aws:s3:::{self.bucket}"):
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix, Delimiter="/"
@@ -143,7 +150,7 @@ class S3Store:
                 for entry in page.get("Contents", ()):
                     name = entry["Key"].removeprefix(self.prefix)
                     if name:
-                        found[name] = entry["Size"]
+                        found[name] = entry["Size"], entry["ETag"].strip('"')
         return found
 
     def read(self, name: str, start: int, length: int) -> bytes:

@@ -32,7 +32,7 @@ from distribution import Distribution, agreement, pool, spread
 from logger import redact
 from progress import progress, waiting
 from questions import Question
-from runs import weights_identity
+from runs import UNKNOWN_WEIGHTS, weights_identity
 from scoring import TokenizationError
 
 logger = logging.getLogger(__name__)
@@ -332,7 +332,7 @@ class Ensemble:
         noted = self.database.weights(self.run_id).get(spec.name)
         if noted is None:
             self.database.save_weights(self.run_id, spec.name, weights)
-        elif noted != weights:
+        elif noted not in (weights, UNKNOWN_WEIGHTS):
             raise AgentError(f"{spec.name}: this run began with the weights {noted}, these are {weights}")
 
     def pool_all(self, question_ids: Iterable[str]) -> None:

@@ -624,7 +624,7 @@ def begin(plan: Plan, database: Database) -> int:
     now = {spec.name: weights_identity(spec.path) for spec in plan.specs}
     then = database.weights(plan.resume)
     # What is not to be known before the model is loaded is compared after it (``Ensemble``).
-    known = [name for name in then if now.get(name, UNKNOWN_WEIGHTS) != UNKNOWN_WEIGHTS]
+    known = [name for name in then if UNKNOWN_WEIGHTS not in (then[name], now.get(name, UNKNOWN_WEIGHTS))]
     changed += changed_settings(*({f"weights of {name}": w[name] for name in known} for w in (then, now)))
     if changed:
         raise UsageError(

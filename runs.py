@@ -234,8 +234,19 @@ def weights_identity(path: str) -> str:
     safetensors, count with their safetensors header and ``SAMPLED_BLOCKS`` evenly spaced blocks: 4 MB of reading a file, some
     milliseconds, where a full hash of three 14B models takes minutes. Training changes nearly every value, so another checkpoint
     never passes for this one; an edit of a few single values can. A Hugging Face id: ``revision …``, the commit in
-    the local cache. ``unknown`` for an S3 address (objects can be replaced under it unseen) and for what was not downloaded yet.
+    the local cache. An S3 address: ``objects sha256:…`` over the name, size and ETag of each object, by one listing.
+    ``unknown`` for what was not downloaded yet and what cannot be listed.
     """
+    if path.startswith("s3://"):
+        from checkpoint import S3Store, StoreError
+
+        try:
+            listing = S3Store(path).listing()
+        except (ImportError, StoreError):
+            return UNKNOWN_WEIGHTS
+        return (
+            f"objects sha256:{hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()[:32]}"
+        )
     if config.is_local(path):
         folder = Path(path).expanduser()
         try:

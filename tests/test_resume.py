@@ -511,7 +511,6 @@ def test_the_identity_of_a_hub_model_is_its_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     assert runs.weights_identity("owner/name") == "revision abc123"
     assert runs.weights_identity("owner/other") == "unknown"
-    assert runs.weights_identity("s3://bucket/name") == "unknown"
 
 
 # --- replay ---------------------------------------------------------------------------------------

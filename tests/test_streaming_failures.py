@@ -30,6 +30,7 @@ import config
 import forecaster
 from agents_vllm import Agent
 from checkpoint import INDEX
+from runs import UNKNOWN_WEIGHTS, weights_identity
 from tests.s3_server import SECRET, Proxy, client, s3_server, upload, use_s3
 from tests.small_model import save_small_llama
 from tests.test_agent_stub import StubLLM
@@ -283,3 +284,22 @@ def test_one_line_names_address_and_mend_and_the_other_model_goes_on(
         for secret in keys[user].values():
             assert secret not in text
         assert "X-Amz-Signature=" not in text
+
+
+def test_replaced_objects_are_other_weights(whole, tmp_path, monkeypatch):
+    with s3_server() as url:
+        upload(url, whole, BUCKET, PREFIX)
+        use_s3(monkeypatch, url, tmp_path)
+        first = weights_identity(ADDRESS)
+        assert first.startswith("objects sha256:")
+        assert weights_identity(f"{ADDRESS}/") == first
+        shard = next(whole.glob("*.safetensors"))
+        put = client(url).put_object
+        put(Bucket=BUCKET, Key=f"{PREFIX}/{shard.name}", Body=shard.read_bytes())
+        assert weights_identity(ADDRESS) == first
+        # As long as before, and another value at its end.
+        put(Bucket=BUCKET, Key=f"{PREFIX}/{shard.name}", Body=shard.read_bytes()[:-1] + b"\x01")
+        assert weights_identity(ADDRESS) not in (first, UNKNOWN_WEIGHTS)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+        assert weights_identity(ADDRESS) == UNKNOWN_WEIGHTS
