@@ -718,7 +718,7 @@ def run(
         if plan.demo:
             import demo
 
-            print(f"\n{textwrap.fill(demo.NOTICE, shutil.get_terminal_size().columns)}")
+            print(f"\n{wrapped(demo.NOTICE)}")
         if status == "interrupted":
             print(f"\n{INTERRUPTED} Resume with: {command}")
         elif status == "partial":
@@ -808,21 +808,21 @@ def summary(database: Database, run_id: int) -> str:
     articles = database.articles_used(run_id)
     short = any(row["agents"] < row["agents_configured"] for row in ensembles.values())
     configured = max((row["agents_configured"] for row in ensembles.values()), default=0)
-    head = f"  {'chance':>6}  {'80 % range':>10}  {'agree':>5}  {'captured':>8}  {'articles':>8}"
+    head = f"  {'chance':>7}  {'80 % range':>10}  {'agree':>5}  {'captured':>8}  {'articles':>8}"
     head += f"  {'models':>7}" if short else ""
-    width = max(24, min(60, columns - len(head)))
+    width = max(23, min(60, columns - len(head)))
     head = f"{'question':<{width}}{head}"
     lines = ["", head, "-" * len(head)]
     for question in database.run_questions(run_id):
         text = textwrap.wrap(question["text"], width) or [""]
         row = ensembles.get(question["id"])
         if row is None:
-            cells = f"{'none':>6}  {'':>10}  {'':>5}  {'':>8}  {articles.get(question['id'], 0):>8}"
+            cells = f"{'none':>7}  {'':>10}  {'':>5}  {'':>8}  {articles.get(question['id'], 0):>8}"
         else:
             interval = f"{row['p10']:.0f} to {row['p90']:.0f} %"
             captured = f"{row['captured_mass']:.2f}{'!' if row['low_confidence'] else ' '}"
             cells = (
-                f"{row['mean']:>4.1f} %  {interval:>10}  {row['agreement']:>5.2f}  {captured:>8}"
+                f"{row['mean']:>5.1f} %  {interval:>10}  {row['agreement']:>5.2f}  {captured:>8}"
                 f"  {articles.get(question['id'], 0):>8}"
             )
         if row is None and short:
@@ -832,11 +832,18 @@ def summary(database: Database, run_id: int) -> str:
             cells += f"  {took_part:>7}"
         lines.append(f"{text[0]:<{width}}  {cells}")
         lines += text[1:]
-    notes = [
-        textwrap.fill(note, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-        for note in _footnotes(database, run_id, list(ensembles.values()))
-    ]
+    notes = [wrapped(note) for note in _footnotes(database, run_id, list(ensembles.values()))]
     return "\n".join(lines + (["", *notes] if notes else []))
+
+
+def wrapped(line: str) -> str:
+    """A line of text, broken between words for a terminal; elsewhere (a file, grep) it stays one line."""
+    if not sys.stdout.isatty():
+        return line
+    columns = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> list[str]:
