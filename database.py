@@ -884,6 +884,17 @@ class Database:
             "SELECT * FROM reasonings WHERE run_id = ? ORDER BY question_id, chunk, sample", (run_id,)
         )
 
+    def copy_reasonings(self, origin: int, run_id: int) -> None:
+        """Give a run the reasonings of another one that asks the same questions; those that are there already stay."""
+        with self.atomic() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO reasonings"
+                " (run_id, question_id, chunk, sample, model, text, tokens, finish_reason, cut, seed, created_at)"
+                " SELECT ?, question_id, chunk, sample, model, text, tokens, finish_reason, cut, seed, created_at"
+                " FROM reasonings WHERE run_id = ?",
+                (run_id, origin),
+            )
+
     def save_ensemble(self, run_id: int, record: EnsembleRecord) -> None:
         """Store, or replace, the pooled forecast of one question of a run."""
         values = {

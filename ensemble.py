@@ -91,6 +91,7 @@ class Ensemble:
         pool_method: see ``distribution.pool``.
         logic: the model that writes reasoning first; one of ``specs`` is loaded once for both.
         ablate: whether each forecast is also made without reasoning and without evidence (``ablation.py``).
+        write: whether the logic model writes what is missing; a replay scores with the reasonings that are stored.
         stopping: whether the user has asked to stop. An interrupt that a library has swallowed is then made good.
     """
 
@@ -104,6 +105,7 @@ class Ensemble:
         pool_method: str | None = None,
         logic: ModelSpec | None = None,
         ablate: bool = False,
+        write: bool = True,
         stopping: Callable[[], bool] = bool,
     ) -> None:
         self.database = database
@@ -112,6 +114,7 @@ class Ensemble:
         self.agent_factory = agent_factory
         self.pool_method = pool_method or config.POOL_METHOD
         self.ablate = ablate
+        self.write = write
         self.stopping = stopping
         # The same weights are one model under whatever name, and the forecast entry's prompt settings count.
         self.logic = next((spec for spec in self.specs if logic and spec.path == logic.path), logic)
@@ -157,12 +160,17 @@ class Ensemble:
         if self.logic is None:
             return []
         counts = Counter((row["question_id"], row["chunk"]) for row in self.database.reasonings(self.run_id))
-        return [
+        missing = [
             task
             for _, task in work
             if counts[task.question.id, task.chunk] < config.LOGIC_SAMPLES
             and any((task.question.id, spec.name, task.chunk) not in done for spec in self.specs)
         ]
+        if self.write:
+            return missing
+        for task in missing:
+            self._reasoning_errors[task.question.id, task.chunk] = "the replayed run has no more reasonings"
+        return []
 
     def _reason_alone(self, spec: ModelSpec, tasks: Sequence[ForecastTask]) -> None:
         """Load the logic model for its reasoning only; its failure is noted and the forecast goes on without."""

@@ -300,10 +300,6 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         specs = [] if settings["demo"] else stored_specs(settings)
         logic = None
         if settings.get("logic") is not None:
-            if arguments.replay:
-                raise UsageError(
-                    f"run {row['id']} was made with --logic, and a replay does not reason again; --replay takes runs without it"
-                )
             logic = DEMO_LOGIC if settings["demo"] else config.model_spec(config.DEFAULT_LOGIC_MODEL_PATH)
     except ConfigError as error:
         raise UsageError("\n".join([*problems, *error.problems])) from None
@@ -472,6 +468,8 @@ def gather_evidence(
     """The evidence of every question: retrieved now and recorded where the run has none yet, else as it was recorded."""
     from ensemble import QuestionEvidence
 
+    if plan.origin is not None:
+        database.copy_reasonings(plan.origin, run_id)
     unsearched = _unsearched(run_id, database)
     missing = [question for question in plan.questions if question.id in unsearched]
     if missing and plan.origin is not None:
@@ -687,6 +685,7 @@ def run(
         agent_factory,
         logic=plan.logic,
         ablate=plan.ablate,
+        write=plan.origin is None,
         stopping=interrupts.came,
     )
     try:

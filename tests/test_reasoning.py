@@ -289,13 +289,35 @@ def test_a_resumed_run_keeps_its_reasonings(run, tmp_path):
     assert rows(database, "select distinct samples from forecasts where error is null") == [(3,)]
 
 
-def test_a_run_with_reasoning_is_not_replayed(run, capsys):
+def test_a_replay_scores_with_the_stored_reasonings_and_writes_none(run, capsys):
     run(*ASKED)
     capsys.readouterr()
+    ThinkingAgent.loads, ThinkingAgent.fail = [], {"load", "reason"}
     code, database = run("--replay", "1")
-    assert code == 2
-    assert "was made with --logic" in capsys.readouterr().err
-    assert rows(database, "select count(*) from runs") == [(1,)]
+    assert code == 0
+    assert ThinkingAgent.loads == ["owner/chat", "owner/other"]
+    assert "Run 2 replays run 1: the largest total variation is 0." in capsys.readouterr().out
+    then, now = (
+        rows(
+            database,
+            "select question_id, chunk, sample, model, text, tokens, finish_reason, cut, seed from reasonings"
+            f" where run_id = {number} order by 1, 2, 3",
+        )
+        for number in (1, 2)
+    )
+    assert len(now) == 6
+    assert now == then
+    assert rows(database, "select distinct samples, reasoning_error from forecasts where run_id = 2") == [
+        (3, None)
+    ]
+    # What had no reasoning then gets none now, and the row says so.
+    with sqlite3.connect(database) as connection:
+        connection.execute("delete from reasonings where run_id = 1")
+    connection.close()
+    assert run("--replay", "1")[0] == 0
+    assert rows(database, "select distinct samples, reasoning_error from forecasts where run_id = 3") == [
+        (0, "the replayed run has no more reasonings")
+    ]
 
 
 def test_the_settings_of_a_run_name_reasoning_only_when_there_is_some(run):
