@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +20,8 @@ from database import Database
 from mediawiki import JsonTransport, MediaWikiClient, WikiSettings
 from questions import Question
 from semanticretriever import RetrievalSettings, SemanticRetriever
+from tests.stub_run import HEADING, rows, stub_run
+from tests.wiki_server import SmallWiki
 
 PACKAGE = Path("/usr/share/mediawiki")
 PHP = shutil.which("php")
@@ -64,6 +68,13 @@ PAGES = {
     "Election of the future": [
         ("2026-05-01T00:00:00Z", "William Ruto won the presidential election in Kenya, says a page of 2026.")
     ],
+    "List of presidential elections": [
+        (
+            "2024-01-01T00:00:00Z",
+            "A list of every presidential election in Kenya that William Ruto could win.",
+        )
+    ],
+    "Kenya (copy)": [("2024-03-01T00:00:00Z", KENYA % "the first version")],
     "Deleted election": [("2024-01-01T00:00:00Z", "A presidential election in Kenya that was deleted.")],
     "Київ": [("2024-01-01T00:00:00Z", "Київ — столиця України.")],
     "日本 (国)": [("2024-01-01T00:00:00Z", "日本は東アジアの国である。")],
@@ -244,6 +255,9 @@ def test_evidence_of_today(wiki, tmp_path):
     titles = {passage.title for passage in evidence.passages}
     assert {"Kenya", "William Ruto", "Election of the future"} <= titles
     assert not titles & {"Ruto", "Deleted election", "Loop of elections", "Republic of Kenya"}
+    assert "List of presidential elections" not in titles
+    # The copy holds the same courts and an earlier version of the politics: one of each is enough.
+    assert sum("heard a petition" in passage.text for passage in evidence.passages) == 1
     text = " ".join(passage.text for passage in evidence.passages)
     assert "the third version was won by Ruto" in text
     for noise in ("A source that is not text", "Infobox", "7,176,141", "[[", "{{"):
@@ -263,6 +277,86 @@ def test_evidence_as_of_a_date_holds_nothing_newer_also_from_a_store_that_has_it
     assert "the second version" in text
     assert "the third version" not in text
     assert "Election of the future" not in {passage.title for passage in evidence.passages}
+
+
+TOP = ["Main Page", "Election of the future", "Kenya", "Moved", "Ruto"]
+
+
+def forecast_as_of(tmp_path, monkeypatch, address, pageviews, *arguments, **settings):
+    """``forecaster.py`` on the wiki, with the most viewed articles first; returns the database."""
+    code, database = stub_run(
+        tmp_path, monkeypatch, *arguments,
+        WIKIPEDIA_API_URL=address, WIKIPEDIA_MIN_INTERVAL_SECONDS=0, PAGEVIEWS_API_URL=pageviews,
+        **{"TOP_ARTICLES": 10, **settings},
+    )  # fmt: skip
+    assert code == 0
+    return database
+
+
+def test_a_forecast_as_of_a_date_knows_nothing_that_came_after_it(wiki, tmp_path, monkeypatch):
+    """From the command line to the stored prompt, with a store that already knows the future and a question with a day of its own."""
+    pytest.importorskip("transformers", reason="not installed: transformers")
+    file = tmp_path / "questions.jsonl"
+    asked = [{"question": QUESTION.text, "id": "the run"}, {"question": QUESTION.text, "id": "its own"}]
+    asked[1]["as_of"] = "2025-02-01"
+    file.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
+    with SmallWiki({}, {"2025/05/31": TOP, "2025/01/31": TOP}) as pageviews:
+        forecast_as_of(
+            tmp_path, monkeypatch, wiki, pageviews.url, "--question", QUESTION.text, TOP_ARTICLES=0
+        )
+        database = forecast_as_of(
+            tmp_path, monkeypatch, wiki, pageviews.url, "--questions", str(file), "--as-of", "2025-06-01"
+        )
+    stored = dict(rows(database, "SELECT title || revised_at, 1 FROM evidence_trail WHERE run = 1"))
+    assert {"Kenya2026-02-01T00:00:00Z", "Election of the future2026-05-01T00:00:00Z"} <= set(stored)
+    for question, day, version in (("the run", "2025-06-01", "second"), ("its own", "2025-02-01", "first")):
+        ((prompt,),) = rows(
+            database,
+            "SELECT DISTINCT text FROM prompts JOIN evidence_trail t ON sha256 = prompt_sha256"
+            f" WHERE run = 2 AND question_id = '{question}'",
+        )
+        assert f"Today is {day}." in prompt
+        assert f"{version} version" in prompt
+        dates = [date for *_, date in HEADING.findall(prompt)]
+        assert dates
+        assert max(dates) <= day
+        # Nothing of a later day stands in it, not even in a heading: this year neither.
+        assert re.findall(r"20(?:26|27)-\d\d", prompt) == []
+        titles = {place.split(", ")[1] for _, place, _ in HEADING.findall(prompt)}
+        assert "Election of the future" not in titles
+        assert "Kenya" in titles
+    # The most viewed articles were stored as they stood: a page that was a redirect by then leads on.
+    assert rows(database, "SELECT count(*) FROM articles WHERE title = 'Moved'") == [(0,)]
+    assert rows(database, "SELECT as_of FROM run_questions WHERE run_id = 2 ORDER BY position") == [
+        ("2025-06-01",), ("2025-02-01",),
+    ]  # fmt: skip
+
+
+def test_a_future_text_that_slips_through_the_store_is_refused_at_the_door(
+    wiki, tmp_path, monkeypatch, caplog
+):
+    """The last gate, with the query before it broken on purpose."""
+    pytest.importorskip("transformers", reason="not installed: transformers")
+    honest = Database.current_articles
+    monkeypatch.setattr(Database, "current_articles", lambda self, **_: honest(self))
+    for arguments in ((), ("--as-of", "2025-06-01")):
+        database = forecast_as_of(
+            tmp_path,
+            monkeypatch,
+            wiki,
+            "http://127.0.0.1:1",
+            "--question",
+            QUESTION.text,
+            *arguments,
+            TOP_ARTICLES=0,
+        )
+    ((reason, prompt),) = rows(
+        database,
+        "SELECT context_error, text FROM forecasts JOIN prompts ON sha256 = prompt_sha256 WHERE run_id = 2",
+    )
+    assert "newer than 2025-06-01T23:59:59Z; it is not used" in reason
+    assert "<evidence>" not in prompt
+    assert "Today is 2025-06-01." in prompt
 
 
 def test_an_unchanged_article_is_not_fetched_again(wiki, tmp_path):
