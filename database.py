@@ -31,6 +31,10 @@ APPLICATION_ID: Final = 0x46637374
 BUSY_TIMEOUT_SECONDS: Final = 30.0
 
 
+# How a ``context_error`` begins where passages were found although a source or a model was out of reach.
+INCOMPLETE: Final = "incomplete evidence: "
+
+
 # What reading a damaged file raises: SQLite's own message may quote bytes that are no text.
 SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 

@@ -505,7 +505,7 @@ def _retrieve(
                 continue
             found = retriever.retrieve_all(group, as_of=plan.as_of, searched=bar.update)
             database.save_retrievals(
-                run_id, [(q.id, e.passages, e.error) for q, e in zip(group, found, strict=True)]
+                run_id, [(q.id, e.passages, e.context_error) for q, e in zip(group, found, strict=True)]
             )
             for question, evidence in zip(group, found, strict=True):
                 logger.debug("%s: %s", question.id, evidence.error or f"{len(evidence.passages)} passages")
@@ -845,6 +845,15 @@ def wrapped(line: str) -> str:
     )
 
 
+def evidence_note(context_error: str) -> str:
+    """A question's ``context_error`` as a sentence begins: what is missing, or why there is none at all."""
+    from database import INCOMPLETE
+
+    if context_error.startswith(INCOMPLETE):
+        return context_error[0].upper() + context_error[1:]
+    return f"No evidence: {context_error}"
+
+
 def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> list[str]:
     """What a reader of the table must know: certificate, low confidence, missing agents and evidence, errors."""
     notes = []
@@ -863,7 +872,7 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
             f"{len(short)} of {len(ensembles)} pools lack a model (the last column says how many took part)."
         )
     missing = {row["context_error"] for row in database.run_questions(run_id) if row["context_error"]}
-    notes += [f"No evidence: {reason}" for reason in sorted(missing)]
+    notes += [evidence_note(reason) for reason in sorted(missing)]
     reasoned = [row for row in scored if row["between_deviation"] is not None]
     if reasoned:
         within, between = (

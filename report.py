@@ -19,7 +19,7 @@ from typing import Any
 from ablation import CONDITIONS
 from analysis import by_question, history_figures, outcome_of, plotted, record_figures, run_figures
 from coherence import parent_id
-from database import Database, utc_now
+from database import INCOMPLETE, Database, utc_now
 from drawing import OverviewRow, overview_figures, png
 from scorecard import AnalysisError, collect, score_lines
 
@@ -124,9 +124,9 @@ def closing_table(database: Database, run_id: int) -> list[Line]:
             continue
         pooled = ensembles.get(question["id"])
         outcome = outcome_of(outcomes.get(question["id"]))
-        failed = failures.get(question["id"], []) + (
-            [f"no evidence: {question['context_error']}"] if question["context_error"] else []
-        )
+        failed, missing = failures.get(question["id"], []), question["context_error"]
+        if missing:
+            failed = [*failed, missing if missing.startswith(INCOMPLETE) else f"no evidence: {missing}"]
         lines.append(
             Line(
                 id=question["id"],

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 import config
-from database import Article, Database, NewPassage, Passage, utc_now
+from database import INCOMPLETE, Article, Database, NewPassage, Passage, utc_now
 from documents import Document, DocumentError, find_documents
 from mediawiki import (
     MediaWikiClient,
@@ -127,6 +127,11 @@ class Evidence:
     passages: tuple[Passage, ...] = ()
     error: str | None = None
     note: str | None = None
+
+    @property
+    def context_error(self) -> str | None:
+        """What the record keeps: why there is nothing, or what is missing of it; None when all is well."""
+        return self.error or (f"{INCOMPLETE}{self.note}" if self.note else None)
 
 
 # --- models -------------------------------------------------------------------------------------------------------
@@ -823,9 +828,10 @@ class SemanticRetriever:
             return _first_line(error)
 
     def _evidence(self, question: Question, found: list[Passage] | str, note: str | None) -> Evidence:
+        problems = list(dict.fromkeys(filter(None, (note, *self.problems))))
         if found and not isinstance(found, str):
-            return Evidence(passages=tuple(found), note=note)
-        reasons = [reason for reason in (found or None, note, *self.problems) if isinstance(reason, str)]
+            return Evidence(passages=tuple(found), note="; ".join(problems) or None)
+        reasons = [found, *problems] if isinstance(found, str) and found else problems
         return Evidence(error="; ".join(dict.fromkeys(reasons)) or "nothing was found", note=note)
 
     def _allowed_articles(self, moment: str | None) -> list[int]:

@@ -17,7 +17,8 @@ from database import Article, Database, NewPassage
 from mediawiki import WikiSettings
 from questions import Question
 from semanticretriever import RetrievalSettings, SemanticRetriever
-from tests.wiki_server import SmallWiki
+from tests.stub_run import rows, stub_run
+from tests.wiki_server import SmallWiki, answer
 
 BRIDGE = Question("Will the bridge of Newport open before 2030?")
 FERRY = Question("Will the ferry of Dover sail before 2030?")
@@ -314,3 +315,36 @@ def test_embedding_shows_a_bar_on_a_terminal_and_lines_elsewhere(many, monkeypat
     shown = capsys.readouterr().err
     assert ("/600" in shown) == terminal
     assert ("embedding: 64 %, 384 of 600" in caplog.text) != terminal
+
+
+# --- what the record says ---------------------------------------------------------------------------
+
+
+def test_evidence_that_a_failing_wiki_left_incomplete_says_so_in_the_record_and_on_the_screen(
+    tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("transformers", reason="not installed: transformers")
+
+    def forecast(*questions):
+        asked = [word for question in questions for word in ("--question", question.text)]
+        code, database = stub_run(
+            tmp_path, monkeypatch, *asked,
+            WIKIPEDIA_API_URL=f"{wiki.url}/w/api.php", WIKIPEDIA_MIN_INTERVAL_SECONDS=0, FRESHNESS_HOURS=0,
+        )  # fmt: skip
+        assert code == 0
+        return capsys.readouterr().out, rows(
+            database,
+            "SELECT f.context_error, (SELECT count(*) FROM evidence e WHERE e.forecast_id = f.id AND used) FROM forecasts f"
+            " JOIN run_questions rq USING (run_id, question_id) WHERE f.context_error IS rq.context_error AND run_id = (SELECT max(id) FROM runs) ORDER BY position",
+        )
+
+    with SmallWiki(pages()) as wiki:
+        shown, stored = forecast(BRIDGE)
+        assert stored == [(None, 2)]
+        assert "vidence" not in shown
+        wiki.script = [answer({}, status=403)]
+        shown, stored = forecast(BRIDGE, FERRY)
+    reason = f"offline: 127.0.0.1:{wiki.url.rpartition(':')[2]}: HTTP 403, access refused"
+    assert stored == [(f"incomplete evidence: {reason}", 2), (reason, 0)]
+    assert f"\nIncomplete evidence: {reason}\n" in shown
+    assert f"\nNo evidence: {reason}" in shown
