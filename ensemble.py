@@ -212,7 +212,7 @@ class Ensemble:
             question_id=task.question.id,
             chunk=task.chunk,
             sample=written.sample,
-            model=spec.path,
+            model=redact(spec.path),
             text=written.text,
             tokens=written.tokens,
             finish_reason=written.finish_reason,
@@ -460,7 +460,7 @@ def forecast_record(
     common: dict[str, Any] = {
         "question_id": item.question.id,
         "agent": spec.name,
-        "model": spec.path,
+        "model": redact(spec.path),
         "chunk": task.chunk,
         "reasoning": task.reasoning,
         "context_error": item.context_error,

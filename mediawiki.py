@@ -187,6 +187,11 @@ class _RetryableError(Exception):
         self.unreachable = unreachable
 
 
+def _host(url: str) -> str:
+    """Host and port of an address as a message names them: without the user and password that may stand before them."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 @dataclass
 class JsonTransport:
     """GET requests for JSON, one at a time, paced, retried, bounded; ``clock`` and ``sleep`` (seconds) can be replaced."""
@@ -220,7 +225,7 @@ class JsonTransport:
             return self._get_with_retries(url, params)
 
     def _get_with_retries(self, url: str, params: Mapping[str, str]) -> dict[str, Any]:
-        host = urlsplit(url).netloc
+        host = _host(url)
         for attempt in range(1, self.settings.max_attempts + 1):
             self._pace()
             try:
@@ -277,14 +282,14 @@ class JsonTransport:
                 if response.status_code in RETRIED_STATUS:
                     raise _RetryableError(f"HTTP {response.status_code}", retry_after)
                 if response.status_code == 404:
-                    raise NotFoundError(f"{urlsplit(url).netloc}: HTTP 404")
+                    raise NotFoundError(f"{_host(url)}: HTTP 404")
                 if response.status_code in DENIED_STATUS:
-                    raise DeniedError(f"{urlsplit(url).netloc}: HTTP {response.status_code}, access refused")
+                    raise DeniedError(f"{_host(url)}: HTTP {response.status_code}, access refused")
                 if response.status_code != 200:
-                    raise MediaWikiError(f"{urlsplit(url).netloc}: HTTP {response.status_code}")
+                    raise MediaWikiError(f"{_host(url)}: HTTP {response.status_code}")
                 body = self._read(response, deadline)
         except requests.TooManyRedirects as error:
-            raise MediaWikiError(f"{urlsplit(url).netloc}: redirects in a circle") from error
+            raise MediaWikiError(f"{_host(url)}: redirects in a circle") from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             if _is_of_proxy(error):
                 raise _RetryableError(f"{PROXY} is not a usable address", unreachable=True) from error

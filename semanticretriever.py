@@ -23,6 +23,7 @@ import numpy.typing as npt
 import config
 from database import INCOMPLETE, Article, Database, NewPassage, Passage, utc_now
 from documents import Document, DocumentError, find_documents
+from logger import redact
 from mediawiki import (
     MediaWikiClient,
     MediaWikiError,
@@ -305,7 +306,8 @@ def _weights_digest(model: Any) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """What an error says, without secrets: it is stored with the forecast."""
+    lines = [line.strip() for line in redact(str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 import checkpoint
 import config
+import ensemble
+import forecaster
+import runs
 from agents_vllm import engine_arguments
 from config import ModelSpec
 from semanticretriever import Embedder, ModelError, Reranker
+from tests import kill_driver
 from tests.needed import needs
 
 ROOT = Path(__file__).parent.parent
@@ -157,3 +163,66 @@ def test_a_hostile_question_id_is_a_plain_file_name(tmp_path, identifier):
     assert name.isprintable()
     assert not set("/\\\0\n") & set(name)
     path.write_bytes(b"")
+
+
+def test_no_secret_of_settings_or_environment_is_stored_logged_or_shown(tmp_path, monkeypatch, capsys):
+    secrets = {
+        "environment": "a-secret-of-the-environment",
+        "hub": "hf_" + "A1" * 12,
+        "wiki": "passw0rd",
+        "signature": "0f3ac9deadbeef",
+        "key": "plain-words-as-a-key",
+        "header": "abc.def-ghi.jkl",
+    }
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    monkeypatch.setenv("MY_TOKEN", secrets["environment"])
+    # Nobody listens there: the error names the address.
+    monkeypatch.setattr(config, "WIKIPEDIA_API_URL", f"http://user:{secrets['wiki']}@127.0.0.1:9/w/api.php")
+    monkeypatch.setattr(config, "WIKIPEDIA_MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(config, "RANKING", "bm25")
+    monkeypatch.setattr(config, "VLLM_CONFIG", {"load_format": "runai_streamer"})
+    monkeypatch.setattr(
+        config,
+        "FORECAST_MODEL_PATHS_VLLM",
+        {
+            "one": {
+                "path": f"s3://bucket/model?X-Amz-Signature={secrets['signature']}",
+                "chat_template_kwargs": {
+                    "note": f"{secrets['hub']} {secrets['environment']}",
+                    "api_key": secrets["key"],
+                    "nested": [{"Authorization": f"Bearer {secrets['header']}"}],
+                },
+            },
+            "two": "owner/two",
+        },
+    )
+    monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
+    monkeypatch.setattr(runs, "weights_identity", lambda path: "unknown")
+    monkeypatch.setattr(ensemble, "weights_identity", lambda path: "unknown")
+
+    class Agent(kill_driver.Agent):
+        def score(self, tasks):
+            if self.spec.name == "two":
+                raise RuntimeError(f"{config.FORECAST_MODEL_PATHS_VLLM} {secrets['environment']}")
+            return super().score(tasks)
+
+    database = tmp_path / "run.db"
+    arguments = [
+        "--question",
+        "Will A happen?",
+        "--database",
+        str(database),
+        "--plots",
+        str(tmp_path / "plots"),
+    ]
+    assert forecaster.main(arguments, agent_factory=Agent) == 1
+    forecaster.main(["--resume", "1", *arguments[2:]], agent_factory=Agent)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        stored = "\n".join(connection.iterdump())
+        assert connection.execute("SELECT context_error FROM forecasts").fetchone()[0]
+    said = capsys.readouterr()
+    logged = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert "127.0.0.1" in logged + stored
+    for name, secret in secrets.items():
+        for where, text in (("stored", stored), ("logged", logged), ("out", said.out), ("err", said.err)):
+            assert secret not in text, (name, where)
