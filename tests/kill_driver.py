@@ -46,8 +46,7 @@ class Agent(FakeAgent):
         return self
 
     def __exit__(self, *_):
-        if os.environ.get("PAUSE_AT") == "a shutdown that hangs":
-            here("a shutdown that hangs")
+        here("a shutdown that hangs")
 
     def build_prompt(self, task):
         return Prompt("", (1, 2), TRIE, len(task.passages))
@@ -63,6 +62,7 @@ class Agent(FakeAgent):
         for index, task in enumerate(tasks):
             if index == 3:
                 here("scoring")
+                here("a shutdown that hangs")
                 try:
                     here("an engine that dies of it")
                 except KeyboardInterrupt:

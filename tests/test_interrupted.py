@@ -70,7 +70,10 @@ class Terminal:
         os.write(self.master, b"\x03")
 
     def end(self) -> int:
-        code = self.process.wait(timeout=120)
+        try:
+            code = self.process.wait(timeout=120)
+        finally:
+            self.process.kill()
         self.reader.join(timeout=120)
         os.close(self.master)
         os.close(self.marks)
@@ -181,9 +184,10 @@ def test_ctrl_c_before_the_run_says_that_nothing_is_lost(folder, whole):
 
 def test_ctrl_c_twice_ends_at_once(folder, whole):
     run = start(folder, *ASKED, "run.db", PAUSE_AT="a shutdown that hangs")
-    run.wait_for_mark()  # everything is scored with the first model, and its engine does not end
+    run.wait_for_mark()
     run.press_ctrl_c()
     run.wait_for("press Ctrl-C again")
+    run.wait_for_mark()  # the engine is shut down, and does not end
     run.press_ctrl_c()
     assert run.end() == 130
     resumed(folder, whole, "run.db")
