@@ -1389,6 +1389,11 @@ def _advice(error: Exception) -> str:
     """One line that says what happened and what to do, from SQLite's own error."""
     text = str(error)
     for sign, advice in (
+        # First: what follows in this message is the text itself, whatever it says.
+        (
+            "Could not decode to UTF-8",
+            "the database is damaged (text that is no Unicode); restore a backup or run sqlite3 FILE .recover",
+        ),
         ("not a database", "not an SQLite database; choose another --database"),
         ("malformed", "the database is damaged; restore a backup or run sqlite3 FILE .recover"),
         (
@@ -1402,4 +1407,4 @@ def _advice(error: Exception) -> str:
     ):
         if sign in text:
             return advice
-    return text
+    return " ".join(text.split())[:200]

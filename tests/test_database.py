@@ -343,3 +343,17 @@ def test_a_question_asked_again_keeps_its_history_under_its_new_wording(db):
 def test_a_run_that_does_not_exist_is_an_error(db):
     with pytest.raises(DatabaseError, match="no run 7"):
         db.run(7)
+
+
+def test_text_that_is_no_unicode_is_damage_in_one_line_whatever_it_says(tmp_path):
+    path = tmp_path / "damaged.db"
+    with Database(path) as db:
+        db.start_run(
+            settings={}, versions={}, seed=1, as_of=None, questions=[Question("Will A happen?")], owner="x"
+        )
+    with contextlib.closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE questions SET text = CAST(? AS TEXT)", (b"the disk is full\n\x80locked",))
+    with Database(path) as db, pytest.raises(DatabaseError) as error:
+        db.run_questions(1)
+    assert "\n" not in str(error.value)
+    assert "the database is damaged (text that is no Unicode)" in str(error.value)
