@@ -614,16 +614,28 @@ def containment(a: frozenset[int], b: frozenset[int]) -> float:
     return len(a & b) / smaller if smaller else 0.0
 
 
-def drop_near_duplicates(texts: Sequence[str], threshold: float = 0.6) -> list[int]:
+def drop_near_duplicates(
+    texts: Sequence[str], threshold: float = 0.6, *, dates: Sequence[str] | None = None
+) -> list[int]:
     """Indices of the texts to keep, in order: each whose containment with every kept one is below `threshold`.
 
     An overlap of neighbouring passages (a fifth of the text) stays below the default; a copied paragraph does not.
+    With `dates` (ISO, one a text) a newer text takes the place of a kept older one that it repeats: an updated figure
+    must not lose to the page or report it was copied from.
     """
     kept: list[int] = []
     sets: list[frozenset[int]] = []
     for index, text in enumerate(texts):
         current = shingles(text)
-        if all(containment(current, other) < threshold for other in sets):
+        place = next((n for n, other in enumerate(sets) if containment(current, other) >= threshold), None)
+        if place is None:
             kept.append(index)
             sets.append(current)
+        elif (
+            dates
+            and dates[index] > dates[kept[place]]
+            # A sentence that stands in an older, longer text does not replace the whole of it.
+            and len(current & sets[place]) >= threshold * len(sets[place])
+        ):
+            kept[place], sets[place] = index, current
     return kept

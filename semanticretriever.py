@@ -54,6 +54,9 @@ DOCUMENT_SOURCE: Final = "document"
 FUSION_CONSTANT: Final = 60
 # Candidates of each first-stage ranking that are fused, and from which the passages are chosen.
 CANDIDATES: Final = 100
+# Where near-duplicates or one long article fill those, so that too few passages are left to choose, four times as many are
+# ranked, and once more four times.
+MOST_CANDIDATES: Final = 16 * CANDIDATES
 # Times a ranking is repeated because articles it chose turned out to have newer revisions.
 FRESHENINGS: Final = 3
 ORDER_KEPT: Final = "the first ranking's order is kept"
@@ -787,11 +790,9 @@ class SemanticRetriever:
             try:
                 moment = as_of_moment(day)
                 for _ in range(FRESHENINGS):
-                    rankings = self.rank_ids(
-                        [questions[n].text for n in numbers], self._allowed_articles(moment)
-                    )
-                    for number, ranking in zip(numbers, rankings, strict=True):
-                        found[number] = self._guarded_choice(questions[number], ranking, moment)
+                    chosen = self._rank([questions[n] for n in numbers], moment)
+                    for number, passages in zip(numbers, chosen, strict=True):
+                        found[number] = passages
                     if not self._freshen([found[n] for n in numbers], moment):
                         break
             except Exception as error:  # the question boundary
@@ -799,6 +800,22 @@ class SemanticRetriever:
                 logger.debug("traceback", exc_info=error)
                 for number in numbers:
                     found[number] = found[number] or _first_line(error)
+        return found
+
+    def _rank(self, questions: Sequence[Question], moment: str | None) -> list[list[Passage] | str]:
+        """Passages for each question out of as many candidates as it needs."""
+        articles = self._allowed_articles(moment)
+        found: list[list[Passage] | str] = ["" for _ in questions]
+        short, limit = list(range(len(questions))), CANDIDATES
+        while short and limit <= MOST_CANDIDATES:
+            rankings = self.rank_ids([questions[n].text for n in short], articles, limit=limit)
+            cut_off = []
+            for number, ranking in zip(short, rankings, strict=True):
+                chosen = found[number] = self._guarded_choice(questions[number], ranking, moment)
+                few = not isinstance(chosen, str) and len(chosen) < self.settings.passages_per_question
+                if few and len(ranking) >= limit:
+                    cut_off.append(number)
+            short, limit = cut_off, 4 * limit
         return found
 
     def _freshen(self, found: Sequence[list[Passage] | str], moment: str | None) -> bool:
@@ -858,8 +875,13 @@ class SemanticRetriever:
         ]
         return [*others, *standing.values()]
 
-    def rank_ids(self, texts: Sequence[str], articles: Sequence[int]) -> list[list[tuple[int, float]]]:
-        """First-stage ranking of the passages of ``articles`` (ids): for each text (passage id, score), best first."""
+    def rank_ids(
+        self, texts: Sequence[str], articles: Sequence[int], *, limit: int = CANDIDATES
+    ) -> list[list[tuple[int, float]]]:
+        """First-stage ranking of the passages of ``articles`` (ids): for each text (passage id, score), best first.
+
+        ``limit`` candidates of each method.
+        """
         if not articles or not texts:
             return [[] for _ in texts]
         method = "bm25" if self.embedder is None else self.settings.ranking
@@ -868,7 +890,7 @@ class SemanticRetriever:
         by_words: list[list[tuple[int, float]]] = [[] for _ in texts]
         if method != "embedding" or partly:
             by_words = [
-                self.database.search_words(match_query(text), articles, limit=CANDIDATES) for text in texts
+                self.database.search_words(match_query(text), articles, limit=limit) for text in texts
             ]
         if method == "bm25" or self.embedder is None or self._index is None:
             return by_words
@@ -878,7 +900,7 @@ class SemanticRetriever:
         # Where only matches are embedded, each question ranks its own: what others asked, before or beside it, has
         # embedded more, and must not change what this one finds.
         own = [[i for i, _ in found] for found in by_words] if partly else None
-        by_meaning = self._index.search(self.embedder.encode(texts), articles, CANDIDATES, only=own)
+        by_meaning = self._index.search(self.embedder.encode(texts), articles, limit, only=own)
         if method == "embedding":
             return by_meaning
         return [
@@ -911,8 +933,12 @@ class SemanticRetriever:
 
     def _distinct(self, candidates: Sequence[Passage]) -> list[Passage]:
         """The candidates without near-duplicates, before a cross-encoder spends its places on them."""
-        texts = [passage.text for passage in candidates]
-        return [candidates[i] for i in drop_near_duplicates(texts, self.settings.near_duplicate_share)]
+        kept = drop_near_duplicates(
+            [passage.text for passage in candidates],
+            self.settings.near_duplicate_share,
+            dates=[passage.timestamp for passage in candidates],
+        )
+        return [candidates[i] for i in kept]
 
     def _choose(self, candidates: Sequence[Passage]) -> list[Passage]:
         """The best passages with a bounded share for each article."""

@@ -90,3 +90,43 @@ def test_no_passage_is_embedded_twice_until_the_model_changes(store):
         other = Embedder("another model")
         retriever(database, other).retrieve(QUESTIONS[0])
         assert len([text for text in other.encoded if "fact" in text]) == 72
+
+
+class ByWords(Embedder):
+    """Similar texts hold the same of five words; a little of their length tells them apart."""
+
+    def encode(self, texts):
+        words = ("wheat", "exports", "kenya", "grow")
+        rows = [[*(word in text.casefold() for word in words), len(text) % 97 / 1000] for text in texts]
+        vectors = np.asarray(rows, dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("ranking", ["hybrid", "embedding", "bm25"])
+@pytest.mark.parametrize("crowd", ["near-duplicates", "one article"])
+def test_neither_near_duplicates_nor_one_long_article_crowd_out_the_others(tmp_path, ranking, crowd):
+    """600 passages that hold every word of the question, before ten articles that hold some and say something else."""
+
+    def add(title, *texts):
+        article = Article("corpus", title, "1", "2026-01-01T00:00:00Z", "", "text")
+        database.add_article(article, [NewPassage("", text, 20) for text in texts])
+
+    with Database(tmp_path / "store.db") as database:
+        if crowd == "near-duplicates":
+            for n in range(600):
+                add(
+                    f"Crowd {n}",
+                    f"Wheat exports of Kenya grow and grow, says the report of the mills, number {n}.",
+                )
+        else:
+            add(
+                "Crowd", *(f"Wheat exports of Kenya grow: a{n} b{n} c{n} d{n} e{n} f{n}." for n in range(600))
+            )
+        for n in range(10):
+            add(f"Other {n}", f"Exports of Kenya: k{n} l{n} m{n} n{n} o{n} p{n} q{n} r{n} s{n}.")
+        settings = RetrievalSettings(embedding_model="stub", ranking=ranking, passages_per_question=12)
+        retriever = SemanticRetriever(database, settings, embedder=ByWords())
+        evidence = retriever.retrieve(Question("Will wheat exports of Kenya grow?"))
+    titles = [passage.title.split()[0] for passage in evidence.passages]
+    crowded = 1 if crowd == "near-duplicates" else settings.passages_per_article
+    assert titles == ["Crowd"] * crowded + ["Other"] * min(10, 12 - crowded)
