@@ -77,7 +77,7 @@ class RetrievalSettings:
     embed_all_up_to: int = 20_000
     cross_encoder: str = ""
     rerank_candidates: int = 50
-    ranking: str = "hybrid"
+    ranking: str = "embedding"
     passage_tokens: int = 200
     passage_overlap: int = 40
     passages_per_question: int = 20

@@ -117,10 +117,17 @@ def test_the_best_ranking_is_compared_question_by_question():
     pairs = [quality.Pair("named", str(n), "", "", "") for n in range(40)]
     better, same, worse = np.ones(40, int), np.r_[2, np.ones(39, int)], np.full(40, 2)
     lines = quality.comparisons({"bm25": worse, "hybrid": better, "embedding": same}, pairs)
-    assert lines == [
-        "hybrid over bm25: MRR +0.500 (+0.500 to +0.500), beyond chance",
-        "hybrid over embedding: MRR +0.013 (+0.000 to +0.037), not beyond chance",
+    assert lines[0] == "| hybrid gains over | MRR | recall@20 |"
+    assert lines[2:] == [
+        "| bm25 | +0.50 (+0.50 to +0.50), beyond chance | +0.00 (+0.00 to +0.00), not beyond chance |",
+        "| embedding | +0.01 (+0.00 to +0.04), not beyond chance | +0.00 (+0.00 to +0.00), not beyond chance |",
     ]
+    # Better by rank, worse by depth: a loss is told too.
+    half = np.r_[np.ones(20, int), np.zeros(20, int)]
+    line = quality.comparisons({"bm25": np.full(40, 20), "hybrid": half}, pairs)[2]
+    assert line.startswith("| bm25 | +0.45 (")
+    assert "| -0.50 (" in line
+    assert line.endswith(", beyond chance |")
 
 
 # --- the whole ----------------------------------------------------------------------------------------------------
@@ -179,9 +186,11 @@ def test_every_ranking_is_run_with_and_without_the_cross_encoder(corpus, tmp_pat
         "| bm25": "1.00 (1.00–1.00)",
         "| embedding": "1.00 (1.00–1.00)",
         "| hybrid": "1.00 (1.00–1.00)",
+        "| embedding of word matches": "1.00 (1.00–1.00)",
         "| bm25, reranked": "0.50 (0.00–1.00)",  # only one passage shares a word with the second question
         "| embedding, reranked": "0.00 (0.00–0.00)",
         "| hybrid, reranked": "0.00 (0.00–0.00)",
+        "| embedding of word matches, reranked": "0.50 (0.00–1.00)",
     }
 
 
