@@ -7,6 +7,7 @@ prompt and pays for one to three tokens of it (see ``scoring.py``).
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.metadata
 import logging
@@ -24,6 +25,7 @@ import fit
 import prompts
 from agent_base import AgentError, BaseAgent, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
 from config import ModelSpec
+from engine_process import EngineProcesses
 from scoring import Path, Reply, Request
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ SHUTDOWN_SECONDS = 30
 # GiB of KV cache on a CPU unless VLLM_CPU_KVCACHE_SPACE says otherwise: vLLM would take 90 % of the
 # machine's memory, which a laptop does not have to give.
 CPU_KV_CACHE_GIB = 2
+# vLLM's switch between engines in child processes (1) and in this one (0).
+MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
 
 def vllm_is_cpu_build() -> bool:
@@ -59,8 +63,35 @@ def prepare_environment() -> None:
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_CACHE_GIB))
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{len(os.sched_getaffinity(0)) - 1}")
-    # In this process a CPU engine starts in a fifth of the time, and true exceptions reach the caller.
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+
+def runs_in_children(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> bool:
+    """Whether the engine has processes of its own; the user's VLLM_ENABLE_V1_MULTIPROCESSING decides where it is set.
+
+    In this process a CPU engine starts in a fifth of the time, and true exceptions reach the caller. It cannot be killed
+    there, though, which weights that come through a network may make necessary.
+    """
+    if chosen := os.environ.get(MULTIPROCESSING):
+        return chosen != "0"
+    ranks = [vllm_config.get(key) or 1 for key in ("tensor_parallel_size", "pipeline_parallel_size")]
+    return not vllm_is_cpu_build() or max(ranks) > 1 or spec.path.startswith("s3://")
+
+
+@contextlib.contextmanager
+def _multiprocessing(wanted: bool) -> Iterator[None]:
+    """Within it vLLM starts engines in child processes, or in this one."""
+    from vllm import envs
+
+    # vLLM stops looking at its variables once an engine runs in this process.
+    envs.disable_envs_cache()
+    before = os.environ.get(MULTIPROCESSING)
+    os.environ[MULTIPROCESSING] = str(int(wanted))
+    try:
+        yield
+    finally:
+        del os.environ[MULTIPROCESSING]
+        if before is not None:
+            os.environ[MULTIPROCESSING] = before
 
 
 def engine_arguments(
@@ -168,6 +199,7 @@ class Agent(BaseAgent):
         self.vllm_config = config.VLLM_CONFIG if vllm_config is None else vllm_config
         self.llm: Any = None
         self._checkpoint: checkpoint.Inspection | None = None
+        self._processes = EngineProcesses()
         self._llm_factory = llm_factory
 
     # --- life -------------------------------------------------------------------------------------
@@ -189,7 +221,8 @@ class Agent(BaseAgent):
             Exception,
             SystemExit,
         ) as error:  # the agent boundary: any failure of an engine is this model's alone
-            raise AgentError(f"{self.name} ({self.spec.path}) did not load: {_one_line(error)}") from error
+            cause = self._processes.cause() or _one_line(error)
+            raise AgentError(f"{self.name} ({self.spec.path}) did not load: {cause[:300]}") from error
         self.tokenizer = self.llm.get_tokenizer()
         settings = self.llm.llm_engine.vllm_config
         self.max_model_len = settings.model_config.max_model_len
@@ -239,9 +272,20 @@ class Agent(BaseAgent):
             # torch's log_softmax is not accurate to float32 on a CPU; log_normalizer.py says why and how much.
             arguments["logits_processors"] = ["log_normalizer:LogNormalizer"]
             arguments["logprobs_mode"] = "processed_logits"
-        from vllm import LLM
+        child = runs_in_children(self.spec, self.vllm_config)
+        with _multiprocessing(child):
+            from vllm import LLM
 
-        return LLM(**arguments)
+            if not child:
+                return LLM(**arguments)
+            self._processes = EngineProcesses()
+            llm = self._processes.start(lambda: LLM(**arguments))
+        # vLLM's client waits for ever for an engine that is killed at work: it closes the socket and wakes nobody.
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        answers = llm.llm_engine.engine_core.outputs_queue
+        self._processes.on_death(lambda: answers.put(EngineDeadError()))
+        return llm
 
     def shutdown(self) -> None:
         """End the engine and its processes and free its memory; may be called more than once."""
@@ -257,21 +301,30 @@ class Agent(BaseAgent):
             logger.debug("%s: shutdown of the engine failed", self.name, exc_info=True)
         del llm
         gc.collect()
+        self._processes.kill()
         if not vllm_is_cpu_build() and self._llm_factory is None:
             import torch
 
             torch.cuda.empty_cache()
+
+    def _generate(self, asked: list[dict[str, Any]], sampling: list[Any]) -> Any:
+        """One batched call of the engine; an engine that died during it is this model's failure, with its cause."""
+        try:
+            return self.llm.generate(asked, sampling, use_tqdm=partial(Ticks, self.wave.tick))
+        except Exception as error:  # the agent boundary: what an engine raises has no common type
+            if type(error).__name__ != "EngineDeadError":
+                raise
+            cause = self._processes.cause() or "a process of it was killed; was main memory short? see dmesg"
+            raise AgentError(
+                f"{self.name} ({self.spec.path}): the engine died at work: {cause[:300]}"
+            ) from error
 
     # --- scoring ----------------------------------------------------------------------------------
 
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
         """One batched ``generate`` call; each request returns exactly the log-probabilities it names."""
         asked = [{"prompt_token_ids": list(request.token_ids)} for request in requests]
-        outputs = self.llm.generate(
-            asked,
-            [self._sampling(request.wanted) for request in requests],
-            use_tqdm=partial(Ticks, self.wave.tick),
-        )
+        outputs = self._generate(asked, [self._sampling(request.wanted) for request in requests])
         return [self._reply(request, output) for request, output in zip(requests, outputs, strict=True)]
 
     def _sampling(self, wanted: Sequence[int]) -> Any:
@@ -308,10 +361,9 @@ class Agent(BaseAgent):
             asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
         if asked:
             self.wave.begin(len(asked))
-            outputs = self.llm.generate(
+            outputs = self._generate(
                 [{"prompt_token_ids": list(ids)} for *_, ids in asked],
                 [self._writing(seed) for _, _, seed, _ in asked],
-                use_tqdm=partial(Ticks, self.wave.tick),
             )
             for (index, n, seed, _), output in zip(asked, outputs, strict=True):
                 written = output.outputs[0]

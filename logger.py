@@ -337,7 +337,7 @@ def libraries_to_file(*, verbose: bool = False) -> Iterator[None]:
         reading, writing = os.pipe()
         with contextlib.suppress(OSError):
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        reader = threading.Thread(target=_take, args=(reading,), name="library output", daemon=True)
+        reader = threading.Thread(target=take_lines, args=(reading,), name="library output", daemon=True)
         # An engine process that outlives us keeps the pipe open: then the reader is left behind.
         reader.start()
         undo.callback(reader.join, 1.0)
@@ -375,8 +375,8 @@ def _leave_screen() -> None:
     _screen = None
 
 
-def _take(descriptor: int) -> None:
-    """Log each line from the pipe until all writers have closed it; of a bar only its last state."""
+def take_lines(descriptor: int, keep: Callable[[str], object] | None = None) -> None:
+    """Log each line from a pipe until all writers have closed it; of a bar only its last state. ``keep`` is called with each."""
     waiting, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
     with open(descriptor, "rb", buffering=0) as pipe:
         while chunk := pipe.read(PIPE_BYTES):
@@ -388,6 +388,8 @@ def _take(descriptor: int) -> None:
                     hear(text)
                 if text and state.endswith("\n"):
                     written.info("%s", text)
+                    if keep is not None:
+                        keep(text)
             waiting = waiting[-LINE_CHARACTERS:]
     if text := CURSOR.sub("", waiting).strip():
         written.info("%s", text)
