@@ -124,7 +124,8 @@ def waiting(stage: str) -> Iterator[None]:
     def hear(line: str) -> None:
         nonlocal said
         if found := LIBRARY_BAR.match(line):
-            said = f"{found['what'].strip()} {found['done']}, {found['left']} left"
+            # Two words of "Loading safetensors checkpoint shards": a terminal is 80 columns wide.
+            said = f"{' '.join(found['what'].split()[-2:])} {found['done']}, {found['left']} left"
             bar.postfix = said
 
     def tick() -> None:
