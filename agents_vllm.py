@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib.metadata
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,8 +51,12 @@ def vllm_is_cpu_build() -> bool:
     return False
 
 
-def prepare_environment() -> None:
-    """Set the environment variables vLLM reads on import; values the user has set stay."""
+def prepare_environment(ranks: int = 1) -> None:
+    """Set the environment variables vLLM reads on import; values the user has set stay.
+
+    Args:
+        ranks: processes that share the model, tensor times pipeline parallel size; on a CPU each gets its part of the cores.
+    """
     # vLLM logs through the root logger then, which sends its noise to the log file.
     os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -62,7 +67,9 @@ def prepare_environment() -> None:
     # The log-probability helper would be compiled with g++ at the first request: seconds, for no gain here.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_CACHE_GIB))
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{len(os.sched_getaffinity(0)) - 1}")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", core_lists(len(os.sched_getaffinity(0)), ranks))
+    # A pipeline's stages make their buffers in a warm-up that would compile ahead of time, switched off or not.
+    os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
 
 
 def runs_in_children(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> bool:
@@ -92,6 +99,12 @@ def _multiprocessing(wanted: bool) -> Iterator[None]:
         del os.environ[MULTIPROCESSING]
         if before is not None:
             os.environ[MULTIPROCESSING] = before
+
+
+def core_lists(cores: int, ranks: int) -> str:
+    """The cores of each rank as vLLM's CPU build reads them: ``0-3|4-7``; what cannot be divided evenly is left free."""
+    share = max(1, cores // ranks)
+    return "|".join(f"{rank * share}-{(rank + 1) * share - 1}" for rank in range(ranks))
 
 
 def engine_arguments(
@@ -211,7 +224,8 @@ class Agent(BaseAgent):
             AgentError: the checkpoint is broken, or the engine did not start; the cause is chained and goes to the log file.
         """
         if self._llm_factory is None:
-            prepare_environment()
+            sizes = ("tensor_parallel_size", "pipeline_parallel_size")
+            prepare_environment(math.prod(self.vllm_config.get(size) or 1 for size in sizes))
         self._inspect()
         folder = self._checkpoint.folder if self._checkpoint is not None else None
         arguments = engine_arguments(self.spec, self.vllm_config, folder)
@@ -265,8 +279,9 @@ class Agent(BaseAgent):
             arguments["block_size"] = max(32, arguments.get("block_size") or 0)
             # A share of the machine's memory is not meant there: VLLM_CPU_KVCACHE_SPACE rules.
             arguments.pop("gpu_memory_utilization", None)
-            # Without it the model is compiled for minutes, for less than a CPU gains from it.
-            arguments["enforce_eager"] = True
+            # Without it the model is compiled for minutes, for less than a CPU gains from it. A pipeline needs the warm-up
+            # that goes with compiling (its stages make their buffers there); TORCHDYNAMO_DISABLE keeps that from compiling.
+            arguments["enforce_eager"] = arguments.get("pipeline_parallel_size", 1) == 1
             # A seeded request whose prompt is computed in two steps ends a CPU engine ("CPU Generator does not use offset").
             arguments["enable_chunked_prefill"] = False
             # torch's log_softmax is not accurate to float32 on a CPU; log_normalizer.py says why and how much.

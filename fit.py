@@ -106,6 +106,12 @@ def machine_problems(vllm_config: Mapping[str, Any], gpus: int | None) -> Iterat
             f"VLLM_CONFIG['{name}_parallel_size'] is {value}{product} but {places} {thing} are visible; allowed: 1 to {places} in"
             " all on one node; lower it, or set distributed_executor_backend to 'ray' for several nodes"
         )
+    if gpus is None and backend == "ray":
+        # Its platform names no device that ray could hand out ("current platform cpu does not support ray").
+        yield (
+            "VLLM_CONFIG['distributed_executor_backend'] is 'ray' but vLLM's CPU build cannot use it; allowed: None or 'mp' on a"
+            " CPU; set one of them"
+        )
     swap, memory = vllm_config.get("swap_space_gb"), memory_gib()
     if isinstance(swap, int | float) and backend != "ray" and swap >= memory:
         yield (

