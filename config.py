@@ -145,13 +145,15 @@ WIKIPEDIA_OFFLINE_AFTER = 2
 WIKIPEDIA_SEARCHES = 4
 WIKIPEDIA_SEARCH_RESULTS = 6
 WIKIPEDIA_ARTICLES = 8
-# Hours during which a stored article counts as current and is not fetched again.
+# Hours during which a stored article counts as current; after them a small request tells whether it has changed. The same
+# holds for articles that another question left in the store, once they would give evidence.
 FRESHNESS_HOURS = 24
 # Most viewed articles of the last day fetched into the store before the questions; 0 switches this off.
 TOP_ARTICLES = 0
 PAGEVIEWS_API_URL = "https://wikimedia.org/api/rest_v1"
 # Size of a passage and of what neighbours share, in tokens of the embedding model. 200 + title and section stay within
-# the 256 tokens MiniLM was trained on; an overlap of a fifth keeps a fact and its context together in one of them.
+# the 256 tokens MiniLM was trained on; an overlap of a fifth keeps a fact and its context together in one of them. A
+# change holds for revisions stored from then on: passages that stood in a prompt must stay what they were.
 PASSAGE_TOKENS = 200
 PASSAGE_OVERLAP_TOKENS = 40
 # sentence-transformers model: Hugging Face id or folder. 23M parameters, fast on a CPU.
@@ -164,7 +166,8 @@ EMBED_ALL_UP_TO_PASSAGES = 20_000
 # Texts embedded at once, and where. "cpu" leaves the whole GPU to vLLM.
 EMBEDDING_BATCH_SIZE = 32
 EMBEDDING_DEVICE = "cpu"
-# Cross-encoder that reorders the best candidates: Hugging Face id or folder, "" for none.
+# Cross-encoder that reorders the best candidates: Hugging Face id or folder, "" for none. One that cannot be loaded is one
+# warning, and the first ranking's order stays.
 CROSS_ENCODER_MODEL_PATH = ""
 RERANK_CANDIDATES = 50
 # First-stage ranking: "embedding" (cosine), "bm25" (words), "hybrid" (both, by reciprocal rank). On 140 questions over the World
