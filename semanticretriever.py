@@ -186,13 +186,18 @@ class Embedder:
     def __init__(self, path: str, *, max_tokens: int, batch_size: int = 32, device: str = "cpu") -> None:
         with _quiet_loading():
             try:
+                import torch
                 from sentence_transformers import SentenceTransformer
 
-                self.model = SentenceTransformer(
-                    str(Path(path).expanduser()) if Path(path).expanduser().is_dir() else path,
-                    device=device,
-                    model_kwargs=SAFETENSORS_ONLY,
-                )
+                # What a checkpoint lacks (often the pooler, which nothing reads) is drawn at random: alike in every process,
+                # or the weights would have another name in each and everything be embedded again.
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)
+                    self.model = SentenceTransformer(
+                        str(Path(path).expanduser()) if Path(path).expanduser().is_dir() else path,
+                        device=device,
+                        model_kwargs=SAFETENSORS_ONLY,
+                    )
             except Exception as error:  # hub, file and import errors of many kinds
                 raise ModelError(
                     f"embedding model {path!r} cannot be loaded ({_first_line(error)})"
@@ -292,7 +297,9 @@ def _absent_weights(model: Any) -> list[str]:
     absent: set[str] = set()
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and module.name_or_path:
-            _, report = type(module).from_pretrained(module.name_or_path, output_loading_info=True)
+            _, report = type(module).from_pretrained(
+                module.name_or_path, output_loading_info=True, **SAFETENSORS_ONLY
+            )
             absent |= set(report["missing_keys"])
     return sorted(absent)
 
@@ -789,11 +796,12 @@ class SemanticRetriever:
         for day, numbers in groups.items():
             try:
                 moment = as_of_moment(day)
-                for _ in range(FRESHENINGS):
+                for left in range(FRESHENINGS, -1, -1):
                     chosen = self._rank([questions[n] for n in numbers], moment)
                     for number, passages in zip(numbers, chosen, strict=True):
                         found[number] = passages
-                    if not self._freshen([found[n] for n in numbers], moment):
+                    # The last word is a ranking, never a change after it.
+                    if not left or not self._freshen([found[n] for n in numbers], moment):
                         break
             except Exception as error:  # the question boundary
                 logger.warning("ranking failed (%s)", _first_line(error))

@@ -224,6 +224,26 @@ def test_max_embedding_size_bounds_what_is_embedded(short):
     assert max(seen) == 32
 
 
+def test_a_checkpoint_that_lacks_a_part_nothing_reads_has_the_same_name_each_time(tmp_path):
+    """A language model without its pooler, as many are published: else each run would embed the whole store again."""
+    from safetensors.torch import load_file, save_file
+
+    save_cross_encoder(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    import torch
+
+    loaded = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)  # whatever else has drawn numbers in the process before
+        loaded.append(Embedder(str(tmp_path), max_tokens=32))
+    first, second = loaded
+    assert first.name == second.name
+    assert np.array_equal(first.encode(["bridge"]), second.encode(["bridge"]))
+
+
 def test_the_models_own_limit_is_never_exceeded():
     assert Embedder(minilm(), max_tokens=100_000).model.max_seq_length <= 512
 
