@@ -26,7 +26,7 @@ import fit
 import prompts
 from agent_base import AgentError, BaseAgent, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
 from config import ModelSpec
-from engine_process import EngineProcesses
+from engine_process import EngineProcesses, LoadEnded
 from scoring import Path, Reply, Request
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ SHUTDOWN_SECONDS = 30
 # GiB of KV cache on a CPU unless VLLM_CPU_KVCACHE_SPACE says otherwise: vLLM would take 90 % of the
 # machine's memory, which a laptop does not have to give.
 CPU_KV_CACHE_GIB = 2
+# What to do about a load that the watchdog has ended.
+STALL_MEND = "check the connection to where the weights lie, or raise the setting"
 # vLLM's switch between engines in child processes (1) and in this one (0).
 MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
@@ -235,8 +237,7 @@ class Agent(BaseAgent):
             Exception,
             SystemExit,
         ) as error:  # the agent boundary: any failure of an engine is this model's alone
-            cause = self._processes.cause() or _one_line(error)
-            raise AgentError(f"{self.name} ({self.spec.path}) did not load: {cause[:300]}") from error
+            raise AgentError(f"{self.name} {self._load_failure(error)}") from error
         self.tokenizer = self.llm.get_tokenizer()
         settings = self.llm.llm_engine.vllm_config
         self.max_model_len = settings.model_config.max_model_len
@@ -291,16 +292,31 @@ class Agent(BaseAgent):
         with _multiprocessing(child):
             from vllm import LLM
 
-            if not child:
-                return LLM(**arguments)
             self._processes = EngineProcesses()
-            llm = self._processes.start(lambda: LLM(**arguments))
+            llm = self._processes.start(
+                lambda: LLM(**arguments),
+                child=child,
+                # What workers on other nodes do is not seen from here.
+                stall_seconds=None
+                if arguments.get("distributed_executor_backend") == "ray"
+                else config.LOAD_STALL_SECONDS,
+                limit_seconds=config.LOAD_TIMEOUT_SECONDS,
+            )
+        if not child:
+            return llm
         # vLLM's client waits for ever for an engine that is killed at work: it closes the socket and wakes nobody.
         from vllm.v1.engine.exceptions import EngineDeadError
 
         answers = llm.llm_engine.engine_core.outputs_queue
         self._processes.on_death(lambda: answers.put(EngineDeadError()))
         return llm
+
+    def _load_failure(self, error: BaseException) -> str:
+        """What became of a load, in one line with its cause and, where that is known, the mend."""
+        if isinstance(error, LoadEnded):
+            return f"({self.spec.path}) did not load: it {error}; {STALL_MEND}"
+        cause = self._processes.cause() or _one_line(error)
+        return f"({self.spec.path}) did not load: {cause[:300]}"
 
     def shutdown(self) -> None:
         """End the engine and its processes and free its memory; may be called more than once."""

@@ -79,6 +79,11 @@ S3_MAX_ATTEMPTS = 3
 # Seconds for the whole look at one checkpoint, local or S3: a listing and one small read for each shard. 160 shards take
 # a few seconds.
 CHECKPOINT_TIMEOUT_SECONDS = 120
+# A load is ended after so many seconds in which the engine's processes neither moved a MiB nor used a twentieth of a core (a
+# server that has fallen silent; a wait for other nodes counts as well, so with "ray" only the second limit holds), and after
+# so many in all. The largest models take some minutes from S3, and some more to be compiled.
+LOAD_STALL_SECONDS = 180
+LOAD_TIMEOUT_SECONDS = 3600
 
 # --- Scoring ----------------------------------------------------------------------------------------
 # Total-variation error (0-1) at which scoring stops asking for more log-probabilities; what is left
@@ -378,6 +383,8 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "S3_READ_TIMEOUT_SECONDS": _POSITIVE,
     "S3_MAX_ATTEMPTS": _at_least(1),
     "CHECKPOINT_TIMEOUT_SECONDS": _POSITIVE,
+    "LOAD_STALL_SECONDS": _POSITIVE,
+    "LOAD_TIMEOUT_SECONDS": _POSITIVE,
     # Retrieval
     "WIKIPEDIA_API_URL": Rule(
         lambda v: isinstance(v, str) and (not v or re.fullmatch(r"https?://\S+/api\.php", v) is not None),

@@ -1,7 +1,7 @@
-"""The processes of an engine: they die with this one, and what they print goes into the log.
+"""The processes of an engine: they die with this one, what they print goes into the log, a load that stands still is ended.
 
-A room of its own because vLLM leaves both to whoever starts it: the processes of a parent that was killed live on with all
-their memory, and the cause of a failed start stands in their standard error only.
+A room of its own because vLLM leaves all that to whoever starts it: the processes of a parent that was killed live on with all
+their memory, the cause of a failed start stands in their standard error only, and a start has no deadline.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from logger import take_lines
@@ -30,6 +33,14 @@ from logger import take_lines
 PR_SET_PDEATHSIG: Final = 1
 # Seconds a killed process may take to be gone: the driver gives a GPU's memory back first.
 END_SECONDS: Final = 30.0
+# Seconds between two looks at a load.
+TICK_SECONDS: Final = 1.0
+# What counts as progress within the time a load may stand still: so many bytes, or this share of one core's time. What
+# waits for an answer uses a hundredth of either.
+PROGRESS_BYTES: Final = 1 << 20
+PROGRESS_CPU: Final = 0.05
+# Seconds vLLM is given to notice that its processes were killed, before its wait in this process is interrupted.
+NOTICE_SECONDS: Final = 20.0
 # Lines of an engine's output that are kept to find the cause of its end.
 KEPT_LINES: Final = 2000
 # Where Linux keeps semaphores and shared memory that have a name.
@@ -54,6 +65,7 @@ def run_engine_core(output: Connection, *args: Any, **kwargs: Any) -> None:
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     _settle()
+    os.environ.setdefault("RUNAI_STREAMER_LOG_TO_STDERR", "1")  # it raises no reasons
     from vllm.v1.engine.core import EngineCoreProc
     from vllm.v1.executor.multiproc_executor import WorkerProc
 
@@ -89,35 +101,85 @@ def die_with_parent() -> None:
 # --- in this process --------------------------------------------------------------------------------
 
 
+class LoadEnded(Exception):
+    """The watchdog has ended a load; the message says what it had not done within which time."""
+
+
+class Interrupted(BaseException):
+    """A KeyboardInterrupt on its way through vLLM, which drops one by that name while it waits for its engine."""
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Within it a KeyboardInterrupt of a signal's handler is raised as ``Interrupted`` (in the main thread only)."""
+    handlers: dict[int, Any] = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        try:
+            handlers[number](number, frame)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(before := signal.getsignal(number)):
+                handlers[number] = before
+                signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for installed, before in handlers.items():
+            signal.signal(installed, before)
+
+
 class EngineProcesses:
     """The child processes of one engine and what they print."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._found: set[Any] = set()
-        self._others: set[Any] = set()
+        # Child processes that were there before; None for an engine that has none of its own.
+        self._others: set[Any] | None = None
         self._shared: set[str] = set()
         self._reader: threading.Thread | None = None
 
-    def start(self, construct: Callable[[], T]) -> T:
-        """Call ``construct``, which starts an engine in child processes, and see to it that none is left when it fails.
+    def start(
+        self, construct: Callable[[], T], *, child: bool, stall_seconds: float | None, limit_seconds: float
+    ) -> T:
+        """Call ``construct``, which starts an engine, under the watchdog; no process of it is left when it fails.
 
         To be called in a thread that lives as long as the engine is wanted, as the main thread does: the kernel counts a
-        thread's end as the parent's.
+        thread's end as the parent's. Only in the main thread the watchdog can end what waits in this process.
+
+        Args:
+            construct: makes the engine.
+            child: whether in child processes; else in this one.
+            stall_seconds: longest time without progress; None for any.
+            limit_seconds: longest time in all.
 
         Raises:
+            LoadEnded: by the watchdog.
             BaseException: whatever ``construct`` raises.
         """
         import psutil
 
-        # Python's own helper is no part of the engine: it outlives engines and ends with this process.
-        resource_tracker.ensure_running()
-        self._others = set(psutil.Process().children(recursive=True))
+        if child:
+            # Python's own helper is no part of the engine: it outlives engines and ends with this process.
+            resource_tracker.ensure_running()
+            self._others = set(psutil.Process().children(recursive=True))
+        watchdog = Watchdog(self, stall_seconds, limit_seconds)
         try:
-            with self._entered():
+            with _interrupts_kept(), self._entered() if child else contextlib.nullcontext(), watchdog:
                 engine = construct()
-        except BaseException:
+            if watchdog.reason is not None:
+                raise LoadEnded(watchdog.reason)
+        except Interrupted:
             self.kill()
+            raise KeyboardInterrupt from None
+        except BaseException as error:
+            self.kill()
+            if watchdog.reason is not None and not isinstance(error, LoadEnded):
+                raise LoadEnded(watchdog.reason) from error
             raise
         self._shared = set().union(*(shared_memory(process.pid) for process in self.running()))
         return engine
@@ -145,6 +207,8 @@ class EngineProcesses:
         """The engine's processes that run now, as psutil has them."""
         import psutil
 
+        if self._others is None:
+            return set()
         self._found |= set(psutil.Process().children(recursive=True)) - self._others
         self._found = {process for process in self._found if process.is_running()}
         return self._found
@@ -164,7 +228,7 @@ class EngineProcesses:
         """Kill what is left of the engine and wait until it is gone; may be called more than once."""
         if self._reader is None:
             return
-        self._kill_running()
+        self.kill_running()
         for name in self._shared:
             _forget_shared(name)
         # Takes the exit codes of our children; init has those of their children.
@@ -174,7 +238,8 @@ class EngineProcesses:
         self._reader.join(END_SECONDS)
         self._reader = None
 
-    def _kill_running(self) -> int:
+    def kill_running(self) -> bool:
+        """Kill what runs of the engine now and wait until it is gone; whether there was anything."""
         import psutil
 
         left = self.running()
@@ -183,7 +248,7 @@ class EngineProcesses:
                 process.kill()
         for process in left:
             _wait_for_end(process.pid, END_SECONDS)
-        return len(left)
+        return bool(left)
 
     def cause(self) -> str | None:
         """What ended the engine, in the words of the first exception that it or one of its workers printed."""
@@ -228,3 +293,95 @@ def _wait_for_end(pid: int, seconds: float | None = None) -> None:
         select.select([descriptor], [], [], seconds)
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process has done so far: bytes read and written, through files, their maps and sockets, and processor seconds."""
+
+    moved: float
+    cpu: float
+
+
+class Watchdog:
+    """Ends a load without progress: kills the engine's processes, then interrupts what waits for them in this one.
+
+    Progress is what these processes do themselves; whatever else goes on on the machine or its network does not count.
+    """
+
+    def __init__(self, processes: EngineProcesses, stall_seconds: float | None, limit_seconds: float) -> None:
+        self.processes = processes
+        self.stall_seconds, self.limit_seconds = stall_seconds, limit_seconds
+        self.reason: str | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._in_main = threading.current_thread() is threading.main_thread()
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if self._in_main:
+            self._before = signal.signal(signal.SIGALRM, self._interrupt)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        if self._in_main:
+            signal.signal(signal.SIGALRM, self._before)
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self._done.is_set():
+            raise LoadEnded(self.reason)
+
+    def _watch(self) -> None:
+        begun = moved = time.monotonic()
+        mark = self._work()
+        while not self._done.wait(TICK_SECONDS):
+            now, work = time.monotonic(), self._work()
+            if self.stall_seconds is not None:
+                gained = _gained(mark, work)
+                if gained.moved >= PROGRESS_BYTES or gained.cpu >= PROGRESS_CPU * self.stall_seconds:
+                    moved, mark = now, work
+                if now - moved > self.stall_seconds:
+                    return self._end(f"made no progress for {self.stall_seconds:g} s (LOAD_STALL_SECONDS)")
+            if now - begun > self.limit_seconds:
+                return self._end(f"took longer than {self.limit_seconds:g} s (LOAD_TIMEOUT_SECONDS)")
+        return None
+
+    def _work(self) -> dict[int, Work]:
+        """What each process has done so far, this one without what looking costs; called in the watchdog's own thread."""
+        import psutil
+
+        found = {}
+        for process in (psutil.Process(), *self.processes.running()):
+            with contextlib.suppress(psutil.Error):
+                io, cpu = process.io_counters(), process.cpu_times()
+                # Only the former counts the pages of a mapped file, only the latter what comes through a socket.
+                read = max(io.read_bytes, io.read_chars)
+                found[process.pid] = Work(read + io.write_chars, cpu.user + cpu.system)
+        this = found[os.getpid()]
+        found[os.getpid()] = Work(this.moved - _moved_by_this_thread(), this.cpu - time.thread_time())
+        return found
+
+    def _end(self, reason: str) -> None:
+        self.reason = reason
+        patience = NOTICE_SECONDS if self.processes.kill_running() else 0
+        main = threading.main_thread().ident
+        # More than once: what is left by the exception may wait again, in its clean-up.
+        while not self._done.wait(patience) and self._in_main and main is not None:
+            signal.pthread_kill(main, signal.SIGALRM)
+            patience = NOTICE_SECONDS
+
+
+def _moved_by_this_thread() -> int:
+    """Bytes this thread has read and written (proc_pid_io(5)); looking at all processes reads some hundred thousand."""
+    with open(f"/proc/self/task/{threading.get_native_id()}/io", encoding="ascii") as lines:
+        counts = dict(line.split(": ") for line in lines)
+    return int(counts["rchar"]) + int(counts["wchar"])
+
+
+def _gained(before: dict[int, Work], now: dict[int, Work]) -> Work:
+    """What was done between two looks; a process that ended takes nothing away."""
+    none = Work(0, 0)
+    pairs = [(before.get(pid, none), work) for pid, work in now.items()]
+    return Work(sum(b.moved - a.moved for a, b in pairs), sum(b.cpu - a.cpu for a, b in pairs))

@@ -124,6 +124,8 @@ def test_each_loader_key_reaches_the_streamer(server, tiny, monkeypatch, tmp_pat
         seen["memory_limit"] = user_memory_limit
         return with_memory_cap(memory_mode, files_chunks, user_memory_limit, *args, **kwargs)
 
+    # In this process the streamer can be looked at.
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     with Proxy(server) as proxy:
         use_s3(monkeypatch, proxy.url, tmp_path / "assets")
         monkeypatch.setattr(SafetensorsStreamer, "stream_files", stream)
