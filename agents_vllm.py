@@ -114,15 +114,17 @@ def engine_arguments(
 ) -> dict[str, Any]:
     """Translate ``VLLM_CONFIG`` and a model entry into the keyword arguments of ``vllm.LLM``.
 
-    ``folder`` holds the small files of a model that is not in a local folder itself: its config.json names the window, beyond
-    which vLLM refuses to go; the configured one is meant for the larger models.
+    ``folder`` holds the small files of a model on S3 as they were inspected: vLLM would fetch them once more, without a time
+    limit, into a cache that knows no endpoint. Their config.json names the window, beyond which vLLM refuses to go; the
+    configured one is meant for the larger models.
 
     ``swap_space_gb`` becomes ``kv_offloading_size`` (GiB): vLLM's swap space is gone, offloading
     KV cache blocks to main memory is what took its place.
     """
     path = str(FilePath(spec.path).expanduser()) if config.is_local(spec.path) else spec.path
+    remote = folder is not None and path.startswith("s3://")
     arguments: dict[str, Any] = {
-        "model": path,
+        "model": str(folder) if remote else path,
         "trust_remote_code": spec.trust_remote_code,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
@@ -130,6 +132,8 @@ def engine_arguments(
         "use_tqdm_on_load": True,
         "seed": config.SEED,
     }
+    if remote:
+        arguments["model_weights"] = path
     for key in (
         "tensor_parallel_size",
         "pipeline_parallel_size",
@@ -238,6 +242,8 @@ class Agent(BaseAgent):
             SystemExit,
         ) as error:  # the agent boundary: any failure of an engine is this model's alone
             raise AgentError(f"{self.name} {self._load_failure(error)}") from error
+        if self._checkpoint is not None and (changed := checkpoint.changes(self.spec.path, self._checkpoint)):
+            raise AgentError(f"{self.name} did not load: {changed[0]}")
         self.tokenizer = self.llm.get_tokenizer()
         settings = self.llm.llm_engine.vllm_config
         self.max_model_len = settings.model_config.max_model_len
@@ -313,6 +319,10 @@ class Agent(BaseAgent):
 
     def _load_failure(self, error: BaseException) -> str:
         """What became of a load, in one line with its cause and, where that is known, the mend."""
+        if self.spec.path.startswith("s3://") and not isinstance(error, LoadEnded):
+            line = checkpoint.streaming_failure(self.spec.path, self._processes.lines)
+            if line is not None:
+                return f"did not load: {line}"
         if isinstance(error, LoadEnded):
             return f"({self.spec.path}) did not load: it {error}; {STALL_MEND}"
         cause = self._processes.cause() or _one_line(error)

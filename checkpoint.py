@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import TimeoutError as PoolTimeout
 from multiprocessing.pool import ThreadPool
@@ -59,8 +59,8 @@ class Store(Protocol):
         """Folder or ``s3://bucket/prefix``, as it is shown to the user."""
         ...
 
-    def sizes(self) -> dict[str, int]:
-        """Name and bytes of every file at the top of the checkpoint."""
+    def listing(self) -> dict[str, tuple[int, str]]:
+        """Every file at the top of the checkpoint by name: its bytes, and a text that is another one once it was replaced."""
         ...
 
     def read(self, name: str, start: int, length: int) -> bytes:
@@ -74,10 +74,11 @@ class FolderStore:
 
     address: str
 
-    def sizes(self) -> dict[str, int]:
-        """Name and bytes of every file; raises ``StoreError`` where the folder cannot be listed."""
+    def listing(self) -> dict[str, tuple[int, str]]:
+        """Bytes, inode and time of every file; raises ``StoreError`` where the folder cannot be listed."""
         try:
-            return {p.name: p.stat().st_size for p in Path(self.address).iterdir() if p.is_file()}
+            found = {p.name: p.stat() for p in Path(self.address).iterdir() if p.is_file()}
+            return {name: (stat.st_size, f"{stat.st_ino} {stat.st_mtime_ns}") for name, stat in found.items()}
         except OSError as error:
             raise StoreError(
                 f"{self.address}: cannot be read ({error.strerror}); correct the path or its rights"
@@ -131,10 +132,6 @@ class S3Store:
                 "s3", endpoint_url=endpoint, config=Config(**options)
             )
         return self._client
-
-    def sizes(self) -> dict[str, int]:
-        """Name and bytes of every object directly under the prefix; raises ``StoreError``."""
-        return {name: size for name, (size, _) in self.listing().items()}
 
     def listing(self) -> dict[str, tuple[int, str]]:
         """Bytes and ETag by name, of every object directly under the prefix; raises ``StoreError``.
@@ -255,6 +252,40 @@ def _refusal(response: Mapping[str, Any], asked: _s3_errors) -> str:
     return f"S3 refused with {status} {code}; check {asked.action} on {asked.resource}"
 
 
+# --- a load that failed after all --------------------------------------------------------------------
+
+# What the streamer prints where it fails (RUNAI_STREAMER_LOG_TO_STDERR), the most telling first, and what it means.
+STREAM_ERRORS: Final = (
+    (r"Corrupted File|returned \d+ bytes, expected \d+|http_status=416",
+     "is no longer what was inspected; upload it again, and leave it alone during a run"),
+    (r"SLOW_DOWN|http_status=5\d\d",
+     "S3 is too busy; try again later, or lower VLLM_CONFIG['model_loader_extra_config']['concurrency']"),
+    (r"http_status=403", "access is denied (403); allow {action} on {resource}, and kms:Decrypt where it is encrypted with KMS"),
+    (r"http_status=404", "the object is gone; upload it again"),
+    (r"http_status=400", "S3 refused with 400, as it does when a session token has expired; renew the credentials"),
+    (r"http_status=-1", "{endpoint} broke off its answer; try again, or check the endpoint"),
+)  # fmt: skip
+STREAMED_FILE: Final = re.compile(r"(?:Failed to read from file|in) s3://\S+/([^/\s]+)")
+
+
+def streaming_failure(path: str, printed: Iterable[str]) -> str | None:
+    """One line on a load from S3 that failed although the inspection found nothing; None where S3 has no part in it.
+
+    Args:
+        path: ``s3://bucket/prefix``.
+        printed: what the engine's processes printed; the streamer raises no reasons.
+    """
+    store = S3Store(path)
+    asked = _s3_errors(store, path, "s3:GetObject", f"arn:aws:s3:::{store.bucket}/{store.prefix}*")
+    text = "\n".join(printed)
+    for pattern, meaning in STREAM_ERRORS:
+        if re.search(pattern, text):
+            file = STREAMED_FILE.search(text)
+            meaning = meaning.format(action=asked.action, resource=asked.resource, endpoint=_endpoint())
+            return f"{store.address}{f'/{file[1]}' if file else ''}: {meaning}"
+    return None
+
+
 # --- what was found ---------------------------------------------------------------------------------
 
 
@@ -267,6 +298,7 @@ class Inspection:
         notes: what could not be checked, one line each.
         settings: the model's config.json; empty where it cannot be read.
         tensors: tensor name -> shape, over all weight files.
+        files: file name -> its bytes and version at that time.
         folder: local copy of the small files of an ``s3://`` checkpoint; deleted by ``close()``.
     """
 
@@ -276,6 +308,7 @@ class Inspection:
     settings: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
     folder: Path | None = None
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
     _temporary: Any = None
 
     def close(self) -> None:
@@ -288,6 +321,30 @@ class Inspection:
 def is_checked(path: str) -> bool:
     """Whether a model path is one the preflight can look at; a Hugging Face id is vLLM's to download."""
     return path.startswith("s3://") or config.is_local(path)
+
+
+def _store(path: str) -> Store:
+    return S3Store(path) if path.startswith("s3://") else FolderStore(str(Path(path).expanduser()))
+
+
+def changes(path: str, found: Inspection) -> list[str]:
+    """What is no longer as it was inspected, one line each: to be asked once the weights are loaded.
+
+    A shard that is deleted while it is streamed is not missed by anyone else.
+    """
+    try:
+        now = _store(path).listing()
+    except StoreError as error:
+        return [str(error)]
+    # Other files may come and go.
+    names = [name for name in found.files if name.endswith((*SMALL_SUFFIXES, ".safetensors"))]
+    names += [name for name in now if name.endswith(".safetensors") and name not in found.files]
+    return [
+        f"{found.address}/{name}: was {'replaced' if name in now else 'deleted'} while the model was loaded; upload the"
+        " model again, and leave it alone during a run"
+        for name in names
+        if now.get(name) != found.files.get(name)
+    ]
 
 
 def inspect_checkpoint(
@@ -305,7 +362,7 @@ def inspect_checkpoint(
         The inspection; it never raises for what is wrong with the checkpoint. Call its ``close()``.
     """
     seconds = config.CHECKPOINT_TIMEOUT_SECONDS if seconds is None else seconds
-    store: Store = S3Store(path) if path.startswith("s3://") else FolderStore(str(Path(path).expanduser()))
+    store = _store(path)
     found = Inspection(store.address)
     # Threads of a ThreadPool are daemons: one that hangs in a request keeps nobody from leaving.
     pool = ThreadPool(CONCURRENCY)
@@ -335,7 +392,8 @@ def _inspect(
     bounded: Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]],
 ) -> None:
     try:
-        sizes = store.sizes()
+        found.files = store.listing()
+        sizes = {name: size for name, (size, _) in found.files.items()}
         if not sizes:
             found.problems.append(
                 f"{store.address}: nothing lies there; correct the prefix, or upload the model to it"

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -110,6 +111,20 @@ def upload(url: str, folder: Path, bucket: str, prefix: str) -> str:
             with path.open("rb") as file:
                 s3.put_object(Bucket=bucket, Key=f"{prefix}/{path.name}", Body=file)
     return f"s3://{bucket}/{prefix}"
+
+
+def leaks(folder: Path, *texts: str, key: str = KEY, secret: str = SECRET) -> list[str]:
+    """Keys and parts of signatures that stand in any file below a folder (log, database, whatever else) or in the texts."""
+    written = "\n".join(texts).encode() + b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file())
+    assert written.strip()
+    signs = (
+        "X-Amz-Signature",
+        "X-Amz-Credential",
+        "X-Amz-Security-Token",
+        "AWS4-HMAC-SHA256",
+        "AWSAccessKeyId",
+    )
+    return [text for text in (key, secret, quote(secret, safe=""), *signs) if text.encode() in written]
 
 
 class Proxy(LoopbackServer):
