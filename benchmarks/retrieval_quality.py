@@ -2,11 +2,11 @@
 
     python benchmarks/retrieval_quality.py DATABASE [--cross-encoder PATH]
 
-DATABASE keeps the corpus and its embeddings (11,148 passages: about 5 minutes on two CPU cores, once). The questions lie beside
-this file in retrieval_pairs.csv, written by hand, with country and section as ground truth. ``kind`` says how a question is put:
-"named" in the Factbook's words, "reworded" in others (the country perhaps under another name), "unnamed" without the country's
-name. ``text`` stands in the passages of that section that answer the question, one to three of them; a passage counts
-as right when it holds it. The second table counts any passage of the country and section: near, but often not the answer.
+DATABASE keeps the corpus and its embeddings (11,148 passages: 16 minutes on two busy CPU cores, once). The questions lie beside
+this file in retrieval_pairs.csv, written by hand, with country and section as ground truth. ``kind`` says how a question is
+put: "named" in the Factbook's words, "reworded" in others (the country perhaps under another name), "unnamed" without the
+country's name. ``text`` stands in the passages of that section that answer the question, one to three of them; a passage counts
+as right when it holds it. The last table counts any passage of the country and section: near, but often not the answer.
 
 Each row of a table is the project's own retrieval from question to evidence (``SemanticRetriever.retrieve_all``: ranking,
 reranking where a cross-encoder is given, near-duplicates, the share of one article), with only the first-stage ranking changed.
