@@ -13,6 +13,7 @@ import importlib.metadata
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +39,20 @@ SHUTDOWN_SECONDS = 30
 CPU_KV_CACHE_GIB = 2
 # What to do about a load that the watchdog has ended.
 STALL_MEND = "check the connection to where the weights lie, or raise the setting"
+# How torch (on GPUs and CPUs) and vLLM (worker/utils.py, core/kv_cache_utils.py) say that memory is short, and which of it
+# is vLLM's word for a cache that the weights and the largest batch leave no room for.
+NO_ROOM_FOR_CACHE = re.compile(r"No available memory for the cache|KV cache is needed")
+OUT_OF_MEMORY = re.compile(
+    rf"{NO_ROOM_FOR_CACHE.pattern}|[Oo]ut ?[Oo]f ?[Mm]emory|MemoryError|Free memory on device|can't allocate memory"
+)
+# The second try: requests and tokens that are computed together (vLLM's own limits on a large GPU are 1024 and 16384), and the
+# part of the configured share of the GPU's memory.
+SMALL_BATCH = {"max_num_seqs": 32, "max_num_batched_tokens": 2048}
+SMALLER_SHARE = 0.9
+MEMORY_ADVICE = (
+    "raise VLLM_CONFIG['tensor_parallel_size'], lower max_model_len, correct gpu_memory_utilization (up where only the cache"
+    " lacks room, down where others use the GPU), or give it swap_space_gb"
+)
 # vLLM's switch between engines in child processes (1) and in this one (0).
 MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
@@ -218,6 +233,8 @@ class Agent(BaseAgent):
         self.vllm_config = config.VLLM_CONFIG if vllm_config is None else vllm_config
         self.llm: Any = None
         self._checkpoint: checkpoint.Inspection | None = None
+        # Engine arguments of the second try, after memory ran out.
+        self._smaller: dict[str, Any] = {}
         self._processes = EngineProcesses()
         self._llm_factory = llm_factory
 
@@ -233,15 +250,23 @@ class Agent(BaseAgent):
             sizes = ("tensor_parallel_size", "pipeline_parallel_size")
             prepare_environment(math.prod(self.vllm_config.get(size) or 1 for size in sizes))
         self._inspect()
+        self._open()
+
+    def _open(self) -> None:
+        """Start the engine; where memory runs out, once more with a smaller batch."""
         folder = self._checkpoint.folder if self._checkpoint is not None else None
-        arguments = engine_arguments(self.spec, self.vllm_config, folder)
+        arguments = engine_arguments(self.spec, self.vllm_config, folder) | self._smaller
         try:
             self.llm = self._start(arguments)
         except (
             Exception,
             SystemExit,
         ) as error:  # the agent boundary: any failure of an engine is this model's alone
-            raise AgentError(f"{self.name} {self._load_failure(error)}") from error
+            line = f"{self.name} {self._load_failure(error)}"
+            if not self._shrink(line):
+                raise AgentError(_with_advice(line)) from error
+        if self.llm is None:  # outside of "except", which would keep what failed, and its memory
+            return self._open()
         if self._checkpoint is not None and (changed := checkpoint.changes(self.spec.path, self._checkpoint)):
             raise AgentError(f"{self.name} did not load: {changed[0]}")
         self.tokenizer = self.llm.get_tokenizer()
@@ -258,6 +283,19 @@ class Agent(BaseAgent):
             self.cache_tokens,
             self.block_size,
         )
+        return None
+
+    def _shrink(self, line: str) -> bool:
+        """Whether an engine that failed with ``line`` is to be started once more; memory ran out then, and for the first time."""
+        if self._smaller or not OUT_OF_MEMORY.search(line):
+            return False
+        self._smaller = dict(SMALL_BATCH)
+        share = self.vllm_config.get("gpu_memory_utilization")
+        if share and not NO_ROOM_FOR_CACHE.search(line):
+            self._smaller["gpu_memory_utilization"] = round(share * SMALLER_SHARE, 2)
+        logger.warning("%s; it is loaded once more with %s", line, self._smaller)
+        self._close()
+        return True
 
     def _inspect(self) -> None:
         """Refuse a checkpoint with problems before an engine starts on it; a Hugging Face id is vLLM's to check."""
@@ -286,6 +324,8 @@ class Agent(BaseAgent):
             arguments["block_size"] = max(32, arguments.get("block_size") or 0)
             # A share of the machine's memory is not meant there: VLLM_CPU_KVCACHE_SPACE rules.
             arguments.pop("gpu_memory_utilization", None)
+            # Nor can a prompt be computed in steps, see below: the window is the least a step must hold.
+            arguments.pop("max_num_batched_tokens", None)
             # Without it the model is compiled for minutes, for less than a CPU gains from it. A pipeline needs the warm-up
             # that goes with compiling (its stages make their buffers there); TORCHDYNAMO_DISABLE keeps that from compiling.
             arguments["enforce_eager"] = arguments.get("pipeline_parallel_size", 1) == 1
@@ -330,10 +370,13 @@ class Agent(BaseAgent):
 
     def shutdown(self) -> None:
         """End the engine and its processes and free its memory; may be called more than once."""
-        llm, self.llm = self.llm, None
         self._scorings.clear()
         if self._checkpoint is not None:
             self._checkpoint.close()
+        self._close()
+
+    def _close(self) -> None:
+        llm, self.llm = self.llm, None
         if llm is None:
             return
         try:
@@ -349,16 +392,31 @@ class Agent(BaseAgent):
             torch.cuda.empty_cache()
 
     def _generate(self, asked: list[dict[str, Any]], sampling: list[Any]) -> Any:
-        """One batched call of the engine; an engine that died during it is this model's failure, with its cause."""
+        """One batched call of the engine; where memory runs out, once more on an engine with a smaller batch.
+
+        Raises:
+            AgentError: the engine died or memory ran out again; with the cause.
+        """
         try:
             return self.llm.generate(asked, sampling, use_tqdm=partial(Ticks, self.wave.tick))
         except Exception as error:  # the agent boundary: what an engine raises has no common type
-            if type(error).__name__ != "EngineDeadError":
+            line = self._work_failure(error)
+            if line is None:
                 raise
+            if not self._shrink(line):
+                raise AgentError(_with_advice(line)) from error
+        self._open()
+        return self._generate(asked, sampling)
+
+    def _work_failure(self, error: Exception) -> str | None:
+        """What became of an engine at work, in one line; None for an error that it survives."""
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if type(error).__name__ == "EngineDeadError":
             cause = self._processes.cause() or "a process of it was killed; was main memory short? see dmesg"
-            raise AgentError(
-                f"{self.name} ({self.spec.path}): the engine died at work: {cause[:300]}"
-            ) from error
+            return f"{self.name} ({self.spec.path}): the engine died at work: {cause[:300]}"
+        if OUT_OF_MEMORY.search(said):
+            return f"{self.name} ({self.spec.path}): memory ran out at work: {said[:300]}"
+        return None
 
     # --- scoring ----------------------------------------------------------------------------------
 
@@ -441,6 +499,10 @@ class Agent(BaseAgent):
         row = rows[0] if rows else {}
         computed = len(request.token_ids) - (output.num_cached_tokens or 0)
         return Reply({token: row[token].logprob for token in request.wanted if token in row}, computed)
+
+
+def _with_advice(line: str) -> str:
+    return f"{line}; {MEMORY_ADVICE}" if OUT_OF_MEMORY.search(line) else line
 
 
 def _one_line(error: BaseException) -> str:
