@@ -41,6 +41,8 @@ PICKLED_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt")
 CONCURRENCY: Final = 16
 # How the text begins that a clone without Git LFS has in place of a large file (git-lfs, docs/spec.md).
 LFS_POINTER: Final = b"version https://git-lfs"
+# What lies beside a quantized weight: scales, zero points, orders, shapes (vLLM, model_executor/layers/quantization).
+BESIDE_WEIGHTS: Final = re.compile(r"scale|zero|g_idx|shape|bias|absmax|quant_map|quant_state")
 # Names listed in one line before "and N more".
 SHOWN: Final = 3
 
@@ -630,10 +632,12 @@ def _compared(found: Inspection, trust_remote_code: bool) -> tuple[list[str], li
             transformers.utils.logging.enable_progress_bar()
     if "quantization_config" not in found.settings:
         return sorted(report.missing_keys), sorted(str(key[0]) for key in report.mismatched_keys)
-    # A quantized layer keeps its weight under other names (qweight, weight_packed, _blocks …) and in other shapes.
+    # A quantized layer keeps its weight under other names (qweight, weight_packed, _blocks …) and in other shapes; its
+    # scales alone are no weight.
+    weights = [tensor for tensor in found.tensors if not BESIDE_WEIGHTS.search(tensor.rpartition(".")[2])]
     lacking = [
         key
         for key in report.missing_keys
-        if not any(t.startswith((f"{key.rpartition('.')[0]}.", f"{key}_")) for t in found.tensors)
+        if not any(t.startswith((f"{key.rpartition('.')[0]}.", f"{key}_")) for t in weights)
     ]
     return sorted(lacking), []

@@ -12,6 +12,7 @@ import pytest
 if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "safetensors")):
     pytest.skip("not installed: torch, transformers or safetensors", allow_module_level=True)
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from agent_base import AgentError
@@ -153,6 +154,9 @@ def test_a_quantized_layer_may_keep_its_weight_under_another_name(model):
         drop_tensor(model, f"model.layers.{number}.mlp.up_proj.weight")
     assert "2 tensors" in inspect_checkpoint(str(model)).problems[0]
     shard = shards(model)[0]
+    scales = {f"model.layers.{n}.mlp.up_proj.scales": torch.ones(1) for n in (0, 1)}
+    save_file({**load_file(shard), **scales}, shard)
+    assert "2 tensors" in inspect_checkpoint(str(model)).problems[0]
     packed = {f"model.layers.{n}.mlp.up_proj.qweight": load_file(shard).popitem()[1] for n in (0, 1)}
     save_file({**load_file(shard), **packed}, shard)
     assert inspect_checkpoint(str(model)).problems == []
@@ -187,3 +191,36 @@ def test_no_engine_is_started_on_a_model_that_the_gpus_cannot_share(model):
     with pytest.raises(AgentError, match=r"is 3 but a \(.*\) has 2 attention heads; allowed: 1, 2; choose"):
         agent.load()
     assert started == []
+
+
+def save_experts(folder, settings_class, model_class, **experts):
+    torch.manual_seed(1)
+    shape = {
+        "vocab_size": 320,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "head_dim": 16,
+    }
+    settings = settings_class(**shape, num_attention_heads=4, num_key_value_heads=2, **experts)
+    model_class(settings).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize("kind", ["Qwen3Moe", "Mixtral", "GptOss"])
+def test_one_experts_weight_is_missed_though_experts_are_merged_in_memory(kind, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    counts = {"Qwen3Moe": {"num_experts": 4, "moe_intermediate_size": 32}}.get(kind, {"num_local_experts": 4})
+    classes = (getattr(transformers, f"{kind}{part}") for part in ("Config", "ForCausalLM"))
+    weights = save_experts(tmp_path, *classes, num_experts_per_tok=2, **counts)
+    assert inspect_checkpoint(str(tmp_path), load_format="runai_streamer").problems == []
+    tensors = load_file(weights)
+    lost = next(
+        name
+        for name in tensors
+        if "experts" in name and ("down_proj" in name or "w2" in name) and "bias" not in name
+    )
+    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, weights, {"format": "pt"})
+    (line,) = inspect_checkpoint(str(tmp_path), load_format="runai_streamer").problems
+    assert "model.layers.0.mlp.experts.down_proj" in line
