@@ -3,6 +3,7 @@
     python benchmarks/scoring.py [--tokens 1000 4000] [--prompts 4] [--repeats 3]
     python benchmarks/scoring.py --model PATH_OR_ID --load-format dummy --tokens 8000 --prompts 14 --skip harness
     python benchmarks/scoring.py --one-token       a random model whose tokenizer gives every integer one token
+    python benchmarks/scoring.py --waves 16 8 4 2 --prompts 16 --tokens 1000       what smaller waves cost, and nothing else
 
 (a) plain prefill of the prompts, the least any method can cost; (b) this project's scoring at the configured tolerance,
 tokenising and building the prompts included; (c) 101 log-likelihood requests a prompt as an evaluation harness sends them: the
@@ -43,6 +44,7 @@ from config import ModelSpec  # noqa: E402
 from database import Passage  # noqa: E402
 from distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
+from scoring import Reply, Request  # noqa: E402
 
 PASSAGE_TOKENS = 200
 TODAY = "2026-11-24"
@@ -318,6 +320,39 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
     return rows
 
 
+def wave_lines(bench: Bench, tokens: int, count: int, repeats: int, sizes: Sequence[int]) -> list[str]:
+    """Engine calls, requests, forward tokens and time of scoring in waves of each size; ratios to the first, round by round."""
+    config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
+    tasks = make_tasks(count, tokens)
+    calls: list[int] = []
+    answer = bench.agent.next_token_logprobs
+
+    def counted(requests: Sequence[Request]) -> list[Reply]:
+        calls.append(len(requests))
+        return answer(requests)
+
+    setattr(bench.agent, "next_token_logprobs", counted)  # noqa: B010 - a plain assignment to a method fails mypy
+    seconds: dict[int, list[float]] = {size: [] for size in sizes}
+    costs: dict[int, tuple[int, int, float]] = {}
+    bench.timed(lambda: bench.score(tasks, config.SCORING_TOLERANCE))  # the first call after a start is slow
+    for _ in range(repeats):
+        for size in sizes:
+            config.SCORING_WAVE = size
+            calls.clear()
+            took, forward, _ = bench.timed(lambda: bench.score(tasks, config.SCORING_TOLERANCE))
+            seconds[size].append(took)
+            costs[size] = (len(calls), sum(calls), forward)
+    lines = [
+        f"| prompts a wave | engine calls | requests | forward tokens | time / waves of {sizes[0]} |",
+        "|---|---|---|---|---|",
+    ]
+    for size in sizes:
+        pairs = [b / a for a, b in zip(seconds[sizes[0]], seconds[size], strict=True)]
+        cells = (*costs[size], statistics.median(pairs), ", ".join(f"{ratio:.2f}" for ratio in pairs))
+        lines.append("| {} | {} | {:,} | {:,.0f} | {:.2f} ({}) |".format(size, *cells))
+    return lines
+
+
 def length(prompt: Prompt) -> int:
     """Tokens of a prompt."""
     return len(prompt.token_ids)
@@ -359,6 +394,7 @@ def main() -> None:
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
     parser.add_argument("--one-token", action="store_true", help="a random model with one token an integer")
     parser.add_argument("--skip", nargs="*", default=[], choices=["harness"], help="leave the slow (c) out")
+    parser.add_argument("--waves", type=int, nargs="+", help="only compare waves of these sizes")
     arguments = parser.parse_args()
     settings = {
         "max_model_len": max(arguments.tokens) + 512,
@@ -376,6 +412,11 @@ def main() -> None:
             spec = demo.model_spec()
         with Agent(spec, vllm_config=settings) as agent:
             bench = Bench(agent)
+            if arguments.waves:
+                for tokens in arguments.tokens:
+                    lines = wave_lines(bench, tokens, arguments.prompts, arguments.repeats, arguments.waves)
+                    print("\n".join(lines), "\n", flush=True)
+                return
             if "harness" not in arguments.skip:
                 bench.harness = harness_on(agent)
             for tokens in arguments.tokens:
