@@ -31,7 +31,7 @@ trap 'echo "build_pod.sh: line $LINENO failed: $BASH_COMMAND" >&2' ERR
 
 run() {
   printf '+ %s\n' "$*"
-  [ "$dry_run" -eq 1 ] || "$@"
+  [ "$dry_run" -eq 1 ] || "$@" || { local code=$?; echo "build_pod.sh: failed: $*" >&2; exit "$code"; }
 }
 
 if [ "$dry_run" -eq 0 ]; then
