@@ -1,6 +1,7 @@
 """``python tests/engine_driver.py FOLDER ARGUMENTS``: forecaster.py with a real engine in child processes, to be ended by a signal.
 
-For tests/test_engine_life.py. When the engine begins to score, one byte is written to standard output, and scoring never ends.
+For tests/test_engine_life.py. When the engine begins to score, one byte is written to the descriptor ``SCORING_FD``, and scoring
+never ends.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class EndlessAgent(Agent):
     """Scores the same prompts again and again."""
 
     def next_token_logprobs(self, requests):
-        os.write(1, b"s")
+        os.write(int(os.environ["SCORING_FD"]), b"s")
         while True:
             super().next_token_logprobs(requests)
 

@@ -114,6 +114,7 @@ class System:
             f"cd {shlex.quote(str(self.folder))}",
             "mount -t proc proc proc",
             "mount --rbind /dev dev",
+            "mount -t sysfs sys sys",
         ]
         steps += [f"mount --bind {shlex.quote(str(path))} {shlex.quote(f'.{path}')}" for path in self.mounts]
         steps.append(f"exec chroot . bash -c {shlex.quote(f'cd /forecaster && {command}')}")

@@ -83,14 +83,16 @@ def test_nothing_is_left_of_an_engine_that_was_shut_down(tiny, monkeypatch, chil
     ],
 )
 def test_no_engine_process_outlives_its_parent(tiny, tmp_path, number, moment, ranks):
+    scoring, mark = os.pipe()
     environment = {
         **os.environ,
+        "SCORING_FD": str(mark),
         "LOG_DIR": str(tmp_path),
         "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
         "RANKS": str(ranks),
-        # One list of cores for each rank.
-        "VLLM_CPU_OMP_THREADS_BIND": "|".join("0" * ranks),
     }
+    # Else the cores that an engine of this process was bound to would be those of every rank.
+    environment.pop("VLLM_CPU_OMP_THREADS_BIND", None)
     files = ["--database", str(tmp_path / "run.db"), "--plots", str(tmp_path / "plots")]
     with subprocess.Popen(
         [sys.executable, str(DRIVER), str(tiny), *files],
@@ -98,10 +100,12 @@ def test_no_engine_process_outlives_its_parent(tiny, tmp_path, number, moment, r
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        pass_fds=(mark,),
     ) as parent:
+        os.close(mark)
         try:
             if moment == "scoring":
-                assert parent.stdout.read(1) == b"s", parent.stderr.read()
+                assert os.read(scoring, 1) == b"s", parent.stderr.read()
             engine = wait_for_worker(parent)
             parent.send_signal(number)
             parent.wait(PATIENCE)
@@ -111,6 +115,7 @@ def test_no_engine_process_outlives_its_parent(tiny, tmp_path, number, moment, r
         for process in alive:
             process.kill()
         output = parent.stdout.read() + parent.stderr.read()
+    os.close(scoring)
     assert not alive
     assert parent.returncode == (-number if number == signal.SIGKILL else 130), output
     if number != signal.SIGKILL:
