@@ -1,7 +1,6 @@
 """Does retrieval find the right passages? Recall and MRR on questions over the packaged World Factbook.
 
     python benchmarks/retrieval_quality.py DATABASE [--cross-encoder PATH]
-    python benchmarks/retrieval_quality.py DATABASE --chat-model PATH --reranked embedding --candidates 20
 
 DATABASE keeps the corpus and its embeddings (11,148 passages: 16 minutes on two busy CPU cores, once). The questions lie beside
 this file in retrieval_pairs.csv, written by hand, with country and section as ground truth. ``kind`` says how a question is
@@ -11,9 +10,6 @@ as right when it holds it. The last table counts any passage of the country and 
 
 Each row of a table is the project's own retrieval from question to evidence (``SemanticRetriever.retrieve_all``: ranking,
 reranking where a cross-encoder is given, near-duplicates, the share of one article), with only the first-stage ranking changed.
-``--chat-model`` makes a reranker of a chat model, as sentence-transformers loads one: asked whether the passage answers the
-question, its score is the log-odds of "yes" against "no".
-
 Intervals are 95 % bootstrap intervals over countries; two rows are compared by the interval of their differences question by
 question.
 """
@@ -22,9 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,14 +47,6 @@ RANKINGS: Mapping[str, Mapping[str, Any]] = {
     "embedding of word matches": {"ranking": "embedding", "embed_all_up_to": 0},
 }
 DEPTHS = (1, 5, 10, 20)
-# The chat template of a model that judges a passage; sentence-transformers gives it the roles "query" and "document".
-JUDGE = """<|im_start|>system
-Judge whether the passage answers the question. Answer only yes or no.<|im_end|>
-<|im_start|>user
-{% for message in messages %}{% if message.role == 'query' %}Question: {{ message.content }}
-{% else %}Passage: {{ message.content }}{% endif %}{% endfor %}<|im_end|>
-<|im_start|>assistant
-"""
 
 
 @dataclass(frozen=True)
@@ -184,22 +170,10 @@ def comparisons(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
 # --- running ------------------------------------------------------------------------------------------------------
 
 
-def judge(model: Path, folder: Path) -> Reranker:
-    """A chat model in ChatML (SmolLM2, Qwen) as a reranker; ``folder`` takes its copy with the template above."""
-    copy = folder / model.name
-    shutil.copytree(model, copy)
-    (copy / "chat_template.jinja").write_text(JUDGE, encoding="utf-8")
-    return Reranker(str(copy), batch_size=4)
-
-
 def evidence(
-    base: SemanticRetriever,
-    pairs: Sequence[Pair],
-    reranker: TextReranker | None,
-    rankings: Iterable[str] = RANKINGS,
-    candidates: int = config.RERANK_CANDIDATES,
+    base: SemanticRetriever, pairs: Sequence[Pair], reranker: TextReranker | None
 ) -> dict[str, list[Sequence[Passage]]]:
-    """For every first-stage ranking, the passages each question is given, best first; the best ``candidates`` are reranked.
+    """For every first-stage ranking, the passages each question is given, best first.
 
     Raises BenchmarkError when a question ends in an error, which would read as a miss.
     """
@@ -210,10 +184,9 @@ def evidence(
         cross_encoder="",
         embed_all_up_to=sys.maxsize,
         passages_per_question=max(DEPTHS),
-        rerank_candidates=candidates,
     )
-    for ranking in rankings:
-        settings = replace(common, **RANKINGS[ranking])
+    for ranking, changes in RANKINGS.items():
+        settings = replace(common, **changes)
         retriever = SemanticRetriever(base.database, settings, embedder=base.embedder, reranker=reranker)
         answers = retriever.retrieve_all([Question(pair.question) for pair in pairs])
         for answer in answers:
@@ -257,28 +230,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cross-encoder", metavar="PATH", help="Hugging Face id or folder: a second set of rows, reranked"
     )
-    parser.add_argument("--chat-model", type=Path, metavar="FOLDER", help="a chat model as the cross-encoder")
-    parser.add_argument(
-        "--reranked", nargs="+", default=list(RANKINGS), choices=list(RANKINGS), help="rows to rerank"
-    )
-    parser.add_argument("--candidates", type=int, default=config.RERANK_CANDIDATES, help="passages to rerank")
     options = parser.parse_args(arguments)
     pairs = read_pairs()
     try:
-        with Database(options.database) as database, tempfile.TemporaryDirectory() as folder:
+        with Database(options.database) as database:
             base = make_retriever(database, RetrievalSettings.from_config())
             rows = database.query(
                 "SELECT a.title, p.section, p.text FROM passages p JOIN articles a ON a.id = p.article_id"
             )
             check(pairs, (tuple(row) for row in rows))
-            found = evidence(base, pairs, None)
-            reranker: TextReranker | None = None
-            if options.chat_model:
-                reranker = judge(options.chat_model, Path(folder))
-            elif options.cross_encoder:
-                reranker = Reranker(options.cross_encoder)
-            if reranker is not None:
-                found |= evidence(base, pairs, reranker, options.reranked, options.candidates)
+            rerankers: list[TextReranker | None] = [None]
+            if options.cross_encoder:
+                rerankers.append(Reranker(options.cross_encoder))
+            found: dict[str, list[Sequence[Passage]]] = {}
+            for reranker in rerankers:
+                found |= evidence(base, pairs, reranker)
     except (BenchmarkError, DatabaseError, DemoError, ModelError) as error:
         print(f"retrieval_quality.py: {error}", file=sys.stderr)
         return 2
