@@ -177,7 +177,7 @@ def test_everything_that_can_fail_at_once_leaves_what_is_left_and_says_what_is_m
 
     monkeypatch.setattr(semanticretriever.SemanticRetriever, "_load_models", refuse)
     monkeypatch.setattr(semanticretriever.SemanticRetriever, "_fetch", refuse)
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_: os.terminal_size((100, 40)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((100, 40)))
     (tmp_path / "plots").write_text("a file where the folder should be", encoding="utf-8")
     texts = ("Will A happen?", "Will B happen?", "Unreadable?")
     asked = [part for text in texts for part in ("--question", text)]

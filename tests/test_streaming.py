@@ -94,15 +94,16 @@ def forecast(monkeypatch, tmp_path):
 def test_streamed_models_forecast_exactly_what_local_ones_do(
     forecast, server, real, tiny, monkeypatch, tmp_path
 ):
-    local = forecast("local", {"smollm2": real[0], "tiny": tiny[0]})
+    # In single precision: an engine in a process of its own, as s3:// models have, divides batches and threads differently.
+    local = forecast("local", {"smollm2": real[0], "tiny": tiny[0]}, dtype="float32")
     use_s3(monkeypatch, server, tmp_path / "assets")
     streamed = forecast("s3", {"smollm2": real[1], "tiny": tiny[1]}, load_format="runai_streamer",
-                        model_loader_extra_config=LOADERS["all"])  # fmt: skip
+                        model_loader_extra_config=LOADERS["all"], dtype="float32")  # fmt: skip
     assert streamed.keys() == local.keys()
     for key, probabilities in local.items():
         assert len(probabilities) == 101
         assert max(probabilities) > 2 * min(probabilities)
-        assert streamed[key] == pytest.approx(probabilities, abs=1e-6), key
+        assert streamed[key] == pytest.approx(probabilities, abs=1e-5), key
 
 
 @pytest.mark.parametrize("keys", LOADERS)
