@@ -40,10 +40,10 @@ if [ "$dry_run" -eq 0 ]; then
   command -v apt-get >/dev/null || refuse "apt-get is missing; on a system that is not Debian or Ubuntu follow the README by hand"
 fi
 
-# g++ for the helpers vLLM compiles, util-linux for lscpu, which its CPU build calls.
+# g++ for the helpers vLLM compiles; util-linux for lscpu and libnuma1, which its CPU build calls and links to.
 run env DEBIAN_FRONTEND=noninteractive apt-get update -qq
 run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-  ca-certificates git g++ util-linux python3 python3-dev python3-venv
+  ca-certificates git g++ libnuma1 util-linux python3 python3-dev python3-venv
 
 run "$python" -m venv "$venv"
 if [ "$cpu" -eq 1 ]; then
