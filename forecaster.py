@@ -22,7 +22,6 @@ import json
 import logging
 import multiprocessing
 import os
-import shlex
 import shutil
 import signal
 import sys
@@ -961,8 +960,10 @@ def interrupted_early(arguments: argparse.Namespace) -> list[str]:
     """What is said when the run was not begun: there is nothing new to resume."""
     if arguments.resume is None:
         return ["interrupted before the run began; start it again with the same command"]
-    where = f" --database {shlex.quote(arguments.database)}" if arguments.database else ""
-    return [f"{INTERRUPTED} Resume with: python forecaster.py --resume {arguments.resume}{where}"]
+    from runs import resume_command
+
+    command = resume_command(arguments.resume, Path(arguments.database or config.DATABASE_PATH))
+    return [f"{INTERRUPTED} Resume with: {command}"]
 
 
 def _prepared_run(

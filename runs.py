@@ -321,10 +321,10 @@ def find_run(database: Database, wanted: str | int) -> Row:
     return numbers[str(wanted)]
 
 
-def resume_command(run_id: int, database: Path) -> str:
-    """The command that finishes a run."""
+def resume_command(run: int | str, database: Path) -> str:
+    """The command that finishes a run, by its number or as "latest"."""
     where = "" if str(database) == config.DATABASE_PATH else f" --database {shlex.quote(str(database))}"
-    return f"python forecaster.py --resume {run_id}{where}"
+    return f"python forecaster.py --resume {run}{where}"
 
 
 # --- whose run --------------------------------------------------------------------------------------------------------
