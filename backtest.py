@@ -7,15 +7,14 @@ a day to forecast from: ``as_of``, else ForecastBench's ``forecast_due_date``, e
 held at or before that day. Every column that is not part of a question (outcome, resolution date, prices, address,
 cluster ...) goes to ``Question.extra``, which no prompt shows.
 
-Three things a backtest cannot promise are said in its output: a model may have been trained on the answer (``CUTOFFS``),
+Three things a backtest cannot promise are said in its output: a model may have been trained on the answer (training_cutoffs.py),
 questions that resolved by now are not a fair sample of all questions, and related questions count as one cluster.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -26,63 +25,9 @@ from database import Database, Resolution
 from questions import READERS, Question, QuestionError, file_lines, read_questions
 from resolutions import ResolutionError, parse_date, parse_outcome
 from scorecard import SCORE_HEADERS, Judged, Record, collect, score_lines, score_row, table
+from training_cutoffs import cutoff
 
 AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
-
-
-@dataclass(frozen=True)
-class Cutoff:
-    """The last day a family of models can have been trained on.
-
-    ``stated`` by its makers, or else the day of its release, which is later than any true cut-off.
-    """
-
-    pattern: str
-    day: str
-    stated: bool
-    source: str
-
-
-# The first pattern found in a model's path or name (lower case) counts. Months are taken to their last day.
-CUTOFFS: Final[tuple[Cutoff, ...]] = (
-    Cutoff(
-        r"phi-4.*reasoning",
-        "2025-03-31",
-        True,
-        "model card microsoft/Phi-4-reasoning: March 2025 and earlier",
-    ),
-    Cutoff(r"phi-4", "2024-06-30", True, "model card microsoft/phi-4: June 2024 and earlier"),
-    Cutoff(r"llama-?3", "2023-12-31", True, "model cards meta-llama/Llama-3.1, 3.2 and 3.3: December 2023"),
-    Cutoff(
-        r"gemma-3(?!n)",
-        "2024-08-31",
-        True,
-        "Gemma 3 model card (ai.google.dev/gemma/docs/core/model_card_3): August 2024",
-    ),
-    Cutoff(r"gpt-?oss", "2024-06-30", True, "its chat template: knowledge cutoff 2024-06"),
-    Cutoff(
-        r"mistral-nemo",
-        "2024-07-18",
-        False,
-        "docs.mistral.ai/models/mistral-nemo-12b-24-07: released 18 July 2024",
-    ),
-    Cutoff(r"qwen3(?![.\d])", "2025-04-29", False, "github.com/QwenLM/Qwen3, News: released 29 April 2025"),
-    Cutoff(r"qwen2\.5", "2024-09-19", False, "qwenlm.github.io/blog/qwen2.5: released 19 September 2024"),
-    Cutoff(
-        r"smollm2", "2024-11-30", False, "huggingface.co/HuggingFaceTB/SmolLM2-135M: released November 2024"
-    ),
-    Cutoff(
-        r"deepseek-v3(?!\.)",
-        "2024-12-26",
-        False,
-        "github.com/deepseek-ai/DeepSeek-V3: released 26 December 2024",
-    ),
-)
-
-
-def cutoff(model: str) -> Cutoff | None:
-    """The training cut-off of a model by its name or path; None when it is not in the table."""
-    return next((known for known in CUTOFFS if re.search(known.pattern, model.lower())), None)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -158,9 +103,9 @@ def record_outcomes(database: Database, questions: Iterable[Question], source: s
 # --- warnings ---------------------------------------------------------------------------------------------------------
 
 
-def may_know(model: str, as_of: str) -> bool:
-    """Whether a model's training may reach beyond the day a question is forecast from; unknown models may."""
-    known = cutoff(model)
+def may_know(name: str, path: str, as_of: str) -> bool:
+    """Whether a model's training may reach the day a question is forecast from; unknown models may."""
+    known = cutoff(name, path)
     return known is None or date.fromisoformat(as_of[:10]) <= date.fromisoformat(known.day)
 
 
@@ -168,11 +113,11 @@ def leak_warnings(models: Mapping[str, str], questions: Sequence[Question]) -> l
     """One line per model (name to path) whose training may contain what happened after some questions' ``as_of``."""
     lines = []
     for name, path in models.items():
-        known = cutoff(f"{name} {path}")
-        count = sum(may_know(f"{name} {path}", q.as_of) for q in questions if q.as_of)
+        known = cutoff(name, path)
+        count = sum(may_know(name, path, q.as_of) for q in questions if q.as_of)
         if known is None:
             lines.append(
-                f"{name}: no training cut-off known; it may have been trained on all {count} answers"
+                f"{name}: no training cut-off is known of {path}; it may have been trained on all {count} answers"
             )
         elif count:
             how = "stated cut-off" if known.stated else "no cut-off stated, released"
@@ -223,10 +168,10 @@ def score_run(database: Database, run_id: int) -> list[str]:
 
 def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
     """Scores on the questions whose ``as_of`` lies after every model's cut-off."""
-    models = sorted({f"{row['agent']} {row['model']}" for row in database.forecasts(run_id)})
+    models = sorted({(row["agent"], row["model"]) for row in database.forecasts(run_id)})
     clean: dict[str, list[Judged]] = {}
     for j in record.judged:
-        if not any(may_know(model, j.made.date().isoformat()) for model in models):
+        if not any(may_know(name, path, j.made.date().isoformat()) for name, path in models):
             clean.setdefault(j.forecaster, []).append(j)
     title = ["", "## Only questions forecast from a day after every model's training cut-off"]
     if not clean:
