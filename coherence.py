@@ -76,6 +76,7 @@ def _check(question: Question, text: str, suffix: str, kind: str, criteria: str)
         close_date=question.close_date,
         as_of=question.as_of,
         extra={PARENT_KEY: question.id, KIND_KEY: kind},
+        subject=question.subject + suffix,
     )
 
 

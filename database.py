@@ -26,6 +26,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from schema import MIGRATIONS, SCHEMA_VERSION, STATISTICS
+
 # "Fcst" in ASCII: tells Forecaster's files from anybody else's SQLite database.
 APPLICATION_ID: Final = 0x46637374
 BUSY_TIMEOUT_SECONDS: Final = 30.0
@@ -183,6 +185,9 @@ class EnsembleRecord:
     captured_mass: float
     residual_mass: float
     low_confidence: bool
+    # Each agent's weight in the pool (0-1), and the lowest captured mass among the agents.
+    weights: Mapping[str, float] = field(default_factory=dict)
+    weakest_captured: float | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,10 @@ class Resolution:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """A fitted calibration; the Brier scores are of the same forecasts, the calibrated one cross-validated."""
+    """A fitted calibration of one record (live or back-dated); the calibrated scores are cross-validated.
+
+    All scores are of the same forecasts: Brier, log score and expected calibration error, raw and calibrated.
+    """
 
     forecaster: str
     method: str
@@ -206,6 +214,11 @@ class CalibrationRecord:
     clusters: int
     raw_brier: float
     calibrated_brier: float
+    record: str = "live"
+    raw_log: float | None = None
+    calibrated_log: float | None = None
+    raw_ece: float | None = None
+    calibrated_ece: float | None = None
 
 
 @dataclass(frozen=True)
@@ -221,300 +234,6 @@ class CoherenceRecord:
     gap: float
 
 
-STATISTICS: Final = ("mean", "median", "mode", "standard_deviation", "p10", "p90", "entropy")
-
-# --- schema ---------------------------------------------------------------------------------------
-
-_STATISTICS_COLUMNS = ",\n    ".join(f"{name} REAL" for name in STATISTICS)
-
-_MIGRATION_1 = f"""
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY,
-    started_at TEXT NOT NULL,
-    finished_at TEXT,
-    status TEXT NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'finished', 'partial', 'interrupted', 'failed')),
-    as_of TEXT,
-    seed INTEGER NOT NULL,
-    settings TEXT NOT NULL CHECK (json_valid(settings)),
-    versions TEXT NOT NULL CHECK (json_valid(versions))
-);
-CREATE TABLE questions (
-    id TEXT PRIMARY KEY,
-    text TEXT NOT NULL,
-    background TEXT NOT NULL,
-    resolution_criteria TEXT NOT NULL,
-    close_date TEXT,
-    extra TEXT NOT NULL CHECK (json_valid(extra)),
-    created_at TEXT NOT NULL
-);
-CREATE TABLE run_questions (
-    run_id INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
-    question_id TEXT NOT NULL REFERENCES questions(id),
-    position INTEGER NOT NULL,
-    as_of TEXT,
-    retrieved_at TEXT,
-    context_error TEXT,
-    PRIMARY KEY (run_id, question_id)
-) WITHOUT ROWID;
-
-CREATE TABLE articles (
-    id INTEGER PRIMARY KEY,
-    source TEXT NOT NULL,
-    title TEXT NOT NULL,
-    revision_id TEXT NOT NULL,
-    timestamp TEXT NOT NULL,
-    url TEXT NOT NULL,
-    text TEXT NOT NULL,
-    text_sha256 TEXT NOT NULL,
-    fetched_at TEXT NOT NULL,
-    current_until TEXT NOT NULL,
-    UNIQUE (source, title, revision_id)
-);
-CREATE INDEX articles_by_time ON articles (source, title, timestamp);
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY,
-    article_id INTEGER NOT NULL REFERENCES articles(id) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    section TEXT NOT NULL,
-    text TEXT NOT NULL,
-    tokens INTEGER NOT NULL,
-    UNIQUE (article_id, position)
-);
--- Words of title, section and text for BM25; its rowid is the passage's id. Contentless: the text is not stored twice.
-CREATE VIRTUAL TABLE passage_words USING fts5 (
-    title, section, text, content = '', tokenize = 'porter unicode61 remove_diacritics 2'
-);
--- A rowid table on purpose: 1.5 kB vectors in a WITHOUT ROWID tree would each spill into an overflow page.
-CREATE TABLE embeddings (
-    id INTEGER PRIMARY KEY,
-    passage_id INTEGER NOT NULL REFERENCES passages(id) ON DELETE CASCADE,
-    model TEXT NOT NULL,
-    dimension INTEGER NOT NULL,
-    vector BLOB NOT NULL CHECK (length(vector) = 4 * dimension),
-    UNIQUE (passage_id, model)
-);
-CREATE TABLE retrievals (
-    run_id INTEGER NOT NULL,
-    question_id TEXT NOT NULL,
-    passage_id INTEGER NOT NULL REFERENCES passages(id),
-    rank INTEGER NOT NULL,
-    score REAL NOT NULL,
-    PRIMARY KEY (run_id, question_id, rank),
-    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
-) WITHOUT ROWID;
-
-CREATE TABLE prompts (
-    sha256 TEXT PRIMARY KEY,
-    text TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE forecasts (
-    id INTEGER PRIMARY KEY,
-    run_id INTEGER NOT NULL,
-    question_id TEXT NOT NULL,
-    agent TEXT NOT NULL,
-    chunk INTEGER NOT NULL,
-    model TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    probabilities TEXT CHECK (probabilities IS NULL OR json_array_length(probabilities) = 101),
-    {_STATISTICS_COLUMNS},
-    captured_mass REAL,
-    residual_mass REAL,
-    low_confidence INTEGER NOT NULL,
-    prompt_sha256 TEXT REFERENCES prompts(sha256),
-    prompt_tokens INTEGER NOT NULL,
-    forward_tokens INTEGER NOT NULL,
-    requests INTEGER NOT NULL,
-    seconds REAL NOT NULL,
-    reasoning TEXT,
-    error TEXT,
-    context_error TEXT,
-    UNIQUE (run_id, question_id, agent, chunk),
-    CHECK ((probabilities IS NULL) = (error IS NOT NULL)),
-    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
-);
-CREATE TABLE evidence (
-    forecast_id INTEGER NOT NULL REFERENCES forecasts(id) ON DELETE CASCADE,
-    passage_id INTEGER NOT NULL REFERENCES passages(id),
-    number INTEGER NOT NULL,
-    rank INTEGER NOT NULL,
-    score REAL NOT NULL,
-    used INTEGER NOT NULL,
-    PRIMARY KEY (forecast_id, passage_id)
-) WITHOUT ROWID;
-CREATE TABLE ensembles (
-    run_id INTEGER NOT NULL,
-    question_id TEXT NOT NULL,
-    method TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    probabilities TEXT NOT NULL CHECK (json_array_length(probabilities) = 101),
-    {_STATISTICS_COLUMNS},
-    agents INTEGER NOT NULL,
-    agents_configured INTEGER NOT NULL,
-    agreement REAL NOT NULL,
-    captured_mass REAL NOT NULL,
-    residual_mass REAL NOT NULL,
-    low_confidence INTEGER NOT NULL,
-    PRIMARY KEY (run_id, question_id),
-    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE TABLE resolutions (
-    id INTEGER PRIMARY KEY,
-    question_id TEXT NOT NULL REFERENCES questions(id),
-    outcome REAL CHECK (outcome IS NULL OR outcome IN (0, 1)),
-    resolved_at TEXT NOT NULL,
-    source TEXT NOT NULL,
-    recorded_at TEXT NOT NULL
-);
-CREATE INDEX resolutions_by_question ON resolutions (question_id, id);
-CREATE TABLE calibrations (
-    id INTEGER PRIMARY KEY,
-    created_at TEXT NOT NULL,
-    forecaster TEXT NOT NULL,
-    method TEXT NOT NULL,
-    parameters TEXT NOT NULL CHECK (json_valid(parameters)),
-    questions INTEGER NOT NULL,
-    clusters INTEGER NOT NULL,
-    raw_brier REAL NOT NULL,
-    calibrated_brier REAL NOT NULL
-);
-CREATE TABLE calibrated_forecasts (
-    calibration_id INTEGER NOT NULL REFERENCES calibrations(id) ON DELETE CASCADE,
-    run_id INTEGER NOT NULL,
-    question_id TEXT NOT NULL,
-    raw REAL NOT NULL,
-    calibrated REAL NOT NULL,
-    out_of_fold INTEGER NOT NULL,
-    PRIMARY KEY (calibration_id, run_id, question_id),
-    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE TABLE coherence (
-    run_id INTEGER NOT NULL,
-    question_id TEXT NOT NULL,
-    forecaster TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('negation', 'paraphrase')),
-    probability REAL NOT NULL,
-    others TEXT NOT NULL CHECK (json_valid(others)),
-    gap REAL NOT NULL,
-    created_at TEXT NOT NULL,
-    PRIMARY KEY (run_id, question_id, forecaster, kind),
-    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
-) WITHOUT ROWID;
-
-CREATE VIEW forecast_history AS
-    SELECT r.id AS run, r.started_at, q.id AS question_id, q.text AS question, f.agent, f.chunk,
-           f.mean, f.median, f.p10, f.p90, f.entropy, f.captured_mass, f.residual_mass, f.low_confidence, f.error
-    FROM forecasts f JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id
-    UNION ALL
-    SELECT r.id, r.started_at, q.id, q.text, 'ensemble', 0,
-           e.mean, e.median, e.p10, e.p90, e.entropy, e.captured_mass, e.residual_mass, e.low_confidence, NULL
-    FROM ensembles e JOIN runs r ON r.id = e.run_id JOIN questions q ON q.id = e.question_id;
-CREATE VIEW latest_forecasts AS
-    SELECT * FROM forecast_history h
-    WHERE run = (SELECT max(run) FROM forecast_history l
-                 WHERE l.question_id = h.question_id AND l.agent = h.agent AND l.chunk = h.chunk);
-"""  # noqa: S608 - column names of this module
-
-# Resume and replay: who works on a run, which run it repeats, each question exactly as this run asked it (the table
-# questions keeps the newest wording only), and which weights each model had. A replay is a check of an earlier forecast
-# and no forecast of its own, so the views leave it out.
-_MIGRATION_2 = """
-ALTER TABLE runs ADD COLUMN origin_run INTEGER REFERENCES runs(id) ON DELETE CASCADE;
-ALTER TABLE runs ADD COLUMN owner TEXT;
-ALTER TABLE run_questions ADD COLUMN asked TEXT CHECK (asked IS NULL OR json_valid(asked));
-CREATE TABLE run_models (
-    run_id INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
-    agent TEXT NOT NULL,
-    weights TEXT NOT NULL,
-    PRIMARY KEY (run_id, agent)
-) WITHOUT ROWID;
-DROP VIEW latest_forecasts;
-DROP VIEW forecast_history;
-CREATE VIEW forecast_history AS
-    SELECT r.id AS run, r.started_at, q.id AS question_id, q.text AS question, f.agent, f.chunk,
-           f.mean, f.median, f.p10, f.p90, f.entropy, f.captured_mass, f.residual_mass, f.low_confidence, f.error
-    FROM forecasts f JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id
-    WHERE r.origin_run IS NULL
-    UNION ALL
-    SELECT r.id, r.started_at, q.id, q.text, 'ensemble', 0,
-           e.mean, e.median, e.p10, e.p90, e.entropy, e.captured_mass, e.residual_mass, e.low_confidence, NULL
-    FROM ensembles e JOIN runs r ON r.id = e.run_id JOIN questions q ON q.id = e.question_id
-    WHERE r.origin_run IS NULL;
-CREATE VIEW latest_forecasts AS
-    SELECT * FROM forecast_history h
-    WHERE run = (SELECT max(run) FROM forecast_history l
-                 WHERE l.question_id = h.question_id AND l.agent = h.agent AND l.chunk = h.chunk);
-"""
-
-# Reasoning before the number: what the logic model wrote, the distribution read after each of its samples, and on the
-# forecast how many samples it is the mean of and how their spread divides (standard deviations in percent).
-_MIGRATION_3 = """
-CREATE TABLE reasonings (
-    run_id INTEGER NOT NULL,
-    question_id TEXT NOT NULL,
-    chunk INTEGER NOT NULL,
-    sample INTEGER NOT NULL,
-    model TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    text TEXT NOT NULL,
-    tokens INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL,
-    cut INTEGER NOT NULL,
-    seed INTEGER NOT NULL,
-    PRIMARY KEY (run_id, question_id, chunk, sample),
-    FOREIGN KEY (run_id, question_id) REFERENCES run_questions(run_id, question_id) ON DELETE CASCADE
-);
-CREATE TABLE scored_samples (
-    forecast_id INTEGER NOT NULL REFERENCES forecasts(id) ON DELETE CASCADE,
-    sample INTEGER NOT NULL,
-    mean REAL NOT NULL,
-    probabilities TEXT NOT NULL CHECK (json_array_length(probabilities) = 101),
-    PRIMARY KEY (forecast_id, sample)
-) WITHOUT ROWID;
-ALTER TABLE forecasts ADD COLUMN samples INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE forecasts ADD COLUMN within_deviation REAL;
-ALTER TABLE forecasts ADD COLUMN between_deviation REAL;
-ALTER TABLE forecasts ADD COLUMN reasoning_error TEXT;
-"""
-
-# Ablation: each forecast beside the same work without reasoning, evidence, or both; the view has the pairs by name.
-_MIGRATION_4 = """
-CREATE TABLE ablations (
-    forecast_id INTEGER NOT NULL REFERENCES forecasts(id) ON DELETE CASCADE,
-    condition TEXT NOT NULL CHECK (condition IN ('no_reasoning', 'no_evidence', 'neither')),
-    prompt_sha256 TEXT REFERENCES prompts(sha256),
-    probabilities TEXT CHECK (probabilities IS NULL OR json_array_length(probabilities) = 101),
-    mean REAL,
-    captured_mass REAL,
-    residual_mass REAL,
-    shift REAL,
-    divergence REAL,
-    error TEXT,
-    PRIMARY KEY (forecast_id, condition),
-    CHECK ((probabilities IS NULL) = (error IS NOT NULL))
-);
-CREATE VIEW ablation_pairs AS
-    SELECT f.run_id AS run, q.id AS question_id, q.text AS question, f.agent, f.chunk, a.condition,
-           f.mean AS full_mean, a.mean, a.shift, a.divergence, a.captured_mass, a.residual_mass, a.error
-    FROM ablations a JOIN forecasts f ON f.id = a.forecast_id JOIN questions q ON q.id = f.question_id;
-"""
-
-# Which passage of which revision stood in which prompt under which number, or was dropped for want of room (used = 0): a question
-# in the words of its run, the permanent link of the revision, and the hash of the text that was cut into passages.
-_MIGRATION_5 = """
-CREATE VIEW evidence_trail AS
-    SELECT f.run_id AS run, r.started_at, f.question_id, coalesce(json_extract(rq.asked, '$.text'), q.text) AS question,
-           rq.as_of, f.agent, f.chunk, e.used, e.number, e.rank, e.score, a.source, a.title, p.section, a.revision_id,
-           a.timestamp AS revised_at, a.url, p.text AS passage, a.text_sha256, f.prompt_sha256
-    FROM evidence e JOIN forecasts f ON f.id = e.forecast_id JOIN runs r ON r.id = f.run_id
-    JOIN run_questions rq ON rq.run_id = f.run_id AND rq.question_id = f.question_id JOIN questions q ON q.id = f.question_id
-    JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id
-    ORDER BY f.run_id, rq.position, f.agent, f.chunk, e.number;
-"""
-
-MIGRATIONS: Final[tuple[str, ...]] = (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4, _MIGRATION_5)
-SCHEMA_VERSION: Final = len(MIGRATIONS)
-
-
 # Fields of a ForecastRecord that are stored in another form or another table.
 _NOT_COLUMNS: Final = frozenset(
     {
@@ -526,6 +245,22 @@ _NOT_COLUMNS: Final = frozenset(
         "sample_distributions",
         "ablations",
     }
+)
+
+
+# A question as a run asked it; the table questions has the newest wording only.
+_ASKED: Final = (
+    "q.id, q.subject, q.created_at, coalesce(json_extract(rq.asked, '$.text'), q.text) AS text,"
+    " json_extract(rq.asked, '$.background') AS background,"
+    " json_extract(rq.asked, '$.resolution_criteria') AS resolution_criteria,"
+    " json_extract(rq.asked, '$.close_date') AS close_date, coalesce(json_extract(rq.asked, '$.extra'), '{}') AS extra"
+)
+
+
+# The question under which an outcome is stored, and its subject; ``name`` is an id, or else a subject.
+_HOME_OF_OUTCOME: Final = (
+    "SELECT q.id, q.subject FROM questions q WHERE q.subject = coalesce((SELECT subject FROM questions WHERE id = :name), :name)"
+    " ORDER BY q.id <> q.subject, q.created_at, q.rowid LIMIT 1"
 )
 
 
@@ -704,9 +439,11 @@ class Database:
             ).lastrowid
             assert run_id is not None
             for position, q in enumerate(questions):
-                # A reworded question keeps its id and its history; what this run asked stays in ``asked``.
+                # Here the newest wording is kept; what this run asked stays in ``asked``. A known question keeps its
+                # subject: the user may have joined it to another one.
                 connection.execute(
-                    "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text,"
+                    "INSERT INTO questions (id, text, background, resolution_criteria, close_date, extra, created_at, subject)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text,"
                     " background = excluded.background, resolution_criteria = excluded.resolution_criteria,"
                     " close_date = excluded.close_date, extra = excluded.extra",
                     (
@@ -717,6 +454,7 @@ class Database:
                         q.close_date,
                         to_json(dict(q.extra)),
                         now,
+                        q.subject,
                     ),
                 )
                 connection.execute(
@@ -769,9 +507,13 @@ class Database:
         return self.query("SELECT * FROM runs ORDER BY id")
 
     def run_questions(self, run_id: int) -> list[sqlite3.Row]:
-        """Questions of a run in their order, with ``as_of``, ``retrieved_at``, ``context_error`` and ``asked`` (JSON)."""
+        """Questions of a run in their order, as that run asked them.
+
+        Text, background, criteria, close date and ``extra`` (JSON) are the run's own, with ``as_of``, ``retrieved_at``,
+        ``context_error``, ``subject`` and ``asked`` (JSON of all).
+        """
         return self.query(
-            "SELECT q.*, rq.position, rq.as_of, rq.retrieved_at, rq.context_error, rq.asked FROM run_questions rq"
+            f"SELECT {_ASKED}, rq.position, rq.as_of, rq.retrieved_at, rq.context_error, rq.asked FROM run_questions rq"  # noqa: S608 - names of this module
             " JOIN questions q ON q.id = rq.question_id WHERE rq.run_id = ? ORDER BY rq.position",
             (run_id,),
         )
@@ -914,6 +656,8 @@ class Database:
             "captured_mass": record.captured_mass,
             "residual_mass": record.residual_mass,
             "low_confidence": int(record.low_confidence),
+            "weights": to_json(dict(record.weights)) if record.weights else None,
+            "weakest_captured": record.weakest_captured,
         }
         with self.atomic() as connection:
             connection.execute(
@@ -1156,36 +900,47 @@ class Database:
     # --- resolutions and scores -------------------------------------------------------------------
 
     def add_resolutions(self, resolutions: Sequence[Resolution]) -> int:
-        """Record outcomes in one transaction and return how many were new; earlier records of a question are always kept.
+        """Record outcomes in one transaction and return how many were new; earlier records are always kept.
 
-        A resolution equal to the question's latest one is not recorded again.
+        ``question_id`` is an id or a subject. An outcome holds for every question of its subject and is stored under the
+        question that has the subject as its id, or else under the first one that was asked. One equal to the latest
+        outcome of its subject is not recorded again.
         """
         added = 0
         with self.atomic() as connection:
             for r in resolutions:
+                home = connection.execute(_HOME_OF_OUTCOME, {"name": r.question_id}).fetchone()
+                question_id, subject = tuple(home) if home else (r.question_id, r.question_id)
                 latest = connection.execute(
-                    "SELECT outcome, resolved_at, source FROM resolutions WHERE question_id = ? ORDER BY id DESC LIMIT 1",
-                    (r.question_id,),
+                    "SELECT r.outcome, r.resolved_at, r.source FROM resolutions r JOIN questions q ON q.id = r.question_id"
+                    " WHERE q.subject = ? ORDER BY r.id DESC LIMIT 1",
+                    (subject,),
                 ).fetchone()
                 if latest is not None and tuple(latest) == (r.outcome, r.resolved_at, r.source):
                     continue
                 connection.execute(
                     "INSERT INTO resolutions (question_id, outcome, resolved_at, source, recorded_at) VALUES (?, ?, ?, ?, ?)",
-                    (r.question_id, r.outcome, r.resolved_at, r.source, utc_now()),
+                    (question_id, r.outcome, r.resolved_at, r.source, utc_now()),
                 )
                 added += 1
         return added
 
     def resolution_history(self, question_id: str) -> list[sqlite3.Row]:
-        """Every resolution ever recorded for a question, oldest first; the last one holds."""
-        return self.query("SELECT * FROM resolutions WHERE question_id = ? ORDER BY id", (question_id,))
+        """Every outcome ever recorded for a question's subject, oldest first; the last one holds."""
+        return self.query(
+            "SELECT r.* FROM resolutions r JOIN questions q ON q.id = r.question_id"
+            " WHERE q.subject = (SELECT subject FROM questions WHERE id = ?) ORDER BY r.id",
+            (question_id,),
+        )
 
     def resolutions(self) -> dict[str, sqlite3.Row]:
-        """The latest resolution by question id."""
+        """The latest outcome by question id, for every question whose subject has one."""
         rows = self.query(
-            "SELECT * FROM resolutions r WHERE id = (SELECT max(id) FROM resolutions WHERE question_id = r.question_id)"
+            "SELECT q.id AS question, r.* FROM questions q JOIN (SELECT o.subject, max(r.id) AS latest FROM resolutions r"
+            " JOIN questions o ON o.id = r.question_id GROUP BY o.subject) s ON s.subject = q.subject"
+            " JOIN resolutions r ON r.id = s.latest"
         )
-        return {row["question_id"]: row for row in rows}
+        return {row["question"]: row for row in rows}
 
     def successful_forecasts(self) -> list[sqlite3.Row]:
         """Every forecast without an error, oldest run first, with its question's ``as_of`` and its newest evidence's timestamp.
@@ -1230,20 +985,11 @@ class Database:
             record: what was fitted, on how much, and how well.
             forecasts: (run id, question id, raw probability, calibrated probability, out of fold) with probabilities in 0-1.
         """
+        values = {**vars(record), "created_at": utc_now(), "parameters": to_json(dict(record.parameters))}
         with self.atomic() as connection:
             calibration_id = connection.execute(
-                "INSERT INTO calibrations (created_at, forecaster, method, parameters, questions, clusters, raw_brier,"
-                " calibrated_brier) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    utc_now(),
-                    record.forecaster,
-                    record.method,
-                    to_json(dict(record.parameters)),
-                    record.questions,
-                    record.clusters,
-                    record.raw_brier,
-                    record.calibrated_brier,
-                ),
+                f"INSERT INTO calibrations ({', '.join(values)}) VALUES ({', '.join(':' + name for name in values)})",  # noqa: S608 - column names of this module
+                values,
             ).lastrowid
             assert calibration_id is not None
             connection.executemany(
@@ -1327,12 +1073,14 @@ _TEXTS: Final = (
 _ALWAYS: Final[Mapping[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("created_at", "started_at", "resolved_at"), _is_moment),
     **dict.fromkeys(("versions", "extra"), _is_object),
-    **dict.fromkeys(("agents", "agents_configured", "chunk", "samples", "position"), lambda v: isinstance(v, int)),
+    **dict.fromkeys(("chunk", "samples", "position"), lambda v: isinstance(v, int)),
     "agreement": _is_number,
 }  # fmt: skip
 _OR_NULL: Final[Mapping[str, Callable[[Any], bool]]] = {
     **dict.fromkeys((*STATISTICS, "captured_mass", "residual_mass", "outcome"), _is_number),
     **dict.fromkeys(("within_deviation", "between_deviation", "shift", "divergence"), _is_number),
+    **dict.fromkeys(("agents", "agents_configured"), lambda v: isinstance(v, int)),
+    **dict.fromkeys(("weakest_captured", "calibrated"), _is_number),
     **dict.fromkeys(("as_of", "close_date"), _is_moment),
     **dict.fromkeys(_TEXTS, lambda v: isinstance(v, str)),
     "probabilities": _is_distribution,

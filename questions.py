@@ -39,6 +39,7 @@ class Question:
         close_date: optional ISO date after which the question is settled.
         as_of: optional ISO date; evidence and the prompt's "today" are held at or before it.
         extra: further columns of the file; stored, never shown to a model.
+        subject: identity under which histories and outcomes of several ids are joined; when empty, the id.
 
     Raises:
         QuestionError: empty or overlong text, or a date that is not an ISO date.
@@ -51,6 +52,7 @@ class Question:
     close_date: str | None = None
     as_of: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    subject: str = ""
 
     def __post_init__(self) -> None:
         text = " ".join(self.text.split())
@@ -72,9 +74,11 @@ class Question:
             object.__setattr__(self, name, _iso_date(getattr(self, name), name))
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "id", self.id.strip() or hashlib.sha256(text.encode()).hexdigest()[:12])
+        object.__setattr__(self, "subject", self.subject or self.id)
 
 
-TEXT_FIELDS = tuple(f.name for f in fields(Question) if f.name != "extra")
+# The columns of a question file; the subject is never one of them.
+TEXT_FIELDS = tuple(f.name for f in fields(Question) if f.name not in ("extra", "subject"))
 
 
 def _iso_date(value: str | None, name: str) -> str | None:

@@ -181,6 +181,11 @@ def stored_settings(row: Row) -> dict[str, Any]:
     """
     try:
         settings = json.loads(row["settings"])
+        if "models" in settings and "today" not in settings:
+            raise RunError(
+                f"run {row['id']} was stored by an older Forecaster without what --resume and --replay need;"
+                " start a new run"
+            )
         date.fromisoformat(settings["today"])
         for name in settings["model_order"]:
             if not isinstance(settings["models"][name]["path"], str):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,14 @@ from database import (
     APPLICATION_ID,
     SCHEMA_VERSION,
     Article,
+    CalibrationRecord,
     Database,
     DatabaseError,
     EnsembleRecord,
     EvidenceLink,
     ForecastRecord,
     NewPassage,
+    Resolution,
 )
 from distribution import Distribution
 from questions import Question
@@ -99,11 +103,11 @@ def test_an_older_file_is_backed_up_then_migrated_with_its_data(tmp_path, monkey
         assert "note" not in [row[1] for row in backup.execute("PRAGMA table_info(runs)")]
 
 
-def stored_schema_1(path: Path) -> None:
-    """A database as the first released schema wrote it, from its dump."""
+def stored_schema(number: int, path: Path) -> None:
+    """A database as an earlier schema wrote it, from its dump."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            (Path(__file__).parent / "data" / "schema_1.sql").read_text(encoding="utf-8")
+            (Path(__file__).parent / "data" / f"schema_{number}.sql").read_text(encoding="utf-8")
         )
 
 
@@ -118,7 +122,7 @@ def table_columns(path: Path) -> dict[str, set[str]]:
 
 def test_a_stored_database_of_schema_1_keeps_every_row(tmp_path):
     path = tmp_path / "old.db"
-    stored_schema_1(path)
+    stored_schema(1, path)
     with contextlib.closing(sqlite3.connect(path)) as old:
         tables = [row[0] for row in old.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         before = {name: old.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
@@ -138,8 +142,9 @@ def test_a_stored_database_of_schema_1_keeps_every_row(tmp_path):
         assert {name: backup.execute(f"SELECT * FROM {name}").fetchall() for name in tables} == before
 
 
-def test_a_migrated_file_has_the_same_tables_as_a_new_one(tmp_path):
-    stored_schema_1(tmp_path / "old.db")
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_migrated_file_has_the_same_tables_as_a_new_one(tmp_path, number):
+    stored_schema(number, tmp_path / "old.db")
     for name in ("old.db", "new.db"):
         Database(tmp_path / name).close()
     assert table_columns(tmp_path / "old.db") == table_columns(tmp_path / "new.db")
@@ -147,7 +152,7 @@ def test_a_migrated_file_has_the_same_tables_as_a_new_one(tmp_path):
 
 def test_without_a_backup_nothing_is_migrated(tmp_path, monkeypatch):
     path = tmp_path / "old.db"
-    stored_schema_1(path)
+    stored_schema(1, path)
     (tmp_path / "old.db.schema-1.bak.partial").mkdir()  # in the way of the copy
     with pytest.raises(DatabaseError, match="no backup"):
         Database(path)
@@ -326,18 +331,85 @@ def test_views_show_the_history_and_the_latest_of_every_agent(db):
     assert latest == {"ensemble": 61, "gone": 40, "m": 60}
 
 
-def test_a_question_asked_again_keeps_its_history_under_its_new_wording(db):
+def test_a_question_asked_again_keeps_what_each_run_asked(db):
     first = start(db)
     db.save_forecast(first, forecast(30))
-    db.start_run(
-        settings={},
-        versions={},
-        seed=1,
-        as_of="2026-01-01",
-        questions=[Question("Will A happen, really?", id="a")],
-    )
-    assert [row["question"] for row in db.history("a")] == ["Will A happen, really?"]
-    assert db.run_questions(2)[0]["as_of"] == "2026-01-01"
+    again = Question("Will A happen, really?", id="a", close_date="2027-01-01", extra={"crowd": "0.5"})
+    second = db.start_run(settings={}, versions={}, seed=1, as_of="2026-01-01", questions=[again])
+    db.save_forecast(second, forecast(40))
+    assert [(row["question"], row["record"]) for row in db.history("a")] == [
+        ("Will A happen?", "live"),
+        ("Will A happen, really?", "back-dated"),
+    ]
+    columns = ("text", "background", "close_date", "as_of", "extra")
+    assert [tuple(db.run_questions(run)[0][name] for name in columns) for run in (first, second)] == [
+        ("Will A happen?", "B", None, None, '{"outcome":"1"}'),
+        ("Will A happen, really?", "", "2027-01-01", "2026-01-01", '{"crowd":"0.5"}'),
+    ]
+
+
+def test_the_latest_forecasts_are_one_live_and_one_for_each_day_asked_about(db):
+    for as_of, mean in ((None, 10), ("2025-01-06", 20), ("2025-01-13", 30), ("2025-01-06", 40), (None, 50)):
+        run = db.start_run(settings={}, versions={}, seed=1, as_of=as_of, questions=[QUESTION])
+        db.save_forecast(run, forecast(mean))
+    latest = db.query("SELECT record, as_of, mean FROM latest_forecasts ORDER BY run")
+    assert [tuple(row) for row in latest] == [
+        ("back-dated", "2025-01-13", 30),
+        ("back-dated", "2025-01-06", 40),
+        ("live", None, 50),
+    ]
+
+
+def test_views_show_the_newest_calibration_of_the_same_forecaster_and_record(db):
+    run = start(db)
+    db.save_forecast(run, forecast(30))
+    db.save_ensemble(run, ensemble(35))
+    for record, value in (("live", 0.1), ("live", 0.2), ("back-dated", 0.9)):
+        fitted = CalibrationRecord("ensemble", "platt", {}, 30, 30, 0.2, 0.1, record, 0.5, 0.4, 0.1, 0.0)
+        db.save_calibration(fitted, [(run, "a", 0.35, value, False)])
+    shown = {row["agent"]: row["calibrated"] for row in db.query("SELECT * FROM latest_forecasts")}
+    assert shown == {"ensemble": pytest.approx(20), "m": None}
+    assert [(row["record"], row["raw_log"]) for row in db.calibrations()][-1] == ("back-dated", 0.5)
+
+
+def test_an_outcome_holds_for_every_question_of_its_subject(db):
+    days = [
+        Question("Will oil rise?", id=f"oil@{day}", subject="oil", as_of=day)
+        for day in ("2025-01-06", "2025-01-13")
+    ]
+    db.start_run(settings={}, versions={}, seed=1, as_of=None, questions=[*days, QUESTION])
+    assert db.add_resolutions([Resolution("oil", 1, "2025-02-01")]) == 1
+    assert {name: row["outcome"] for name, row in db.resolutions().items()} == {
+        "oil@2025-01-06": 1,
+        "oil@2025-01-13": 1,
+    }
+    # Named by one of its ids it is the same outcome, and a later one holds for all.
+    assert db.add_resolutions([Resolution("oil@2025-01-13", 1, "2025-02-01")]) == 0
+    assert db.add_resolutions([Resolution("oil@2025-01-13", 0, "2025-02-02")]) == 1
+    assert {row["outcome"] for row in db.resolutions().values()} == {0}
+    assert [row["outcome"] for row in db.resolution_history("oil@2025-01-06")] == [1, 0]
+    with pytest.raises(DatabaseError, match="FOREIGN KEY"):
+        db.add_resolutions([Resolution("gas", 1, "2025-02-01")])
+
+
+def test_a_pool_keeps_its_weights_and_its_weakest_voice(db):
+    run = start(db)
+    db.save_ensemble(run, replace(ensemble(35), weights={"m": 0.75, "n": 0.25}, weakest_captured=0.2))
+    (row,) = db.ensembles(run)
+    assert (row["weights"], row["weakest_captured"]) == ('{"m": 0.75, "n": 0.25}', 0.2)
+    db.save_ensemble(run, ensemble(35))
+    assert db.ensembles(run)[0]["weights"] is None
+
+
+def test_what_a_run_of_an_older_schema_asked_is_filled_in(tmp_path):
+    stored_schema(1, tmp_path / "old.db")
+    with Database(tmp_path / "old.db") as db:
+        asked = [json.loads(row["asked"]) for row in db.run_questions(1)]
+        assert [Question(**one) for one in asked] == [
+            Question("Will A happen?", id="a", background="B", extra={"outcome": "1"}),
+            Question("Will B happen?", id="b"),
+        ]
+        assert asked[0]["subject"] == "a"
 
 
 def test_a_run_that_does_not_exist_is_an_error(db):
@@ -354,6 +426,6 @@ def test_text_that_is_no_unicode_is_damage_in_one_line_whatever_it_says(tmp_path
     with contextlib.closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("UPDATE questions SET text = CAST(? AS TEXT)", (b"the disk is full\n\x80locked",))
     with Database(path) as db, pytest.raises(DatabaseError) as error:
-        db.run_questions(1)
+        db.questions()
     assert "\n" not in str(error.value)
     assert "the database is damaged (text that is no Unicode)" in str(error.value)

@@ -179,3 +179,12 @@ def test_no_file_raises_anything_but_a_question_error(tmp_path, suffix, content)
     assert questions
     assert all(q.text.strip() and q.id for q in questions)
     assert len({q.id for q in questions}) == len(questions)
+
+
+def test_a_subject_is_the_id_unless_given_and_never_a_column(tmp_path):
+    assert Question("Will it rain?", id="rain").subject == "rain"
+    assert Question("Will it rain?", id="rain@2025-01-06", subject="rain").subject == "rain"
+    file = tmp_path / "q.csv"
+    file.write_text("question,id,subject\nWill it rain?,rain,weather\n", encoding="utf-8")
+    (question,) = read_questions(file)
+    assert (question.subject, question.extra) == ("rain", {"subject": "weather"})
