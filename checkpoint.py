@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import config
 from logger import redact
+from untrusted_names import is_file_name
 
 INDEX: Final = "model.safetensors.index.json"
 # Any of them is a tokenizer; vocab.json needs merges.txt beside it.
@@ -61,6 +62,11 @@ class Store(Protocol):
         """Folder or ``s3://bucket/prefix``, as it is shown to the user."""
         ...
 
+    @property
+    def left_out(self) -> Sequence[str]:
+        """What the last listing named that is no plain file name: below a subfolder, or outside of the checkpoint."""
+        ...
+
     def listing(self) -> dict[str, tuple[int, str]]:
         """Every file at the top of the checkpoint by name: its bytes, and a text that is another one once it was replaced."""
         ...
@@ -75,6 +81,7 @@ class FolderStore:
     """A checkpoint in a local folder."""
 
     address: str
+    left_out: tuple[str, ...] = ()
 
     def listing(self) -> dict[str, tuple[int, str]]:
         """Bytes, inode and time of every file; raises ``StoreError`` where the folder cannot be listed."""
@@ -109,6 +116,7 @@ class S3Store:
         self.address = address.rstrip("/")
         self.bucket, _, prefix = self.address.removeprefix("s3://").partition("/")
         self.prefix = f"{prefix}/"
+        self.left_out: list[str] = []
         self._client: Any = None
 
     @property
@@ -138,18 +146,24 @@ class S3Store:
     def listing(self) -> dict[str, tuple[int, str]]:
         """Bytes and ETag by name, of every object directly under the prefix; raises ``StoreError``.
 
-        S3 gives an object another ETag when its content changes (Amazon S3 API reference, "Object").
+        Only plain file names are taken, whatever the store lists. An object's ETag changes with its content
+        (Amazon S3 API reference, "Object").
         """
         found: dict[str, tuple[int, str]] = {}
+        left_out: list[str] = []
         with _s3_errors(self, self.address, "s3:ListBucket", f"arn:aws:s3:::{self.bucket}"):
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix, Delimiter="/"
             )
             for page in pages:
                 for entry in page.get("Contents", ()):
-                    name = entry["Key"].removeprefix(self.prefix)
-                    if name:
-                        found[name] = entry["Size"], entry["ETag"].strip('"')
+                    key = str(entry.get("Key", ""))
+                    name = key.removeprefix(self.prefix)
+                    if key.startswith(self.prefix) and is_file_name(name):
+                        found[name] = int(entry.get("Size", 0)), str(entry.get("ETag", "")).strip('"')
+                    elif not key.endswith("/"):  # a marker of a folder
+                        left_out.append(name)
+        self.left_out = left_out
         return found
 
     def read(self, name: str, start: int, length: int) -> bytes:
@@ -159,7 +173,9 @@ class S3Store:
             answer = self.client.get_object(
                 Bucket=self.bucket, Key=self.prefix + name, Range=f"bytes={start}-{start + length - 1}"
             )
-            return answer["Body"].read()
+            # A store that ignores the range sends the whole object.
+            content: bytes = answer["Body"].read(length)
+            return content
 
 
 class _s3_errors:
@@ -401,7 +417,12 @@ def _inspect(
                 f"{store.address}: nothing lies there; correct the prefix, or upload the model to it"
             )
             return
-        found.folder = _local_copy(store, sizes, found, bounded)
+        if store.left_out:
+            found.notes.append(
+                f"{store.address}: {len(store.left_out)} objects below other folders are left out"
+                f" ({_some([ascii(name) for name in store.left_out])})"
+            )
+        found.folder = _local_copy(store, sizes, found, trust_remote_code, bounded)
         found.problems += _small_file_problems(store, sizes, found)
         if load_format == "dummy":
             return
@@ -419,17 +440,31 @@ def _inspect(
 
 
 def _local_copy(
-    store: Store, sizes: Mapping[str, int], found: Inspection, bounded: Callable[..., list[Any]]
+    store: Store,
+    sizes: Mapping[str, int],
+    found: Inspection,
+    trust_remote_code: bool,
+    bounded: Callable[..., list[Any]],
 ) -> Path:
-    """The folder with the small files: the checkpoint's own, or a temporary one they are downloaded to."""
+    """The folder with the small files: the checkpoint's own, or a temporary one they are downloaded to.
+
+    Python code of a store is only downloaded where ``trust_remote_code`` allows it to run.
+    """
     if isinstance(store, FolderStore):
         return Path(store.address)
-    names = [n for n, size in sizes.items() if n.endswith(SMALL_SUFFIXES) and 0 < size <= SMALL_FILE_BYTES]
+    suffixes = tuple(s for s in SMALL_SUFFIXES if trust_remote_code or s != ".py")
+    names = [n for n, size in sizes.items() if n.endswith(suffixes) and 0 < size <= SMALL_FILE_BYTES]
     contents = bounded(lambda name: store.read(name, 0, sizes[name]), names)
-    found._temporary = tempfile.TemporaryDirectory(prefix="forecaster-model-")
-    folder = Path(found._temporary.name)
-    for name, content in zip(names, contents, strict=True):
-        (folder / name).write_bytes(content)
+    try:
+        found._temporary = tempfile.TemporaryDirectory(prefix="forecaster-model-")
+        folder = Path(found._temporary.name)
+        for name, content in zip(names, contents, strict=True):
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise StoreError(
+            f"{where}: the model's small files cannot be written ({error.strerror}); make room or set TMPDIR"
+        ) from error
     return folder
 
 
@@ -500,6 +535,8 @@ def _weight_problems(
     stray = sorted(set(weights) - set(indexed.values())) if indexed else []
     if not indexed and len(weights) > 1:
         stray = [name for name in weights if name.startswith("consolidated")]
+    if streamed:  # the streamer takes the store's word for what is below the prefix
+        stray += sorted(name for name in store.left_out if name.endswith(".safetensors"))
     for name in stray if streamed else ():
         yield (
             f"{store.address}/{name}: a stray weight file that the streamer would load on top of the model; delete it or"

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schema import MIGRATIONS, SCHEMA_VERSION, STATISTICS
+from untrusted_names import new_file
 
 # "Fcst" in ASCII: tells Forecaster's files from anybody else's SQLite database.
 APPLICATION_ID: Final = 0x46637374
@@ -347,15 +348,13 @@ class Database:
         It is read through a connection of its own: SQLite copies nothing out of one that is in a transaction.
         """
         target = self.path.with_name(f"{self.path.name}.schema-{version}.bak")
-        partial = target.with_name(f"{target.name}.partial")
         try:
-            partial.unlink(missing_ok=True)
             with (
+                new_file(target) as partial,
                 contextlib.closing(sqlite3.connect(self.path)) as source,
                 contextlib.closing(sqlite3.connect(partial)) as copy,
             ):
                 source.backup(copy)
-            os.replace(partial, target)
         except (OSError, sqlite3.Error) as error:
             raise DatabaseError(
                 f"{target}: no backup can be written ({error}), so {self.path} was not brought to the new schema;"

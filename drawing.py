@@ -9,10 +9,8 @@ question texts drawn as they are (a ``$`` starts no formula).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 import re
 import textwrap
 import warnings
@@ -26,6 +24,7 @@ import numpy as np
 
 from distribution import PERCENTAGES, Distribution
 from track_record import Interval, ReliabilityBin
+from untrusted_names import write_whole
 
 # Okabe & Ito (2008) without yellow, which is too pale for lines on white. Black is kept for the ensemble.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -139,15 +138,11 @@ def save(figure: Any, path: Path) -> Path:
     Raises:
         PlotError: the file cannot be written.
     """
-    draft = path.with_name(f".{path.name}.part")
     content = png(figure)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        os.replace(draft, path)
+        write_whole(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):  # there may not even be a folder it could stand in
-            draft.unlink()
         raise PlotError(f"{path}: the plot could not be written ({error.strerror or error})") from error
     return path
 

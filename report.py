@@ -8,8 +8,6 @@ become links.
 from __future__ import annotations
 
 import base64
-import contextlib
-import os
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from coherence import parent_id
 from database import INCOMPLETE, Database, utc_now
 from drawing import OverviewRow, overview_figures, png
 from scorecard import AnalysisError, collect, score_lines
+from untrusted_names import write_whole
 
 # Characters of a passage shown in the report; the address leads to the whole text.
 EXCERPT_CHARACTERS = 400
@@ -58,13 +57,9 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
             f"{database.path}: there is no run to report; forecast something first (python forecaster.py)"
         )
     html = render(database, runs[-1]["id"] if run_id is None else run_id)
-    draft = path.with_name(f".{path.name}.part")
     try:
-        draft.write_text(html, encoding="utf-8")
-        os.replace(draft, path)
+        write_whole(path, html.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise AnalysisError(f"{path}: the report could not be written ({error.strerror or error})") from error
     return f"{path}: {len(html) / 1e6:.1f} MB, self-contained"
 

@@ -153,7 +153,7 @@ def test_a_migrated_file_has_the_same_tables_as_a_new_one(tmp_path, number):
 def test_without_a_backup_nothing_is_migrated(tmp_path, monkeypatch):
     path = tmp_path / "old.db"
     stored_schema(1, path)
-    (tmp_path / "old.db.schema-1.bak.partial").mkdir()  # in the way of the copy
+    (tmp_path / "old.db.schema-1.bak").mkdir()  # in the way of the copy
     with pytest.raises(DatabaseError, match="no backup"):
         Database(path)
     with contextlib.closing(sqlite3.connect(path)) as connection:

@@ -1,0 +1,41 @@
+"""Text from outside on its way to a screen, log line, page or figure.
+
+Question files, wikis, documents, model folders and error messages of servers may hold characters that command a
+terminal (title, colours, clearing), reverse the reading direction or begin a line of their own. ``visible`` writes
+them out; every screen, log, report and figure of this program goes through it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# Marks and embeddings of the bidirectional algorithm (Unicode, property Bidi_Control).
+_DIRECTION: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+# C0 but tab and newline, DEL, C1, the separators that end a line, halves of characters, interlinear annotations.
+_COMMANDS: Final = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufff9-\ufffb"
+_DIRECTION_MARKS: Final = re.compile(f"[{_DIRECTION}]")
+_UNSEEN: Final = re.compile(f"[{_COMMANDS}{_DIRECTION}]")
+
+
+def visible(text: str) -> str:
+    r"""Write out every character that commands a terminal or a page, for example as ``\x1b``.
+
+    Newlines and tabs stay. The result can be encoded in UTF-8, and applying it twice changes nothing.
+    """
+    return _UNSEEN.sub(_escaped, text)
+
+
+def visible_line(text: str) -> str:
+    r"""Like ``visible`` for what must stay one line: a newline becomes ``\n``."""
+    return visible(text).replace("\n", "\\n")
+
+
+def without_direction_marks(text: str) -> str:
+    """Leave out the marks of the bidirectional algorithm, for figures: their renderer reorders nothing."""
+    return _DIRECTION_MARKS.sub("", text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
