@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import sqlite3
@@ -26,8 +27,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from schema import MIGRATIONS, SCHEMA_VERSION, STATISTICS
+from record_repair import split_unrelated
+from schema import MIGRATIONS, SCHEMA_VERSION, SPLITTING_SCHEMA, STATISTICS
 from untrusted_names import new_file
+
+logger = logging.getLogger(__name__)
 
 # "Fcst" in ASCII: tells Forecaster's files from anybody else's SQLite database.
 APPLICATION_ID: Final = 0x46637374
@@ -258,6 +262,14 @@ _ASKED: Final = (
 )
 
 
+_STORE_QUESTION: Final = (
+    "INSERT INTO questions (id, text, background, resolution_criteria, close_date, extra, created_at, subject)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO "
+)
+_RENEW: Final = (
+    "UPDATE SET text = excluded.text, background = excluded.background,"
+    " resolution_criteria = excluded.resolution_criteria, close_date = excluded.close_date, extra = excluded.extra"
+)
 # The question under which an outcome is stored, and its subject; ``name`` is an id, or else a subject.
 _HOME_OF_OUTCOME: Final = (
     "SELECT q.id, q.subject FROM questions q WHERE q.subject = coalesce((SELECT subject FROM questions WHERE id = :name), :name)"
@@ -370,6 +382,9 @@ class Database:
             for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
                 for statement in _statements(script):
                     self.connection.execute(statement)
+                if 0 < version < number == SPLITTING_SCHEMA:
+                    for line in split_unrelated(self.connection, str(self.path)):
+                        logger.warning("%s", line)
                 # PRAGMA takes no bound parameters; both values are integers of this module.
                 self.connection.execute(f"PRAGMA user_version = {number:d}")
             self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
@@ -438,13 +453,10 @@ class Database:
             ).lastrowid
             assert run_id is not None
             for position, q in enumerate(questions):
-                # Here the newest wording is kept; what this run asked stays in ``asked``. A known question keeps its
-                # subject: the user may have joined it to another one.
+                # Here the newest wording is kept, and a replay is not new; what this run asked stays in ``asked``. A known
+                # question keeps its subject: the user may have joined it to another one.
                 connection.execute(
-                    "INSERT INTO questions (id, text, background, resolution_criteria, close_date, extra, created_at, subject)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text,"
-                    " background = excluded.background, resolution_criteria = excluded.resolution_criteria,"
-                    " close_date = excluded.close_date, extra = excluded.extra",
+                    _STORE_QUESTION + ("NOTHING" if origin_run is not None else _RENEW),
                     (
                         q.id,
                         q.text,

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
@@ -20,6 +21,16 @@ from typing import Any
 # A question is a sentence or two. Anything longer is a wrong column or a wrong file.
 MAX_QUESTION_CHARACTERS = 2000
 MAX_BACKGROUND_CHARACTERS = 20_000
+
+
+# Punctuation that may end a question without making it another one.
+_END = " .?!…;:。？！؟"
+
+
+def folded(text: str) -> str:
+    """A question's wording without what does not change it: case, white space, composed letters, final punctuation."""
+    composed = unicodedata.normalize("NFC", text).casefold()
+    return " ".join(unicodedata.normalize("NFC", composed).split()).rstrip(_END)
 
 
 class QuestionError(ValueError):

@@ -378,3 +378,5 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     _MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4, _MIGRATION_5, _MIGRATION_6,
 )  # fmt: skip
 SCHEMA_VERSION: Final = len(MIGRATIONS)
+# The one at which ids that stood for unrelated questions are split (``record_repair``).
+SPLITTING_SCHEMA: Final = 6
