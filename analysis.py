@@ -43,7 +43,7 @@ from drawing import (
     save,
     score_figure,
 )
-from logger import reader_may_leave
+from logger import CommandLine, reader_may_leave, show
 from resolutions import Entry, ResolutionError, match, parse_date, parse_outcome, read_resolutions
 from scorecard import (
     ENSEMBLE,
@@ -276,7 +276,7 @@ def redraw(database: Database, plots_dir: Path, run_id: int | None) -> int:
         )
     paths = draw_run(database, runs[-1]["id"] if run_id is None else run_id, plots_dir)
     paths += draw_history(database, plots_dir)
-    print(f"{len(paths)} plots in {plots_dir}")
+    show(f"{len(paths)} plots in {plots_dir}")
     return 0
 
 
@@ -286,14 +286,14 @@ def resolve(database: Database, entries: Sequence[Entry]) -> int:
     before = database.resolutions()
     added = database.add_resolutions(found)
     changed = [r for r in found if r.question_id in before and before[r.question_id]["outcome"] != r.outcome]
-    print(f"{added} outcomes recorded, {len(found) - added} known already, {len(unknown)} without a question")
+    show(f"{added} outcomes recorded, {len(found) - added} known already, {len(unknown)} without a question")
     for r in changed:
         old = Outcome(before[r.question_id]["outcome"], None).word
-        print(
+        show(
             f"  changed: {r.question_id} from {old} to {Outcome(r.outcome, None).word} (the earlier record is kept)"
         )
     for entry, reason in unknown:
-        print(
+        show(
             f"  not recorded, line {entry.line}: {entry.name[:90]!r}: {reason}"
             if entry.line
             else f"  not recorded: {entry.name[:90]!r}: {reason}"
@@ -303,7 +303,7 @@ def resolve(database: Database, entries: Sequence[Entry]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="analysis.py", description=(__doc__ or "").split("\n")[0])
+    result = CommandLine(prog="analysis.py", description=(__doc__ or "").split("\n")[0])
     result.add_argument(
         "--database", default=config.DATABASE_PATH, metavar="FILE", help="the database (default: %(default)s)"
     )
@@ -357,19 +357,19 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
         return resolve(database, [entry_from_arguments(arguments, database)])
     if arguments.score:
         record = collect(database)
-        print("\n".join(score_lines(record)))
+        show(*score_lines(record))
         paths = draw_record(record, arguments.plots)
-        print(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
+        show(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
         return 0
     if arguments.calibrate:
         from calibration import calibrate_database
 
-        print(calibrate_database(database, arguments.forecaster, arguments.calibrate))
+        show(calibrate_database(database, arguments.forecaster, arguments.calibrate))
         return 0
     if arguments.report:
         from report import write_report
 
-        print(write_report(database, Path(arguments.report), arguments.run))
+        show(write_report(database, Path(arguments.report), arguments.run))
         return 0
     return redraw(database, Path(arguments.plots), arguments.run)
 
@@ -393,10 +393,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with reader_may_leave(), Database(arguments.database, create=False) as database:
             code = act(arguments, database)
     except config.ConfigError as error:
-        print(*(f"config.py: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+        show(*(f"config.py: {problem}" for problem in error.problems), error=True)
         return 2
     except (AnalysisError, DatabaseError, PlotError, ResolutionError) as error:
-        print(f"analysis.py: {error}", file=sys.stderr)
+        show(f"analysis.py: {error}", error=True)
         return 2
     except KeyboardInterrupt:
         return 130

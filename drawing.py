@@ -25,6 +25,7 @@ import numpy as np
 from distribution import PERCENTAGES, Distribution
 from track_record import Interval, ReliabilityBin
 from untrusted_names import write_whole
+from untrusted_text import visible, without_direction_marks
 
 # Okabe & Ito (2008) without yellow, which is too pale for lines on white. Black is kept for the ensemble.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -108,11 +109,18 @@ def file_part(identifier: object) -> str:
 
 def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 3) -> str:
     """Text in at most ``lines`` lines of ``width`` characters, cut with an ellipsis where it is longer."""
+    text = _drawable(text)
     return "\n".join(textwrap.wrap(" ".join(text.split()), width, max_lines=lines, placeholder=" …") or [""])
+
+
+def _drawable(text: str) -> str:
+    """Text from outside as matplotlib may draw it."""
+    return visible(without_direction_marks(text))
 
 
 def shorten(name: str, width: int = LABEL_CHARACTERS) -> str:
     """A long model name with its middle replaced by an ellipsis: beginning and end tell models apart."""
+    name = _drawable(name)
     if len(name) <= width:
         return name
     head = (width - 1) * 2 // 3
@@ -154,6 +162,8 @@ def _figure(height: float) -> Any:
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
+    # Names and questions hold $ and \\: whatever a user's matplotlibrc says, they are text.
+    rcParams["text.parse_math"] = rcParams["text.usetex"] = False
     rcParams["font.family"] = ["DejaVu Sans", *_further_fonts()]
     return Figure(figsize=(WIDTH, height))
 

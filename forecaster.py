@@ -35,8 +35,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import config
 from config import ConfigError, ModelSpec
-from logger import configure_root_logger, libraries_to_file, reader_may_leave, say_at_once
+from logger import (
+    CommandLine,
+    configure_root_logger,
+    libraries_to_file,
+    reader_may_leave,
+    redact,
+    say_at_once,
+    show,
+)
 from questions import Question, QuestionError, read_questions, unique_questions
+from untrusted_text import visible_line
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -136,7 +145,7 @@ class Plan:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
+    result = CommandLine(
         prog="forecaster.py",
         description="Probabilities of future events from open-weight models, with their evidence.",
     )
@@ -710,17 +719,17 @@ def run(
         except KeyboardInterrupt:
             status = "interrupted"
     with reader_may_leave():
-        print(summary(database, run_id))
+        show(summary(database, run_id))
         if closing:
-            print("\n".join(closing))
+            show(*closing)
         if plan.demo:
             import demo
 
-            print(f"\n{wrapped(demo.NOTICE)}")
+            show(f"\n{wrapped(demo.NOTICE)}")
         if status == "interrupted":
-            print(f"\n{INTERRUPTED} Resume with: {command}")
+            show(f"\n{INTERRUPTED} Resume with: {command}")
         elif status == "partial":
-            print(f"\nTry what is missing again with: {command}")
+            show(f"\nTry what is missing again with: {command}")
     return 130 if status == "interrupted" else 0 if complete else 1
 
 
@@ -812,7 +821,7 @@ def summary(database: Database, run_id: int) -> str:
     head = f"{'question':<{width}}{head}"
     lines = ["", head, "-" * len(head)]
     for question in database.run_questions(run_id):
-        text = textwrap.wrap(question["text"], width) or [""]
+        text = textwrap.wrap(visible_line(question["text"]), width) or [""]
         row = ensembles.get(question["id"])
         if row is None:
             cells = f"{'none':>7}  {'':>10}  {'':>5}  {'':>8}  {articles.get(question['id'], 0):>8}"
@@ -830,7 +839,9 @@ def summary(database: Database, run_id: int) -> str:
             cells += f"  {took_part:>7}"
         lines.append(f"{text[0]:<{width}}  {cells}")
         lines += text[1:]
-    notes = [wrapped(note) for note in _footnotes(database, run_id, list(ensembles.values()))]
+    notes = [
+        wrapped(visible_line(redact(note))) for note in _footnotes(database, run_id, list(ensembles.values()))
+    ]
     return "\n".join(lines + (["", *notes] if notes else []))
 
 
@@ -949,10 +960,10 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
             interrupts.install()
             return _prepared_run(plan, database, agent_factory, interrupts, verbose=arguments.verbose)
     except (UsageError, DatabaseError) as error:
-        print(*(f"forecaster.py: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        show(*(f"forecaster.py: {line}" for line in str(error).split("\n")), error=True)
         return 2
     except KeyboardInterrupt:
-        print(*(f"forecaster.py: {line}" for line in interrupted_early(arguments)), sep="\n", file=sys.stderr)
+        show(*(f"forecaster.py: {line}" for line in interrupted_early(arguments)), error=True)
         return 130
 
 

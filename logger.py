@@ -2,11 +2,13 @@
 
 ``configure_root_logger()`` is called once by an entry point, before vLLM or transformers are imported;
 every other module only does ``logging.getLogger(__name__)``. ``libraries_to_file()`` also takes what C++ code and engine
-processes write to the screen without asking. Secrets are taken out of each line before it is written, wherever it came from.
+processes write to the screen without asking. Secrets are taken out of each line before it is written, wherever it came from,
+and characters that command a terminal are written out. ``show`` is how a program prints its results and errors.
 """
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import contextlib
 import fcntl
@@ -19,8 +21,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 from urllib.parse import quote
+
+from untrusted_text import visible
 
 DEFAULT_LOG_DIR = "."
 DEFAULT_LOG_FILE = "runpod_forecast_logs.log"
@@ -114,8 +118,8 @@ class RedactingFormatter(logging.Formatter):
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the finished text of ``record`` without secrets."""
-        return redact(super().format(record))
+        """Return the finished text of ``record`` without secrets; only a record begins at the start of a line."""
+        return visible(redact(super().format(record))).replace("\n", "\n    ")
 
 
 class ConsoleFormatter(RedactingFormatter):
@@ -124,7 +128,7 @@ class ConsoleFormatter(RedactingFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return one short text for ``record`` without secrets and without traceback."""
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return redact(prefix + record.getMessage())
+        return visible(redact(prefix + record.getMessage())).replace("\n", "\n  ")
 
 
 # --- handlers -------------------------------------------------------------------------------------
@@ -396,6 +400,20 @@ def take_lines(descriptor: int, keep: Callable[[str], object] | None = None) -> 
 
 
 # --- standard output ------------------------------------------------------------------------------
+
+
+def show(*lines: str, error: bool = False) -> None:
+    """Print lines on standard output, or without secrets on standard error, safe for any terminal."""
+    text = visible("\n".join(lines))
+    print(redact(text) if error else text, file=sys.stderr if error else sys.stdout)
+
+
+class CommandLine(argparse.ArgumentParser):
+    """A command line whose errors repeat what was typed without secrets and safe for any terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and ``message`` and exit with 2."""
+        super().error(visible(redact(message)))
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any, Final, Self, TypeVar
 from tqdm import tqdm
 
 from logger import console, listen_to_libraries
+from untrusted_text import visible_line
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -88,7 +89,7 @@ def progress(stage: str, total: int, unit: str) -> Bar | Lines:
         total: number of pieces.
         unit: what a piece is called, in the singular.
     """
-    stream = console()
+    stream, stage = console(), visible_line(stage)
     if not stream.isatty():
         return Lines(stage, total, unit)
     return Bar(
@@ -107,7 +108,7 @@ def shown(items: Sequence[Item], stage: str, unit: str) -> Iterator[Item]:
 @contextlib.contextmanager
 def waiting(stage: str) -> Iterator[None]:
     """A stage whose length is not known before: the time it has taken, and how far a library's own bar says it is."""
-    stream = console()
+    stream, stage = console(), visible_line(stage)
     terminal = stream.isatty()
     started = time.monotonic()
     said = ""
@@ -125,7 +126,9 @@ def waiting(stage: str) -> Iterator[None]:
         nonlocal said
         if found := LIBRARY_BAR.match(line):
             # Two words of "Loading safetensors checkpoint shards": a terminal is 80 columns wide.
-            said = f"{' '.join(found['what'].split()[-2:])} {found['done']}, {found['left']} left"
+            said = visible_line(
+                f"{' '.join(found['what'].split()[-2:])} {found['done']}, {found['left']} left"
+            )
             bar.postfix = said
 
     def tick() -> None:

@@ -21,6 +21,7 @@ from database import INCOMPLETE, Database, utc_now
 from drawing import OverviewRow, overview_figures, png
 from scorecard import AnalysisError, collect, score_lines
 from untrusted_names import write_whole
+from untrusted_text import visible
 
 # Characters of a passage shown in the report; the address leads to the whole text.
 EXCERPT_CHARACTERS = 400
@@ -69,7 +70,11 @@ def render(database: Database, run_id: int) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) else value,
     )
     run = database.run(run_id)
     histories: dict[str, str] = {}

@@ -121,7 +121,20 @@ STORAGE: Final = re.compile(
 GGUF_QUANTISATION: Final = re.compile(r"(?<![a-z0-9])i?q\d(?:_(?:\d|k|nl|xs|xxs|s|m|l|xl))*(?![a-z0-9])")
 # Publishers that stand in front of a name ("Meta-Llama-3-8B", "Qwen_Qwen3-14B").
 PUBLISHERS: Final = frozenset(
-    ["meta", "llama", "qwen", "google", "microsoft", "mistralai", "mistral", "openai", "deepseek", "ai", "huggingfacetb", "unsloth"]
+    [
+        "meta",
+        "llama",
+        "qwen",
+        "google",
+        "microsoft",
+        "mistralai",
+        "mistral",
+        "openai",
+        "deepseek",
+        "ai",
+        "huggingfacetb",
+        "unsloth",
+    ]
 )
 FAMILY_WORD: Final = re.compile(r"(qwen|llama|gemma|phi|smollm|gpt|deepseek)(oss|\d[\d.]*n?|[vr]\d[\d.]*)")
 SIZE: Final = re.compile(r"e?\d+(?:\.\d+)?[bm]|a\d+(?:\.\d+)?b|\d+e")
