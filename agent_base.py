@@ -23,7 +23,6 @@ import prompts
 from config import ModelSpec
 from questions import Question
 from scoring import (
-    SUPPORT_SIZE,
     ForecastScoring,
     LogprobCache,
     NumberTokenizer,
@@ -333,7 +332,7 @@ class BaseAgent(ABC):
                 chat_template_kwargs=self._template_kwargs(task),
                 free=True,
             )
-            ids = tuple(self.tokenizer.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))
+            ids = tuple(self.numbers.encode(rendered.text, add_special_tokens=rendered.add_special_tokens))
             if not self.max_model_len or len(ids) + config.LOGIC_MAX_TOKENS <= self.max_model_len:
                 return ids
         raise PromptError(
@@ -391,7 +390,8 @@ class BaseAgent(ABC):
     def _scoring(self, prompt: Prompt) -> ForecastScoring:
         """The scoring state of a prompt; asking the same prompt again costs no request."""
         if prompt.token_ids not in self._scorings:
-            capacity = max(SUPPORT_SIZE, config.MAX_LOGPROB_CACHE)
+            # Some tokenizers need more nodes than the setting's least: none may be evicted unread.
+            capacity = max(len(prompt.trie.children), config.MAX_LOGPROB_CACHE)
             self._scorings[prompt.token_ids] = ForecastScoring(
                 prompt.token_ids, prompt.trie, self.numbers, LogprobCache(capacity)
             )

@@ -93,8 +93,8 @@ SCORING_TOLERANCE = 0.01
 # Forward tokens a forecast may cost beyond its prompt, in cache blocks. 12 blocks = the root's ten
 # children and their second digits when every one recomputes a whole block.
 SCORING_BLOCK_BUDGET = 12
-# Trie nodes whose log-probabilities are kept per forecast (LRU). 102 nodes cover 0-100 digit by
-# digit; at least 101.
+# Trie nodes whose log-probabilities are kept per forecast (LRU). 102 nodes, the root and one for
+# each of 0-100, are the least; where a tokenizer's trie has more, all of them are kept.
 MAX_LOGPROB_CACHE = 256
 # A forecast whose answer was a number 0-100 with less than this probability is marked
 # low-confidence: the model wanted to say something else.
@@ -346,7 +346,7 @@ _BOOL = Rule(lambda v: isinstance(v, bool), "True or False", "write one of them,
 SETTING_RULES: Final[dict[str, Rule]] = {
     "SCORING_TOLERANCE": _share(),
     "SCORING_BLOCK_BUDGET": _at_least(1),
-    "MAX_LOGPROB_CACHE": _at_least(101),
+    "MAX_LOGPROB_CACHE": _at_least(102),
     "MIN_CAPTURED_MASS": _share(),
     "SCORING_WAVE": _at_least(1),
     "LOGIC_WAVE": _at_least(1),

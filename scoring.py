@@ -54,6 +54,8 @@ Path = tuple[int, ...]
 MAX_TOKEN_IDS: Final = 128
 # Engine calls per batch: root, children, and everything deeper.
 MAX_ROUNDS: Final = 3
+# Nodes of the smallest trie: the root and one for each integer.
+SMALLEST_CACHE: Final = SUPPORT_SIZE + 1
 # Below this captured mass there is nothing to normalise: the answer is not a number at all.
 ZERO_MASS: Final = 1e-12
 # Log-probabilities may exceed 0 by rounding of half-precision logits, not by more than this.
@@ -196,6 +198,7 @@ class NumberTokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._tries: dict[tuple[str, str], NumberTrie] = {}
+        self._suffixes: dict[bool, Path] = {}
 
     @cached_property
     def digit_ids(self) -> tuple[int, ...]:
@@ -214,7 +217,7 @@ class NumberTokenizer:
     @cached_property
     def ending_ids(self) -> tuple[int, ...]:
         """Ids of the single tokens that usually follow a number, likeliest first, then the special tokens."""
-        encoded = [self._encode(text) for text in ENDINGS]
+        encoded = [self.encode(text) for text in ENDINGS]
         ids = [ids[0] for ids in encoded if len(ids) == 1]
         ids += [int(i) for i in getattr(self.tokenizer, "all_special_ids", ())]
         return tuple(i for i in dict.fromkeys(ids) if i not in self.digit_set)
@@ -230,7 +233,7 @@ class NumberTokenizer:
         if key not in self._tries:
             if len(self._tries) >= 64:  # tails repeat; this only bounds callers whose tails never do
                 self._tries.clear()
-            trie = trie_from_encodings([self._encode(tail + lead + str(n)) for n in range(SUPPORT_SIZE)])
+            trie = trie_from_encodings([self.encode(tail + lead + str(n)) for n in range(SUPPORT_SIZE)])
             self._check_spelling(trie)
             self._tries[key] = trie
         return self._tries[key]
@@ -250,7 +253,7 @@ class NumberTokenizer:
         trie = self.trie(text[-TAIL_CHARACTERS:], lead)
         heads = []
         for n in (0, SUPPORT_SIZE - 1):
-            ids = self._encode(text + lead + str(n), add_special_tokens=add_special_tokens)
+            ids = self.encode(text + lead + str(n), add_special_tokens=add_special_tokens)
             path = trie.paths[n]
             heads.append(tuple(ids[: -len(path)]) if tuple(ids[-len(path) :]) == path else None)
         head = heads[0]
@@ -258,15 +261,27 @@ class NumberTokenizer:
         if head is not None and head == heads[1] and head[-compared:] == trie.context[-compared:]:
             return head, trie
         whole = [
-            self._encode(text + lead + str(n), add_special_tokens=add_special_tokens)
+            self.encode(text + lead + str(n), add_special_tokens=add_special_tokens)
             for n in range(SUPPORT_SIZE)
         ]
         trie = trie_from_encodings(whole)
         self._check_spelling(trie)
         return trie.context, trie
 
-    def _encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=add_special_tokens))
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Token ids of ``text``, without what the tokenizer puts behind every text (an EOS)."""
+        ids = list(self.tokenizer.encode(text, add_special_tokens=add_special_tokens))
+        behind = len(self._appended(add_special_tokens))
+        return ids[: len(ids) - behind]
+
+    def _appended(self, add_special_tokens: bool) -> Path:
+        """Token ids put behind every text: what the encodings of two digits end with alike."""
+        if add_special_tokens not in self._suffixes:
+            ids = [self.tokenizer.encode(d, add_special_tokens=add_special_tokens) for d in "01"]
+            alike = common_prefix([one[::-1] for one in ids])[::-1]
+            # A vocabulary without digits writes both as the same unknown token.
+            self._suffixes[add_special_tokens] = () if len(alike) == len(ids[0]) else alike
+        return self._suffixes[add_special_tokens]
 
     def _check_spelling(self, trie: NumberTrie) -> None:
         for n, path in enumerate(trie.paths):
@@ -334,8 +349,8 @@ class LogprobCache:
     """Least-recently-used map from trie node to the log-probabilities read there."""
 
     def __init__(self, capacity: int) -> None:
-        if capacity < SUPPORT_SIZE:
-            raise ValueError(f"expected a capacity of at least {SUPPORT_SIZE} nodes, got {capacity}")
+        if capacity < SMALLEST_CACHE:
+            raise ValueError(f"expected a capacity of at least {SMALLEST_CACHE} nodes, got {capacity}")
         self.capacity = capacity
         self._entries: OrderedDict[Path, dict[int, float]] = OrderedDict()
 
@@ -391,6 +406,13 @@ class ForecastScoring:
     requests: int = 0
     forward_tokens: int = 0
     spent: int = 0
+
+    def __post_init__(self) -> None:
+        # A node that is evicted while others are read would count as never read.
+        if self.cache.capacity < len(self.trie.children):
+            raise ValueError(
+                f"expected a cache for {len(self.trie.children)} nodes, got {self.cache.capacity}"
+            )
 
     def record(self, node: Path, reply: Reply, wanted: Iterable[int]) -> None:
         """Take in one reply.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -372,18 +373,27 @@ def test_scoring_again_asks_nothing():
 
 
 def test_the_cache_forgets_the_least_recently_used_node():
-    cache = LogprobCache(101)
-    for n in range(101):
+    cache = LogprobCache(102)
+    for n in range(102):
         cache.put((n,), {0: -1.0})
     assert cache.get((0,)) == {0: -1.0}
-    cache.put((101,), {0: -2.0})
+    cache.put((102,), {0: -2.0})
     assert (0,) in cache
     assert (1,) not in cache
-    assert len(cache) == 101
+    assert len(cache) == 102
     cache.put((0,), {5: -3.0})  # a node's log-probabilities add up over its requests
     assert cache.get((0,)) == {0: -1.0, 5: -3.0}
-    with pytest.raises(ValueError, match="at least 101"):
-        LogprobCache(100)
+    with pytest.raises(ValueError, match="at least 102"):
+        LogprobCache(101)
+
+
+def test_a_cache_that_would_forget_an_unread_node_is_refused():
+    numbers = NumberTokenizer(DIGITS)
+    prompt, trie = numbers.place(PROMPT)
+    assert len(trie.children) == 102
+    split = dataclasses.replace(trie, paths=tuple((*path[:1], 999, *path[1:]) for path in trie.paths))
+    with pytest.raises(ValueError, match="a cache for 112 nodes, got 102"):
+        ForecastScoring(prompt, split, numbers, LogprobCache(102))
 
 
 def test_requests_name_the_whole_prompt():
