@@ -301,6 +301,30 @@ def resolve(database: Database, entries: Sequence[Entry]) -> int:
     return 1 if unknown else 0
 
 
+def join(database: Database, one: str, other: str) -> int:
+    """Let two questions share a history and their outcomes.
+
+    Raises:
+        AnalysisError: an id that is not stored, two names of one question, or two outcomes.
+    """
+    subjects = {row["id"]: row["subject"] for row in database.questions()}
+    for name in (one, other):
+        if name not in subjects and name not in subjects.values():
+            raise AnalysisError(f"--same-question: no question has the id {name!r}")
+    first, second = subjects.get(one, one), subjects.get(other, other)
+    if first == second:
+        raise AnalysisError(f"--same-question: {one!r} and {other!r} are one question already")
+    outcomes = {subjects[name]: row["outcome"] for name, row in database.resolutions().items()}
+    if first in outcomes and second in outcomes and outcomes[first] != outcomes[second]:
+        words = [Outcome(outcomes[subject], None).word for subject in (first, second)]
+        raise AnalysisError(
+            f"--same-question: {one!r} ended {words[0]} and {other!r} ended {words[1]}; correct one outcome with --resolve-one"
+        )
+    database.join_subjects(one, other)
+    print(f"{other} is now the same question as {one}: one history, one outcome")
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = CommandLine(prog="analysis.py", description=(__doc__ or "").split("\n")[0])
@@ -324,6 +348,12 @@ def parser() -> argparse.ArgumentParser:
         nargs=2,
         metavar=("QUESTION", "OUTCOME"),
         help="record one outcome: id or text, and yes, no or void",
+    )
+    job.add_argument(
+        "--same-question",
+        nargs=2,
+        metavar=("ID", "OTHER"),
+        help="let two ids share one history and their outcomes",
     )
     job.add_argument(
         "--score", action="store_true", help="score every forecast made before its question was resolved"
@@ -355,6 +385,8 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
         return resolve(database, read_resolutions(arguments.resolve))
     if arguments.resolve_one:
         return resolve(database, [entry_from_arguments(arguments, database)])
+    if arguments.same_question:
+        return join(database, *arguments.same_question)
     if arguments.score:
         record = collect(database)
         show(*score_lines(record))

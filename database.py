@@ -196,6 +196,15 @@ class EnsembleRecord:
 
 
 @dataclass(frozen=True)
+class Rewording:
+    """A new wording of a question that the user accepted as the same question."""
+
+    question_id: str
+    old_text: str
+    new_text: str
+
+
+@dataclass(frozen=True)
 class Resolution:
     """How a question ended: outcome 0 or 1, or None when it was voided; ``resolved_at`` is an ISO date or timestamp."""
 
@@ -253,9 +262,10 @@ _NOT_COLUMNS: Final = frozenset(
 )
 
 
+_ASKED_TEXT: Final = "coalesce(json_extract(rq.asked, '$.text'), q.text)"
 # A question as a run asked it; the table questions has the newest wording only.
 _ASKED: Final = (
-    "q.id, q.subject, q.created_at, coalesce(json_extract(rq.asked, '$.text'), q.text) AS text,"
+    f"q.id, q.subject, q.created_at, {_ASKED_TEXT} AS text,"
     " json_extract(rq.asked, '$.background') AS background,"
     " json_extract(rq.asked, '$.resolution_criteria') AS resolution_criteria,"
     " json_extract(rq.asked, '$.close_date') AS close_date, coalesce(json_extract(rq.asked, '$.extra'), '{}') AS extra"
@@ -440,10 +450,12 @@ class Database:
         questions: Sequence[Any],
         owner: str | None = None,
         origin_run: int | None = None,
+        rewordings: Sequence[Rewording] = (),
     ) -> int:
         """Record a run and its questions (``questions.Question`` values) in one transaction; returns the run's id.
 
-        ``owner`` names the process that works on it, ``origin_run`` the run that this one replays.
+        ``owner`` names the process that works on it, ``origin_run`` the run that this one replays, ``rewordings`` what the
+        user accepted as the same question.
         """
         now = utc_now()
         with self.atomic() as connection:
@@ -472,6 +484,10 @@ class Database:
                     "INSERT INTO run_questions (run_id, question_id, position, as_of, asked) VALUES (?, ?, ?, ?, ?)",
                     (run_id, q.id, position, q.as_of or as_of, to_json({**vars(q), "extra": dict(q.extra)})),
                 )
+            connection.executemany(
+                "INSERT INTO rewordings (question_id, run_id, old_text, new_text, accepted_at) VALUES (?, ?, ?, ?, ?)",
+                [(r.question_id, run_id, r.old_text, r.new_text, now) for r in rewordings],
+            )
         return run_id
 
     def finish_run(self, run_id: int, status: str) -> None:
@@ -528,6 +544,23 @@ class Database:
             " JOIN questions q ON q.id = rq.question_id WHERE rq.run_id = ? ORDER BY rq.position",
             (run_id,),
         )
+
+    def asked_before(self) -> list[sqlite3.Row]:
+        """Every question of every run but the replays, oldest run first: run, id, subject, text and close date."""
+        return self.query(
+            f"SELECT rq.run_id, q.id, q.subject, {_ASKED_TEXT} AS text, json_extract(rq.asked, '$.close_date') AS close_date"  # noqa: S608 - names of this module
+            " FROM run_questions rq JOIN questions q ON q.id = rq.question_id JOIN runs r ON r.id = rq.run_id"
+            " WHERE r.origin_run IS NULL ORDER BY rq.run_id, rq.position"
+        )
+
+    def join_subjects(self, question_id: str, other: str) -> None:
+        """Give the questions of one subject that of another, so that they share a history and outcomes; ids or subjects."""
+        with self.atomic() as connection:
+            connection.execute(
+                "UPDATE questions SET subject = coalesce((SELECT subject FROM questions WHERE id = :one), :one)"
+                " WHERE subject = coalesce((SELECT subject FROM questions WHERE id = :other), :other)",
+                {"one": question_id, "other": other},
+            )
 
     def save_retrieval(
         self, run_id: int, question_id: str, passages: Sequence[Passage], context_error: str | None

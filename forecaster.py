@@ -50,7 +50,7 @@ from untrusted_text import visible_line
 if TYPE_CHECKING:
     from types import FrameType
 
-    from database import Database, Passage
+    from database import Database, Passage, Rewording
     from ensemble import AgentFactory, QuestionEvidence
     from semanticretriever import RetrievalSettings, SemanticRetriever
 
@@ -101,7 +101,7 @@ RETRIEVAL_GROUP = 8
 # Options that say what to forecast; a stored run has settled that.
 NOT_WITH_A_STORED_RUN = (
     "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval", "documents", "coherence",
-    "logic", "ablate",
+    "logic", "ablate", "reworded", "ask_closed",
 )  # fmt: skip
 
 
@@ -138,6 +138,9 @@ class Plan:
     logic: ModelSpec | None = None
     # Whether each forecast is also made without reasoning and without evidence, to see what they did to it.
     ablate: bool = False
+    # Wordings that the user accepted, and lines about the questions to log when the run begins.
+    rewordings: tuple[Rewording, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -187,6 +190,17 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--as-of", metavar="DATE", help="forecast as if today were this date: no newer evidence is used"
+    )
+    result.add_argument(
+        "--reworded",
+        action="append",
+        metavar="ID",
+        help="accept another wording of this id as the same question; repeatable",
+    )
+    result.add_argument(
+        "--ask-closed",
+        action="store_true",
+        help="ask again what is resolved or past its close date; it is left out otherwise",
     )
     result.add_argument("--no-retrieval", action="store_true", help="ask the models without any evidence")
     result.add_argument(
@@ -277,6 +291,28 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
         logic=logic[0] if logic else DEMO_LOGIC if arguments.logic else None,
         ablate=arguments.ablate,
     )
+
+
+def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
+    """The plan without the questions that are not to be asked again, judged by what its database holds.
+
+    Raises:
+        UsageError: an id stood for another question, or no question is left; one line each. DatabaseError: it cannot be read.
+    """
+    from identity import IdentityError, Known, admit
+
+    try:
+        found = admit(
+            plan.questions,
+            Known.of(plan.database),
+            as_of=plan.as_of,
+            today=plan.today,
+            reworded=arguments.reworded or (),
+            ask_closed=arguments.ask_closed or plan.demo,
+        )
+    except IdentityError as error:
+        raise UsageError(str(error)) from None
+    return replace(plan, questions=found.questions, rewordings=found.rewordings, notes=found.notes)
 
 
 def stored_plan(arguments: argparse.Namespace) -> Plan:
@@ -616,6 +652,7 @@ def begin(plan: Plan, database: Database) -> int:
             questions=plan.questions,
             owner=this_process(),
             origin_run=plan.origin,
+            rewordings=plan.rewordings,
         )
         if plan.origin is not None:
             for line in changed_settings(*_comparable(database, plan.origin, settings)):
@@ -953,11 +990,13 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
             if not agent_factory and (problems := environment_problems(plan.vllm_config, models)):
                 raise UsageError("\n".join(problems))
         else:
-            plan = make_plan(arguments, environment=agent_factory is None)
+            plan = admitted(make_plan(arguments, environment=agent_factory is None), arguments)
         with Database(plan.database, create=not stored) as database:
             configure_root_logger(verbose=arguments.verbose)
             interrupts = Interrupts()
             interrupts.install()
+            for note in plan.notes:
+                logger.warning("%s", note)
             return _prepared_run(plan, database, agent_factory, interrupts, verbose=arguments.verbose)
     except (UsageError, DatabaseError) as error:
         show(*(f"forecaster.py: {line}" for line in str(error).split("\n")), error=True)

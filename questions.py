@@ -33,6 +33,11 @@ def folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", composed).split()).rstrip(_END)
 
 
+def text_id(text: str) -> str:
+    """The id of a question without one: 12 hexadecimal digits of the SHA-256 of its text with single spaces."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
+
+
 class QuestionError(ValueError):
     """A question or a question file that cannot be used; the message is one line for the user."""
 
@@ -84,7 +89,7 @@ class Question:
         for name in ("close_date", "as_of"):
             object.__setattr__(self, name, _iso_date(getattr(self, name), name))
         object.__setattr__(self, "text", text)
-        object.__setattr__(self, "id", self.id.strip() or hashlib.sha256(text.encode()).hexdigest()[:12])
+        object.__setattr__(self, "id", self.id.strip() or text_id(text))
         object.__setattr__(self, "subject", self.subject or self.id)
 
 

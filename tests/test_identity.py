@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import logging
 import sqlite3
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import analysis
+import forecaster
 from database import Database
-from questions import folded
+from questions import folded, text_id
 from scorecard import collect
+from tests.stub_cli import stub_main
 
 NORWAY = "Will Norway join the European Union before 2030?"
 BRENT = "Will Brent close above 100 dollars before 2028?"
@@ -148,3 +151,180 @@ def test_checks_of_a_split_question_go_along(two_weeks):
         others = {(row["run_id"], row["question_id"]): json.loads(row["others"]) for row in db.coherence()}
         assert others[1, SPLIT] == {"1 (run 1)~not": 0.5}
         assert others[3, "1"] == {"1~not": 0.5}
+
+
+# --- what a new run asks --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch, capsys):
+    """Run the command line on a file of questions; returns the exit code and the lines for the user."""
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
+
+    def run(rows, *arguments, today="2026-03-02"):
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        with (tmp_path / "q.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+        database = ["--database", str(tmp_path / "run.db"), "--models", "stub-a"]
+        questions = ["--questions", str(tmp_path / "q.csv")]
+        code = stub_main([*questions, *database, "--no-retrieval", *arguments], today=today)
+        return code, capsys.readouterr().err
+
+    return run
+
+
+def asked(tmp_path) -> list[tuple]:
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.db")) as connection:
+        return connection.execute(
+            "SELECT run, question FROM forecast_history WHERE agent = 'ensemble'"
+        ).fetchall()
+
+
+def test_an_id_that_comes_back_with_another_text_is_refused(ask, tmp_path):
+    assert ask([{"id": "1", "question": NORWAY}, {"id": "2", "question": "Will it rain?"}])[0] == 0
+    code, said = ask([{"id": "1", "question": BRENT}, {"id": "2", "question": "Will it snow?"}])
+    assert code == 2
+    assert said.splitlines() == [
+        f"forecaster.py: id '1' was asked in run 1 as '{NORWAY}' and is now '{BRENT}'; if it is the same question in other"
+        " words, say so with --reworded 1; else give it another id",
+        "forecaster.py: id '2' was asked in run 1 as 'Will it rain?' and is now 'Will it snow?'; if it is the same question"
+        " in other words, say so with --reworded 2; else give it another id",
+    ]
+    assert asked(tmp_path) == [(1, NORWAY), (1, "Will it rain?")]
+
+
+def test_case_space_and_final_punctuation_are_no_other_text(ask, tmp_path):
+    assert ask([{"id": "1", "question": "Will the café close?"}])[0] == 0
+    assert ask([{"id": "1", "question": "will the  CAFE\u0301 close"}])[0] == 0
+    # A run shows what it asked.
+    assert [run for run, _ in asked(tmp_path)] == [1, 2]
+    assert asked(tmp_path)[0][1] == "Will the café close?"
+
+
+def test_long_texts_are_told_apart_in_the_message(ask):
+    start = "Will the committee, " * 10
+    ask([{"id": "1", "question": f"{start}agree?"}])
+    _, said = ask([{"id": "1", "question": f"{start}resign?"}])
+    assert "agree?'" in said
+    assert "resign?'" in said
+
+
+def test_a_rewording_that_the_user_accepts_is_stored_and_needs_no_further_word(ask, tmp_path):
+    reworded = "Will Norway be a member of the EU before 2030?"
+    ask([{"id": "1", "question": NORWAY}])
+    assert ask([{"id": "1", "question": reworded}], "--reworded", "1")[0] == 0
+    for text in (reworded, NORWAY):
+        assert ask([{"id": "1", "question": text}])[0] == 0
+    assert [text for _, text in asked(tmp_path)] == [NORWAY, reworded, reworded, NORWAY]
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.db")) as connection:
+        stored = connection.execute(
+            "SELECT question_id, run_id, old_text, new_text FROM rewordings"
+        ).fetchall()
+    assert stored == [("1", 2, NORWAY, reworded)]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("1", "no earlier run asked it in other words"), ("7", "no question of this run has that id")],
+)
+def test_an_id_that_is_not_reworded_is_refused(ask, tmp_path, name, why):
+    ask([{"id": "1", "question": NORWAY}])
+    code, said = ask([{"id": "1", "question": NORWAY}], "--reworded", name)
+    assert (code, said) == (2, f"forecaster.py: --reworded {name}: {why}\n")
+    assert len(asked(tmp_path)) == 1
+
+
+def test_a_refused_rewording_makes_no_database(ask, tmp_path):
+    assert ask([{"id": "1", "question": NORWAY}], "--reworded", "1")[0] == 2
+    assert not (tmp_path / "run.db").exists()
+
+
+def test_an_edited_close_date_is_said(ask):
+    ask([{"id": "1", "question": NORWAY, "close_date": "2030-01-01"}])
+    code, said = ask([{"id": "1", "question": NORWAY, "close_date": "2031-01-01", "background": "More."}])
+    assert code == 0
+    assert "the close date of '1' was 2030-01-01 in run 1 and is now 2031-01-01" in said
+
+
+def test_one_question_under_two_ids_is_said(ask):
+    ask([{"id": "eu", "question": NORWAY}, {"id": "", "question": BRENT}])
+    code, said = ask([{"id": "", "question": NORWAY.upper()}, {"id": "oil", "question": BRENT}])
+    assert code == 0
+    assert "has the id 'eu' in run 1 and none here" in said
+    assert f"python analysis.py --same-question oil {text_id(BRENT)}" in said
+
+
+def resolve(tmp_path, name: str) -> None:
+    words = ["--database", str(tmp_path / "run.db"), "--resolve-one", name, "yes", "--date", "2026-03-02"]
+    assert analysis.main(words) == 0
+
+
+THREE = [
+    {"id": "eu", "question": NORWAY, "close_date": "2026-03-20"},
+    {"id": "oil", "question": BRENT, "close_date": ""},
+    {"id": "rain", "question": "Will it rain?", "close_date": "2026-04-01"},
+]
+
+
+def test_resolved_and_closed_questions_are_left_out_unless_wanted(ask, tmp_path):
+    ask(THREE)
+    resolve(tmp_path, "oil")
+    code, said = ask(THREE, today="2026-03-21")
+    assert code == 0
+    assert (
+        "left out: 2 questions that are resolved or closed (eu, oil); --ask-closed asks them all the same"
+        in said
+    )
+    assert asked(tmp_path)[3:] == [(2, "Will it rain?")]
+    assert ask(THREE, "--ask-closed", today="2026-03-21")[0] == 0
+    assert len(asked(tmp_path)) == 7
+    code, said = ask(THREE, today="2026-05-01")
+    assert (code, said.count("left out: 3 questions"), len(asked(tmp_path))) == (2, 1, 7)
+
+
+def test_on_its_close_date_and_as_of_a_past_day_a_question_is_asked(ask, tmp_path):
+    ask(THREE[:1])
+    assert ask(THREE[:1], today="2026-03-20")[0] == 0
+    assert ask(THREE[:1], "--as-of", "2026-03-10", today="2026-05-01")[0] == 0
+    assert ask([{**THREE[0], "as_of": "2026-03-11"}], today="2026-05-01")[0] == 0
+    assert ask(THREE[:1], today="2026-05-01")[0] == 2
+    assert len(asked(tmp_path)) == 4
+
+
+def test_a_question_never_asked_is_asked_although_its_date_is_past(ask, tmp_path):
+    assert ask(THREE, today="2026-05-01")[0] == 0
+    assert len(asked(tmp_path)) == 3
+
+
+def test_checks_of_a_question_that_is_left_out_are_left_out_too(ask, tmp_path):
+    rows = [{**THREE[0], "negation": "Will Norway stay out?"}, THREE[2]]
+    assert ask(rows, "--coherence")[0] == 0
+    code, said = ask(rows, "--coherence", today="2026-03-21")
+    assert (code, "left out: 1 question that is resolved or closed (eu);" in said) == (0, True)
+    assert [text for run, text in asked(tmp_path) if run == 2] == ["Will it rain?"]
+
+
+def test_two_ids_can_share_a_history_and_their_outcome(ask, tmp_path, capsys):
+    ask([{"id": "eu", "question": NORWAY}, {"id": "eu2", "question": "Will Norway enter the EU by 2029?"}])
+    join = ["--database", str(tmp_path / "run.db"), "--same-question"]
+    assert analysis.main([*join, "eu", "eu2"]) == 0
+    assert capsys.readouterr().out == "eu2 is now the same question as eu: one history, one outcome\n"
+    resolve(tmp_path, "eu2")
+    with Database(tmp_path / "run.db") as db:
+        assert {name: row["outcome"] for name, row in db.resolutions().items()} == {"eu": 1, "eu2": 1}
+    # Each wording is known under both ids now.
+    assert ask([{"id": "eu", "question": "Will Norway enter the EU by 2029?"}], "--ask-closed")[0] == 0
+    for words, why in (
+        (("eu", "eu2"), "are one question already"),
+        (("eu", "x"), "no question has the id 'x'"),
+    ):
+        assert analysis.main([*join, *words]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_ids_with_different_outcomes_are_not_joined(two_weeks, capsys):
+    assert analysis.main(["--database", str(two_weeks), "--same-question", "1", SPLIT]) == 2
+    assert "'1' ended yes and '1 (run 1)' ended no" in capsys.readouterr().err
