@@ -29,7 +29,8 @@ PACKAGES = {
     "lm_eval": "",
     # Optional: benchmarks/retrieval.py leaves its row out where it is not installed.
     "faiss": "",
-    # The repository's own folder of tests, whose tiny models the benchmark uses.
+    # Folders of this repository that benchmarks and tests import from.
+    "benchmarks": "",
     "tests": "",
     # Declared as runai-model-streamer; vllm[runai] brings its parts.
     "runai_model_streamer": "runai-model-streamer",
