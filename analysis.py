@@ -26,7 +26,7 @@ import numpy as np
 import config
 from coherence import parent_id
 from database import Database, DatabaseError
-from distribution import Distribution, agreement, pool
+from distribution import Distribution, agreement
 from drawing import (
     Curve,
     HistoryPoint,
@@ -58,6 +58,7 @@ from scorecard import (
     score_lines,
 )
 from track_record import brier_scores, reliability_bins
+from voices import stored_voice
 
 log = logging.getLogger(__name__)
 
@@ -179,14 +180,13 @@ def by_question(rows: Iterable[sqlite3.Row]) -> dict[str, list[sqlite3.Row]]:
 
 
 def agent_history(rows: Iterable[sqlite3.Row]) -> dict[str, list[HistoryPoint]]:
-    """Each agent's forecasts of one question over time; the chunks of one run are pooled with equal weights."""
+    """Each agent's forecasts of one question over time; the chunks of one run are averaged."""
     chunks: dict[tuple[str, int], list[sqlite3.Row]] = {}
     for row in rows:
         chunks.setdefault((row["agent"], row["run_id"]), []).append(row)
     series: dict[str, list[HistoryPoint]] = {}
     for (agent, _), parts in sorted(chunks.items()):
-        distribution = pool([Distribution.from_json(part["probabilities"]) for part in parts], "mean")
-        series.setdefault(agent, []).append(_point(parts[0], distribution))
+        series.setdefault(agent, []).append(_point(parts[0], stored_voice(parts).distribution))
     return series
 
 

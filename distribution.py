@@ -32,6 +32,10 @@ SUM_TOLERANCE: Final = 1e-4
 # point: the support cannot express anything finer), so that one agent's "0" cannot veto a pool.
 ODDS_CLIP: Final = 0.005
 
+# Share of the weight around one half over which the "median" pool averages. Between two equal voices
+# that makes the midpoint, and a voice of next to no weight cannot decide between them.
+MEDIAN_WINDOW: Final = 0.01
+
 # What the "extremised" pool multiplies the log-odds with. Fits to human crowds lie between 1.2 and 3
 # (Satopaa et al. 2014); the low end, since language models share most of their training text.
 EXTREMISING_FACTOR: Final = 1.3
@@ -145,8 +149,11 @@ def jensen_shannon(p: Distribution, q: Distribution) -> float:
     return max(0.0, mixture.entropy - 0.5 * (p.entropy + q.entropy))
 
 
-def agreement(distributions: Sequence[Distribution]) -> float:
-    """How far the agents agree, 0-1: one minus the mean total variation distance over all pairs (1 for one agent).
+def agreement(distributions: Sequence[Distribution], weights: npt.ArrayLike | None = None) -> float:
+    """How far the agents agree, 0-1 (1 for one agent).
+
+    One minus the mean total variation distance over all pairs; with ``weights`` of shape (agents,) a
+    pair counts by the product of its two weights.
 
     Raises:
         ValueError: no distribution was given.
@@ -158,7 +165,11 @@ def agreement(distributions: Sequence[Distribution]) -> float:
     if len(first) == 0:
         return 1.0
     distances = 0.5 * np.abs(stacked[first] - stacked[second]).sum(axis=1)
-    return float(1.0 - distances.mean())
+    given = np.ones(len(distributions)) if weights is None else np.asarray(weights, dtype=np.float64)
+    pairs = (given / given.max())[first] * (given / given.max())[second]
+    if pairs.sum() <= 0:  # all but one weigh nothing: nobody contradicts
+        return 1.0
+    return float(1.0 - np.average(distances, weights=pairs))
 
 
 @dataclass(frozen=True)
@@ -174,11 +185,12 @@ class Spread:
         return float(np.hypot(self.within, self.between))
 
 
-def spread(distributions: Sequence[Distribution]) -> Spread:
-    """Split the variance of the equally weighted mixture of ``distributions`` by the law of total variance.
+def spread(distributions: Sequence[Distribution], weights: npt.ArrayLike | None = None) -> Spread:
+    """Split the variance of the mixture of ``distributions`` by the law of total variance.
 
     ``within`` is the square root of the mean of their variances: how unsure each of them is by itself. ``between`` is the
     square root of the variance of their means (divided by their number, not by one less): how far they contradict one another.
+    ``weights`` of shape (distributions,) are those of the mixture; equal when left out.
     Source: Blitzstein & Hwang, Introduction to Probability, 2nd edition 2019, theorem 9.5.4 ("Eve's law").
 
     Raises:
@@ -186,8 +198,9 @@ def spread(distributions: Sequence[Distribution]) -> Spread:
     """
     if not distributions:
         raise ValueError("expected at least one distribution, got none")
-    within = np.mean([d.variance for d in distributions])
-    between = np.var([d.mean for d in distributions])
+    means = np.array([d.mean for d in distributions])
+    within = np.average([d.variance for d in distributions], weights=weights)
+    between = np.average((means - np.average(means, weights=weights)) ** 2, weights=weights)
     return Spread(float(np.sqrt(within)), float(np.sqrt(between)))
 
 
@@ -213,14 +226,16 @@ def _quantile_average(distributions: Sequence[Distribution], weights: FloatArray
 
     The pointwise weighted median of monotone functions is monotone, so the differences are never
     negative (Hora et al., "Median aggregation of distribution functions", Decision Analysis 10(4), 2013).
+    It is the mean over ``MEDIAN_WINDOW`` of the weight around one half, which is monotone too.
     """
     cumulative = np.cumsum(np.stack([d.probabilities for d in distributions]), axis=1)
     order = np.argsort(cumulative, axis=0, kind="stable")
     ordered = np.take_along_axis(cumulative, order, axis=0)
-    mass = np.cumsum(weights[order], axis=0)
-    lower = np.take_along_axis(ordered, np.argmax(mass >= 0.5 - 1e-12, axis=0)[None], axis=0)[0]
-    upper = np.take_along_axis(ordered, np.argmax(mass > 0.5 + 1e-12, axis=0)[None], axis=0)[0]
-    return Distribution.from_weights(np.maximum(np.diff(0.5 * (lower + upper), prepend=0.0), 0.0))
+    upto = np.cumsum(weights[order], axis=0)
+    low, high = 0.5 - MEDIAN_WINDOW / 2, 0.5 + MEDIAN_WINDOW / 2
+    inside = np.diff(np.clip(upto, low, high), axis=0, prepend=low)
+    median = (inside * ordered).sum(axis=0) / inside.sum(axis=0)
+    return Distribution.from_weights(np.maximum(np.diff(median, prepend=0.0), 0.0))
 
 
 def _geometric(distributions: Sequence[Distribution], weights: FloatArray) -> Distribution:
@@ -311,6 +326,14 @@ def pool(
     Raises:
         ValueError: nothing to pool, an unknown method, or unusable weights.
     """
+    base = pool_weights(distributions, method, weights)
+    return POOL_METHODS[method](distributions, base)
+
+
+def pool_weights(
+    distributions: Sequence[Distribution], method: str, weights: npt.ArrayLike | None = None
+) -> FloatArray:
+    """The weights ``pool`` uses, of shape (agents,), together 1; arguments and errors as there."""
     if not distributions:
         raise ValueError("expected at least one distribution to pool, got none")
     if method not in POOL_METHODS:
@@ -328,4 +351,5 @@ def pool(
     if method == "entropy":
         informed = base * entropy_weights(distributions)
         base = informed if informed.sum() > 0 else base
-    return POOL_METHODS[method](distributions, base / base.sum())
+    normalised: FloatArray = base / base.sum()
+    return normalised

@@ -28,12 +28,13 @@ from database import (
     Passage,
     ReasoningRecord,
 )
-from distribution import Distribution, agreement, pool, spread
+from distribution import Distribution, spread
 from logger import redact
 from progress import progress, waiting
 from questions import Question
 from runs import UNKNOWN_WEIGHTS, weights_identity
-from scoring import TokenizationError
+from scoring import ScoringResult, TokenizationError
+from voices import Voice, average, pool_voices, stored_voice, voice_weights, weak
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +51,6 @@ class QuestionEvidence:
     today: str
     passages: tuple[Passage, ...] = ()
     context_error: str | None = None
-
-
-@dataclass(frozen=True)
-class Averaged:
-    """The mean over the samples of one piece of work (one without reasoning); masses 0 to 1."""
-
-    distribution: Distribution
-    captured_mass: float
-    residual_mass: float
 
 
 def statistics(distribution: Distribution) -> dict[str, float]:
@@ -355,28 +347,25 @@ class Ensemble:
 
     def _pooled(self, question_id: str, rows: Sequence[Any]) -> EnsembleRecord:
         """Chunks of an agent are averaged first: an agent is one voice however its evidence was divided."""
-        voices: dict[str, list[Any]] = {}
+        by_agent: dict[str, list[Any]] = {}
         for row in rows:
-            voices.setdefault(row["agent"], []).append(row)
-        distributions = [
-            pool([Distribution.from_json(row["probabilities"]) for row in voice], "mean")
-            for voice in voices.values()
-        ]
-        pooled = pool(distributions, self.pool_method)
-        captured = sum(row["captured_mass"] for row in rows) / len(rows)
+            by_agent.setdefault(row["agent"], []).append(row)
+        voices = {agent: stored_voice(chunked) for agent, chunked in by_agent.items()}
+        found = pool_voices(voices, self.pool_method)
         return EnsembleRecord(
             question_id=question_id,
             method=self.pool_method,
-            probabilities=pooled.probabilities,
-            statistics=statistics(pooled),
+            probabilities=found.voice.distribution.probabilities,
+            statistics=statistics(found.voice.distribution),
             agents=len(voices),
             agents_configured=len(self.specs),
-            agreement=agreement(distributions),
-            captured_mass=captured,
-            # The loosest certificate among the agents. It bounds the pool's own error where the weights are
-            # fixed ("mean"); the other methods also depend on the distributions themselves.
-            residual_mass=max(row["residual_mass"] for row in rows),
-            low_confidence=captured < config.MIN_CAPTURED_MASS,
+            agreement=found.agreement,
+            captured_mass=found.voice.captured,
+            residual_mass=found.voice.residual,
+            # A strong majority must not hide a voice that hardly spoke in numbers.
+            low_confidence=weak(found.voice.weakest) or any(row["low_confidence"] for row in rows),
+            weights=found.weights,
+            weakest_captured=found.voice.weakest,
         )
 
 
@@ -388,22 +377,22 @@ def _logged(what: str, error: Exception) -> str:
     return message
 
 
-def averaged(scored: Scored) -> Averaged | str:
+def averaged(scored: Scored) -> Voice | str:
     """The mean over the samples of one piece of work, or the first error: a mean over fewer samples would pass for the whole."""
-    results = []
+    parts = []
     for _, outcome in scored:
         if outcome.result is None:
             return redact(outcome.error or "no result")
-        results.append(outcome.result)
-    return Averaged(
-        pool([result.distribution for result in results], "mean"),
-        sum(result.captured_mass for result in results) / len(results),
-        # The mean of distributions is within the mean of their bounds.
-        sum(result.residual_mass for result in results) / len(results),
-    )
+        parts.append(_voice(outcome.result))
+    return average(parts)
 
 
-def _sample_columns(scored: Scored, mean: Averaged | str) -> dict[str, Any]:
+def _voice(result: ScoringResult) -> Voice:
+    captured = result.captured_mass
+    return Voice(result.distribution, captured, result.residual_mass, captured)
+
+
+def _sample_columns(scored: Scored, mean: Voice | str) -> dict[str, Any]:
     """The columns of a forecast that is a mean over samples; of one that failed, those of the error."""
     if isinstance(mean, str):
         return {
@@ -416,13 +405,13 @@ def _sample_columns(scored: Scored, mean: Averaged | str) -> dict[str, Any]:
         }
     results = [outcome.result for _, outcome in scored if outcome.result is not None]
     distributions = [result.distribution for result in results]
-    divided = spread(distributions)
+    divided = spread(distributions, voice_weights([result.captured_mass for result in results]))
     return {
         "probabilities": mean.distribution.probabilities,
         "statistics": statistics(mean.distribution),
-        "captured_mass": mean.captured_mass,
-        "residual_mass": mean.residual_mass,
-        "low_confidence": mean.captured_mass < config.MIN_CAPTURED_MASS,
+        "captured_mass": mean.captured,
+        "residual_mass": mean.residual,
+        "low_confidence": weak(mean.weakest),
         "forward_tokens": sum(result.forward_tokens for result in results),
         "requests": sum(result.requests for result in results),
         "seconds": sum(outcome.seconds for _, outcome in scored),
@@ -433,7 +422,7 @@ def _sample_columns(scored: Scored, mean: Averaged | str) -> dict[str, Any]:
     }
 
 
-def _ablation(condition: str, scored: Scored, full: Averaged) -> AblationRecord:
+def _ablation(condition: str, scored: Scored, full: Voice) -> AblationRecord:
     """The row of a condition beside the forecast; its prompt is the first sample's."""
     prompt = scored[0][1].prompt
     text = "" if prompt is None else prompt.text
@@ -446,8 +435,8 @@ def _ablation(condition: str, scored: Scored, full: Averaged) -> AblationRecord:
         text,
         mean.distribution.probabilities,
         mean.distribution.mean,
-        mean.captured_mass,
-        mean.residual_mass,
+        mean.captured,
+        mean.residual,
         found.shift,
         found.divergence,
     )
@@ -485,7 +474,7 @@ def forecast_record(
         statistics=statistics(result.distribution),
         captured_mass=result.captured_mass,
         residual_mass=result.residual_mass,
-        low_confidence=result.captured_mass < config.MIN_CAPTURED_MASS,
+        low_confidence=weak(result.captured_mass),
         forward_tokens=result.forward_tokens,
         requests=result.requests,
     )

@@ -850,14 +850,17 @@ def summary(database: Database, run_id: int) -> str:
     columns = shutil.get_terminal_size().columns
     ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
     articles = database.articles_used(run_id)
-    short = any(row["agents"] < row["agents_configured"] for row in ensembles.values())
-    configured = max((row["agents_configured"] for row in ensembles.values()), default=0)
+    asked = database.run_questions(run_id)
+    models = json.loads(database.run(run_id)["settings"]).get("model_order", [])
+    configured = max((row["agents_configured"] for row in ensembles.values()), default=len(models))
+    took_part = {q["id"]: ensembles[q["id"]]["agents"] if q["id"] in ensembles else 0 for q in asked}
+    short = any(agents < configured for agents in took_part.values())
     head = f"  {'chance':>7}  {'80 % range':>10}  {'agree':>5}  {'captured':>8}  {'articles':>8}"
     head += f"  {'models':>7}" if short else ""
     width = max(23, min(60, columns - len(head)))
     head = f"{'question':<{width}}{head}"
     lines = ["", head, "-" * len(head)]
-    for question in database.run_questions(run_id):
+    for question in asked:
         text = textwrap.wrap(visible_line(question["text"]), width) or [""]
         row = ensembles.get(question["id"])
         if row is None:
@@ -869,11 +872,9 @@ def summary(database: Database, run_id: int) -> str:
                 f"{row['mean']:>5.1f} %  {interval:>10}  {row['agreement']:>5.2f}  {captured:>8}"
                 f"  {articles.get(question['id'], 0):>8}"
             )
-        if row is None and short:
-            cells += f"  {f'0 of {configured}':>7}"
-        elif row is not None and row["agents"] < row["agents_configured"]:
-            took_part = f"{row['agents']} of {configured}"
-            cells += f"  {took_part:>7}"
+        if short:
+            share = f"{took_part[question['id']]} of {configured}"
+            cells += f"  {share:>7}"
         lines.append(f"{text[0]:<{width}}  {cells}")
         lines += text[1:]
     notes = [
@@ -909,9 +910,12 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
     if scored:
         worst = max(row["residual_mass"] for row in scored)
         notes.append(f"Every distribution is within {worst:.4f} (total variation) of the exact one.")
+    masses = [row["captured_mass"] for row in scored]
     if any(row["low_confidence"] for row in ensembles):
         notes.append(
-            f"! The answer was an integer with a probability under {config.MIN_CAPTURED_MASS}: low confidence."
+            "! A model's answer was an integer with a probability under"
+            f" {config.MIN_CAPTURED_MASS} (the lowest: {min(masses):.2g}): low confidence, and its"
+            " voice weighs that much less in the pool."
         )
     short = [row for row in ensembles if row["agents"] < row["agents_configured"]]
     if short:

@@ -27,6 +27,7 @@ import track_record as tr
 from coherence import parent_id
 from database import Database
 from distribution import POOL_METHODS, Distribution, pool
+from voices import stored_voice, voice_weights
 
 ENSEMBLE = "ensemble"
 # Columns of a question file that hold somebody else's probability (0-1), how they are called in tables, and the column with
@@ -115,6 +116,8 @@ class Record:
     judged: tuple[Judged, ...]
     excluded: tuple[Excluded, ...]
     agents: Mapping[tuple[int, str], Mapping[str, Distribution]]
+    # Captured mass (0-1) of the agents' voices, by the same keys; an agent without an entry counts in full.
+    captured: Mapping[tuple[int, str], Mapping[str, float]] = field(default_factory=dict)
 
     def latest(self, forecaster: str | None = None) -> list[Judged]:
         """The last counting forecast of each question by each (or one) forecaster, in order of time."""
@@ -137,13 +140,14 @@ def collect(database: Database) -> Record:
     agents: dict[tuple[int, str], dict[str, list[sqlite3.Row]]] = {}
     for row in database.successful_forecasts():
         agents.setdefault((row["run_id"], row["question_id"]), {}).setdefault(row["agent"], []).append(row)
-    distributions = {
-        key: {
-            agent: pool([Distribution.from_json(r["probabilities"]) for r in rows], "mean")
-            for agent, rows in by_agent.items()
-        }
+    voices = {
+        key: {agent: stored_voice(rows) for agent, rows in by_agent.items()}
         for key, by_agent in agents.items()
         if key[1] in resolutions and parent_id(questions[key[1]]) is None
+    }
+    distributions = {
+        key: {agent: voice.distribution for agent, voice in by_agent.items()}
+        for key, by_agent in voices.items()
     }
     candidates: list[tuple[str, Distribution, sqlite3.Row, str | None]] = []
     for key, by_distribution in distributions.items():
@@ -181,7 +185,10 @@ def collect(database: Database) -> Record:
                 between=float(np.std(means)) if len(means) > 1 else None,
             )
         )
-    return Record(tuple(_with_previous(judged)), tuple(excluded), distributions)
+    captured = {
+        key: {agent: voice.captured for agent, voice in by_agent.items()} for key, by_agent in voices.items()
+    }
+    return Record(tuple(_with_previous(judged)), tuple(excluded), distributions, captured)
 
 
 def exclusion(
@@ -224,25 +231,40 @@ def pooled(record: Record) -> dict[str, list[Judged]]:
     parts = [record.agents[j.run_id, j.question_id] for j in base]
     result = {
         method: [
-            replace(j, distribution=pool(list(p.values()), method)) for j, p in zip(base, parts, strict=True)
+            replace(j, distribution=_pool(record, j, p, method)) for j, p in zip(base, parts, strict=True)
         ]
         for method in POOL_METHODS
     }
     weights = _past_score_weights(base, parts)
     if weights is not None:
         result["weights by past score"] = [
-            replace(j, distribution=pool(list(p.values()), "mean", [w[name] for name in p]))
+            replace(j, distribution=_pool(record, j, p, "mean", w))
             for j, p, w in zip(base, parts, weights, strict=True)
         ]
     for left_out in sorted({name for p in parts for name in p}):
         rows = []
         for j, p in zip(base, parts, strict=True):
-            rest = [d for name, d in p.items() if name != left_out]
+            rest = {name: d for name, d in p.items() if name != left_out}
             if left_out in p and len(rest) > 1:
-                rows.append(replace(j, distribution=pool(rest, config.POOL_METHOD)))
+                rows.append(replace(j, distribution=_pool(record, j, rest, config.POOL_METHOD)))
         if rows:
             result[f"{config.POOL_METHOD} without {left_out}"] = rows
     return result
+
+
+def _pool(
+    record: Record,
+    j: Judged,
+    parts: Mapping[str, Distribution],
+    method: str,
+    weights: Mapping[str, float] | None = None,
+) -> Distribution:
+    """Pool agents as a run does: a weak voice counts by its captured mass (voices.py), times ``weights``."""
+    masses = record.captured.get((j.run_id, j.question_id), {})
+    given = voice_weights([masses.get(name, 1.0) for name in parts])
+    if weights is not None:
+        given = given * [weights[name] for name in parts]
+    return pool(list(parts.values()), method, given)
 
 
 def _past_score_weights(
