@@ -12,6 +12,9 @@
 
 from __future__ import annotations
 
+import startup
+
+# isort: split
 import argparse
 import logging
 import sqlite3
@@ -25,6 +28,7 @@ import numpy as np
 
 import config
 from coherence import parent_id
+from columns import composed, listed
 from database import Database, DatabaseError
 from distribution import Distribution, agreement
 from drawing import (
@@ -44,7 +48,16 @@ from drawing import (
     score_figure,
 )
 from logger import CommandLine, reader_may_leave, show
-from resolutions import Entry, ResolutionError, match, parse_date, parse_outcome, read_resolutions
+from resolutions import (
+    Entry,
+    Outcomes,
+    ResolutionError,
+    late_outcomes,
+    match,
+    parse_date,
+    parse_outcome,
+    read_resolutions,
+)
 from scorecard import (
     ENSEMBLE,
     AnalysisError,
@@ -57,10 +70,13 @@ from scorecard import (
     parse_time,
     score_lines,
 )
+from tables import prefixed
 from track_record import brier_scores, reliability_bins
 from voices import stored_voice
 
 log = logging.getLogger(__name__)
+# Outcomes without a question that are listed one by one.
+LISTED_ENTRIES = 20
 
 
 def outcome_of(row: sqlite3.Row | None) -> Outcome | None:
@@ -280,10 +296,19 @@ def redraw(database: Database, plots_dir: Path, run_id: int | None) -> int:
     return 0
 
 
-def resolve(database: Database, entries: Sequence[Entry]) -> int:
-    """Record outcomes; returns 1 when some belong to no question (they are listed), else 0."""
-    found, unknown = match(entries, database.questions())
-    before = database.resolutions()
+def resolve(database: Database, outcomes: Outcomes, path: Path | None = None) -> int:
+    """Record outcomes, of the file ``path``; returns 1 when some belong to no question (they are listed), else 0.
+
+    Raises:
+        ResolutionError: outcomes that contradict one another, or name two questions; nothing is recorded.
+    """
+    try:
+        found, unknown = match(outcomes.entries, [*database.questions(), *database.asked_before()])
+    except ResolutionError as error:
+        raise ResolutionError(prefixed(path, error) if path else str(error)) from None
+    late = late_outcomes(found, first_forecasts(database))
+    subjects = {row["id"]: row["subject"] for row in database.questions()}
+    before = {subjects.get(name, name): row for name, row in database.resolutions().items()}
     added = database.add_resolutions(found)
     changed = [r for r in found if r.question_id in before and before[r.question_id]["outcome"] != r.outcome]
     show(f"{added} outcomes recorded, {len(found) - added} known already, {len(unknown)} without a question")
@@ -292,12 +317,18 @@ def resolve(database: Database, entries: Sequence[Entry]) -> int:
         show(
             f"  changed: {r.question_id} from {old} to {Outcome(r.outcome, None).word} (the earlier record is kept)"
         )
-    for entry, reason in unknown:
+    if late:
         show(
-            f"  not recorded, line {entry.line}: {entry.name[:90]!r}: {reason}"
-            if entry.line
-            else f"  not recorded: {entry.name[:90]!r}: {reason}"
+            f"  warning: {listed(map(repr, late))}: the outcome was known before the first forecast was made, so none of its"
+            " forecasts counts; look at the date"
         )
+    for note in outcomes.notes:
+        show(f"  {note}")
+    for entry, reason in unknown[:LISTED_ENTRIES]:
+        place = f", {entry.place}" if entry.place else ""
+        show(f"  not recorded{place}: {entry.name[:90]!r}: {reason}")
+    if len(unknown) > LISTED_ENTRIES:
+        show(f"  and {len(unknown) - LISTED_ENTRIES} more that were not recorded")
     return 1 if unknown else 0
 
 
@@ -325,6 +356,17 @@ def join(database: Database, one: str, other: str) -> int:
     return 0
 
 
+def first_forecasts(database: Database) -> dict[str, datetime]:
+    """The moment of the first forecast by subject, in UTC without a zone; that of a back-dated one is its day's end."""
+    subjects = {row["id"]: row["subject"] for row in database.questions()}
+    first: dict[str, datetime] = {}
+    for row in database.successful_forecasts():
+        made = forecast_time(row["as_of"], row["created_at"])
+        subject = subjects[row["question_id"]]
+        first[subject] = min(made, first.get(subject, made))
+    return first
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = CommandLine(prog="analysis.py", description=(__doc__ or "").split("\n")[0])
@@ -341,7 +383,7 @@ def parser() -> argparse.ArgumentParser:
     job.add_argument(
         "--resolve",
         metavar="FILE",
-        help="record outcomes from a .csv or .jsonl: id or question, outcome, date, source",
+        help="record outcomes from a .csv, .tsv, .jsonl or .json: id or question, outcome, date, source",
     )
     job.add_argument(
         "--resolve-one",
@@ -368,7 +410,7 @@ def parser() -> argparse.ArgumentParser:
         "--date", metavar="DATE", help="with --resolve-one: the day the outcome became known (default: today)"
     )
     result.add_argument(
-        "--source", default="", metavar="TEXT", help="with --resolve-one: where the outcome is documented"
+        "--source", metavar="TEXT", help="with --resolve-one: where the outcome is documented"
     )
     result.add_argument(
         "--forecaster",
@@ -382,9 +424,10 @@ def parser() -> argparse.ArgumentParser:
 def act(arguments: argparse.Namespace, database: Database) -> int:
     """Do what the command line asks; returns the exit code."""
     if arguments.resolve:
-        return resolve(database, read_resolutions(arguments.resolve))
+        path = Path(arguments.resolve)
+        return resolve(database, read_resolutions(path), path)
     if arguments.resolve_one:
-        return resolve(database, [entry_from_arguments(arguments, database)])
+        return resolve(database, Outcomes([entry_from_arguments(arguments, database)]))
     if arguments.same_question:
         return join(database, *arguments.same_question)
     if arguments.score:
@@ -408,16 +451,19 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
 
 def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> Entry:
     """The outcome given by ``--resolve-one``, ``--date`` and ``--source``; the question is named by its id or its text."""
-    name, outcome = arguments.resolve_one
-    known = name in {row["id"] for row in database.questions()}
+    name, outcome = (composed(value.strip()) for value in arguments.resolve_one)
+    names = {composed(row[column]) for row in database.questions() for column in ("id", "subject")}
     date = parse_date(arguments.date or datetime.now(UTC).date().isoformat())
-    return Entry(
-        0, name if known else "", "" if known else name, parse_outcome(outcome), date, arguments.source
-    )
+    identifier, text = (name, "") if name in names else ("", name)
+    return Entry("", identifier, text, parse_outcome(outcome), date, arguments.source or "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 1 partly done (the output says what is missing), 2 nothing done."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if empty := startup.empty_option(argv):
+        show(f"analysis.py: {empty} is empty; give it a value or leave it out", error=True)
+        return 2
     arguments = parser().parse_args(argv)
     code = 0  # also where the reader of our output has left: what was to be recorded is recorded
     try:

@@ -2,7 +2,7 @@
 
     python forecaster.py --backtest questions.jsonl
 
-A backtest file is a question file (.csv or .jsonl) with two more columns, ``outcome`` (0 or 1) and ``resolution_date``, and
+A backtest file is a question file (not .txt) with two more columns, ``outcome`` (0 or 1) and ``resolution_date``, and
 a day to forecast from: ``as_of``, else ForecastBench's ``forecast_due_date``, else ``freeze_date``. Evidence and "today" are
 held at or before that day. Every column that is not part of a question (outcome, resolution date, prices, address,
 cluster ...) goes to ``Question.extra``, which no prompt shows.
@@ -14,15 +14,16 @@ questions that resolved by now are not a fair sample of all questions, and relat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from columns import counted, iso_date, listed, shortened
 from database import Database, Resolution
-from questions import READERS, Question, QuestionError, file_lines, read_questions
+from platforms import outcome_moment
+from questions import Question, QuestionError, Reading, question_from, read_question_file
 from resolutions import ResolutionError, parse_date, parse_outcome
 from scorecard import SCORE_HEADERS, Judged, Record, collect, score_lines, score_row, table
 from training_cutoffs import cutoff
@@ -33,48 +34,52 @@ AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_backtest(path: str | Path) -> list[Question]:
+def read_backtest(path: str | Path) -> Reading:
     """Read resolved questions, each with its own ``as_of``; the answers are in ``Question.extra`` only.
 
+    Rows without an outcome are skipped and counted.
+
     Raises:
-        QuestionError: what ``read_questions`` refuses, or a line without outcome, resolution date or day to forecast from,
-            with its number.
+        QuestionError: what ``read_question_file`` refuses, a file without outcomes, or a row without a resolution date or a
+            day to forecast from, with its line.
     """
     path = Path(path)
-    questions = {question.id: question for question in read_questions(path)}
     if path.suffix.lower() == ".txt":
-        raise QuestionError(f"{path}: a backtest needs outcomes; use a .csv or .jsonl file")
-    seen: dict[str, Question] = {}
-    for line, row in READERS[path.suffix.lower()](file_lines(path)):
-        values = {str(key).strip(): value for key, value in row.items()}
-        question = questions[_row_id(values)]
-        try:
-            seen.setdefault(question.id, _backtest_question(question, values))
-        except (ResolutionError, QuestionError) as error:
-            raise QuestionError(f"{path}, line {line}: {error}") from None
-    return list(seen.values())
+        raise QuestionError(f"{path}: a backtest needs outcomes; use a .csv, .tsv, .jsonl or .json file")
+    skipped: list[str] = []
+
+    def question_of(values: Mapping[str, Any]) -> Question | None:
+        if "outcome" not in values:
+            skipped.append(str(values.get("id") or values.get("question")))
+            return None
+        return _backtest_question(values)
+
+    try:
+        reading = read_question_file(path, question_of)
+    except QuestionError as error:
+        if skipped and "no question in it" in str(error):
+            raise QuestionError(f"{path}: a backtest needs outcomes; no row has one") from None
+        raise
+    if not skipped:
+        return reading
+    note = f"{path}: {counted(len(skipped), 'open question')} skipped (no outcome yet): {listed(map(shortened, skipped))}"
+    return Reading(reading.questions, [*reading.notes, note])
 
 
-def _row_id(values: Mapping[str, Any]) -> str:
-    return Question(str(values.get("question") or values.get("text")), id=str(values.get("id") or "")).id
-
-
-def _backtest_question(question: Question, values: Mapping[str, Any]) -> Question:
+def _backtest_question(values: Mapping[str, Any]) -> Question:
     if parse_outcome(values.get("outcome")) is None:
         raise ResolutionError("outcome is void, expected 0 or 1")
+    day = outcome_moment(values)
     try:
-        parse_date(values.get("resolution_date"))
+        parse_date(day)
     except ResolutionError as error:
         raise ResolutionError(f"resolution_{error}") from None
-    as_of = next((str(values[name]) for name in AS_OF_COLUMNS if values.get(name)), None)
+    for name in AS_OF_COLUMNS:
+        iso_date(values.get(name), name)
+    as_of = next((values[name] for name in AS_OF_COLUMNS if name in values), None)
     if as_of is None:
         raise QuestionError(f"no day to forecast from; give one of {', '.join(AS_OF_COLUMNS)}")
-    extra = {key: value for key, value in values.items() if key not in _SHOWN}
-    return replace(question, as_of=as_of, extra=extra)
-
-
-# The columns that become fields of the question; all others are hidden from the model.
-_SHOWN: Final = ("question", "text", "id", "background", "resolution_criteria", "close_date", "as_of")
+    return question_from({**values, "as_of": as_of, "resolution_date": parse_date(day)})
 
 
 def sample(questions: Sequence[Question], count: int, seed: int) -> list[Question]:

@@ -2,7 +2,7 @@
 
     python forecaster.py                          the list in this file on the configured models
     python forecaster.py --demo                   every stage for real on a CPU, in about a minute
-    python forecaster.py --questions FILE         .txt (one per line), .csv or .jsonl
+    python forecaster.py --questions FILE         .txt (one per line), .csv, .tsv, .jsonl or .json
     python forecaster.py --question "Will ...?"   repeatable
     python forecaster.py --backtest FILE          resolved questions, each from its own past day, then scored
     python forecaster.py --resume [RUN]           what an interrupted run is missing, with its own settings
@@ -14,6 +14,9 @@ why); 2 wrong usage, settings or environment, or the database cannot be used; 13
 
 from __future__ import annotations
 
+import startup
+
+# isort: split
 import argparse
 import contextlib
 import importlib.metadata
@@ -44,7 +47,7 @@ from logger import (
     say_at_once,
     show,
 )
-from questions import Question, QuestionError, read_questions, unique_questions
+from questions import Question, QuestionError, Reading, closed_note, read_question_file, unique_questions
 from untrusted_text import visible_line
 
 if TYPE_CHECKING:
@@ -154,7 +157,9 @@ def parser() -> argparse.ArgumentParser:
     )
     asked = result.add_mutually_exclusive_group()
     asked.add_argument(
-        "--questions", metavar="FILE", help=".txt (one per line), .csv or .jsonl with a question column"
+        "--questions",
+        metavar="FILE",
+        help=".txt (one per line), .csv, .tsv, .jsonl or .json with a question column, or a platform's file",
     )
     asked.add_argument("--question", action="append", metavar="TEXT", help="a question; repeatable")
     asked.add_argument(
@@ -249,7 +254,7 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
         return default
 
     attempt(config.validate_config, None)
-    questions = attempt(lambda: asked_questions(arguments), [])
+    asked = attempt(lambda: asked_questions(arguments), Reading([]))
     as_of = attempt(lambda: as_of_date(arguments.as_of), None)
     specs: list[ModelSpec] = []
     if not arguments.demo:
@@ -274,8 +279,9 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
         problems += environment_problems(_engine_settings(arguments.demo), [*specs, *logic])
     if problems:
         raise UsageError("\n".join(dict.fromkeys(problems)))
+    closed = closed_note(asked.questions, as_of or _today())
     return Plan(
-        questions=questions,
+        questions=asked.questions,
         specs=specs,
         database=Path(arguments.database or ("demo.db" if arguments.demo else config.DATABASE_PATH)),
         plots=Path(arguments.plots or config.PLOTS_DIR),
@@ -290,6 +296,7 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
         # The demonstration's one model is also its logic model; it is known once it is prepared.
         logic=logic[0] if logic else DEMO_LOGIC if arguments.logic else None,
         ablate=arguments.ablate,
+        notes=(*asked.notes, *([closed] if closed else [])),
     )
 
 
@@ -312,7 +319,8 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
         )
     except IdentityError as error:
         raise UsageError(str(error)) from None
-    return replace(plan, questions=found.questions, rewordings=found.rewordings, notes=found.notes)
+    notes = (*plan.notes, *found.notes)
+    return replace(plan, questions=found.questions, rewordings=found.rewordings, notes=notes)
 
 
 def stored_plan(arguments: argparse.Namespace) -> Plan:
@@ -395,30 +403,31 @@ def _check_documents(folder: str) -> None:
         raise UsageError(str(error)) from None
 
 
-def asked_questions(arguments: argparse.Namespace) -> list[Question]:
-    """The questions of the command line, of a file, of the demonstration, or of this file."""
+def asked_questions(arguments: argparse.Namespace) -> Reading:
+    """The questions of the command line, of a file, of the demonstration, or of this file; with lines for the user."""
     if arguments.questions:
-        questions = read_questions(arguments.questions)
+        reading = read_question_file(arguments.questions)
     elif arguments.backtest:
         from backtest import read_backtest, sample
 
-        questions = read_backtest(arguments.backtest)
+        reading = read_backtest(arguments.backtest)
         if arguments.sample is not None:
-            questions = sample(questions, arguments.sample, config.SEED)
+            reading = replace(reading, questions=sample(reading.questions, arguments.sample, config.SEED))
     elif arguments.question:
-        questions = unique_questions([Question(text) for text in arguments.question], "--question")
+        reading = unique_questions([Question(text) for text in arguments.question], "--question")
     elif arguments.demo:
         import demo
 
-        questions = list(demo.DEMO_QUESTIONS)
+        reading = Reading(list(demo.DEMO_QUESTIONS))
     else:
-        questions = unique_questions(QUESTIONS, "forecaster.py")
+        reading = unique_questions(QUESTIONS, "forecaster.py")
     if arguments.coherence:
         from coherence import coherence_questions
 
-        questions = [asked for question in questions for asked in (question, *coherence_questions(question))]
-        questions = unique_questions(questions, "--coherence")
-    return questions
+        asked = [each for q in reading.questions for each in (q, *coherence_questions(q))]
+        checked = unique_questions(asked, "--coherence")
+        reading = Reading(checked.questions, [*reading.notes, *checked.notes])
+    return reading
 
 
 def as_of_date(text: str | None) -> str | None:
@@ -983,6 +992,10 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
         argv: arguments without the program's name.
         agent_factory: makes the agents in place of vLLM, and skips the checks of the environment; for tests.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if empty := startup.empty_option(argv):
+        show(f"forecaster.py: {empty} is empty; give it a value or leave it out", error=True)
+        return 2
     arguments = parser().parse_args(argv)
     from database import Database, DatabaseError
 

@@ -1,22 +1,37 @@
-"""Questions: what they are, and how they are read from .txt, .csv and .jsonl files.
+"""Questions: what they are, and how files of them are read.
 
-A question file never half-works: the first malformed line is reported with its number and nothing
-is forecast. Columns this program does not know are kept in ``Question.extra`` and never shown to a
+A file of questions is a .txt (one a line, ``#`` begins a comment), .csv, .tsv, .jsonl or .json file; ``tables.py`` has the
+kinds of file, ``platforms.py`` the forecasting platforms whose files are understood, ``columns.py`` the names of columns and
+the form of dates (ISO) and probabilities (0-1).
+
+    question             the question; the only column that is needed
+    id                   stable identity of the question; default: from its text
+    background           facts given to the model
+    resolution_criteria  what counts as yes
+    close_date           the day after which the question is settled
+    as_of                the day to forecast from, not in the future
+
+A file never half-works: the first row that cannot be used is reported with its line and nothing is forecast. What is left out
+(questions that are not yes/no, repeats) is said in one line. Other columns are kept in ``Question.extra`` and never shown to a
 model, so a file of resolved questions can carry its outcomes along.
+
+Rows with one id are one question. Where they differ in ``as_of`` they are several forecasts of it, with the ids ``ID@AS_OF``.
+A question about a series that is asked for several resolution dates becomes one question a date, ``ID@RESOLUTION_DATE``.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
-import math
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from columns import InputError, composed, counted, is_nothing, iso_date, listed, parse_outcome, shortened
+from forecastbench import DATASETS, dated
+from platforms import Records, left_out_line, read_records
+from tables import prefixed
 
 # A question is a sentence or two. Anything longer is a wrong column or a wrong file.
 MAX_QUESTION_CHARACTERS = 2000
@@ -29,22 +44,22 @@ _END = " .?!…;:。？！؟"
 
 def folded(text: str) -> str:
     """A question's wording without what does not change it: case, white space, composed letters, final punctuation."""
-    composed = unicodedata.normalize("NFC", text).casefold()
-    return " ".join(unicodedata.normalize("NFC", composed).split()).rstrip(_END)
+    lower = composed(text).casefold()
+    return " ".join(composed(lower).split()).rstrip(_END)
 
 
 def text_id(text: str) -> str:
     """The id of a question without one: 12 hexadecimal digits of the SHA-256 of its text with single spaces."""
-    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
+    return hashlib.sha256(composed(" ".join(text.split())).encode()).hexdigest()[:12]
 
 
-class QuestionError(ValueError):
+class QuestionError(InputError):
     """A question or a question file that cannot be used; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One forecastable yes/no question.
+    """One forecastable yes/no question; its texts are kept in Unicode's composed form (NFC).
 
     Args:
         text: the question, not empty, at most ``MAX_QUESTION_CHARACTERS`` characters.
@@ -71,12 +86,12 @@ class Question:
     subject: str = ""
 
     def __post_init__(self) -> None:
-        text = " ".join(self.text.split())
         for name in TEXT_FIELDS:
             if not _is_unicode(getattr(self, name) or ""):
                 raise QuestionError(
                     f"{name} holds half a character (a lone surrogate), which is no Unicode text"
                 )
+        text = composed(" ".join(self.text.split()))
         if not text:
             raise QuestionError("the question is empty")
         if len(text) > MAX_QUESTION_CHARACTERS:
@@ -84,13 +99,15 @@ class Question:
                 f"the question has {len(text)} characters, at most {MAX_QUESTION_CHARACTERS} are allowed"
             )
         for name in ("background", "resolution_criteria"):
+            object.__setattr__(self, name, composed(getattr(self, name)))
             if len(getattr(self, name)) > MAX_BACKGROUND_CHARACTERS:
                 raise QuestionError(f"{name} has more than {MAX_BACKGROUND_CHARACTERS} characters")
         for name in ("close_date", "as_of"):
             object.__setattr__(self, name, _iso_date(getattr(self, name), name))
         object.__setattr__(self, "text", text)
-        object.__setattr__(self, "id", self.id.strip() or text_id(text))
-        object.__setattr__(self, "subject", self.subject or self.id)
+        identifier = composed(self.id.strip()) or text_id(text)
+        object.__setattr__(self, "id", identifier)
+        object.__setattr__(self, "subject", composed(self.subject) or identifier)
 
 
 # The columns of a question file; the subject is never one of them.
@@ -98,69 +115,10 @@ TEXT_FIELDS = tuple(f.name for f in fields(Question) if f.name not in ("extra", 
 
 
 def _iso_date(value: str | None, name: str) -> str | None:
-    """Return ``YYYY-MM-DD`` (a time of day is dropped) or None; raises QuestionError otherwise."""
-    if value is None or not value.strip():
-        return None
     try:
-        return date.fromisoformat(value.strip()[:10]).isoformat()
-    except ValueError:
-        raise QuestionError(f"{name} is {value!r}, expected a date like 2026-12-31") from None
-
-
-def _from_mapping(row: Mapping[Any, Any]) -> Question:
-    """Build a question from one row; the text may stand under ``question`` or ``text``."""
-    if None in row:
-        raise QuestionError("the line has more columns than the header")
-    values = {str(key).strip(): value for key, value in row.items()}
-    text = values.pop("question", None) or values.pop("text", None)
-    if not isinstance(text, str) or not text.strip():
-        raise QuestionError("the question is empty")
-    known: dict[str, str] = {}
-    for name in TEXT_FIELDS:
-        value = values.pop(name, None)
-        if name == "text" or value is None:
-            continue
-        if not isinstance(value, str | int):
-            raise QuestionError(f"{name} is {value!r}, expected text")
-        known[name] = str(value)
-    return Question(text=text, extra=values, **known)
-
-
-def _text_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield number, {"question": line}
-
-
-def _csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[Any, Any]]]:
-    reader = csv.DictReader(lines, strict=True)
-    if not {"question", "text"} & {(name or "").strip() for name in reader.fieldnames or ()}:
-        raise QuestionError("line 1: the header has no column named question")
-    start = reader.line_num + 1
-    for row in reader:
-        yield start, row
-        start = reader.line_num + 1
-
-
-def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, parse_constant=_not_json, parse_float=_finite)
-            if not _is_unicode(json.dumps(row, ensure_ascii=False)):
-                raise ValueError("half a character, a lone surrogate")
-        except (ValueError, RecursionError) as error:
-            reason = (
-                "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", error)
-            )
-            raise QuestionError(f"line {number}: not JSON ({reason})") from None
-        if not isinstance(row, dict):
-            raise QuestionError(f"line {number}: expected a JSON object, got {type(row).__name__}")
-        yield number, row
-
-
-READERS = {".txt": _text_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows}
+        return iso_date(value, name)
+    except InputError as error:
+        raise QuestionError(str(error)) from None
 
 
 def _is_unicode(text: str) -> bool:
@@ -172,78 +130,220 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _finite(number: str) -> float:
-    """Refuse 1e999: Python reads it as infinity, which JSON has no spelling for."""
-    value = float(number)
-    if math.isinf(value):
-        raise ValueError(f"{number} is too large")
-    return value
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _not_json(constant: str) -> None:
-    """Refuse NaN and infinities: Python reads them, JSON has none, and SQLite would not store the row."""
-    raise ValueError(f"{constant} is not a JSON value")
+@dataclass(frozen=True)
+class Reading:
+    """Questions, and lines about how they were read that the user should see."""
+
+    questions: list[Question]
+    notes: list[str] = field(default_factory=list)
 
 
-def file_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, each with its line end.
+@dataclass(frozen=True)
+class Placed:
+    """A question and where it was found, as messages say it: ``line 3``."""
 
-    They end at line feeds only: csv needs the line ends inside quoted fields, and str.splitlines
-    would also split at U+2028 and form feeds inside a question.
-
-    Raises:
-        QuestionError: unreadable, or not UTF-8 (with the line number).
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise QuestionError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise QuestionError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from None
-    return [line + "\n" for line in text.replace("\r\n", "\n").split("\n")]
+    place: str
+    question: Question
 
 
 def read_questions(path: str | Path) -> list[Question]:
-    """Read every question of a .txt (one per line, # comments), .csv or .jsonl file.
+    """Read the questions of a file; see ``read_question_file``."""
+    return read_question_file(path).questions
+
+
+def read_question_file(
+    path: str | Path, question_of: Callable[[Mapping[str, Any]], Question | None] | None = None
+) -> Reading:
+    """Read every question of a file, in order.
+
+    Args:
+        path: a file of one of the kinds in the module's first lines.
+        question_of: makes a question of a row under our names, or None for a row to skip; default ``question_from``.
 
     Raises:
-        QuestionError: unreadable, not UTF-8, empty, malformed (with the line number), or two
-            different questions under one id.
+        QuestionError: unreadable, malformed (with the line), without a question, or two questions under one id.
     """
     path = Path(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise QuestionError(f"{path}: unknown kind of question file; allowed: {', '.join(READERS)}")
-    lines = file_lines(path)
-    questions: list[Question] = []
-    number = 0
     try:
-        for number, row in reader(lines):
-            questions.append(_located(row, number))
-    except csv.Error as error:
-        raise QuestionError(f"{path}, line {number + 1} or later: malformed CSV ({error})") from None
-    except QuestionError as error:
-        raise QuestionError(f"{path}, {error}") from None
-    if not questions:
-        raise QuestionError(f"{path}: no question in it")
-    return unique_questions(questions, str(path))
-
-
-def _located(row: Mapping[Any, Any], number: int) -> Question:
-    try:
-        return _from_mapping(row)
-    except QuestionError as error:
-        raise QuestionError(f"line {number}: {error}") from None
-
-
-def unique_questions(questions: Iterable[Question], origin: str) -> list[Question]:
-    """Drop exact repeats, keeping the order; two different questions under one id are an error."""
-    seen: dict[str, Question] = {}
-    for question in questions:
-        known = seen.setdefault(question.id, question)
-        if known.text != question.text:
-            raise QuestionError(
-                f"{origin}: id {question.id!r} stands for two questions: {known.text[:60]!r} and {question.text[:60]!r}"
+        records = read_records(path)
+        if records.columns is not None and "question" not in records.columns:
+            raise InputError(
+                f"line 1: the header has no column named question; it has {listed(map(shortened, records.columns))}"
             )
-    return list(seen.values())
+        placed = list(_placed(records, question_of or question_from))
+        if not placed:
+            left = left_out_line(records.left_out, "not yes/no questions") if records.left_out else ""
+            raise InputError(f"no question in it{'; ' + left if left else ''}")
+        reading = distinct(placed)
+    except InputError as error:
+        raise QuestionError(prefixed(path, error)) from None
+    notes = [*records.notes, *reading.notes]
+    if records.left_out:
+        notes.append(left_out_line(records.left_out, "not yes/no questions"))
+    return Reading(reading.questions, [f"{path}: {note}" for note in notes])
+
+
+def _placed(
+    records: Records, question_of: Callable[[Mapping[str, Any]], Question | None]
+) -> Iterator[Placed]:
+    for record in records.rows:
+        try:
+            for values in dated(record.values):
+                question = question_of(values)
+                if question is not None:
+                    yield Placed(record.place, question)
+        except InputError as error:
+            raise InputError(f"{record.place}: {error}") from None
+
+
+def question_from(values: Mapping[str, Any]) -> Question:
+    """Make a question of a row under our names.
+
+    Raises:
+        InputError: a cell that cannot be used; the message lacks the place.
+    """
+    if "question" not in values:
+        raise QuestionError("the question is empty")
+    known: dict[str, str] = {}
+    for column in ("question", *TEXT_FIELDS[1:], "fine_print"):
+        value = values.get(column)
+        if is_nothing(value):
+            continue
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise QuestionError(f"{column} is {shortened(value)}, expected text")
+        known["text" if column == "question" else column] = str(value)
+    if fine_print := known.pop("fine_print", ""):
+        known["resolution_criteria"] = f"{known.get('resolution_criteria', '')}\n\n{fine_print}".strip()
+    used = {"question", *TEXT_FIELDS, "fine_print"}
+    question = Question(**known, extra={key: value for key, value in values.items() if key not in used})
+    if question.as_of and question.as_of > datetime.now(UTC).date().isoformat():
+        raise QuestionError(f"as_of is {question.as_of!r}, which lies in the future")
+    return question
+
+
+def closed_note(questions: Iterable[Question], today: str) -> str:
+    """Name in one line the questions whose close date lies before the day they are asked from; "" for none."""
+    closed = [q for q in questions if q.close_date and q.close_date < (q.as_of or today)]
+    if not closed:
+        return ""
+    names = listed(f"{shortened(q.id)} ({q.close_date})" for q in closed)
+    return f"{counted(len(closed), 'question')} with a close_date in the past: {names}"
+
+
+# --- identity within a file -------------------------------------------------------------------------------------------
+
+# What makes two rows of one id two questions, before and behind a contradiction between their outcomes.
+OWN_FIELDS: Final = ("text", "close_date", "background", "resolution_criteria")
+
+
+def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
+    """Give the questions of a list their identity, as those of a file; ``origin`` names the list in messages.
+
+    Raises:
+        QuestionError: two questions under one id.
+    """
+    placed = [Placed(f"question {number}", question) for number, question in enumerate(questions, start=1)]
+    try:
+        reading = distinct(placed)
+    except InputError as error:
+        raise QuestionError(f"{origin}: {error}") from None
+    return Reading(reading.questions, [f"{origin}: {note}" for note in reading.notes])
+
+
+def distinct(placed: Sequence[Placed]) -> Reading:
+    """Drop exact repeats, derive the ids of several forecasts of one question, and keep the order.
+
+    Raises:
+        InputError: rows of one id that are different questions, or that contradict one another.
+    """
+    groups: dict[str, list[Placed]] = {}
+    repeats: list[str] = []
+    for row in placed:
+        group = groups.setdefault(row.question.id, [])
+        if any(row.question == known.question for known in group):
+            repeats.append(row.place)
+        else:
+            group.append(row)
+    derived = {id(row): question for group in groups.values() for row, question in _derived(group)}
+    questions = [derived[id(row)] for row in placed if id(row) in derived]
+    _refuse_taken_ids(placed, derived)
+    notes = [f"{counted(len(repeats), 'exact repeat')} dropped: {listed(repeats)}"] if repeats else []
+    return Reading(questions, notes)
+
+
+def _derived(group: list[Placed]) -> Iterator[tuple[Placed, Question]]:
+    """The rows of one id, each with its question: itself, a resolution date of a series, or a forecast from a day."""
+    if len(group) == 1:
+        yield group[0], group[0].question
+        return
+    dates = [row.question.extra.get("resolution_date") for row in group]
+    if all(str(row.question.extra.get("source")).casefold() in DATASETS for row in group) and len(
+        set(map(str, dates))
+    ) == len(group):
+        for row, day in zip(group, dates, strict=True):
+            q = row.question
+            name = f"{q.id}@{iso_date(day, 'resolution_date')}"
+            yield row, replace(q, id=name, subject=name, extra={"cluster": q.id, **q.extra})
+        return
+    for number, row in enumerate(group):
+        for known in group[:number]:
+            _refuse_difference(known, row)
+        q = row.question
+        yield row, replace(q, id=f"{q.id}@{q.as_of}") if q.as_of else q
+
+
+def _refuse_difference(first: Placed, second: Placed) -> None:
+    """Refuse two rows of one id that are not forecasts of one question from two days."""
+    a, b = first.question, second.question
+    apart = a.as_of != b.as_of
+    for column in OWN_FIELDS:
+        if getattr(a, column) != getattr(b, column) and not (apart and column in OWN_FIELDS[2:]):
+            _refuse(
+                first, second, column, getattr(a, column), getattr(b, column), "give each an id of its own"
+            )
+        if column == "text":
+            _refuse_other_answer(first, second)
+    if not apart:
+        for column in dict.fromkeys([*a.extra, *b.extra]):
+            if a.extra.get(column) != b.extra.get(column):
+                _refuse(first, second, column, a.extra.get(column), b.extra.get(column), "leave one out")
+
+
+def _refuse_other_answer(first: Placed, second: Placed) -> None:
+    a, b = first.question, second.question
+    for column, read in (("outcome", parse_outcome), ("resolution_date", lambda v: iso_date(v, ""))):
+        values = [_read(read, q.extra.get(column)) for q in (a, b)]
+        if None not in values and values[0] != values[1]:
+            raise InputError(f"{second.place}: {shortened(b.id)} has another {column} in {first.place}")
+
+
+def _read(read: Callable[[Any], Any], value: Any) -> Any:
+    if is_nothing(value):
+        return None
+    try:
+        return (read(value),)
+    except InputError:
+        return (str(value),)
+
+
+def _refuse(first: Placed, second: Placed, column: str, here: Any, there: Any, mend: str) -> None:
+    what = f"id {shortened(second.question.id)} stands for two questions"
+    raise InputError(
+        f"{second.place}: {what}: {column} is {shortened(here)} in {first.place} and {shortened(there)} here; {mend}"
+    )
+
+
+def _refuse_taken_ids(placed: Sequence[Placed], derived: Mapping[int, Question]) -> None:
+    """Refuse an id of the file that equals one that was derived."""
+    owner: dict[str, Placed] = {}
+    for row in placed:
+        if id(row) in derived:
+            known = owner.setdefault(derived[id(row)].id, row)
+            if known is not row:
+                name = shortened(derived[id(row)].id)
+                raise InputError(
+                    f"{row.place}: id {name} is also that of {known.place}; give each an id of its own"
+                )

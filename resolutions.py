@@ -1,48 +1,66 @@
-"""Files of outcomes: how questions ended, read and matched with the questions of a database. Reading them had no room.
+"""Outcomes: how questions ended, read from a file and matched with the questions of a database.
 
-A CSV or JSONL file has ``id`` or ``question`` (the exact text; case and white space do not matter), ``outcome`` (0/1, yes/no or
-void), ``date`` (when the outcome became known; also ``resolution_date`` or ``resolved_at``) and, if wished, ``source``.
+A file of outcomes is a .csv, .tsv, .jsonl or .json file. ``platforms.py`` has the platforms whose files are understood.
+
+    id or question   the question's id, or its exact text (case and white space do not matter)
+    outcome          0/1, no/yes or void; blank: the question is still open (skipped and counted)
+    date             the day the outcome became known (also resolution_date, resolved_at …), not in the future
+    source           optional: where the outcome is documented
+
+A contradiction, however the question is named, refuses the whole file: nothing of it is recorded.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import columns
+from columns import InputError, composed, counted, is_fractional, moment, shortened
 from database import Resolution
-from questions import READERS, QuestionError, file_lines
-
-OUTCOMES: Mapping[str, int | None] = {
-    **dict.fromkeys(("1", "1.0", "yes", "true"), 1),
-    **dict.fromkeys(("0", "0.0", "no", "false"), 0),
-    **dict.fromkeys(("void", "voided", "annulled", "n/a"), None),
-}
-DATE_COLUMNS = ("date", "resolution_date", "resolved_at")
+from forecastbench import PLACEHOLDER
+from platforms import Record, Records, left_out_line, outcome_moment, read_records
+from questions import folded
+from tables import prefixed
 
 
-class ResolutionError(ValueError):
+class ResolutionError(InputError):
     """An outcome, or a file of outcomes, that cannot be used; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a file of outcomes; ``outcome`` is 0, 1 or None for void, ``date`` an ISO date or timestamp."""
+    """One outcome of a file: 0, 1 or None for void, with the ISO date or timestamp at which it became known.
 
-    line: int
+    ``place`` is where it stands in the file (``line 3``), "" for the command line; ``aliases`` are further ids that its
+    platform gives the question; ``horizon`` is the resolution date of a question about a series.
+    """
+
+    place: str
     id: str
     text: str
     outcome: int | None
     date: str
-    source: str
+    source: str = ""
+    aliases: tuple[str, ...] = ()
+    horizon: str = ""
 
     @property
     def name(self) -> str:
         """What the file calls the question."""
         return self.id or self.text
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The outcomes of a file, and lines about how it was read that the user should see."""
+
+    entries: list[Entry]
+    notes: list[str] = field(default_factory=list)
 
 
 def parse_outcome(value: Any) -> int | None:
@@ -51,10 +69,10 @@ def parse_outcome(value: Any) -> int | None:
     Raises:
         ResolutionError: anything else (a probability is not an outcome).
     """
-    key = str(value).strip().lower() if value is not None else ""
-    if key not in OUTCOMES:
-        raise ResolutionError(f"outcome is {value!r}, expected 0, 1 (no, yes) or void")
-    return OUTCOMES[key]
+    try:
+        return columns.parse_outcome(value)
+    except InputError as error:
+        raise ResolutionError(str(error)) from None
 
 
 def parse_date(value: Any, *, now: datetime | None = None) -> str:
@@ -63,98 +81,175 @@ def parse_date(value: Any, *, now: datetime | None = None) -> str:
     Raises:
         ResolutionError: missing, not a date, or in the future.
     """
-    text = str(value).strip() if value is not None else ""
-    if not text:
-        raise ResolutionError("date is missing; give the day the outcome became known, like 2026-12-31")
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise ResolutionError(f"date is {text!r}, expected a date like 2026-12-31") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment > (now or datetime.now(UTC)):
+        when = moment(value, "date")
+    except InputError as error:
+        raise ResolutionError(str(error)) from None
+    if when is None:
+        raise ResolutionError("date is missing; give the day the outcome became known, like 2026-12-31")
+    text = str(value).strip()
+    if not re.fullmatch(r"[\d-]{10}(?:[T ][\d:.]{5,15}(?:Z|[+-]\d\d:\d\d)?)?", text):
+        text = when.isoformat()  # what the rest of this program reads
+    if when > (now or datetime.now(UTC)):
         raise ResolutionError(f"date is {text!r}, which lies in the future")
     return text
 
 
-def read_resolutions(path: str | Path) -> list[Entry]:
-    """Read a .csv or .jsonl file of outcomes.
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def read_resolutions(path: str | Path) -> Outcomes:
+    """Read a file of outcomes; rows of open questions and of questions that are not yes/no are left out and counted.
 
     Raises:
-        ResolutionError: unreadable, malformed (with the line number), empty, or two outcomes for one question.
+        ResolutionError: unreadable, malformed (with the line), without an outcome, or two outcomes of one question.
     """
     path = Path(path)
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    if path.suffix.lower() not in readers:
-        raise ResolutionError(f"{path}: unknown kind of file; allowed: {', '.join(readers)}")
+    if path.suffix.lower() == ".txt":
+        raise ResolutionError(f"{path}: unknown kind of file; allowed: .csv, .tsv, .jsonl, .json")
     try:
-        lines = file_lines(path)
-    except QuestionError as error:
-        raise ResolutionError(str(error)) from None
+        records = read_records(path)
+        _judge_header(records)
+        outcomes = _outcomes(records)
+        _refuse_contradictions(outcomes.entries)
+    except InputError as error:
+        raise ResolutionError(prefixed(path, error)) from None
+    if not outcomes.entries:
+        raise ResolutionError(f"{path}: no outcome in it{''.join('; ' + note for note in outcomes.notes)}")
+    return outcomes
+
+
+def _judge_header(records: Records) -> None:
+    names = records.columns
+    if names is None or any(record.platform not in ("", "forecastbench") for record in records.rows):
+        return
+    if not {"id", "question"} & set(names) or "outcome" not in names:
+        raise InputError(
+            "line 1: the header needs a column id or question, and a column outcome; it has "
+            + ", ".join(shortened(name) for name in names[:8])
+        )
+
+
+def _outcomes(records: Records) -> Outcomes:
     entries: list[Entry] = []
-    for line, row in readers[path.suffix.lower()](lines, path):
+    left_out, open_questions = list(records.left_out), 0
+    for record in records.rows:
         try:
-            entries.append(_entry(line, row))
-        except ResolutionError as error:
-            raise ResolutionError(f"{path}, line {line}: {error}") from None
-    if not entries:
-        raise ResolutionError(f"{path}: no outcome in it")
-    _refuse_contradictions(entries, path)
-    return entries
+            reason = _unusable(record)
+            if "outcome" not in record.values:
+                open_questions += 1
+            elif reason:
+                name = shortened(record.values.get("id") or record.values.get("question"))
+                left_out.append(f"{record.place}: {name} ({reason})")
+            else:
+                entries.append(_entry(record))
+        except InputError as error:
+            raise InputError(f"{record.place}: {error}") from None
+    notes = list(records.notes)
+    if open_questions:
+        notes.append(f"{counted(open_questions, 'open question')} skipped (no outcome yet)")
+    if left_out:
+        notes.append(left_out_line(left_out, "no yes/no outcome"))
+    return Outcomes(entries, notes)
 
 
-def _csv_rows(lines: Sequence[str], path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
-    reader = csv.DictReader(lines, strict=True)
-    start = 2
-    try:
-        header = {(name or "").strip() for name in reader.fieldnames or ()}
-        if not header & {"id", "question", "text"} or "outcome" not in header:
-            raise ResolutionError(
-                f"{path}, line 1: the header needs a column id or question, and a column outcome"
-            )
-        for row in reader:
-            yield start, {(key.strip() if isinstance(key, str) else key): value for key, value in row.items()}
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise ResolutionError(f"{path}, line {start} or later: malformed CSV ({error})") from None
+def _unusable(record: Record) -> str:
+    """Why the outcome of a platform's row is none of a yes/no question, "" when it is one.
+
+    A price, or (on ForecastBench, for a market that ended early) a scheduled end that is still to come.
+    """
+    outcome = record.values.get("outcome")
+    if not record.platform or outcome is None:
+        return ""
+    if is_fractional(outcome):
+        return f"resolved to {outcome}"
+    when = moment(outcome_moment(record.values), "date")
+    if when is not None and when > datetime.now(UTC):
+        return f"resolved, but its date {when.date()} lies in the future"
+    return ""
 
 
-def _jsonl_rows(lines: Sequence[str], path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
-    try:
-        yield from READERS[".jsonl"](lines)
-    except QuestionError as error:
-        raise ResolutionError(f"{path}, {error}") from None
-
-
-def _entry(line: int, row: Mapping[Any, Any]) -> Entry:
-    if None in row:
-        raise ResolutionError("the line has more columns than the header")
-    identifier = str(row.get("id") or "").strip()
-    text = " ".join(str(row.get("question") or row.get("text") or "").split())
+def _entry(record: Record) -> Entry:
+    values = record.values
+    identifier = _text(values, "id")
+    text = " ".join(_text(values, "question").split())
     if not identifier and not text:
         raise ResolutionError("neither id nor question is given")
-    date = next((row[name] for name in DATE_COLUMNS if row.get(name)), None)
+    when = outcome_moment(values)
+    series = record.platform == "forecastbench" and "resolution_date" in values
     return Entry(
-        line,
+        record.place,
         identifier,
         text,
-        parse_outcome(row.get("outcome")),
-        parse_date(date),
-        str(row.get("source") or "").strip(),
+        parse_outcome(values.get("outcome")),
+        parse_date(when),
+        _text(values, "source"),
+        tuple(filter(None, [_text(values, "condition_id")])),
+        str(values["resolution_date"])[:10] if series else "",
     )
 
 
-def _refuse_contradictions(entries: Iterable[Entry], path: Path) -> None:
-    seen: dict[str, Entry] = {}
+def _text(values: Mapping[str, Any], column: str) -> str:
+    value = values.get(column)
+    if value is None:
+        return ""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ResolutionError(f"{column} is {shortened(value)}, expected text")
+    return str(value).strip()
+
+
+def _refuse_contradictions(entries: Iterable[Entry]) -> None:
+    seen: dict[tuple[str, str], Entry] = {}
     for entry in entries:
-        first = seen.setdefault(entry.name.lower(), entry)
-        if first.outcome != entry.outcome:
-            raise ResolutionError(
-                f"{path}, line {entry.line}: {entry.name[:60]!r} has another outcome in line {first.line}"
-            )
+        first = seen.setdefault((entry.id or folded(entry.text), entry.horizon), entry)
+        _refuse_contradiction(first, entry, "")
+
+
+def _refuse_contradiction(first: Entry, second: Entry, identifier: str) -> None:
+    both = (
+        f" (both are {identifier})" if identifier and (first.name, second.name) != (identifier,) * 2 else ""
+    )
+    begin = f"{second.place}: {shortened(second.name)} has another"
+    if first.outcome != second.outcome:
+        raise ResolutionError(f"{begin} outcome in {first.place}{both}")
+    if moment(first.date, "date") != moment(second.date, "date"):
+        raise ResolutionError(f"{begin} date in {first.place}{both}: {first.date} there, {second.date} here")
+
+
+# --- matching ---------------------------------------------------------------------------------------------------------
+
+
+class _Known:
+    """The questions of a database by id, subject and text; ids are compared in composed form."""
+
+    def __init__(self, questions: Iterable[Any]) -> None:
+        self.subject_of: dict[str, str] = {}
+        self.subjects: dict[str, str] = {}
+        self.by_text: dict[str, dict[str, str]] = {}
+        self.texts: dict[str, dict[str, str]] = {}
+        for row in questions:
+            identifier, subject = row["id"], row["subject"]
+            self.subject_of[composed(identifier)] = subject
+            self.subjects.setdefault(composed(subject), subject)
+            text = folded(row["text"])
+            self.by_text.setdefault(text, {}).setdefault(subject, identifier)
+            self.texts.setdefault(subject, {}).setdefault(text, row["text"])
+
+    def subject(self, entry: Entry) -> str | None:
+        """The subject that an entry names by its id; that of its resolution date where that was asked."""
+        for identifier in filter(None, (entry.id, *entry.aliases)):
+            dated = f"{identifier}@{entry.date[:10]}"
+            # A forecast from that day of another subject has the same form.
+            if self.subject_of.get(dated) == dated:
+                return dated
+            found = self.subject_of.get(identifier, self.subjects.get(identifier))
+            if found is not None:
+                return found
+        return None
 
 
 def match(
-    entries: Iterable[Entry], questions: Sequence[Any]
+    entries: Iterable[Entry], questions: Iterable[Any]
 ) -> tuple[list[Resolution], list[tuple[Entry, str]]]:
     """Find each entry's question: by its id when the file gives one, else by its text.
 
@@ -162,29 +257,63 @@ def match(
 
     Args:
         entries: what a file says.
-        questions: the database's rows with ``id`` and ``text``.
+        questions: rows with ``id``, ``subject`` and ``text``; several of one id are its wordings.
 
     Returns:
-        The resolutions to record, and the entries without a question, each with the reason in words.
+        The resolutions to record, one for each subject, and the entries without a question, each with the reason in words.
+
+    Raises:
+        ResolutionError: two outcomes or dates of one question, or an id and a text that name two questions.
     """
-    ids = {row["id"] for row in questions}
-    by_text: dict[str, list[str]] = {}
-    for row in questions:
-        by_text.setdefault(_folded(row["text"]), []).append(row["id"])
-    found, unknown = [], []
+    known = _Known(questions)
+    found: dict[str, tuple[Entry, Resolution]] = {}
+    unknown = []
     for entry in entries:
-        known = [entry.id] if entry.id in ids else []
-        candidates = known if entry.id else by_text.get(_folded(entry.text), [])
-        if len(candidates) == 1:
-            found.append(Resolution(candidates[0], entry.outcome, entry.date, entry.source))
-        elif candidates:
-            unknown.append(
-                (entry, f"{len(candidates)} questions have this text; give the id: {', '.join(candidates)}")
-            )
+        subject = known.subject(entry)
+        candidates = known.by_text.get(folded(entry.text), {}) if entry.text else {}
+        if entry.id and entry.text:
+            _refuse_two_questions(entry, subject, candidates, known)
+        if not entry.id and len(candidates) == 1:
+            subject = next(iter(candidates))
+        if subject is not None:
+            resolution = Resolution(subject, entry.outcome, entry.date, entry.source)
+            first, _ = found.setdefault(subject, (entry, resolution))
+            _refuse_contradiction(first, entry, subject)
+        elif candidates and not entry.id:
+            ids = ", ".join(candidates.values())
+            unknown.append((entry, f"{len(candidates)} questions have this text; give the id: {ids}"))
         else:
             unknown.append((entry, "no such question in the database"))
-    return found, unknown
+    return [resolution for _, resolution in found.values()], unknown
 
 
-def _folded(text: str) -> str:
-    return " ".join(text.split()).casefold()
+def _refuse_two_questions(
+    entry: Entry, subject: str | None, candidates: Mapping[str, str], known: _Known
+) -> None:
+    """Refuse an entry whose id and text name two questions."""
+    if subject in candidates or (subject is None and not candidates) or PLACEHOLDER.search(entry.text):
+        return
+    place = f"{entry.place}: " if entry.place else ""
+    begin = f"{place}id {shortened(entry.id)} and the text {shortened(entry.text)} name two questions: "
+    parts = []
+    if subject is not None:
+        parts.append(f"that id is {shortened(next(reversed(known.texts[subject].values())))}")
+    if candidates:
+        parts.append(f"that text has the id {', '.join(map(shortened, candidates.values()))}")
+    raise ResolutionError(begin + ", ".join(parts))
+
+
+def late_outcomes(found: Sequence[Resolution], first_forecasts: Mapping[str, datetime]) -> list[str]:
+    """The subjects whose outcome became known before their first forecast, none of whose forecasts can count.
+
+    Args:
+        found: outcomes to record, by subject.
+        first_forecasts: by subject, the moment of its first forecast, in UTC without a zone.
+    """
+    late = []
+    for r in found:
+        when = moment(r.resolved_at, "date")
+        first = first_forecasts.get(r.question_id)
+        if when is not None and first is not None and first >= when.replace(tzinfo=None):
+            late.append(r.question_id)
+    return late

@@ -50,7 +50,7 @@ def write(tmp_path, rows, name="b.jsonl"):
 
 def test_every_question_has_its_own_as_of(tmp_path):
     rows = [ROW, {**ROW, "id": "b", "as_of": "2025-09-01"}, {**ROW, "id": "c", "forecast_due_date": None}]
-    assert [q.as_of for q in read_backtest(write(tmp_path, rows))] == [
+    assert [q.as_of for q in read_backtest(write(tmp_path, rows)).questions] == [
         "2025-10-26",
         "2025-09-01",
         "2025-10-16",
@@ -58,7 +58,7 @@ def test_every_question_has_its_own_as_of(tmp_path):
 
 
 def test_the_prompt_holds_no_answer_and_no_price(tmp_path):
-    (question,) = read_backtest(write(tmp_path, [ROW]))
+    (question,) = read_backtest(write(tmp_path, [ROW])).questions
     prompt = json.dumps(forecast_messages(question, today=question.as_of))
     assert "Will the ferry sail?" in prompt
     assert "2026-01-01" in prompt  # the scheduled end was known then
@@ -75,7 +75,7 @@ def test_the_prompt_holds_no_answer_and_no_price(tmp_path):
         assert hidden not in prompt
     # Turning the answer over changes nothing that the model sees.
     turned = {**ROW, "outcome": 0, "resolution_date": "2025-11-11", "baseline_crowd": 0.9, "url": "x"}
-    (other,) = read_backtest(write(tmp_path, [turned]))
+    (other,) = read_backtest(write(tmp_path, [turned])).questions
     assert json.dumps(forecast_messages(other, today=other.as_of)) == prompt
 
 
@@ -87,7 +87,7 @@ def test_the_prompt_holds_no_answer_and_no_price(tmp_path):
         ({"resolution_date": None}, "line 2: resolution_date is missing"),
         ({"resolution_date": "soon"}, "line 2: resolution_date is 'soon'"),
         ({"forecast_due_date": "", "freeze_date": ""}, "line 2: no day to forecast from"),
-        ({"forecast_due_date": "tomorrow"}, "line 2: as_of is 'tomorrow'"),
+        ({"forecast_due_date": "tomorrow"}, "line 2: forecast_due_date is 'tomorrow'"),
     ],
 )
 def test_bad_lines_are_named(tmp_path, change, words):
@@ -105,13 +105,13 @@ def test_a_list_without_outcomes_is_refused(tmp_path):
 def test_csv_backtest(tmp_path):
     path = tmp_path / "b.csv"
     path.write_text("question,outcome,resolution_date,as_of\nWill it rain?,no,2025-02-03,2025-01-01\n")
-    (question,) = read_backtest(path)
+    (question,) = read_backtest(path).questions
     assert question.as_of == "2025-01-01"
     assert question.extra == {"outcome": "no", "resolution_date": "2025-02-03"}
 
 
 def test_sample_is_seeded_and_keeps_order(tmp_path):
-    questions = read_backtest(write(tmp_path, [{**ROW, "id": f"q{n:02d}"} for n in range(30)]))
+    questions = read_backtest(write(tmp_path, [{**ROW, "id": f"q{n:02d}"} for n in range(30)])).questions
     drawn = sample(questions, 7, seed=4)
     assert drawn == sample(questions, 7, seed=4)
     assert [q.id for q in drawn] == sorted(q.id for q in drawn)
@@ -119,7 +119,7 @@ def test_sample_is_seeded_and_keeps_order(tmp_path):
 
 
 def test_leak_warnings(tmp_path):
-    questions = read_backtest(write(tmp_path, [ROW, {**ROW, "id": "old", "as_of": "2024-06-30"}]))
+    questions = read_backtest(write(tmp_path, [ROW, {**ROW, "id": "old", "as_of": "2024-06-30"}])).questions
     lines = leak_warnings(
         {"phi": "microsoft/phi-4", "mine": "x/y", "llama": "meta-llama/Llama-3.1-8B"}, questions
     )
@@ -133,7 +133,9 @@ def test_leak_warnings(tmp_path):
 
 def test_question_warnings(tmp_path):
     early = {**ROW, "id": "e", "resolution_date": "2025-10-26"}
-    lines = question_warnings(read_backtest(write(tmp_path, [ROW, early, {**ROW, "id": "n", "outcome": 0}])))
+    lines = question_warnings(
+        read_backtest(write(tmp_path, [ROW, early, {**ROW, "id": "n", "outcome": 0}])).questions
+    )
     assert lines[0].startswith("1 questions were resolved on or before")
     assert "3 questions form 1 clusters" in lines[1]
     assert lines[2].startswith("67 % of them ended yes")
@@ -144,7 +146,7 @@ def test_a_backtest_is_scored_beside_its_crowd(tmp_path):
         {**ROW, "id": f"q{n}", "cluster": f"c{n}", "outcome": n % 2, "baseline_crowd": 0.8 if n % 2 else 0.2}
         for n in range(6)
     ]
-    questions = read_backtest(write(tmp_path, rows))
+    questions = read_backtest(write(tmp_path, rows)).questions
     p = np.zeros(101)
     p[90], p[70] = 0.5, 0.5
     d = Distribution(p)

@@ -239,7 +239,7 @@ def test_a_second_run_adds_to_the_history(run):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--question", "   "), "the question is empty"),
+        (("--question", "   "), "--question is empty"),
         (("--questions", "absent.csv"), "absent.csv: cannot be read"),
         (("--models", "nonsense"), "unknown model 'nonsense'"),
         (("--models", "./absent"), "there is no folder"),

@@ -9,9 +9,9 @@ import pytest
 from resolutions import Entry, ResolutionError, match, parse_date, parse_outcome, read_resolutions
 
 QUESTIONS = [
-    {"id": "a", "text": "Will A happen?"},
-    {"id": "b", "text": "Same text?"},
-    {"id": "c", "text": "Same  Text?"},
+    {"id": "a", "subject": "a", "text": "Will A happen?"},
+    {"id": "b", "subject": "b", "text": "Same text?"},
+    {"id": "c", "subject": "c", "text": "Same  Text?"},
 ]
 
 
@@ -26,10 +26,10 @@ def test_csv_and_jsonl_say_the_same(tmp_path):
         tmp_path, "r.csv", 'question,outcome,date,source\n"Will A happen?",yes,2026-01-02,http://x\n'
     )
     jsonl = '{"question": "Will A happen?", "outcome": 1, "resolution_date": "2026-01-02", "source": "http://x"}\n\n'
-    expected = Entry(2, "", "Will A happen?", 1, "2026-01-02", "http://x")
-    (entry,) = read_resolutions(csv_file)
+    expected = Entry("line 2", "", "Will A happen?", 1, "2026-01-02", "http://x")
+    (entry,) = read_resolutions(csv_file).entries
     assert entry == expected
-    (entry,) = read_resolutions(write(tmp_path, "r.jsonl", "\n" + jsonl))
+    (entry,) = read_resolutions(write(tmp_path, "r.jsonl", "\n" + jsonl)).entries
     assert entry == expected
 
 
@@ -94,13 +94,12 @@ def test_unreadable_files(tmp_path):
 
 def test_an_id_is_meant_a_text_may_find_its_question_and_the_rest_is_listed():
     entries = [
-        Entry(1, "a", "", 1, "2026-01-02", "s"),
-        Entry(2, "", "will a HAPPEN?", 0, "2026-01-02", "s"),
-        Entry(3, "other-id", "Will A happen?", None, "2026-01-02", "s"),
-        Entry(4, "", "Same text?", 1, "2026-01-02", "s"),
-        Entry(5, "z", "", 1, "2026-01-02", "s"),
+        Entry("line 1", "a", "", 1, "2026-01-02", "s"),
+        Entry("line 2", "", "will a HAPPEN?", 1, "2026-01-02", "s"),
+        Entry("line 4", "", "Same text?", 1, "2026-01-02", "s"),
+        Entry("line 5", "z", "", 1, "2026-01-02", "s"),
     ]
     found, unknown = match(entries, QUESTIONS)
-    assert [(r.question_id, r.outcome) for r in found] == [("a", 1), ("a", 0)]
-    assert [entry.line for entry, _ in unknown] == [3, 4, 5]
-    assert "give the id: b, c" in unknown[1][1]
+    assert [(r.question_id, r.outcome) for r in found] == [("a", 1)]
+    assert [entry.place for entry, _ in unknown] == ["line 4", "line 5"]
+    assert "give the id: b, c" in unknown[0][1]

@@ -1,0 +1,95 @@
+"""ForecastBench's question sets: placeholders, resolution dates, the market's own criteria and its price on the freeze day.
+
+A question about a series is asked once for each of its resolution dates, with ``{resolution_date}`` and ``{forecast_due_date}``
+filled in from the row or from the head of the set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from columns import InputError, is_nothing, iso_date, json_list, our_name, probability, shortened
+
+# A market's freeze value is a probability, a data set's a level of its series.
+MARKETS: Final = ("metaculus", "manifold", "polymarket", "infer")
+DATASETS: Final = ("acled", "dbnomics", "fred", "wikipedia", "yfinance")
+PLACEHOLDER: Final = re.compile(r"\{\s*([A-Za-z]{2,}(?:_[A-Za-z]{2,})+)\s*\}")
+FILLED: Final = ("question", "background", "resolution_criteria")
+_DAYS: Final = ("resolution_date", "forecast_due_date")
+
+
+def complete(values: dict[str, Any], head: Mapping[str, Any]) -> None:
+    """The market's own criteria for the pointer to them, the crowd on the freeze day, and the due date of the whole set."""
+    if "market_info_resolution_criteria" in values:
+        values["resolution_criteria"] = values.pop("market_info_resolution_criteria")
+    if not is_nothing(head.get("forecast_due_date")):
+        values.setdefault("forecast_due_date", head["forecast_due_date"])
+    if "freeze_datetime" in values:
+        values.setdefault("freeze_date", iso_date(values["freeze_datetime"], "freeze_datetime"))
+    if str(values.get("source")).casefold() in MARKETS and "freeze_datetime_value" in values:
+        values.setdefault(
+            "baseline_crowd", probability(values["freeze_datetime_value"], "freeze_datetime_value")
+        )
+
+
+def dated(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row as one question for each of its resolution dates, with the placeholders in its texts filled in.
+
+    A question about the state of a series on a date gets the id ``ID@RESOLUTION_DATE`` and the cluster ``ID``.
+
+    Raises:
+        InputError: a placeholder without a value, or dates that are none.
+    """
+    dates: list[Any] | None = None
+    if "resolution_dates" in values:
+        dates = json_list(values["resolution_dates"])
+        if dates is None:
+            raise InputError(
+                f"resolution_dates is {shortened(values['resolution_dates'])}, expected a list of dates"
+            )
+    if dates:
+        days = [iso_date(day, "resolution_dates") for day in dates]
+    elif any(
+        our_name(p) == "resolution_date"
+        for name in FILLED
+        for p in PLACEHOLDER.findall(str(values.get(name)))
+    ):
+        if "resolution_date" not in values:
+            raise InputError("the question holds {resolution_date}, and the row has no resolution_date")
+        days = [iso_date(values["resolution_date"], "resolution_date")]
+    else:
+        return [_filled(values)]
+    rest = {key: value for key, value in values.items() if key != "resolution_dates"}
+    result = []
+    for day in days:
+        copy = {**rest, "resolution_date": day}
+        copy.setdefault("close_date", day)
+        if "id" in values:
+            copy["id"] = f"{values['id']}@{day}"
+            copy.setdefault("cluster", str(values["id"]))
+        result.append(_filled(copy))
+    return result
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the placeholders in its texts replaced by its own values; days as ``YYYY-MM-DD``."""
+    result = dict(values)
+    for column in FILLED:
+        if isinstance(text := values.get(column), str):
+            result[column] = PLACEHOLDER.sub(partial(_value, column=column, values=values), text)
+    return result
+
+
+def _value(found: re.Match[str], column: str, values: Mapping[str, Any]) -> str:
+    name = our_name(found[1]) or found[1]
+    value = values.get(name)
+    if name in _DAYS and value is not None:
+        return str(iso_date(value, name))
+    if isinstance(value, str | int | float):
+        return str(value)
+    if column == "question" or name in _DAYS:
+        raise InputError(f"the {column} holds {{{found[1]}}}, and the row has no {found[1]}")
+    return found[0]  # braces in a text that mean something else

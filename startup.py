@@ -1,0 +1,57 @@
+"""Refuse an old Python, missing packages and empty options before anything else happens.
+
+The command lines import this module first. It must itself run on an old Python: no newer syntax, no packages.
+"""
+
+import importlib.util
+import sys
+
+# Importable name and the name to install, of what every run needs.
+LEAST_PYTHON = (3, 11)
+NEEDED = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "matplotlib": "matplotlib",
+    "requests": "requests",
+    "urllib3": "urllib3",
+    "mwparserfromhell": "mwparserfromhell",
+    "tqdm": "tqdm",
+}
+
+
+def problem():
+    # type: () -> str
+    """Say in one line why this Python cannot run the program, "" when it can."""
+    if sys.version_info[:2] < LEAST_PYTHON:
+        found = ".".join(map(str, sys.version_info[:2]))
+        return f"Python 3.11 or newer is needed, this is Python {found} ({sys.executable})"
+    missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        return (
+            f"not installed for {sys.executable}: {', '.join(missing)}; activate the virtual environment"
+            " (source .venv/bin/activate), or install the packages as the README says"
+        )
+    return ""
+
+
+def empty_option(arguments):
+    # type: (list[str]) -> str
+    """Name the option that was given an empty value, as an unset shell variable gives it; "" for none.
+
+    No argument of a command line may be empty, so that a new option needs no rule of its own.
+    """
+    option = "an argument"
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        if argument.startswith("-") and separator and not value.strip():
+            return name
+        if argument.startswith("-") and argument.strip("- "):
+            option = name if argument.startswith("--") else option
+        elif not argument.strip():
+            return option
+    return ""
+
+
+if problem():
+    sys.stderr.write(f"{sys.argv[0]}: {problem()}\n")
+    sys.exit(2)
