@@ -1,6 +1,6 @@
 """Every setting of Forecaster, as plain Python values to edit, and ``validate_config()``.
 
-Only the standard library is imported here, so that a wrong setting is reported in well under a
+Only the standard library and modules that need no more are imported here, so that a wrong setting is reported in well under a
 second, before torch or vLLM are touched. ``validate_config()`` lists every problem it finds, one
 line each: the setting, its value, what is allowed, what to do.
 """
@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from logger import redact
+from web_addresses import web_address
 
 # --- Models -----------------------------------------------------------------------------------------
 # An entry is a path or a mapping with the keys of ``ModelSpec``. A path is a Hugging Face id
@@ -288,9 +291,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value as it stands in a message: on one line, and not endless."""
+    """A value as it stands in a message: on one line, without secrets, and not endless."""
     try:
-        text = repr(value)
+        text = redact(repr(value))
     except (ValueError, RecursionError):  # Python writes no whole number of more than 4300 digits
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= 200 else f"{text[:200]}…"
@@ -327,6 +330,14 @@ def _one_of(*values: Any) -> Rule:
         f"one of {shown}",
         "choose one of them",
     )
+
+
+def _is_address(value: Any) -> bool:
+    """Whether a value is an http address; a user and a password may stand in it, percent-encoded."""
+    try:
+        return isinstance(value, str) and bool(web_address(value))
+    except ValueError:
+        return False
 
 
 def _share(*, above: float = 0.0) -> Rule:
@@ -388,9 +399,9 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     "LOAD_TIMEOUT_SECONDS": _POSITIVE,
     # Retrieval
     "WIKIPEDIA_API_URL": Rule(
-        lambda v: isinstance(v, str) and (not v or re.fullmatch(r"https?://\S+/api\.php", v) is not None),
+        lambda v: v == "" or (_is_address(v) and re.fullmatch(r"[^?#]+/api\.php", v) is not None),
         'the address of an api.php, or "" for none',
-        "https://en.wikipedia.org/w/api.php is Wikipedia's",
+        "https://en.wikipedia.org/w/api.php is Wikipedia's; in a password write @ as %40 and / as %2F",
     ),
     "WIKIPEDIA_CONTACT": Rule(
         lambda v: isinstance(v, str) and v.isprintable() and v.isascii(),
@@ -421,7 +432,7 @@ SETTING_RULES: Final[dict[str, Rule]] = {
         lambda v: _is_int(v) and 0 <= v <= 1000, "a whole number from 0 to 1000", "0 switches it off"
     ),
     "PAGEVIEWS_API_URL": Rule(
-        lambda v: isinstance(v, str) and re.fullmatch(r"https?://\S+", v) is not None,
+        _is_address,
         "an http address",
         "https://wikimedia.org/api/rest_v1 is Wikimedia's",
     ),

@@ -9,6 +9,7 @@ and characters that command a terminal are written out. ``show`` is how a progra
 from __future__ import annotations
 
 import argparse
+import base64
 import codecs
 import contextlib
 import fcntl
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import NoReturn, TextIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from untrusted_text import visible
 
@@ -82,14 +83,41 @@ _SECRET_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         # https://user:password@host
         (r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/?#\"'<>]+@", rf"\1{REDACTED}@", True),
+        # The same with a slash in the password that should have been percent-encoded; host:8080/ is none.
+        (
+            r"(\b[a-z][a-z0-9+.-]{1,20}://)[^\s/?#:@\"'<>]{1,100}:(?!\d{1,5}(?:[/?#]|$))[^\s@\"'<>]{1,200}@",
+            rf"\1{REDACTED}@",
+            True,
+        ),
     )
 )
 
 
+# Passwords that are known otherwise; see ``keep_secret``.
+_known_secrets: set[str] = set()
+# A value of the environment that is an address with a user and a password: of a proxy, a store, a mirror.
+_ADDRESS_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]{1,20}://([^\s/@:]*):(\S*)@", re.IGNORECASE)
+
+
+def keep_secret(*values: str) -> None:
+    """Have ``redact`` replace these values from now on; shorter ones than 8 characters are no secrets."""
+    _known_secrets.update(value for value in values if len(value) >= MIN_SECRET_LENGTH)
+
+
 def _secret_values() -> Iterator[str]:
-    """Values of the environment's secret variables, plain and as they look inside a URL."""
+    """Values of the environment's secret variables, passwords of its addresses, and what is to be kept secret.
+
+    Each plain and as it looks inside a URL.
+    """
+    found = set(_known_secrets)
     for name, value in os.environ.items():
-        if len(value) >= MIN_SECRET_LENGTH and SECRET_VARIABLE.search(name):
+        if SECRET_VARIABLE.search(name):
+            found.add(value)
+        elif match := _ADDRESS_WITH_PASSWORD.match(value):
+            found |= {match[2], unquote(match[2])}
+            found.add(base64.b64encode(f"{unquote(match[1])}:{unquote(match[2])}".encode()).decode())
+    for value in found:
+        if len(value) >= MIN_SECRET_LENGTH:
             yield value
             yield quote(value, safe="")
 

@@ -12,6 +12,7 @@ https://www.mediawiki.org/wiki/API:Revisions, https://foundation.wikimedia.org/w
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -23,13 +24,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, ParamSpec, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 import urllib3
 
 import config
+from logger import keep_secret
 from passages import CATEGORY_NAMESPACES, FILE_NAMESPACES, is_disambiguation, redirect_target
+from untrusted_text import visible_line
+from web_addresses import same_server, web_address
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +51,9 @@ INTERVAL_WITH_CONTACT_SECONDS: Final = 0.3
 INTERVAL_WITHOUT_CONTACT_SECONDS: Final = 6.0
 # A query that has not completed after so many answers is cut off with what it has.
 MAX_CONTINUATIONS: Final = 10
-# Redirects followed from one title; MediaWiki itself follows one.
+# Redirects followed from one title (MediaWiki itself follows one), and from one address.
 MAX_REDIRECTS: Final = 3
+REDIRECT_STATUS: Final = frozenset({301, 302, 303, 307, 308})
 # Pageviews of a day appear more than 24 hours later; older than this the list is not "latest" any more.
 PAGEVIEW_DAYS_BACK: Final = 4
 RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -82,7 +87,10 @@ class FutureRevisionError(MediaWikiError):
 
 @dataclass(frozen=True)
 class WikiSettings:
-    """How the client behaves; seconds and bytes. ``interval`` None follows Wikimedia's limits by ``contact``."""
+    """How the client behaves; seconds and bytes. ``interval`` None follows Wikimedia's limits by ``contact``.
+
+    User and password in an address are moved to ``auth`` and ``pageviews_auth``, so that they are sent and never shown.
+    """
 
     api_url: str
     contact: str = ""
@@ -95,6 +103,18 @@ class WikiSettings:
     max_wait: float = 60.0
     offline_after: int = 2
     pageviews_url: str = "https://wikimedia.org/api/rest_v1"
+    auth: tuple[str, str] | None = field(default=None, repr=False)
+    pageviews_auth: tuple[str, str] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for address, credentials in (("api_url", "auth"), ("pageviews_url", "pageviews_auth")):
+            if "@" not in getattr(self, address):
+                continue
+            found = web_address(getattr(self, address))
+            object.__setattr__(self, address, found.url)
+            object.__setattr__(self, credentials, found.auth)
+            user, password = found.auth or ("", "")
+            keep_secret(password or user)
 
     @classmethod
     def from_config(cls) -> WikiSettings:
@@ -192,12 +212,22 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
+class _PlainSession(requests.Session):
+    """A session that looks at no redirect: requests would read all of its body first, even where it follows none."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: ``JsonTransport`` follows redirects itself."""
+
+
 @dataclass
 class JsonTransport:
-    """GET requests for JSON, one at a time, paced, retried, bounded; ``clock`` and ``sleep`` (seconds) can be replaced."""
+    """GET requests for JSON, one at a time, paced, retried, bounded; ``clock`` and ``sleep`` (seconds) can be replaced.
+
+    Redirects are followed within one server only: another one could be anything that this machine reaches.
+    """
 
     settings: WikiSettings
-    session: requests.Session = field(default_factory=requests.Session)
+    session: requests.Session = field(default_factory=_PlainSession)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -205,7 +235,6 @@ class JsonTransport:
 
     def __post_init__(self) -> None:
         self.session.headers.update({"User-Agent": self.settings.user_agent, "Accept-Encoding": "gzip"})
-        self.session.max_redirects = 3
         self._lock = threading.Lock()
         self._not_before = self.clock()
         self._failures = 0
@@ -273,11 +302,19 @@ class JsonTransport:
             self.sleep(wait)
         self._not_before = max(self._not_before, self.clock()) + self.settings.seconds_between
 
-    def _get_once(self, url: str, params: Mapping[str, str]) -> dict[str, Any]:
+    def _get_once(self, url: str, params: Mapping[str, str], redirects: int = 0) -> dict[str, Any]:
         deadline = self.clock() + self.settings.total_timeout
         timeout = (CONNECT_TIMEOUT_SECONDS, self.settings.read_timeout)
+        target: str | None = None
         try:
-            with self.session.get(url, params=dict(params), timeout=timeout, stream=True) as response:
+            with self.session.get(
+                url,
+                params=dict(params),
+                timeout=timeout,
+                stream=True,
+                allow_redirects=False,  # they are followed below
+                auth=self._auth(url),
+            ) as response:
                 retry_after = parse_retry_after(response.headers.get("Retry-After"), self.now())
                 if response.status_code in RETRIED_STATUS:
                     raise _RetryableError(f"HTTP {response.status_code}", retry_after)
@@ -285,18 +322,29 @@ class JsonTransport:
                     raise NotFoundError(f"{_host(url)}: HTTP 404")
                 if response.status_code in DENIED_STATUS:
                     raise DeniedError(f"{_host(url)}: HTTP {response.status_code}, access refused")
-                if response.status_code != 200:
+                if response.status_code in REDIRECT_STATUS:
+                    target = _redirect(response, redirects)
+                elif response.status_code != 200:
                     raise MediaWikiError(f"{_host(url)}: HTTP {response.status_code}")
-                body = self._read(response, deadline)
-        except requests.TooManyRedirects as error:
-            raise MediaWikiError(f"{_host(url)}: redirects in a circle") from error
+                else:
+                    body = self._read(response, deadline)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             if _is_of_proxy(error):
                 raise _RetryableError(f"{PROXY} is not a usable address", unreachable=True) from error
             raise MediaWikiError(f"{url!r} is not a usable address") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _RetryableError(_name_of(error), unreachable=_is_unreachable(error)) from error
-        return _decode(body, retry_after)
+        return _decode(body, retry_after) if target is None else self._get_once(target, {}, redirects + 1)
+
+    def _auth(self, url: str) -> tuple[bytes, bytes] | None:
+        """User and password for the server of an address, in UTF-8 (RFC 7617), if it has any."""
+        for address, auth in (
+            (self.settings.api_url, self.settings.auth),
+            (self.settings.pageviews_url, self.settings.pageviews_auth),
+        ):
+            if auth is not None and same_server(address, url):
+                return auth[0].encode(), auth[1].encode()
+        return None
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
         """The decompressed body, bounded in bytes and by a moment of the clock."""
@@ -313,6 +361,28 @@ class JsonTransport:
             if self.clock() > deadline:
                 raise _RetryableError(f"the answer took longer than {self.settings.total_timeout:.0f} s")
         return b"".join(chunks)
+
+
+def _redirect(response: requests.Response, redirects: int) -> str:
+    """Where an answer leads, on the same server.
+
+    Raises:
+        MediaWikiError: another server, another protocol, nowhere, or one redirect too many.
+    """
+    host, location = _host(response.url), response.headers.get("Location", "")
+    if redirects >= MAX_REDIRECTS:
+        raise MediaWikiError(f"{host}: redirects in a circle")
+    target, parts = "", urlsplit("")
+    with contextlib.suppress(ValueError):
+        target = urljoin(response.url, location)
+        parts = urlsplit(target)
+    if not location or not same_server(response.url, target) or "@" in parts.netloc:
+        where = parts.netloc.rpartition("@")[2] if parts.scheme in ("http", "https") else f"{parts.scheme}:"
+        raise MediaWikiError(
+            f"{host}: redirects to {visible_line(where[:100]) or 'nowhere'}, which is not followed;"
+            " where that is the wiki, set its address (WIKIPEDIA_API_URL)"
+        )
+    return target
 
 
 def _is_unreachable(error: Exception) -> bool:
@@ -429,7 +499,7 @@ class MediaWikiClient:
     ) -> None:
         self.settings = settings
         self.transport = transport or JsonTransport(settings)
-        self.pageviews = pageviews or JsonTransport(settings, session=requests.Session())
+        self.pageviews = pageviews or JsonTransport(settings)
         self._site: SiteInfo | None = None
 
     @property
