@@ -33,7 +33,6 @@ from database import Database, DatabaseError
 from distribution import Distribution, agreement
 from drawing import (
     Curve,
-    HistoryPoint,
     Outcome,
     OverviewRow,
     PlotError,
@@ -47,6 +46,7 @@ from drawing import (
     save,
     score_figure,
 )
+from histories import LIVE, RECORDS, histories, outcome_of
 from logger import CommandLine, reader_may_leave, show
 from resolutions import (
     Entry,
@@ -67,21 +67,14 @@ from scorecard import (
     collect,
     forecast_time,
     mean_interval,
-    parse_time,
     score_lines,
 )
 from tables import prefixed
 from track_record import brier_scores, reliability_bins
-from voices import stored_voice
 
 log = logging.getLogger(__name__)
 # Outcomes without a question that are listed one by one.
 LISTED_ENTRIES = 20
-
-
-def outcome_of(row: sqlite3.Row | None) -> Outcome | None:
-    """A resolution row as the outcome that plots show; None when the question is open."""
-    return None if row is None else Outcome(row["outcome"], parse_time(row["resolved_at"]))
 
 
 # --- plots ------------------------------------------------------------------------------------------------------------
@@ -113,9 +106,11 @@ def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
         if not rows and ensemble is None:
             continue
         subtitle = f"run {run_id}, {run['started_at'][:16].replace('T', ' ')} UTC"
-        subtitle += f", evidence up to {question['as_of']}" if question["as_of"] else ""
+        subtitle += f", back-dated: evidence up to {question['as_of']}" if question["as_of"] else ""
         if ensemble is not None:
             subtitle += f"; {ensemble['agents']} of {ensemble['agents_configured']} agents"
+            calibrated = ensemble["calibrated"]
+            subtitle += "" if calibrated is None else f"; calibrated {calibrated:.0f} %"
         outcome = outcome_of(outcomes.get(question["id"]))
         yield (
             question["id"],
@@ -147,35 +142,34 @@ def _curves(rows: Sequence[sqlite3.Row], ensemble: sqlite3.Row | None) -> list[C
 def draw_history(database: Database, plots_dir: str | Path) -> list[Path]:
     """Draw each question's forecasts over time and the overview of latest forecasts; returns the files.
 
-    At most ``config.MAX_PLOTTED_QUESTIONS`` questions, the most recently asked ones, get their own figure.
+    Live and back-dated forecasts get figures of their own. At most ``config.MAX_PLOTTED_QUESTIONS`` questions of each,
+    the most recently asked ones, get theirs.
 
     Raises:
         PlotError: a file cannot be written.
     """
     folder = Path(plots_dir)
-    paths, overview = [], []
-    for identifier, figure, row in history_figures(database):
-        paths.append(save(figure, folder / f"history_{file_part(identifier)}.png"))
-        if row is not None:
-            overview.append(row)
-    for number, figure in enumerate(overview_figures(overview, "Latest forecasts"), start=1):
-        paths.append(save(figure, folder / f"latest_forecasts{'' if number == 1 else f'_{number}'}.png"))
+    paths = []
+    for record in RECORDS:
+        # A dot never stands in file_part: no question's name can be taken for another's.
+        mark = "" if record == LIVE else f".{record}"
+        overview = []
+        for identifier, figure, row in history_figures(database, record):
+            paths.append(save(figure, folder / f"history_{file_part(identifier)}{mark}.png"))
+            if row is not None:
+                overview.append(row)
+        for number, figure in enumerate(overview_figures(overview, f"Latest {record} forecasts"), start=1):
+            page = "" if number == 1 else f"_{number}"
+            paths.append(save(figure, folder / f"latest_forecasts{page}{mark}.png"))
     return paths
 
 
-def history_figures(database: Database) -> Iterator[tuple[str, Any, OverviewRow | None]]:
-    """Question id, figure and overview row (None without an ensemble) of each question ever forecast, one at a time."""
-    outcomes = database.resolutions()
-    agents = by_question(database.successful_forecasts())
-    ensembles = by_question(database.all_ensembles())
-    for question in plotted(database.questions(), newest=True):
-        rows, pooled = agents.get(question["id"], []), ensembles.get(question["id"], [])
-        if not rows and not pooled:
-            continue
-        outcome = outcome_of(outcomes.get(question["id"]))
-        points = [_point(row, Distribution.from_json(row["probabilities"])) for row in pooled]
-        figure = history_figure(question["text"], agent_history(rows), points, outcome)
-        yield question["id"], figure, _overview_row(question["text"], points, outcome) if points else None
+def history_figures(database: Database, record: str = LIVE) -> Iterator[tuple[str, Any, OverviewRow | None]]:
+    """Subject, figure and overview row (None without an ensemble) of each question of a record, one at a time."""
+    questions = plotted(database.latest_asked(record), newest=True)
+    for history in histories(database, record, questions):
+        figure = history_figure(history.text, history.agents, history.ensemble, history.outcome, kind=record)
+        yield history.subject, figure, history.overview_row()
 
 
 def plotted(questions: Iterable[sqlite3.Row], *, newest: bool = False) -> list[sqlite3.Row]:
@@ -193,30 +187,6 @@ def by_question(rows: Iterable[sqlite3.Row]) -> dict[str, list[sqlite3.Row]]:
     for row in rows:
         grouped.setdefault(row["question_id"], []).append(row)
     return grouped
-
-
-def agent_history(rows: Iterable[sqlite3.Row]) -> dict[str, list[HistoryPoint]]:
-    """Each agent's forecasts of one question over time; the chunks of one run are averaged."""
-    chunks: dict[tuple[str, int], list[sqlite3.Row]] = {}
-    for row in rows:
-        chunks.setdefault((row["agent"], row["run_id"]), []).append(row)
-    series: dict[str, list[HistoryPoint]] = {}
-    for (agent, _), parts in sorted(chunks.items()):
-        series.setdefault(agent, []).append(_point(parts[0], stored_voice(parts).distribution))
-    return series
-
-
-def _point(row: sqlite3.Row, distribution: Distribution) -> HistoryPoint:
-    """A run is one moment, that of its start: its agents and the pool, stored minutes apart, stand beside one another."""
-    low, high = distribution.interval(0.8)
-    return HistoryPoint(forecast_time(row["as_of"], row["started_at"]), distribution.mean, low, high)
-
-
-def _overview_row(text: str, points: Sequence[HistoryPoint], outcome: Outcome | None) -> OverviewRow:
-    ordered = sorted(points, key=lambda p: p.when)
-    latest = ordered[-1]
-    previous = ordered[-2].mean if len(ordered) > 1 else None
-    return OverviewRow(text, latest.mean, latest.low, latest.high, previous, outcome)
 
 
 def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
@@ -352,7 +322,7 @@ def join(database: Database, one: str, other: str) -> int:
             f"--same-question: {one!r} ended {words[0]} and {other!r} ended {words[1]}; correct one outcome with --resolve-one"
         )
     database.join_subjects(one, other)
-    print(f"{other} is now the same question as {one}: one history, one outcome")
+    show(f"{other} is now the same question as {one}: one history, one outcome")
     return 0
 
 

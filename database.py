@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from record_repair import split_unrelated
-from schema import MIGRATIONS, SCHEMA_VERSION, SPLITTING_SCHEMA, STATISTICS
+from schema import ENSEMBLE, MIGRATIONS, SCHEMA_VERSION, SPLITTING_SCHEMA, STATISTICS, calibrated
 from untrusted_names import new_file
 
 logger = logging.getLogger(__name__)
@@ -553,6 +553,20 @@ class Database:
             " WHERE r.origin_run IS NULL ORDER BY rq.run_id, rq.position"
         )
 
+    def latest_asked(self, record: str) -> list[sqlite3.Row]:
+        """Each subject's newest question in a record ('live' or 'back-dated'), the last asked at the end; replays apart.
+
+        ``text`` and ``extra`` (JSON) are as that run asked it.
+        """
+        return self.query(
+            "SELECT subject, question_id, text, extra FROM (SELECT q.subject, q.id AS question_id,"  # noqa: S608 - names of this module
+            f" {_ASKED_TEXT} AS text, coalesce(json_extract(rq.asked, '$.extra'), '{{}}') AS extra, rq.run_id, rq.position,"
+            " row_number() OVER (PARTITION BY q.subject ORDER BY rq.run_id DESC, rq.position DESC) AS age"
+            " FROM run_questions rq JOIN questions q ON q.id = rq.question_id JOIN runs r ON r.id = rq.run_id"
+            " WHERE r.origin_run IS NULL AND (rq.as_of IS NULL) = ?) WHERE age = 1 ORDER BY run_id, position",
+            (record == "live",),
+        )
+
     def join_subjects(self, question_id: str, other: str) -> None:
         """Give the questions of one subject that of another, so that they share a history and outcomes; ids or subjects."""
         with self.atomic() as connection:
@@ -721,10 +735,10 @@ class Database:
         )
 
     def ensembles(self, run_id: int) -> list[sqlite3.Row]:
-        """All ensemble rows of a run in question order."""
+        """All ensemble rows of a run in question order, with ``calibrated`` (percent, None without a calibration)."""
         return self.query(
-            "SELECT e.* FROM ensembles e JOIN run_questions rq USING (run_id,"
-            " question_id) WHERE e.run_id = ? ORDER BY rq.position",
+            f"SELECT e.*, {calibrated('e', ENSEMBLE)} AS calibrated FROM ensembles e"  # noqa: S608 - names of this module
+            " JOIN run_questions rq USING (run_id, question_id) WHERE e.run_id = ? ORDER BY rq.position",
             (run_id,),
         )
 
@@ -992,21 +1006,27 @@ class Database:
         ``latest_evidence`` is the newest revision that stood in the prompt, None without evidence.
         """
         return self.query(
-            "SELECT f.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"
+            "SELECT f.*, q.subject, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"
             "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
             " WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
             " FROM forecasts f JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = f.run_id"
+            " JOIN questions q ON q.id = f.question_id"
             " WHERE f.error IS NULL AND r.origin_run IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk"
         )
 
     def all_ensembles(self) -> list[sqlite3.Row]:
-        """Every ensemble forecast, oldest run first; ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``."""
+        """Every ensemble forecast, oldest run first; ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``.
+
+        ``calibrated`` is the newest calibration's value in percent, None without one.
+        """
         return self.query(
-            "SELECT n.*, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM forecasts f"
+            f"SELECT n.*, q.subject, {calibrated('n', ENSEMBLE)} AS calibrated, rq.as_of, r.started_at,"  # noqa: S608 - names of this module
+            " (SELECT max(a.timestamp) FROM forecasts f"
             "  JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id ="
             " e.passage_id JOIN articles a ON a.id = p.article_id"
             "  WHERE f.run_id = n.run_id AND f.question_id = n.question_id AND e.used) AS latest_evidence"
             " FROM ensembles n JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = n.run_id"
+            " JOIN questions q ON q.id = n.question_id"
             " WHERE r.origin_run IS NULL ORDER BY n.run_id, rq.position"
         )
 

@@ -61,12 +61,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class HistoryPoint:
-    """One forecast in time: mean and the ends of its 80 % interval, in percent."""
+    """One forecast in time: mean and the ends of its 80 % interval, in percent.
+
+    ``calibrated`` is the mean corrected by the record's calibration; ``fewer`` says how many of its models a pool has
+    ("2 of 3") where some are missing.
+    """
 
     when: datetime
     mean: float
     low: float
     high: float
+    calibrated: float | None = None
+    fewer: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """One question's latest forecast in percent, the one before it if any, and its outcome if known."""
+    """One question's latest forecast in percent, the one before it if any, and its outcome if known.
+
+    ``previous`` is the latest minus the change over the models that both pools have, ``same_models`` says that this is not
+    the change of the pools; the rest is as in ``HistoryPoint``.
+    """
 
     text: str
     mean: float
@@ -92,6 +102,9 @@ class OverviewRow:
     high: float
     previous: float | None = None
     outcome: Outcome | None = None
+    calibrated: float | None = None
+    fewer: str = ""
+    same_models: bool = False
 
 
 def file_part(identifier: object) -> str:
@@ -386,8 +399,12 @@ def history_figure(
     series: Mapping[str, Sequence[HistoryPoint]],
     ensemble: Sequence[HistoryPoint],
     outcome: Outcome | None = None,
+    *,
+    kind: str = "",
 ) -> Any:
     """Means of every agent and of the ensemble over time, the ensemble with its 80 % band, and the outcome when known.
+
+    A pool of fewer models than configured has a hollow marker. ``kind`` ("live", "back-dated") names the forecasts.
 
     Raises:
         PlotError: there is no forecast to draw.
@@ -395,7 +412,8 @@ def history_figure(
     moments = sorted({p.when for points in [*series.values(), ensemble] for p in points})
     if not moments:
         raise PlotError(f"{title[:60]!r}: no forecast to draw")
-    legend_rows = -(-(len(series) + 3) // 3)
+    marks = any(p.fewer for p in ensemble) + any(p.calibrated is not None for p in ensemble)
+    legend_rows = -(-(len(series) + 3 + marks) // 3)
     figure = _figure(4.6 + 0.2 * legend_rows)
     span = (
         f"{moments[0]:%Y-%m-%d}"
@@ -406,7 +424,7 @@ def history_figure(
     top = _title(
         figure,
         title,
-        f"{count} forecast{'s' if count != 1 else ''}, {span}"
+        f"{count} {kind} forecast{'s' if count != 1 else ''}, {span}".replace("  ", " ")
         + (f"; resolved {outcome.word}" if outcome else ""),
     )
     total = figure.get_figheight()
@@ -430,6 +448,7 @@ def history_figure(
             )
         _line(axes, moved, shorten(name), colours[name], MARKERS[number % len(MARKERS)])
     _band(axes, sorted(ensemble, key=lambda p: p.when))
+    _calibrated(axes, sorted(ensemble, key=lambda p: p.when))
     _mark_outcome(axes, outcome)
     _time_axis(axes, moments, outcome, shift * len(series))
     axes.set_ylim(-3, 103)
@@ -496,6 +515,39 @@ def _band(axes: Any, points: Sequence[HistoryPoint]) -> None:
         label="ensemble",
         zorder=4,
     )
+    fewer = [p for p in points if p.fewer]
+    if fewer:
+        shares = ", ".join(dict.fromkeys(p.fewer for p in fewer))
+        axes.plot(
+            [p.when for p in fewer],
+            [p.mean for p in fewer],
+            linestyle="none",
+            marker="o",
+            markersize=7,
+            markerfacecolor="white",
+            markeredgecolor=ENSEMBLE_COLOUR,
+            markeredgewidth=1.6,
+            label=f"only {shares} models",
+            zorder=5,
+        )
+
+
+def _calibrated(axes: Any, points: Sequence[HistoryPoint]) -> None:
+    """The ensemble's means as the record's calibration corrects them, where there is one."""
+    known = [(p.when, p.calibrated) for p in points if p.calibrated is not None]
+    if known:
+        axes.plot(
+            [when for when, _ in known],
+            [value for _, value in known],
+            color=ENSEMBLE_COLOUR,
+            linewidth=1.3,
+            linestyle=(0, (1, 1.5)),
+            marker="D",
+            markersize=4.5,
+            markerfacecolor="white",
+            label="ensemble, calibrated",
+            zorder=4,
+        )
 
 
 def _mark_outcome(axes: Any, outcome: Outcome | None) -> None:
@@ -601,7 +653,19 @@ def _overview_page(rows: Sequence[OverviewRow], title: str) -> Any:
             markeredgecolor="white",
             zorder=4,
         )
+        if row.calibrated is not None:
+            axes.plot(
+                [row.calibrated],
+                [number],
+                marker="D",
+                markersize=6,
+                markerfacecolor="white",
+                markeredgecolor=ENSEMBLE_COLOUR,
+                zorder=5,
+            )
         axes.text(104.5, number, _number(row.mean), va="center", fontsize=9, fontweight="bold")
+        if row.fewer:
+            axes.text(104.5, number + 0.34, f"{row.fewer} models", va="center", fontsize=6.5, color=GREY)
         if row.outcome is not None and row.outcome.value is not None:
             colour = YES_COLOUR if row.outcome.value else NO_COLOUR
             axes.plot(
@@ -642,10 +706,14 @@ def _overview_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:
                 marker="o",
                 markerfacecolor="white",
                 markeredgecolor=PALETTE[0],
-                label="one before",
+                label="one before" + (", same models" if any(row.same_models for row in rows) else ""),
                 **blank,
             )
         )
+    if any(row.calibrated is not None for row in rows):
+        diamond: dict[str, Any] = {"marker": "D", "markerfacecolor": "white"}
+        diamond |= {**blank, "markersize": 6, "markeredgecolor": ENSEMBLE_COLOUR}
+        handles.append(Line2D([], [], label="calibrated", **diamond))
     if any(row.outcome is not None and row.outcome.value is not None for row in rows):
         handles.append(
             Line2D([], [], marker="*", color=GREY, label="outcome", linestyle="none", markersize=12)

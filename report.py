@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ablation import CONDITIONS
-from analysis import by_question, history_figures, outcome_of, plotted, record_figures, run_figures
+from analysis import by_question, history_figures, plotted, record_figures, run_figures
 from coherence import parent_id
 from database import INCOMPLETE, Database, utc_now
 from drawing import OverviewRow, overview_figures, png
+from histories import BACK_DATED, LIVE, RECORDS, fewer_models, outcome_of
 from scorecard import AnalysisError, collect, score_lines
 from untrusted_names import write_whole
 from untrusted_text import visible
@@ -31,13 +32,22 @@ TEMPLATE = Path(__file__).with_name("report_template.html")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the closing table; percentages 0-100, ``agreement`` and ``captured`` 0-1, None where there is no ensemble."""
+    """One line of the closing table; percentages 0-100, ``agreement`` and ``captured`` 0-1, None where there is no ensemble.
+
+    ``record`` is "live" or "back-dated" (then forecast from the day ``as_of``), ``calibrated`` None without a calibration,
+    ``fewer`` says how many of its models a pool has ("2 of 3") where some are missing.
+    """
 
     id: str
+    subject: str
     text: str
+    record: str
+    as_of: str | None
     mean: float | None
     low: float | None
     high: float | None
+    calibrated: float | None
+    fewer: str
     agreement: float | None
     captured: float | None
     low_confidence: bool
@@ -77,18 +87,23 @@ def render(database: Database, run_id: int) -> str:
         finalize=lambda value: visible(value) if isinstance(value, str) else value,
     )
     run = database.run(run_id)
-    histories: dict[str, str] = {}
-    overview: list[OverviewRow] = []
-    for identifier, figure, row in history_figures(database):
-        histories[identifier] = image(figure)
-        if row is not None:
-            overview.append(row)
+    histories: dict[str, dict[str, str]] = {}
+    overviews: dict[str, list[str]] = {}
+    for record in RECORDS:
+        overview: list[OverviewRow] = []
+        for subject, figure, row in history_figures(database, record):
+            histories.setdefault(subject, {})[record] = image(figure)
+            if row is not None:
+                overview.append(row)
+        overviews[record] = [image(f) for f in overview_figures(overview, f"Latest {record} forecasts")]
+    lines = closing_table(database, run_id)
     scores, record_images = _record(database)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=run,
         made=utc_now(),
-        lines=closing_table(database, run_id),
-        overview=[image(figure) for figure in overview_figures(overview, "Latest forecasts")],
+        lines=lines,
+        tables={record: part for record in RECORDS if (part := [x for x in lines if x.record == record])},
+        overviews=overviews,
         distributions={identifier: image(figure) for identifier, figure in run_figures(database, run_id)},
         histories=histories,
         details=_details(database, run_id),
@@ -130,7 +145,10 @@ def closing_table(database: Database, run_id: int) -> list[Line]:
         lines.append(
             Line(
                 id=question["id"],
+                subject=question["subject"],
                 text=question["text"],
+                record=LIVE if question["as_of"] is None else BACK_DATED,
+                as_of=question["as_of"],
                 **_numbers(pooled),
                 low_confidence=bool(pooled is not None and pooled["low_confidence"]),
                 articles=articles.get(question["id"], 0),
@@ -143,12 +161,15 @@ def closing_table(database: Database, run_id: int) -> list[Line]:
 
 def _numbers(pooled: sqlite3.Row | None) -> dict[str, Any]:
     if pooled is None:
-        return dict.fromkeys(("mean", "low", "high", "agreement", "captured"))
+        empty: dict[str, Any] = dict.fromkeys(("mean", "low", "high", "calibrated", "agreement", "captured"))
+        return {**empty, "fewer": ""}
     several = pooled["agents"] > 1
     return {
         "mean": pooled["mean"],
         "low": pooled["p10"],
         "high": pooled["p90"],
+        "calibrated": pooled["calibrated"],
+        "fewer": fewer_models(pooled),
         "agreement": pooled["agreement"] if several else None,
         "captured": pooled["captured_mass"],
     }

@@ -301,7 +301,12 @@ _TEXT = "json_extract(rq.asked, '$.text')"
 _RECORD = "CASE WHEN rq.as_of IS NULL THEN 'live' ELSE 'back-dated' END"
 
 
-def _calibrated(alias: str, forecaster: str) -> str:
+# The pool's name among the forecasters, as an SQL text.
+ENSEMBLE: Final = "'ensemble'"
+
+
+def calibrated(alias: str, forecaster: str) -> str:
+    """SQL for the newest calibrated value (percent) of a row of ``alias``, beside ``rq`` of the same run and question."""
     return f"""(SELECT 100 * c.calibrated FROM calibrated_forecasts c JOIN calibrations k ON k.id = c.calibration_id
             WHERE c.run_id = {alias}.run_id AND c.question_id = {alias}.question_id AND k.forecaster = {forecaster}
             AND k.record = {_RECORD} ORDER BY k.id DESC LIMIT 1)"""  # noqa: S608 - names of this module
@@ -342,14 +347,14 @@ CREATE VIEW forecast_history AS
     SELECT r.id AS run, r.started_at, f.question_id, {_TEXT} AS question, f.agent, f.chunk,
            f.mean, f.median, f.p10, f.p90, f.entropy, f.captured_mass, f.residual_mass, f.low_confidence, f.error,
            q.subject, rq.as_of, {_RECORD} AS record, NULL AS agents, NULL AS agents_configured,
-           {_calibrated("f", "f.agent")} AS calibrated
+           {calibrated("f", "f.agent")} AS calibrated
     FROM forecasts f JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id
     JOIN run_questions rq ON rq.run_id = f.run_id AND rq.question_id = f.question_id
     WHERE r.origin_run IS NULL
     UNION ALL
     SELECT r.id, r.started_at, e.question_id, {_TEXT}, 'ensemble', 0,
            e.mean, e.median, e.p10, e.p90, e.entropy, e.captured_mass, e.residual_mass, e.low_confidence, NULL,
-           q.subject, rq.as_of, {_RECORD}, e.agents, e.agents_configured, {_calibrated("e", "'ensemble'")}
+           q.subject, rq.as_of, {_RECORD}, e.agents, e.agents_configured, {calibrated("e", ENSEMBLE)}
     FROM ensembles e JOIN runs r ON r.id = e.run_id JOIN questions q ON q.id = e.question_id
     JOIN run_questions rq ON rq.run_id = e.run_id AND rq.question_id = e.question_id
     WHERE r.origin_run IS NULL;

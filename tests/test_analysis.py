@@ -163,13 +163,13 @@ def test_calibrated_values_stand_beside_raw_ones(path, capsys, monkeypatch):
     monkeypatch.setattr(config, "validate_config", lambda: None)
     call(path, "--resolve", write(path, "id,outcome,date\na,1,2025-06-01\nb/ü,0,2025-06-01\n"))
     with Database(path) as database:
-        raw = [tuple(row) for row in database.all_ensembles()]
+        raw = [tuple(row) for row in database.query("SELECT * FROM ensembles")]
     assert call(path, "--calibrate", "platt") == 0
     assert "cross-validated by cluster" in capsys.readouterr().out
     with Database(path) as database:
         (calibration,) = database.calibrations()
         rows = {(r["run_id"], r["question_id"]): r for r in database.calibrated_forecasts(calibration["id"])}
-        assert [tuple(row) for row in database.all_ensembles()] == raw
+        assert [tuple(row) for row in database.query("SELECT * FROM ensembles")] == raw
     assert len(rows) == 6  # both runs, the open question too
     assert rows[2, "a"]["out_of_fold"] == 1
     assert rows[2, "c"]["out_of_fold"] == 0
@@ -202,4 +202,4 @@ def test_agents_and_pool_of_one_run_stand_at_one_moment(tmp_path):
             connection.execute("UPDATE forecasts SET created_at = '2026-11-24T13:51:00Z' WHERE agent = 'm'")
             connection.execute("UPDATE forecasts SET created_at = '2026-11-24T14:51:00Z' WHERE agent = 'n'")
         ((_, figure, _),) = analysis.history_figures(database)
-    assert any(text.get_text().startswith("1 forecast,") for text in figure.texts)
+    assert any(text.get_text().startswith("1 live forecast,") for text in figure.texts)
