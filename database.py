@@ -735,9 +735,13 @@ class Database:
         )
 
     def ensembles(self, run_id: int) -> list[sqlite3.Row]:
-        """All ensemble rows of a run in question order, with ``calibrated`` (percent, None without a calibration)."""
+        """All ensemble rows of a run in question order.
+
+        With ``calibrated`` (percent) and ``calibration`` (its id), both None without one.
+        """
         return self.query(
-            f"SELECT e.*, {calibrated('e', ENSEMBLE)} AS calibrated FROM ensembles e"  # noqa: S608 - names of this module
+            f"SELECT e.*, {calibrated('e', ENSEMBLE)} AS calibrated,"  # noqa: S608 - names of this module
+            f" {calibrated('e', ENSEMBLE, 'k.id')} AS calibration FROM ensembles e"
             " JOIN run_questions rq USING (run_id, question_id) WHERE e.run_id = ? ORDER BY rq.position",
             (run_id,),
         )

@@ -25,10 +25,8 @@ import json
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -37,18 +35,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import config
+from closing_table import summary, wrapped
 from config import ConfigError, ModelSpec
 from logger import (
     CommandLine,
     configure_root_logger,
     libraries_to_file,
     reader_may_leave,
-    redact,
     say_at_once,
     show,
 )
 from questions import Question, QuestionError, Reading, closed_note, read_question_file, unique_questions
-from untrusted_text import visible_line
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -849,108 +846,6 @@ def backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
     except AnalysisError as error:
         scores = [str(error)]
     return ["", *(f"Caution: {line}" for line in warnings), "", *scores]
-
-
-# --- closing table --------------------------------------------------------------------------------
-
-
-def summary(database: Database, run_id: int) -> str:
-    """The closing table of a run: one block a question, then what failed and why."""
-    columns = shutil.get_terminal_size().columns
-    ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
-    articles = database.articles_used(run_id)
-    asked = database.run_questions(run_id)
-    models = json.loads(database.run(run_id)["settings"]).get("model_order", [])
-    configured = max((row["agents_configured"] for row in ensembles.values()), default=len(models))
-    took_part = {q["id"]: ensembles[q["id"]]["agents"] if q["id"] in ensembles else 0 for q in asked}
-    short = any(agents < configured for agents in took_part.values())
-    head = f"  {'chance':>7}  {'80 % range':>10}  {'agree':>5}  {'captured':>8}  {'articles':>8}"
-    head += f"  {'models':>7}" if short else ""
-    width = max(23, min(60, columns - len(head)))
-    head = f"{'question':<{width}}{head}"
-    lines = ["", head, "-" * len(head)]
-    for question in asked:
-        text = textwrap.wrap(visible_line(question["text"]), width) or [""]
-        row = ensembles.get(question["id"])
-        if row is None:
-            cells = f"{'none':>7}  {'':>10}  {'':>5}  {'':>8}  {articles.get(question['id'], 0):>8}"
-        else:
-            interval = f"{row['p10']:.0f} to {row['p90']:.0f} %"
-            captured = f"{row['captured_mass']:.2f}{'!' if row['low_confidence'] else ' '}"
-            cells = (
-                f"{row['mean']:>5.1f} %  {interval:>10}  {row['agreement']:>5.2f}  {captured:>8}"
-                f"  {articles.get(question['id'], 0):>8}"
-            )
-        if short:
-            share = f"{took_part[question['id']]} of {configured}"
-            cells += f"  {share:>7}"
-        lines.append(f"{text[0]:<{width}}  {cells}")
-        lines += text[1:]
-    notes = [
-        wrapped(visible_line(redact(note))) for note in _footnotes(database, run_id, list(ensembles.values()))
-    ]
-    return "\n".join(lines + (["", *notes] if notes else []))
-
-
-def wrapped(line: str) -> str:
-    """A line of text, broken between words for a terminal; elsewhere (a file, grep) it stays one line."""
-    if not sys.stdout.isatty():
-        return line
-    columns = shutil.get_terminal_size().columns
-    return textwrap.fill(
-        line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-
-
-def evidence_note(context_error: str) -> str:
-    """A question's ``context_error`` as a sentence begins: what is missing, or why there is none at all."""
-    from database import INCOMPLETE
-
-    if context_error.startswith(INCOMPLETE):
-        return context_error[0].upper() + context_error[1:]
-    return f"No evidence: {context_error}"
-
-
-def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> list[str]:
-    """What a reader of the table must know: certificate, low confidence, missing agents and evidence, errors."""
-    notes = []
-    rows = database.forecasts(run_id)
-    scored = [row for row in rows if row["error"] is None]
-    if scored:
-        worst = max(row["residual_mass"] for row in scored)
-        notes.append(f"Every distribution is within {worst:.4f} (total variation) of the exact one.")
-    masses = [row["captured_mass"] for row in scored]
-    if any(row["low_confidence"] for row in ensembles):
-        notes.append(
-            "! A model's answer was an integer with a probability under"
-            f" {config.MIN_CAPTURED_MASS} (the lowest: {min(masses):.2g}): low confidence, and its"
-            " voice weighs that much less in the pool."
-        )
-    short = [row for row in ensembles if row["agents"] < row["agents_configured"]]
-    if short:
-        notes.append(
-            f"{len(short)} of {len(ensembles)} pools lack a model (the last column says how many took part)."
-        )
-    missing = {row["context_error"] for row in database.run_questions(run_id) if row["context_error"]}
-    notes += [evidence_note(reason) for reason in sorted(missing)]
-    reasoned = [row for row in scored if row["between_deviation"] is not None]
-    if reasoned:
-        within, between = (
-            max(row[name] or 0.0 for row in reasoned) for name in ("within_deviation", "between_deviation")
-        )
-        cut = sum(row["cut"] for row in database.reasonings(run_id))
-        notes.append(
-            f"Reasoned first, {max(row['samples'] for row in reasoned)} times each: standard deviation up to {within:.1f} points"
-            f" within one reasoning, up to {between:.1f} between them; {cut} reasonings were cut off at the length limit."
-        )
-    without = {row["reasoning_error"] for row in scored if row["reasoning_error"]}
-    notes += [f"Scored without all of its reasoning: {reason}" for reason in sorted(without)]
-    failures: dict[tuple[str, str], int] = {}
-    for row in rows:
-        if row["error"] is not None:
-            failures[row["agent"], row["error"]] = failures.get((row["agent"], row["error"]), 0) + 1
-    notes += [f"Failed: {agent}, {count} forecasts: {error}" for (agent, error), count in failures.items()]
-    return notes
 
 
 # --- entry ----------------------------------------------------------------------------------------

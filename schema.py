@@ -305,9 +305,9 @@ _RECORD = "CASE WHEN rq.as_of IS NULL THEN 'live' ELSE 'back-dated' END"
 ENSEMBLE: Final = "'ensemble'"
 
 
-def calibrated(alias: str, forecaster: str) -> str:
+def calibrated(alias: str, forecaster: str, value: str = "100 * c.calibrated") -> str:
     """SQL for the newest calibrated value (percent) of a row of ``alias``, beside ``rq`` of the same run and question."""
-    return f"""(SELECT 100 * c.calibrated FROM calibrated_forecasts c JOIN calibrations k ON k.id = c.calibration_id
+    return f"""(SELECT {value} FROM calibrated_forecasts c JOIN calibrations k ON k.id = c.calibration_id
             WHERE c.run_id = {alias}.run_id AND c.question_id = {alias}.question_id AND k.forecaster = {forecaster}
             AND k.record = {_RECORD} ORDER BY k.id DESC LIMIT 1)"""  # noqa: S608 - names of this module
 
