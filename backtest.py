@@ -22,7 +22,6 @@ import numpy as np
 
 from columns import counted, iso_date, listed, shortened
 from database import Database, Resolution
-from platforms import outcome_moment
 from questions import Question, QuestionError, Reading, question_from, read_question_file
 from resolutions import ResolutionError, parse_date, parse_outcome
 from scorecard import SCORE_HEADERS, Judged, Record, collect, score_lines, score_row, table
@@ -69,7 +68,7 @@ def read_backtest(path: str | Path) -> Reading:
 def _backtest_question(values: Mapping[str, Any]) -> Question:
     if parse_outcome(values.get("outcome")) is None:
         raise ResolutionError("outcome is void, expected 0 or 1")
-    day = outcome_moment(values)
+    day = values.get("resolution_date", values.get("date"))
     try:
         parse_date(day)
     except ResolutionError as error:

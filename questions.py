@@ -317,7 +317,7 @@ def _refuse_other_answer(first: Placed, second: Placed) -> None:
     for column, read in (("outcome", parse_outcome), ("resolution_date", lambda v: iso_date(v, ""))):
         values = [_read(read, q.extra.get(column)) for q in (a, b)]
         if None not in values and values[0] != values[1]:
-            raise InputError(f"{second.place}: {shortened(b.id)} has another {column} in {first.place}")
+            raise InputError(f"{second.place}: {_name(b)} has another {column} in {first.place}")
 
 
 def _read(read: Callable[[Any], Any], value: Any) -> Any:
@@ -330,10 +330,16 @@ def _read(read: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _refuse(first: Placed, second: Placed, column: str, here: Any, there: Any, mend: str) -> None:
-    what = f"id {shortened(second.question.id)} stands for two questions"
+    name = _name(second.question)
+    what = f"{'id ' * (name == shortened(second.question.id))}{name} stands for two questions"
     raise InputError(
         f"{second.place}: {what}: {column} is {shortened(here)} in {first.place} and {shortened(there)} here; {mend}"
     )
+
+
+def _name(question: Question) -> str:
+    """What a message calls a question: its id, or its text where the file gives no id."""
+    return shortened(question.text if question.id == text_id(question.text) else question.id)
 
 
 def _refuse_taken_ids(placed: Sequence[Placed], derived: Mapping[int, Question]) -> None:

@@ -234,7 +234,8 @@ def _judge_split(
     mend = f"a question with a {word} in it needs quotes around it"
     if short or _goes_on(cells[at + 1 :]):
         raise InputError(f"{place}: {parts}{f', and {counts}' if short else ''}; {mend}")
-    if following[0].isspace() or following[0].islower() or _asks(following):
+    begun = following[0].isspace() or following[0].islower()
+    if _asks(following) or (begun and " " in following.strip()):
         notes.append(f"{place}: {parts}; if that is one question, put it in quotes")
 
 
@@ -245,7 +246,8 @@ def _goes_on(cells: list[str]) -> bool:
         if number and not begun:
             return False
         if _asks(cell):
-            return begun or cell.rstrip().endswith(tuple(QUESTION_MARKS))
+            sentence = cell.rstrip().endswith(tuple(QUESTION_MARKS)) and ". " not in cell
+            return begun or sentence
     return False
 
 
