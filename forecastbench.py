@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from columns import InputError, is_nothing, iso_date, json_list, our_name, probability, shortened
+from columns import (
+    InputError,
+    folded_heading,
+    is_nothing,
+    iso_date,
+    json_list,
+    our_name,
+    probability,
+    shortened,
+)
 
 # A market's freeze value is a probability, a data set's a level of its series.
 MARKETS: Final = ("metaculus", "manifold", "polymarket", "infer")
@@ -85,7 +94,8 @@ def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(found: re.Match[str], column: str, values: Mapping[str, Any]) -> str:
     name = our_name(found[1]) or found[1]
-    value = values.get(name)
+    folded = folded_heading(name)
+    value = next((cell for key, cell in values.items() if folded_heading(key) == folded), None)
     if name in _DAYS and value is not None:
         return str(iso_date(value, name))
     if isinstance(value, str | int | float):

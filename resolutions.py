@@ -37,7 +37,7 @@ class Entry:
     """One outcome of a file: 0, 1 or None for void, with the ISO date or timestamp at which it became known.
 
     ``place`` is where it stands in the file (``line 3``), "" for the command line; ``aliases`` are further ids that its
-    platform gives the question; ``horizon`` is the resolution date of a question about a series.
+    platform gives the question; ``horizon`` is its resolution date, which may tell questions of one id apart.
     """
 
     place: str
@@ -176,7 +176,6 @@ def _entry(record: Record) -> Entry:
     if not identifier and not text:
         raise ResolutionError("neither id nor question is given")
     when = outcome_moment(values)
-    series = record.platform == "forecastbench" and "resolution_date" in values
     return Entry(
         record.place,
         identifier,
@@ -185,7 +184,7 @@ def _entry(record: Record) -> Entry:
         parse_date(when),
         _text(values, "source"),
         tuple(filter(None, [_text(values, "condition_id")])),
-        str(values["resolution_date"])[:10] if series else "",
+        str(values.get("resolution_date", ""))[:10],
     )
 
 

@@ -53,5 +53,5 @@ def empty_option(arguments):
 
 
 if problem():
-    sys.stderr.write(f"{sys.argv[0]}: {problem()}\n")
+    sys.stderr.write(f"{sys.argv[0].rpartition(chr(47))[2]}: {problem()}\n")
     sys.exit(2)
