@@ -62,8 +62,13 @@ def summary(database: Database, run_id: int) -> str:
     """The closing table of a run: one block a question, then what failed and why."""
     ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
     asked = database.run_questions(run_id)
-    models = json.loads(database.run(run_id)["settings"]).get("model_order", [])
-    configured = max((row["agents_configured"] for row in ensembles.values()), default=len(models))
+    settings = json.loads(database.run(run_id)["settings"])
+    # Another program may have written anything here; the number of models is then unknown.
+    models = settings.get("model_order", ()) if isinstance(settings, dict) else ()
+    configured = max(
+        (row["agents_configured"] for row in ensembles.values()),
+        default=len(models) if isinstance(models, list) else 0,
+    )
     columns = Columns(
         0,
         configured,
