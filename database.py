@@ -30,6 +30,7 @@ import numpy.typing as npt
 from record_repair import split_unrelated
 from schema import ENSEMBLE, MIGRATIONS, SCHEMA_VERSION, SPLITTING_SCHEMA, STATISTICS, calibrated
 from untrusted_names import new_file
+from untrusted_text import visible_line
 
 logger = logging.getLogger(__name__)
 
@@ -394,7 +395,7 @@ class Database:
                     self.connection.execute(statement)
                 if 0 < version < number == SPLITTING_SCHEMA:
                     for line in split_unrelated(self.connection, str(self.path)):
-                        logger.warning("%s", line)
+                        logger.warning("%s", visible_line(line))
                 # PRAGMA takes no bound parameters; both values are integers of this module.
                 self.connection.execute(f"PRAGMA user_version = {number:d}")
             self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")

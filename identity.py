@@ -32,11 +32,15 @@ class EarlierQuestion:
 
 @dataclass(frozen=True)
 class Known:
-    """What a database says about questions: all that was asked, oldest first, and the subjects that are resolved."""
+    """What a database says about questions: all that was asked, oldest first, and the subjects that are resolved.
+
+    ``subjects`` gives each id's, ``path`` is the database's file.
+    """
 
     asked: Sequence[EarlierQuestion] = ()
     resolved: Collection[str] = frozenset()
     subjects: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
 
     @classmethod
     def of(cls, path: Path) -> Known:
@@ -47,7 +51,7 @@ class Known:
             asked = [EarlierQuestion(**dict(row)) for row in database.asked_before()]
             subjects = {one.id: one.subject for one in asked}
             resolved = {subjects[name] for name in database.resolutions() if name in subjects}
-        return cls(asked, resolved, subjects)
+        return cls(asked, resolved, subjects, str(path))
 
     def subject(self, question: Question) -> str:
         """The subject of a question; the database's word counts where it knows the id."""
@@ -192,6 +196,7 @@ def _two_histories(questions: Sequence[Question], known: Known) -> list[str]:
         elif same.id == text_id(same.text):
             lines.append(
                 f"id {question.id!r}: run {same.run_id} asked the same question without an id, and its history is apart;"
-                f" join them: python analysis.py --same-question {shlex.quote(question.id)} {same.id}"
+                f" join them: python analysis.py --database {shlex.quote(known.path)} --same-question"
+                f" {shlex.quote(question.id)} {same.id}"
             )
     return lines

@@ -52,16 +52,13 @@ def split_unrelated(connection: sqlite3.Connection, name: str) -> list[str]:
             lines.append(
                 f"{name}: id {question_id!r} was asked as two questions; {group[0].text[:80]!r} (run {group[0].run_id}) is now"
                 f" {names[wording]!r}; if they are the same, join them:"
-                f" python analysis.py --same-question {_quoted(question_id)} {_quoted(names[wording])}"
+                f" python analysis.py --database {shlex.quote(name)} --same-question"
+                f" {shlex.quote(question_id)} {shlex.quote(names[wording])}"
             )
         if older:
             _refresh(connection, question_id)
             _share_outcomes(connection, question_id, asked, names)
     return lines
-
-
-def _quoted(word: str) -> str:
-    return shlex.quote(word)
 
 
 def _asked(connection: sqlite3.Connection) -> dict[str, list[Asked]]:

@@ -99,7 +99,7 @@ def test_a_renamed_id_is_split_and_each_run_shows_what_it_asked(two_weeks, caplo
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
         f"{two_weeks}: id '1' was asked as two questions; '{NORWAY}' (run 1) is now '1 (run 1)'; if they are the same, join"
-        " them: python analysis.py --same-question 1 '1 (run 1)'"
+        f" them: python analysis.py --database {two_weeks} --same-question 1 '1 (run 1)'"
     )
     assert two_weeks.with_name("old.db.schema-5.bak").exists()
 
@@ -249,12 +249,12 @@ def test_an_edited_close_date_is_said(ask):
     assert "the close date of '1' was 2030-01-01 in run 1 and is now 2031-01-01" in said
 
 
-def test_one_question_under_two_ids_is_said(ask):
+def test_one_question_under_two_ids_is_said(ask, tmp_path):
     ask([{"id": "eu", "question": NORWAY}, {"id": "", "question": BRENT}])
     code, said = ask([{"id": "", "question": NORWAY.upper()}, {"id": "oil", "question": BRENT}])
     assert code == 0
     assert "has the id 'eu' in run 1 and none here" in said
-    assert f"python analysis.py --same-question oil {text_id(BRENT)}" in said
+    assert f"python analysis.py --database {tmp_path / 'run.db'} --same-question oil {text_id(BRENT)}" in said
 
 
 def resolve(tmp_path, name: str) -> None:
