@@ -29,7 +29,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -162,8 +162,11 @@ class Baseline:
     def running(self, mutant: Mutant) -> list[str]:
         """The tests that run a mutant's lines, fastest first."""
         wanted = range(mutant.line, mutant.end + 1)
-        found = [name for name, lines in self.lines.items() if not lines.isdisjoint(wanted)]
-        return sorted(found, key=self.seconds.__getitem__)
+        return self.quickest(name for name, lines in self.lines.items() if not lines.isdisjoint(wanted))
+
+    def quickest(self, names: Iterable[str]) -> list[str]:
+        """Tests in the order of their time."""
+        return sorted(names, key=self.seconds.__getitem__)
 
 
 class Bench:
@@ -187,22 +190,29 @@ class Bench:
         def work() -> int:
             plugin = Coverage(str(self.copy / f"{module}.py"))
             code = run_pytest(self.copy, files, [plugin])
-            outside = sorted({name.split(".")[0] for name, m in sys.modules.items() if self._is_library(m)})
+            outside = sorted(name for name, m in list(sys.modules.items()) if self._is_library(name, m))
             report.write_text(json.dumps([plugin.seconds, plugin.lines, outside]))
             return code
 
         if forked(work, self.log, 600) != 0:
-            sys.exit(f"{', '.join(files)}: the tests fail without a mutant\n{self.log.read_text()[-3000:]}")
+            self._give_up(files)
         seconds, lines, libraries = json.loads(report.read_text())
         for name in libraries:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-        return Baseline(files, seconds, {name: frozenset(found) for name, found in lines.items()})
+        found = Baseline(files, seconds, {name: frozenset(numbers) for name, numbers in lines.items()})
+        # As with a mutant, but without one: what fails now would pass for noticing every mutant.
+        if forked(partial(self._tested, found, found.quickest(seconds)), self.log, 600) != 0:
+            self._give_up(files)
+        return found
 
-    def _is_library(self, module: Any) -> bool:
+    def _give_up(self, files: Sequence[str]) -> None:
+        sys.exit(f"{', '.join(files)}: fails without a mutant\n{self.log.read_text()[-3000:]}")
+
+    def _is_library(self, name: str, module: Any) -> bool:
         file = getattr(module, "__file__", None) or ""
-        name = module.__name__.split(".")[0] if hasattr(module, "__name__") else ""
-        return bool(file) and not file.startswith(str(self.copy)) and name not in NOT_BEFORE_A_FORK
+        own = file.startswith(str(self.copy)) or name == "__main__"
+        return bool(file) and not own and name.split(".")[0] not in NOT_BEFORE_A_FORK
 
     def fate(self, mutant: Mutant, baseline: Baseline) -> str:
         """``killed``, ``timed out`` or ``survived``."""
@@ -213,7 +223,7 @@ class Bench:
         place.write_text(mutant.source, encoding="utf-8")
         try:
             first = baseline.running(mutant)
-            others = sorted(set(baseline.seconds) - set(first), key=baseline.seconds.__getitem__)
+            others = baseline.quickest(set(baseline.seconds) - set(first))
             for names in filter(None, (first, others)):
                 limit = self.patience + 3 * sum(baseline.seconds[name] for name in names)
                 code = forked(partial(self._tested, baseline, names), self.log, limit)
@@ -260,7 +270,7 @@ def measure(modules: Sequence[str], count: int, seed: int, patience: float) -> l
         for module in modules:
             baseline = bench.baseline(module)
             fates[module] = Counter()
-            chosen = sample(mutants(ROOT / f"{module}.py"), count, seed)
+            chosen = sample(mutants(bench.copy / f"{module}.py"), count, seed)
             for number, mutant in enumerate(chosen, start=1):
                 fate = "equivalent" if mutant.key in known else bench.fate(mutant, baseline)
                 fates[module][fate] += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -233,6 +235,7 @@ def test_tilt_is_held_inside_the_support():
         ([UNIFORM], "median of means", None, "allowed: mean"),
         ([UNIFORM], "mean", [1, 1], "1 non-negative weights"),
         ([UNIFORM, UNIFORM], "mean", [1, -1], "non-negative"),
+        ([UNIFORM, UNIFORM], "mean", [1.5, -0.5], "non-negative"),
         ([UNIFORM, UNIFORM], "mean", [0, 0], "positive sum"),
         ([UNIFORM, UNIFORM], "mean", [1, float("nan")], "non-negative"),
     ],
@@ -311,3 +314,46 @@ def test_spread_within_and_between_make_up_the_variance_of_the_mixture(parts):
 @given(random_distributions, st.floats(5, 95))
 def test_tilting_reaches_the_wanted_mean(d, mean):
     assert tilt_to_mean(d, mean).mean == pytest.approx(mean, abs=1e-6)
+
+
+def test_the_last_percentage_is_reached():
+    assert point(100).quantile(1) == point(100).median == 100
+    assert point(100).interval() == (100, 100)
+
+
+def test_the_interval_is_the_middle_80_percent_unless_told_otherwise():
+    d = masses({10: 0.06, 20: 0.05, 50: 0.7, 60: 0.1, 70: 0.09})
+    assert d.interval() == (20, 60)
+    assert d.interval(0.9) == (10, 70)
+    assert d.interval(0) == (50, 50)
+
+
+def test_a_distribution_comes_back_from_json():
+    d = masses({0: 0.25, 7: 0.5, 100: 0.25})
+    assert Distribution.from_json(json.dumps(d.probabilities.tolist())).probabilities.tolist() == [
+        *d.probabilities.tolist()
+    ]
+
+
+@pytest.mark.parametrize("agents", [2, 12, 14, 38])
+def test_an_even_number_of_agents_shares_its_median_however_their_weights_round(agents):
+    """Twelfths add up to a little less than a half, fourteenths to a little more."""
+    pooled = pool([point(20), point(80)] * (agents // 2), "median")
+    assert pooled.probabilities[[20, 80]] == pytest.approx([0.5, 0.5])
+
+
+def test_two_certain_agents_that_contradict_each_other_pool_to_even_odds():
+    assert pool([point(100), point(0)], "geometric").mean == pytest.approx(50)
+    assert pool([masses({0: 0.5, 100: 0.5}), point(100)], "geometric").probability == pytest.approx(
+        1 / (1 + (0.005 / 0.995) ** 0.5)
+    )
+
+
+def test_certainty_is_extremised_to_a_finite_number():
+    expected = 1 / (1 + (0.005 / 0.995) ** 1.3)
+    assert extremised([0.0, 0.5, 1.0]) == pytest.approx([1 - expected, 0.5, expected])
+
+
+def test_a_mean_that_is_already_right_changes_nothing():
+    d = masses({10: 0.2, 33: 0.5, 97: 0.3})
+    assert (tilt_to_mean(d, d.mean).probabilities == d.probabilities).all()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import config
 from distribution import total_variation
 from scoring import (
     MAX_ROUNDS,
@@ -23,6 +24,7 @@ from scoring import (
     ScoringError,
     ScoringResult,
     TokenizationError,
+    common_prefix,
     forward_cost,
     score_batch,
     trie_from_encodings,
@@ -387,6 +389,33 @@ def test_the_cache_forgets_the_least_recently_used_node():
         LogprobCache(101)
 
 
+def test_a_node_that_is_added_to_counts_as_used():
+    cache = LogprobCache(102)
+    for n in range(102):
+        cache.put((n,), {0: -1.0})
+    cache.put((0,), {1: -1.0})
+    cache.put((102,), {0: -1.0})
+    assert (0,) in cache
+    assert (1,) not in cache
+
+
+def test_an_engine_without_a_prefix_cache_has_no_budget():
+    scoring = scoring_of(DIGITS)
+    model = RandomModel(DIGITS, scoring.prompt, 3, 0.5)
+    (result,) = score_batch([scoring], model, tolerance=0.01, block_budget=0)
+    assert result.residual_mass <= 0.01
+
+
+def test_an_end_of_text_behind_every_text_is_no_part_of_a_number():
+    class Ended(FakeTokenizer):
+        def encode(self, text, *, add_special_tokens=False):
+            return [*super().encode(text), self.vocabulary["~"]]
+
+    prompt, trie = NumberTokenizer(Ended()).place(PROMPT)
+    plain = NumberTokenizer(DIGITS).place(PROMPT)
+    assert (prompt, trie.paths) == (plain[0], plain[1].paths)
+
+
 def test_a_cache_that_would_forget_an_unread_node_is_refused():
     numbers = NumberTokenizer(DIGITS)
     prompt, trie = numbers.place(PROMPT)
@@ -402,3 +431,228 @@ def test_requests_name_the_whole_prompt():
     score_batch([scoring], model, tolerance=0)
     assert model.asked[0] == Request(scoring.prompt, scoring.trie.children[()])
     assert all(r.token_ids[: len(scoring.prompt)] == scoring.prompt for r in model.asked)
+
+
+# --- partial reading, worked out by hand ----------------------------------------------------------
+
+
+def read(scoring: ForecastScoring, node: str, rows: dict[str, float], *, only: int | None = None) -> None:
+    """Record one reply at a node: the probabilities of some tokens, none for the others that are asked for."""
+    tokenizer = scoring.tokenizer.tokenizer
+    path = tuple(tokenizer.encode(node))
+    (wanted,) = scoring.tokenizer.wanted_ids(scoring.trie, path)
+    wanted = wanted[:only]
+    known = {tokenizer.vocabulary[text]: math.log(p) for text, p in rows.items()}
+    scoring.record(path, Reply({t: known.get(t, -1e3) for t in wanted}, 1), wanted)
+
+
+def test_an_unread_leaf_keeps_the_share_that_stops_and_an_unread_branch_nothing():
+    scoring = scoring_of(DIGITS)
+    read(scoring, "", {"7": 0.6, "5": 0.2})
+    read(scoring, "7", {"5": 0.25})  # three quarters of "7" stop there
+    result = scoring.result()
+    weights = result.distribution.probabilities * result.captured_mass
+    assert weights[7] == pytest.approx(0.45)
+    assert weights[75] == pytest.approx(0.15 * 0.75)
+    assert weights[5] == 0
+    assert weights[50:60].sum() == 0
+    assert result.captured_mass == pytest.approx(0.5625)
+    # All of "5", and of "75" the larger of what stops and what goes on.
+    assert result.residual_mass == pytest.approx((0.2 + 0.15 * 0.75) / 0.5625)
+    assert (result.requests, result.forward_tokens) == (2, 2)
+
+
+def test_where_most_goes_on_an_unread_leaf_is_unsure_by_what_goes_on():
+    scoring = scoring_of(DIGITS)
+    read(scoring, "", {"7": 0.9})
+    read(scoring, "7", {"5": 0.6})
+    result = scoring.result()
+    assert result.captured_mass == pytest.approx(0.36 + 0.54 * 0.4)
+    assert result.residual_mass == pytest.approx(0.54 * 0.6 / result.captured_mass)
+    read(scoring, "75", {})
+    assert scoring.result().captured_mass == pytest.approx(0.9)
+    assert scoring.result().residual_mass == 0
+
+
+def test_leaves_read_before_make_the_average_that_an_unread_one_keeps():
+    scoring = scoring_of(WHOLE)
+    read(scoring, "", {"10": 0.5, "20": 0.3, "30": 0.1})
+    read(scoring, "10", {"0": 0.2})  # 0.4 of 0.5 stops
+    read(scoring, "20", {"0": 0.5, "1": 0.5})  # nothing of 0.3 stops
+    result = scoring.result()
+    weights = result.distribution.probabilities * result.captured_mass
+    assert weights[[10, 20, 30]] == pytest.approx([0.4, 0, 0.1 * 0.5])
+    assert result.residual_mass == pytest.approx(0.1 * 0.5 / 0.45)
+
+
+def test_digit_tokens_not_asked_for_bound_the_stop_from_both_sides():
+    scoring = scoring_of(THREE)
+    read(scoring, "", {"7": 0.5})
+    read(scoring, "7", {"5": 0.2, "%": 0.3, "\n": 0.2})
+    result = scoring.result()
+    assert result.captured_mass == pytest.approx(0.5 * 0.8)
+    # Seen are 0.2 of digits and 0.5 of endings: 0.3 may be either.
+    assert result.residual_mass == pytest.approx(0.5 * 0.3 / 0.4)
+    assert scoring.digit_bounds((), {THREE.vocabulary["5"]: math.log(0.7), THREE.vocabulary["%"]: math.log(0.4)}) == (
+        pytest.approx(0.7),
+        pytest.approx(0.7),
+    )  # fmt: skip
+
+
+def test_digits_that_sum_to_more_than_one_by_rounding_leave_nothing():
+    scoring = scoring_of(DIGITS)
+    read(scoring, "", {"7": 0.5, "8": 0.5})
+    read(scoring, "7", {"5": 0.504, "4": 0.5})
+    read(scoring, "8", {})
+    result = scoring.result()
+    assert result.distribution.probabilities[7] == 0
+    assert result.captured_mass <= 1
+    assert result.residual_mass <= 1
+
+
+def test_a_node_read_in_part_counts_as_unread():
+    scoring = scoring_of(DIGITS)
+    read(scoring, "", {"0": 0.9}, only=3)
+    assert scoring.bounds().uncertainty == 1
+    read(scoring, "", {"0": 0.9})
+    assert scoring.bounds().uncertainty == pytest.approx(0.9)
+
+
+def selected(masses: dict[str, float], tolerance: float, **limits) -> tuple[ForecastScoring, list[str]]:
+    scoring = scoring_of(DIGITS)
+    read(scoring, "", masses)
+    nodes = scoring.select(tolerance, **{"last": False, "block_size": None, "budget": None, **limits})
+    return scoring, [DIGITS.decode(node) for node in nodes]
+
+
+def test_the_heaviest_nodes_are_read_until_half_of_the_tolerance_is_left():
+    masses = {"3": 0.14, "7": 0.51, "1": 0.05, "5": 0.3}
+    # Without 7 and 5 there is 0.19 left, without 3 too 0.05.
+    assert selected(masses, 0.2)[1] == ["7", "5", "3"]
+    assert selected(masses, 0.39)[1] == ["7", "5"]
+    assert selected(masses, 1e-9)[1] == ["7", "5", "3", "1"]
+
+
+def test_in_the_last_round_the_whole_tolerance_counts_and_everything_below_is_read():
+    masses = {"3": 0.14, "7": 0.51, "1": 0.05, "5": 0.3}
+    _, nodes = selected(masses, 0.2, last=True)
+    assert nodes == ["7", *(f"7{d}" for d in range(10)), "5", *(f"5{d}" for d in range(10))]
+    assert len(selected(masses, 0, last=True)[1]) == 101
+    assert len(selected(masses, 0)[1]) == 10
+
+
+def test_leaves_alone_may_use_the_whole_tolerance():
+    scoring = scoring_of(WHOLE)
+    read(scoring, "", {"10": 0.6, "20": 0.25, "30": 0.15})
+    nodes = scoring.select(0.2, last=False, block_size=None, budget=None)
+    assert [WHOLE.decode(node) for node in nodes] == ["10", "20"]
+
+
+def test_the_budget_is_spent_to_the_last_token_and_no_further():
+    masses = {"3": 0.14, "7": 0.51, "1": 0.05, "5": 0.3}
+    for budget, expected in ((0, []), (1, ["7"]), (3, ["7", "5", "3"])):
+        scoring, nodes = selected(masses, 1e-9, block_size=1, budget=budget)
+        assert nodes == expected
+        assert scoring.spent == budget
+    scoring, nodes = selected(masses, 1e-9)
+    assert len(nodes) == 4
+    assert scoring.spent == 0
+
+
+@pytest.mark.parametrize("tokenizer", [WHOLE, DIGITS, MERGES])
+@pytest.mark.parametrize("sharpness", [0.5, 2.0, 6.0])
+def test_at_the_default_settings_the_certificate_is_within_the_tolerance(tokenizer, sharpness):
+    block = config.VLLM_CONFIG["block_size"]
+    for seed in range(8):
+        scoring = scoring_of(tokenizer, "x" * (4 * block - len(PROMPT)) + PROMPT)
+        assert len(scoring.prompt) == 4 * block
+        model = RandomModel(tokenizer, scoring.prompt, seed, sharpness)
+        (result,) = score_batch(
+            [scoring],
+            model,
+            tolerance=config.SCORING_TOLERANCE,
+            block_size=block,
+            block_budget=config.SCORING_BLOCK_BUDGET,
+        )
+        assert result.residual_mass <= config.SCORING_TOLERANCE
+        assert result.requests == len(model.asked) <= 102
+        below = [len(request.token_ids) - len(scoring.prompt) for request in model.asked[1:]]
+        assert scoring.spent == sum(below)  # one token a level: the prompt's blocks are whole
+        if sharpness == 6.0:
+            assert result.requests < 40
+
+
+def test_hardly_any_mass_is_scored_and_none_at_all_refused():
+    for mass, scored in ((1e-11, True), (1e-13, False)):
+        scoring = scoring_of(DIGITS)
+        read(scoring, "", {"7": mass})
+        read(scoring, "7", {})
+        if scored:
+            assert scoring.result().captured_mass == pytest.approx(mass)
+        else:
+            with pytest.raises(ScoringError, match="no probability on an integer"):
+                scoring.result()
+
+
+def test_a_log_probability_may_exceed_zero_by_a_hundredth():
+    scoring = scoring_of(DIGITS)
+    (wanted,) = scoring.tokenizer.wanted_ids(scoring.trie, ())
+    scoring.record((), Reply(dict.fromkeys(wanted, 0.009)), wanted)
+    with pytest.raises(ScoringError, match=r"log-probability 0\.011"):
+        scoring.record((), Reply(dict.fromkeys(wanted, 0.011)), wanted)
+
+
+# --- tokenizers -----------------------------------------------------------------------------------
+
+
+def test_the_common_prefix_is_what_all_sequences_begin_with():
+    assert common_prefix([[1, 2, 3, 9], [1, 2, 4], [1, 2, 3, 8]]) == (1, 2)
+    assert common_prefix([[1, 2, 3], [1, 2]]) == (1, 2)
+    assert common_prefix([[1], [2]]) == ()
+    assert common_prefix([[1, 2]]) == (1, 2)
+
+
+def test_digit_tokens_are_those_that_begin_with_an_ascii_digit_shortest_first():
+    class Bytes(FakeTokenizer):
+        def get_vocab(self):
+            return {
+                b"5": 7,
+                b"12": 3,
+                b"a5": 4,
+                "²": 5,
+                "<0x35>": 6,
+                "<0x3A>": 8,
+                "x0x3>": 9,
+                "9": 10,
+                "8": 2,
+            }
+
+    tokenizer = Bytes()
+    tokenizer.all_special_ids = (10,)
+    assert NumberTokenizer(tokenizer).digit_ids == (2, 6, 7, 3)
+
+
+def test_endings_are_single_tokens_then_the_special_ones_and_never_digits():
+    tokenizer = FakeTokenizer(["</s>", "1</s>"])
+    tokenizer.all_special_ids = (tokenizer.vocabulary["</s>"], tokenizer.vocabulary["~"])
+    found = [tokenizer.texts[i] for i in NumberTokenizer(tokenizer).ending_ids]
+    assert found == ["</s>", "\n", "%", ".", ",", " ", ")", ";", ":", "/", '"', "-", "]", "}", "~"]
+
+
+def test_a_prompt_is_read_as_a_whole_twice_only_even_where_its_tail_is_cut_within_a_word():
+    word = "resolution"
+
+    class Counting(FakeTokenizer):
+        long = 0
+
+        def encode(self, text, *, add_special_tokens=False):
+            self.long += len(text) > 200
+            return super().encode(text)
+
+    tokenizer = Counting([word])
+    text = "x" * 300 + word + "y" * (48 - 7) + "\n"
+    numbers = NumberTokenizer(tokenizer)
+    prompt, trie = numbers.place(text)
+    assert tokenizer.long == 2
+    assert prompt == tuple(tokenizer.encode(text))
+    assert [tokenizer.decode(path) for path in trie.paths] == [str(n) for n in range(101)]
