@@ -5,6 +5,7 @@
     python analysis.py --resolve-one ID yes --date 2026-12-31 --source URL
     python analysis.py --score                          Brier, log score, calibration and skill, with 95 % intervals
     python analysis.py --calibrate platt                fit a calibration on resolved forecasts and store it beside the raw values
+    python analysis.py --same-question ID OTHER         let two ids share one history and their outcomes
     python analysis.py --report report.html             one self-contained page with plots, tables, evidence and reasoning
 
 ``draw_run`` and ``draw_history`` are also what ``forecaster.py`` calls at the end of a run.

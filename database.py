@@ -757,9 +757,11 @@ class Database:
         return {row["question_id"]: row["n"] for row in rows}
 
     def history(self, question_id: str) -> list[sqlite3.Row]:
-        """``forecast_history`` of one question, oldest first."""
+        """``forecast_history`` of a question's subject, oldest first."""
         return self.query(
-            "SELECT * FROM forecast_history WHERE question_id = ? ORDER BY run, agent, chunk", (question_id,)
+            "SELECT * FROM forecast_history WHERE subject = (SELECT subject FROM questions WHERE id = ?)"
+            " ORDER BY run, question_id, agent, chunk",
+            (question_id,),
         )
 
     def questions(self) -> list[sqlite3.Row]:

@@ -14,7 +14,8 @@ import pytest
 import analysis
 import forecaster
 from database import Database
-from questions import folded, text_id
+from questions import Question, folded, text_id
+from record_repair import split_unrelated
 from scorecard import collect
 from tests.stub_cli import stub_main
 
@@ -124,6 +125,26 @@ def test_resolving_an_id_scores_only_its_own_forecasts(two_weeks, capsys):
             (2, "1"),
             (3, "1"),
         ]
+
+
+def test_a_run_of_a_split_question_is_resumed_under_its_new_id(ask, tmp_path, monkeypatch, caplog):
+    ask([{"id": "1", "question": NORWAY}])
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.db")) as connection, connection:
+        connection.execute("UPDATE runs SET status = 'partial'")
+        connection.execute("DELETE FROM forecasts")
+    with Database(tmp_path / "run.db") as db:
+        again = [Question(BRENT, id="1")]
+        db.start_run(settings={}, versions={}, seed=1, as_of=None, questions=again)
+        db.finish_run(2, "finished")
+        with db.atomic() as connection:
+            assert len(split_unrelated(connection, "run.db")) == 1
+    database = ["--database", str(tmp_path / "run.db")]
+    assert stub_main([*database, "--resume", "1"], today="2026-03-03") == 0
+    assert asked(tmp_path) == [(1, NORWAY)]
+    assert stub_main([*database, "--replay", "1"], today="2026-03-04") == 0
+    with Database(tmp_path / "run.db") as db:
+        assert {row["id"]: row["text"] for row in db.questions()} == {SPLIT: NORWAY, "1": BRENT}
+        assert [row["question_id"] for row in db.forecasts(3)] == [SPLIT]
 
 
 def test_checks_of_a_split_question_go_along(two_weeks):
@@ -315,6 +336,7 @@ def test_two_ids_can_share_a_history_and_their_outcome(ask, tmp_path, capsys):
     resolve(tmp_path, "eu2")
     with Database(tmp_path / "run.db") as db:
         assert {name: row["outcome"] for name, row in db.resolutions().items()} == {"eu": 1, "eu2": 1}
+        assert {row["question_id"] for row in db.history("eu")} == {"eu", "eu2"}
     # Each wording is known under both ids now.
     assert ask([{"id": "eu", "question": "Will Norway enter the EU by 2029?"}], "--ask-closed")[0] == 0
     for words, why in (
