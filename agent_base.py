@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 
 import config
 import prompts
-from config import ModelSpec
+from model_entries import ModelSpec
 from questions import Question
 from scoring import (
     ForecastScoring,

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-import config
 from agent_base import AgentError, BaseAgent, ForecastTask
-from config import ModelSpec
 from distribution import SUPPORT_SIZE, Distribution
+from model_entries import ModelSpec, is_local
 from scoring import Path, Reply, Request
 
 # Nodes run side by side: each needs its own copy of the prompt's keys and values.
@@ -44,11 +43,7 @@ class Agent(BaseAgent):
     def load(self) -> None:
         """Load tokenizer and weights; raises ``AgentError``."""
         if self.model is None:
-            path = (
-                str(FilePath(self.spec.path).expanduser())
-                if config.is_local(self.spec.path)
-                else self.spec.path
-            )
+            path = str(FilePath(self.spec.path).expanduser()) if is_local(self.spec.path) else self.spec.path
             try:
                 import torch
                 from transformers import AutoModelForCausalLM, AutoTokenizer

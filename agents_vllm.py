@@ -26,8 +26,8 @@ import config
 import fit
 import prompts
 from agent_base import AgentError, BaseAgent, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
-from config import ModelSpec
 from engine_process import EngineProcesses, LoadEnded
+from model_entries import HUGGING_FACE_ID, ModelSpec, is_local
 from scoring import Path, Reply, Request
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def engine_arguments(
     ``swap_space_gb`` becomes ``kv_offloading_size`` (GiB): vLLM's swap space is gone, offloading
     KV cache blocks to main memory is what took its place.
     """
-    path = str(FilePath(spec.path).expanduser()) if config.is_local(spec.path) else spec.path
+    path = str(FilePath(spec.path).expanduser()) if is_local(spec.path) else spec.path
     remote = folder is not None and path.startswith("s3://")
     arguments: dict[str, Any] = {
         "model": str(folder) if remote else path,
@@ -161,7 +161,7 @@ def engine_arguments(
     ):
         if vllm_config.get(key) is not None:
             arguments[key] = vllm_config[key]
-    if arguments.get("load_format") == "auto" and config.HUGGING_FACE_ID.fullmatch(path):
+    if arguments.get("load_format") == "auto" and HUGGING_FACE_ID.fullmatch(path):
         # "auto" would fall back to weights in PyTorch's format, which are pickles; a folder's are refused by checkpoint.py.
         arguments["load_format"] = "safetensors"
     if loader := vllm_config.get("model_loader_extra_config"):

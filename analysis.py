@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
-import config
+from check_config import config, name_problems, validate_config
 from coherence import parent_id
 from columns import composed, listed
+from config_rules import ConfigError
 from database import Database, DatabaseError
 from distribution import Distribution, agreement
 from drawing import (
@@ -431,6 +432,9 @@ def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> E
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 1 partly done (the output says what is missing), 2 nothing done."""
+    if problems := name_problems():
+        show(*(f"analysis.py: {problem}" for problem in problems), error=True)
+        return 2
     argv = sys.argv[1:] if argv is None else list(argv)
     if empty := startup.empty_option(argv):
         show(f"analysis.py: {empty} is empty; give it a value or leave it out", error=True)
@@ -438,10 +442,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     code = 0  # also where the reader of our output has left: what was to be recorded is recorded
     try:
-        config.validate_config()
+        validate_config()
         with reader_may_leave(), Database(arguments.database, create=False) as database:
             code = act(arguments, database)
-    except config.ConfigError as error:
+    except ConfigError as error:
         show(*(f"config.py: {problem}" for problem in error.problems), error=True)
         return 2
     except (AnalysisError, DatabaseError, PlotError, ResolutionError) as error:

@@ -14,6 +14,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import TimeoutError as PoolTimeout
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 import config
 from logger import redact
+from model_entries import is_local
+from model_folders import not_a_model
 from untrusted_names import is_file_name
 
 INDEX: Final = "model.safetensors.index.json"
@@ -338,7 +341,7 @@ class Inspection:
 
 def is_checked(path: str) -> bool:
     """Whether a model path is one the preflight can look at; a Hugging Face id is vLLM's to download."""
-    return path.startswith("s3://") or config.is_local(path)
+    return path.startswith("s3://") or is_local(path)
 
 
 def _store(path: str) -> Store:
@@ -417,6 +420,9 @@ def _inspect(
                 f"{store.address}: nothing lies there; correct the prefix, or upload the model to it"
             )
             return
+        if load_format != "dummy" and (problem := not_a_model(sizes, partial(_text, store, sizes))):
+            found.problems.append(f"{store.address}: {problem}")
+            return
         if store.left_out:
             found.notes.append(
                 f"{store.address}: {len(store.left_out)} objects below other folders are left out"
@@ -466,6 +472,11 @@ def _local_copy(
             f"{where}: the model's small files cannot be written ({error.strerror}); make room or set TMPDIR"
         ) from error
     return folder
+
+
+def _text(store: Store, sizes: Mapping[str, int], name: str) -> str:
+    """A small file's text, wherever it is."""
+    return store.read(name, 0, min(sizes[name], HEADER_BYTES)).decode()
 
 
 def _json_file(store: Store, folder: Path, name: str) -> tuple[dict[str, Any], str | None]:

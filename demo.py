@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import config
-from config import ModelSpec
 from database import Article, Database
+from model_entries import ModelSpec
 from passages import plain_text_from_html
 from progress import shown
 from questions import Question

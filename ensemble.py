@@ -17,7 +17,6 @@ from typing import Any
 import config
 from ablation import FULL, effect, variants
 from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask, PromptError, Reasoning
-from config import ModelSpec
 from database import (
     AblationRecord,
     Database,
@@ -30,6 +29,7 @@ from database import (
 )
 from distribution import Distribution, spread
 from logger import redact
+from model_entries import ModelSpec
 from progress import progress, waiting
 from questions import Question
 from runs import UNKNOWN_WEIGHTS, weights_identity

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import config
-from config import ModelSpec
+from model_entries import HUGGING_FACE_ID, ModelSpec, is_local
 
 # vLLM pads a vocabulary to a multiple of this and divides it among the GPUs (vocab_parallel_embedding.py).
 VOCABULARY_PADDING: Final = 64
@@ -130,9 +129,9 @@ def _size(vllm_config: Mapping[str, Any], name: str) -> int:
 
 def known_settings(path: str) -> dict[str, Any]:
     """The config.json of a model that is on this machine: in a local folder or in Hugging Face's cache; else empty."""
-    if config.is_local(path):
+    if is_local(path):
         file: Any = Path(path).expanduser() / "config.json"
-    elif config.HUGGING_FACE_ID.fullmatch(path):
+    elif HUGGING_FACE_ID.fullmatch(path):
         from huggingface_hub import try_to_load_from_cache
 
         file = try_to_load_from_cache(path, "config.json")

@@ -34,9 +34,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import config
+from check_config import config, name_problems, validate_config
 from closing_table import summary, wrapped
-from config import ConfigError, ModelSpec
+from config_rules import ConfigError
 from logger import (
     CommandLine,
     configure_root_logger,
@@ -45,6 +45,7 @@ from logger import (
     say_at_once,
     show,
 )
+from model_entries import ModelSpec, model_spec
 from questions import Question, QuestionError, Reading, closed_note, read_question_file, unique_questions
 
 if TYPE_CHECKING:
@@ -250,12 +251,15 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
             problems.append(str(error))
         return default
 
-    attempt(config.validate_config, None)
-    asked = attempt(lambda: asked_questions(arguments), Reading([]))
+    attempt(validate_config, None)
+    # What is built from settings has to wait until they are right.
+    sound = not problems
+    nothing = Reading([])
+    asked = attempt(lambda: asked_questions(arguments), nothing) if sound or not arguments.sample else nothing
     as_of = attempt(lambda: as_of_date(arguments.as_of), None)
     specs: list[ModelSpec] = []
     if not arguments.demo:
-        for name in arguments.models or config.FORECAST_MODEL_PATHS_VLLM:
+        for name in (arguments.models or config.FORECAST_MODEL_PATHS_VLLM) if sound else ():
             specs += attempt(partial(_specs, name), [])
         if len({spec.name for spec in specs}) < len(specs):
             problems.append(
@@ -264,7 +268,7 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
     elif arguments.models:
         problems.append("--models and --demo exclude each other; the demonstration brings its own model")
     logic: list[ModelSpec] = []
-    if arguments.logic and not arguments.demo:
+    if arguments.logic and not arguments.demo and sound:
         logic = attempt(partial(_specs, config.DEFAULT_LOGIC_MODEL_PATH), [])
     if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
         problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")
@@ -336,7 +340,7 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         if getattr(arguments, name)
     ]
     try:
-        config.validate_config()
+        validate_config()
         if problems:
             raise UsageError("\n".join(problems))
         path = Path(arguments.database or config.DATABASE_PATH)
@@ -349,7 +353,7 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         specs = [] if settings["demo"] else stored_specs(settings)
         logic = None
         if settings.get("logic") is not None:
-            logic = DEMO_LOGIC if settings["demo"] else config.model_spec(config.DEFAULT_LOGIC_MODEL_PATH)
+            logic = DEMO_LOGIC if settings["demo"] else model_spec(config.DEFAULT_LOGIC_MODEL_PATH)
     except ConfigError as error:
         raise UsageError("\n".join([*problems, *error.problems])) from None
     except RunError as error:
@@ -388,7 +392,7 @@ def _today() -> str:
 
 
 def _specs(name: str) -> list[ModelSpec]:
-    return [config.model_spec(name)]
+    return [model_spec(name)]
 
 
 def _check_documents(folder: str) -> None:
@@ -887,6 +891,9 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
         argv: arguments without the program's name.
         agent_factory: makes the agents in place of vLLM, and skips the checks of the environment; for tests.
     """
+    if problems := name_problems():
+        show(*(f"forecaster.py: {problem}" for problem in problems), error=True)
+        return 2
     argv = sys.argv[1:] if argv is None else list(argv)
     if empty := startup.empty_option(argv):
         show(f"forecaster.py: {empty} is empty; give it a value or leave it out", error=True)

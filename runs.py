@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import config
 import prompts
-from config import ModelSpec
 from logger import redact
+from model_entries import HUGGING_FACE_ID, ModelSpec, is_local, model_spec
 from questions import Question
 
 if TYPE_CHECKING:
@@ -216,15 +216,15 @@ def stored_specs(settings: Mapping[str, Any]) -> list[ModelSpec]:
     database says must not switch on ``trust_remote_code``. The comparison of settings finds every difference.
 
     Raises:
-        config.ConfigError: a stored path is no model path any more (a folder that is gone).
+        ConfigError: a stored path is no model path any more (a folder that is gone).
     """
     specs = []
     for name in settings["model_order"]:
         path = settings["models"][name]["path"]
         if name in config.FORECAST_MODEL_PATHS_VLLM:
-            specs.append(config.model_spec(name))
+            specs.append(model_spec(name))
         else:
-            config.model_spec(path)
+            model_spec(path)
             specs.append(ModelSpec(name, path))
     return specs
 
@@ -252,13 +252,13 @@ def weights_identity(path: str) -> str:
         return (
             f"objects sha256:{hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()[:32]}"
         )
-    if config.is_local(path):
+    if is_local(path):
         folder = Path(path).expanduser()
         try:
             return f"folder sha256:{_folder_digest(folder)}"
         except OSError:
             return UNKNOWN_WEIGHTS
-    if config.HUGGING_FACE_ID.fullmatch(path):
+    if HUGGING_FACE_ID.fullmatch(path):
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(path, "config.json")

@@ -40,10 +40,10 @@ import config  # noqa: E402 - the folder of the modules has to be known first
 import demo  # noqa: E402
 from agent_base import ForecastTask, Prompt  # noqa: E402
 from agents_vllm import Agent, prepare_environment  # noqa: E402
-from config import ModelSpec  # noqa: E402
 from database import Passage  # noqa: E402
 from distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
+from model_entries import ModelSpec  # noqa: E402
 from scoring import Reply, Request  # noqa: E402
 
 PASSAGE_TOKENS = 200

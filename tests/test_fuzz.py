@@ -27,8 +27,11 @@ import config
 import documents
 import forecaster
 import mediawiki
+from check_config import config_problems
+from config_rules import SETTING_RULES, VLLM_RULES
 from database import Database, DatabaseError, Resolution
 from mediawiki import JsonTransport, MediaWikiClient, MediaWikiError, WikiSettings
+from model_entries import SPEC_RULES
 from passages import build_queries, cut_passages, match_query, sections_from_html, sections_from_wikitext
 from questions import Question, QuestionError, read_questions
 from resolutions import ResolutionError, read_resolutions
@@ -206,22 +209,22 @@ def test_one_line_of_outcomes_is_an_entry_or_refused(tmp_path, row):
 
 
 @fuzzed
-@given(st.dictionaries(st.sampled_from(sorted(config.SETTING_RULES)), values, min_size=1, max_size=3))
+@given(st.dictionaries(st.sampled_from(sorted(SETTING_RULES)), values, min_size=1, max_size=3))
 @example({"CONTEXT_TOKENS": 10**400, "FRESHNESS_HOURS": 10**400})
 @example({"EMBEDDING_MODEL_PATH": "~nobody-of-this-name/model"})
 @example({"EMBEDDING_MODEL_PATH": "/" + "x" * 5000})
 @example({"SEED": 10**5000})
 def test_any_value_of_any_setting_is_judged(chosen):
-    for problem in config.config_problems(chosen):
+    for problem in config_problems(chosen):
         one_line(problem)
 
 
 @fuzzed
 @given(
-    values | st.dictionaries(st.sampled_from(sorted(config.VLLM_RULES)) | texts, values, max_size=4),
+    values | st.dictionaries(st.sampled_from(sorted(VLLM_RULES)) | texts, values, max_size=4),
     values
     | st.dictionaries(
-        texts, values | st.dictionaries(st.sampled_from(sorted(config.SPEC_RULES)), values), max_size=3
+        texts, values | st.dictionaries(st.sampled_from(sorted(SPEC_RULES)), values), max_size=3
     ),
     values,
 )
@@ -233,7 +236,7 @@ def test_any_value_of_any_setting_is_judged(chosen):
 @example({}, {"a": "/" + "x" * 5000}, "a")
 def test_any_engine_settings_and_models_are_judged(vllm_config, models, default):
     chosen = {"VLLM_CONFIG": vllm_config, "FORECAST_MODEL_PATHS_VLLM": models, "DEFAULT_MODEL_VLLM": default}
-    for problem in config.config_problems({**chosen, "DEFAULT_LOGIC_MODEL_PATH": default}):
+    for problem in config_problems({**chosen, "DEFAULT_LOGIC_MODEL_PATH": default}):
         one_line(problem)
 
 

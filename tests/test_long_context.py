@@ -10,10 +10,10 @@ import pytest
 
 import config
 from agents_vllm import Agent
-from config import ModelSpec
 from database import Article, Database, NewPassage
 from distribution import Distribution
 from ensemble import Ensemble, QuestionEvidence
+from model_entries import ModelSpec
 from questions import Question
 from tests.test_agent_stub import StubLLM
 

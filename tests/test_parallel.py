@@ -12,8 +12,8 @@ import config
 from agent_base import ForecastTask
 from agents_vllm import Agent, core_lists, engine_arguments
 from agents_vllm import vllm_is_cpu_build as cpu_build
-from config import ModelSpec
 from forecaster import QUESTIONS
+from model_entries import ModelSpec
 from tests.needed import needs
 from tests.tiny_models import WINDOW, merged_tokenizer, save_model
 

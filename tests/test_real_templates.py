@@ -18,7 +18,7 @@ import pytest
 import config
 from agent_base import ForecastTask
 from agents_vllm import Agent
-from config import ModelSpec
+from model_entries import ModelSpec
 from prompts import PLAIN_ANSWER, PLAIN_NOTES, REASONING_REQUEST, SYSTEM
 from questions import Question
 from tests.test_agent_stub import StubLLM, passage

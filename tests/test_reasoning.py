@@ -14,8 +14,8 @@ import config
 import forecaster
 from agent_base import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning, reasoning_seed
 from agents_vllm import Agent
-from config import ModelSpec
 from distribution import Distribution, spread
+from model_entries import ModelSpec
 from prompts import PLAIN_NOTES, WITHHELD, reasoning_messages, render, strip_reasoning
 from questions import Question
 from runs import prompt_template

@@ -16,7 +16,7 @@ import ensemble
 import forecaster
 import runs
 from agents_vllm import engine_arguments
-from config import ModelSpec
+from model_entries import ModelSpec, model_spec
 from semanticretriever import Embedder, ModelError, Reranker
 from tests import kill_driver
 from tests.needed import needs
@@ -115,7 +115,7 @@ def test_a_statement_is_made_of_constants_and_names_of_columns():
 def test_remote_code_is_off_unless_a_model_asks_for_it(monkeypatch):
     assert ModelSpec("a", "owner/a").trust_remote_code is False
     entries = {"a": "owner/a", "b": {"path": "owner/b", "trust_remote_code": True}}
-    assert [config.model_spec(name, entries).trust_remote_code for name in entries] == [False, True]
+    assert [model_spec(name, entries).trust_remote_code for name in entries] == [False, True]
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth"])

@@ -13,7 +13,8 @@ import forecaster
 from agent_base import ForecastTask
 from agents_vllm import Agent
 from agents_vllm import vllm_is_cpu_build as cpu_build
-from config import ModelSpec
+from check_config import config_problems
+from model_entries import ModelSpec
 from questions import Question
 from tests.needed import needs
 from tests.s3_server import Proxy, s3_server, upload, use_s3
@@ -137,7 +138,7 @@ def test_each_loader_key_reaches_the_streamer(server, tiny, monkeypatch, tmp_pat
             "model_loader_extra_config": loader,
             "max_model_len": 512,
         }
-        assert config.config_problems({"VLLM_CONFIG": {**config.VLLM_CONFIG, **settings}}) == []
+        assert config_problems({"VLLM_CONFIG": {**config.VLLM_CONFIG, **settings}}) == []
         with Agent(ModelSpec("tiny", tiny[1]), vllm_config=settings) as agent:
             (outcome,) = agent.score([ForecastTask(Question(QUESTIONS[0]), "2026-11-24")])
         assert outcome.error is None

@@ -9,9 +9,9 @@ import pytest
 from agent_base import ForecastTask
 from agents_vllm import Agent
 from agents_vllm import vllm_is_cpu_build as cpu_build
-from config import ModelSpec
 from distribution import total_variation
 from forecaster import QUESTIONS
+from model_entries import ModelSpec
 from tests.tiny_models import WINDOW, merged_tokenizer, save_model, single_token_tokenizer
 
 MISSING = [

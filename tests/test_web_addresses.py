@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-import config
+from check_config import config_problems
 from logger import redact
 from mediawiki import JsonTransport, MediaWikiError, WikiSettings
 from tests.test_mediawiki_faults import GOOD, client_for
@@ -62,7 +62,7 @@ def test_from_http_to_https_of_one_host_is_the_same_server():
 @pytest.mark.parametrize("name", ["WIKIPEDIA_API_URL", "PAGEVIEWS_API_URL"])
 @pytest.mark.parametrize("password", ["geheim/wort-1", "geheim@wort-1", "geheim?wort-1", "geheim#wort-1"])
 def test_a_password_that_is_not_encoded_is_refused_without_being_shown(name, password):
-    (line,) = config.config_problems({name: f"http://bot:{password}@host/w/api.php"})
+    (line,) = config_problems({name: f"http://bot:{password}@host/w/api.php"})
     assert line.startswith(f"{name} is ")
     assert "geheim" not in line
     assert "wort-1" not in line
