@@ -252,14 +252,15 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
         return default
 
     attempt(validate_config, None)
-    # What is built from settings has to wait until they are right.
+    # A sample is drawn with a setting, which must be right for it.
     sound = not problems
     nothing = Reading([])
     asked = attempt(lambda: asked_questions(arguments), nothing) if sound or not arguments.sample else nothing
     as_of = attempt(lambda: as_of_date(arguments.as_of), None)
     specs: list[ModelSpec] = []
+    configured = config.FORECAST_MODEL_PATHS_VLLM
     if not arguments.demo:
-        for name in (arguments.models or config.FORECAST_MODEL_PATHS_VLLM) if sound else ():
+        for name in arguments.models or (configured if isinstance(configured, Mapping) else ()):
             specs += attempt(partial(_specs, name), [])
         if len({spec.name for spec in specs}) < len(specs):
             problems.append(
@@ -268,7 +269,7 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
     elif arguments.models:
         problems.append("--models and --demo exclude each other; the demonstration brings its own model")
     logic: list[ModelSpec] = []
-    if arguments.logic and not arguments.demo and sound:
+    if arguments.logic and not arguments.demo and isinstance(config.DEFAULT_LOGIC_MODEL_PATH, str):
         logic = attempt(partial(_specs, config.DEFAULT_LOGIC_MODEL_PATH), [])
     if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
         problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")

@@ -62,7 +62,8 @@ def model_spec(name: str, entries: Mapping[str, Any] | None = None) -> ModelSpec
     if entries is None:
         import config  # here: this module also judges a config.py that cannot be imported
 
-        entries = config.FORECAST_MODEL_PATHS_VLLM
+        table = config.FORECAST_MODEL_PATHS_VLLM
+        entries = table if isinstance(table, Mapping) else {}
     if name not in entries:
         if is_local(name) or HUGGING_FACE_ID.fullmatch(name) or name.startswith("s3://"):
             # An opened folder or address is named by its last part: the tables stay readable.
