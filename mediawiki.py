@@ -30,6 +30,7 @@ import requests
 import urllib3
 
 import config
+from characters import nfc
 from logger import keep_secret
 from passages import CATEGORY_NAMESPACES, FILE_NAMESPACES, is_disambiguation, redirect_target
 from untrusted_text import visible_line
@@ -61,8 +62,8 @@ RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 DENIED_STATUS: Final = frozenset({401, 403, 407})
 RETRIED_CODES: Final = ("maxlag", "ratelimited", "readonly", "internal_api_error")
 PROXY: Final = "the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
-# CirrusSearch refuses queries over 300 characters.
-MAX_QUERY_CHARACTERS: Final = 250
+# CirrusSearch refuses queries over 300 characters; counted in bytes, other engines take them too.
+MAX_QUERY_BYTES: Final = 250
 
 
 class MediaWikiError(Exception):
@@ -701,15 +702,22 @@ def refuse_future(timestamp: str, as_of: str | None, what: str) -> None:
 
 
 def _search_text(text: str) -> str:
-    """Words of a query without what search engines read as operators, within the length they accept."""
-    words = re.sub(r"[\"“”~!?*\\:;()\[\]{}|<>^=+]", " ", text).split()
+    """Words of a query without a search engine's operators, at most ``MAX_QUERY_BYTES`` of UTF-8.
+
+    Where already the first word is longer, as a sentence without spaces is, its beginning is taken.
+    """
+    words = re.sub(r"[\"“”~!?*\\:;()\[\]{}|<>^=+]", " ", nfc(text)).split()
     kept: list[str] = []
+    left = MAX_QUERY_BYTES
     for word in (w.lstrip("-") for w in words):
-        if len(" ".join([*kept, word])) > MAX_QUERY_CHARACTERS:
+        size = len(word.encode("utf-8", "replace"))
+        if size > left:
             break
         if word:
             kept.append(word)
-    return " ".join(kept)
+            left -= size + 1
+    first = next((w for w in words if w.strip("-")), "").lstrip("-")
+    return " ".join(kept) or first.encode("utf-8", "replace")[:MAX_QUERY_BYTES].decode("utf-8", "ignore")
 
 
 def _hit(page: Mapping[str, Any]) -> SearchHit:

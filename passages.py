@@ -12,8 +12,9 @@ easiest to test when nothing else is in the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final, NamedTuple
 
 import mwparserfromhell
 from mwparserfromhell.nodes import (
@@ -28,6 +29,13 @@ from mwparserfromhell.nodes import (
     Wikilink,
 )
 from mwparserfromhell.wikicode import Wikicode
+
+from characters import INVISIBLE, NOT_WORD, WORD, nfc
+
+# Searches are made of no more of a question; ``questions`` allows half of it.
+MAX_SEARCHED_CHARACTERS: Final = 4000
+# A heading is cut after so many characters: it is stored with each passage below it.
+MAX_HEADING_CHARACTERS: Final = 200
 
 
 class Section(NamedTuple):
@@ -88,7 +96,10 @@ _DISAMBIGUATION_TEMPLATE = re.compile(
 _LIST_TITLE = re.compile(
     r"^(?:lists? of|outline of|index of|timeline of|glossary of|bibliography of)\b", re.IGNORECASE
 )
-_REDIRECT = re.compile(r"^\s*#\s*([^\s\[\]:#|]+)\s*:?\s*\[\[\s*:?\s*([^\]|#\n]+)", re.UNICODE)
+_REDIRECT = re.compile(r"\s*+#\s*+([^\s\[\]:#|]++)\s*+(?::\s*+)?\[\[\s*+(?::\s*+)?([^\]|#\n]++)")
+# What begins and ends a template, and what hides one.
+_TEMPLATE_MARKS = re.compile(r"\{\{|\}\}|<!--|-->|<(/?)nowiki>", re.IGNORECASE)
+_TEMPLATE_NAME = re.compile(r"[^|{}<>\[\]]{0,100}")
 FILE_NAMESPACES = frozenset(
     {"file", "image", "media", "datei", "fichier", "archivo", "imagem", "bild", "plik", "файл"}
 )
@@ -121,11 +132,30 @@ def is_disambiguation(wikitext: str) -> bool:
         return True
     if "{{" not in wikitext or len(wikitext) > 60_000:  # no disambiguation page is that long
         return False
-    names = (
-        str(template.name).strip()
-        for template in mwparserfromhell.parse(wikitext).filter_templates(recursive=False)
-    )
-    return any(_DISAMBIGUATION_TEMPLATE.match(name) for name in names)
+    return any(_DISAMBIGUATION_TEMPLATE.match(name) for name in _template_names(wikitext))
+
+
+def _template_names(wikitext: str) -> Iterator[str]:
+    """Names of the closed templates that are in no other; not by the parser, which can crash."""
+    hidden: str | None = None  # what ends the comment or nowiki text we are in
+    begun: list[int] = []
+    closed: list[tuple[int, int]] = []
+    for mark in _TEMPLATE_MARKS.finditer(wikitext):
+        kind = mark[0].casefold()
+        if hidden is not None:
+            hidden = None if kind == hidden else hidden
+        elif kind in ("<!--", "<nowiki>"):
+            hidden = "-->" if kind == "<!--" else "</nowiki>"
+        elif kind == "{{":
+            begun.append(mark.end())
+        elif kind == "}}" and begun:
+            closed.append((begun.pop(), mark.start()))
+    end = -1
+    for start, stop in sorted(closed):
+        if start > end:
+            end = stop
+            name = _TEMPLATE_NAME.match(wikitext, start, stop)
+            yield name[0].strip() if name else ""
 
 
 def sections_from_wikitext(
@@ -147,7 +177,7 @@ def sections_from_wikitext(
     skip_below: int | None = None  # level of a boilerplate heading whose subsections go too
     for node in code.nodes:
         if isinstance(node, Heading):
-            title = tidy("".join(_plain(child, dropped_links) for child in node.title.nodes))
+            title = _heading("".join(_plain(child, dropped_links) for child in node.title.nodes))
             path = [(level, name) for level, name in path if level < node.level] + [(node.level, title)]
             if skip_below is not None and node.level <= skip_below:
                 skip_below = None
@@ -158,6 +188,10 @@ def sections_from_wikitext(
             sections[-1][1].append(_plain(node, dropped_links))
     cleaned = [Section(title, tidy(_without_list_marks("".join(parts)))) for title, parts in sections]
     return [section for section in cleaned if section.text]
+
+
+def _heading(text: str) -> str:
+    return tidy(text)[:MAX_HEADING_CHARACTERS].rstrip()
 
 
 def _plain(node: object, dropped_links: set[str]) -> str:
@@ -238,7 +272,7 @@ def _positional(template: Template, dropped_links: set[str]) -> list[str]:
     values: dict[int, str] = {}
     for parameter in template.params:
         name = "1" if str(parameter.name).strip() == "text" else str(parameter.name).strip()
-        if name.isascii() and name.isdigit():
+        if name.isascii() and name.isdigit() and len(name) < 5:
             values[int(name)] = _plain_all(parameter.value, dropped_links).strip()
     return [values[position] for position in sorted(values)]
 
@@ -247,15 +281,24 @@ def _without_list_marks(text: str) -> str:
     return re.sub(r"(?m)^[ \t]*[*#:;][*#:; \t]*", "", text)
 
 
+_LINE_BREAK = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+# Joiners and variation selectors stay: they shape Persian and Hindi words and emoji.
+_SHOWS_NOTHING = re.compile(rf"(?![\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f])[{INVISIBLE}]")
+
+
 def tidy(text: str) -> str:
-    """Normalise whitespace: single spaces, at most one empty line, no space before punctuation or in empty brackets."""
-    text = text.replace("\u00a0", " ").replace("\u200b", "").replace("\r\n", "\n").replace("\r", "\n")
-    text = re.sub(r"__[A-Z]{4,}__", "", text)
-    text = re.sub(r"\(\s*[,;:]?\s*\)", "", text)  # "( )" left where a template stood
-    text = re.sub(r"\(\s*[,;]\s*", "(", text)
+    """Normalise Unicode (NFC) and whitespace, drop invisible characters.
+
+    Single spaces, at most one empty line, no space before punctuation or in empty brackets.
+    """
+    text = _LINE_BREAK.sub("\n", text.replace("\u00a0", " "))
+    text = nfc(_SHOWS_NOTHING.sub("", text))
+    text = re.sub(r"__[A-Z]{4,}+__", "", text)
+    text = re.sub(r"\(\s*+(?:[,;:]\s*+)?\)", "", text)  # "( )" left where a template stood
+    text = re.sub(r"\(\s*+[,;]\s*+", "(", text)
     text = re.sub(r"[ \t]+", " ", text)
-    text = re.sub(r" +([,.;:)\]])", r"\1", text)
-    text = re.sub(r" *\n *", "\n", text)
+    text = re.sub(r" ([,.;:)\]])", r"\1", text)
+    text = re.sub(r" ?\n ?", "\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
@@ -302,7 +345,7 @@ def sections_from_html(html: str) -> list[Section]:
         if isinstance(node, HtmlTag):
             name = node.name.casefold()
             if re.fullmatch(r"h[1-6]", name):
-                title, level = tidy(node.get_text(" ")), int(name[1])
+                title, level = _heading(node.get_text(" ")), int(name[1])
                 path = [(lvl, text) for lvl, text in path if lvl < level] + [(level, title)]
                 sections.append((" – ".join(text for _, text in path if text), []))
                 continue
@@ -358,7 +401,7 @@ def cut_passages(
     """
     if size < 1 or not 0 <= overlap < size:
         raise ValueError(f"passage size {size} and overlap {overlap} tokens: expected 0 <= overlap < size")
-    counter = count_tokens or (lambda texts: [estimate_tokens(text) for text in texts])
+    counter = partial(_counts, count_tokens or (lambda texts: [*map(estimate_tokens, texts)]))
     titles_and_sentences = [(title, _sentences(text)) for title, text in sections]
     counts = iter(counter([sentence for _, sentences in titles_and_sentences for sentence in sentences]))
     cuts: list[Cut] = []
@@ -372,6 +415,14 @@ def cut_passages(
             for group in _pack(units, size, overlap)
         )
     return cuts
+
+
+def _counts(counter: Callable[[Sequence[str]], Sequence[int]], texts: Sequence[str]) -> list[int]:
+    """Count tokens, at least 1 in each text.
+
+    A tokenizer may count 0 for characters it drops; a passage of such texts would have no end.
+    """
+    return [max(n, 1) if text.strip() else n for text, n in zip(texts, counter(texts), strict=True)]
 
 
 def _sentences(text: str) -> list[str]:
@@ -396,7 +447,8 @@ def _split_long(
         if tokens <= size:
             units.append((word, tokens))
             continue
-        pieces = [word]
+        width = max(1, len(word) * size // tokens)
+        pieces = [word[start : start + width] for start in range(0, len(word), width)]
         while True:  # halve until every piece fits; a single character cannot be halved
             counts = counter(pieces)
             if all(n <= size or len(piece) < 2 for piece, n in zip(pieces, counts, strict=True)):
@@ -424,11 +476,11 @@ def _pack(units: Sequence[tuple[str, int]], size: int, overlap: int) -> list[lis
             for previous in reversed(current):
                 if previous[1] > room:
                     break
-                tail.insert(0, previous)
+                tail.append(previous)
                 room -= previous[1]
-            current, fresh = tail, 0
+            current, fresh = tail[::-1], 0
             total = sum(n for _, n in current)
-        current = [*current, unit]
+        current.append(unit)
         total += unit[1]
         fresh += 1
     if current and fresh:
@@ -443,8 +495,8 @@ _MONTHS = (
     "|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
 )
 _DATES = re.compile(
-    rf"""\b(?:(?:before|by|until|till|after|since|during|in|on|from|to|through|between|as\s+of|no\s+later\s+than)\s+)?
-    (?:the\s+)?(?:end|start|beginning|middle|close|first\s+half|second\s+half)?\s*(?:of\s+)?
+    rf"""\b(?:(?:before|by|until|till|after|since|during|in|on|from|to|through|between|as\s+of|no\s+later\s+than)\s++)?
+    (?:the\s++)?(?:end|start|beginning|middle|close|first\s+half|second\s+half)?\s*+(?:of\s++)?
     (?:
         \d{{4}}-\d{{2}}-\d{{2}}
       | (?:{_MONTHS})\.?\s+\d{{1,2}}(?:st|nd|rd|th)?,?(?:\s+(?:19|20)\d{{2}})?
@@ -472,7 +524,9 @@ STOP_WORDS = frozenset(
 )
 # Capitalised inside a question these are names (Theresa May, Will Smith): dates and the leading "Will" are gone by then.
 NAMES_LIKE_STOP_WORDS = frozenset({"May", "Will"})
-_TOKEN = re.compile(r"[^\W_](?:[\w.&'’/-]*\w)?", re.UNICODE)
+_TOKEN = re.compile(rf"[^\W_]{WORD}*+(?:[.&'’/-]++{WORD}++)*+")
+# Words that may also begin with a mark, and the punctuation that ends a name.
+_NAME_PART = re.compile(rf"(?:(?<![.&'’/-])[.&'’/-]++)?{WORD}++(?:[.&'’/-]++{WORD}++)*+|[,;:()?!]")
 _AMOUNTS = re.compile(r"[$€£¥]?\b\d[\d,.]*\d?\b\s*%?|[$€£¥]")
 _LEADING = re.compile(
     r"^(?:will|would|is|are|does|do|did|has|have|can|could|should|shall|what|when|who|which|how|if)\b",
@@ -488,29 +542,27 @@ def build_queries(question: str, *, limit: int = 4) -> list[str]:
     by itself; a question without entities gives its keywords. Several narrow searches merged find more than one long
     one, because a search engine that requires every word answers a long query with nothing.
     """
-    text = _without_dates(" ".join(question.split()))
+    question = " ".join(nfc(question[:MAX_SEARCHED_CHARACTERS]).split())
+    text = _without_dates(question)
+    capitals = text.isupper()
     entities = named_entities(text)
     named = {match[0].casefold() for match in _TOKEN.finditer(" ".join(entities))}
-    keywords: list[str] = []
+    found: dict[str, str] = {}
     for match in _TOKEN.finditer(text):
         word = match[0].removesuffix("'s").removesuffix("’s")
         folded = word.casefold()
-        if (
-            len(word) < 2
-            or (folded in STOP_WORDS and not _is_acronym(word, text))
-            or folded in named
-            or folded in map(str.casefold, keywords)
-        ):
+        if len(word) < 2 or (folded in STOP_WORDS and not _is_acronym(word, capitals)) or folded in named:
             continue
         if not re.fullmatch(r"[\d.,%$€-]+", word):
-            keywords.append(word)
+            found.setdefault(folded, word)
+    keywords = list(found.values())
     everything = " ".join([*entities, *keywords[:8]])
     head = " ".join([entities[0], *keywords[:2]]) if entities and keywords else ""
     queries = [everything, " ".join(entities), head, *entities]
     if not entities:
         queries += [" ".join(keywords[:4]), " ".join(keywords[:2])]
     unique = list(dict.fromkeys(q for q in map(str.strip, queries) if q))
-    return unique[:limit] or [" ".join(question.split())[:300]][: 1 if question.strip() else 0]
+    return unique[:limit] or [question[:300]][: 1 if question else 0]
 
 
 def named_entities(text: str) -> list[str]:
@@ -521,17 +573,18 @@ def named_entities(text: str) -> list[str]:
     """
     quoted = [m.strip() for m in re.findall(r"[\"“]([^\"”]{2,80})[\"”]", text)]
     text = re.sub(r"[\"“][^\"”]{2,80}[\"”]", " ", text)
+    capitals = text.isupper()
     runs: list[str] = []
     for sentence in re.split(r"(?<=[.!?])\s+", text):
         body = _LEADING.sub("", sentence.strip()).strip()
         # a sentence that starts with a plain capitalised word ("Inflation in …") proves nothing about that word
-        words = re.findall(r"[\w.&'’/-]*\w|[,;:()?!]", body)
+        words = _NAME_PART.findall(body)
         run: list[str] = []
         for word in [*words, "."]:
             bare = word.removesuffix("'s").removesuffix("’s")
             plain = bare.casefold() in STOP_WORDS and bare not in NAMES_LIKE_STOP_WORDS
             if (bare[:1].isupper() or (run and bare[:1].isdigit())) and (
-                not plain or _is_acronym(bare, text)
+                not plain or _is_acronym(bare, capitals)
             ):
                 run.append(bare)
                 if bare != word:  # a possessive ends the name: "Russia's President" is two
@@ -560,7 +613,9 @@ def _without_dates(text: str) -> str:
     """A question without its dates; a year that ends a name stays ("Agenda 2030", "Euro 2028")."""
 
     def replacement(match: re.Match[str]) -> str:
-        before = re.search(r"(\w+)\s*$", text[: match.start()])
+        # No name is longer than the window.
+        window = text[max(0, match.start() - 100) : match.start()].rstrip()
+        before = re.search(rf"(?<!{WORD})({WORD}+)\Z", window)
         year_of_name = (
             re.fullmatch(r"(?:19|20)\d{2}", match[0].strip())
             and before
@@ -572,25 +627,27 @@ def _without_dates(text: str) -> str:
     return _DATES.sub(replacement, text)
 
 
-def _is_acronym(word: str, text: str) -> bool:
-    """Whether a word in capitals ("US", "WHO") is one; in a text all in capitals none can be told."""
-    return len(word) > 1 and word.isupper() and not text.isupper()
+def _is_acronym(word: str, capitals: bool) -> bool:
+    """Whether a word in capitals ("US", "WHO") is one; in a text all in ``capitals`` none can be told."""
+    return len(word) > 1 and word.isupper() and not capitals
 
 
 def _without_joiners(run: list[str]) -> str:
-    while run and run[-1][:1].islower():
-        run = run[:-1]
-    return " ".join(run)
+    end = len(run)
+    while end and run[end - 1][:1].islower():
+        end -= 1
+    return " ".join(run[:end])
 
 
 def match_query(text: str) -> list[str]:
     """Words of a question for the full-text (BM25) stage: lower case, unique, without stop words, dates and amounts."""
-    text = _AMOUNTS.sub(
-        " ", _DATES.sub(" ", text)
-    )  # thresholds ("exceed 30 %") are not what evidence is about
+    text = " ".join(nfc(text[:MAX_SEARCHED_CHARACTERS]).split())
+    # Thresholds ("exceed 30 %") are not what evidence is about.
+    text = _AMOUNTS.sub(" ", _DATES.sub(" ", text))
+    capitals = text.isupper()
     words = (m[0].removesuffix("'s").removesuffix("’s") for m in _TOKEN.finditer(text))
-    parts = (part for word in words for part in re.split(r"[^\w]+", word))
-    kept = (p for p in parts if len(p) > 1 and (p.casefold() not in STOP_WORDS or _is_acronym(p, text)))
+    parts = (part for word in words for part in re.split(rf"{NOT_WORD}+", word))
+    kept = (p for p in parts if len(p) > 1 and (p.casefold() not in STOP_WORDS or _is_acronym(p, capitals)))
     return list(dict.fromkeys(map(str.casefold, kept)))
 
 
@@ -599,7 +656,7 @@ def match_query(text: str) -> list[str]:
 
 def shingles(text: str, width: int = 4) -> frozenset[int]:
     """Hashes of all `width`-word runs of a text (lower case, punctuation ignored)."""
-    words = re.findall(r"\w+", text.casefold())
+    words = re.findall(rf"{WORD}+", text.casefold())
     if len(words) <= width:
         return frozenset({hash(tuple(words))}) if words else frozenset()
     return frozenset(hash(tuple(words[i : i + width])) for i in range(len(words) - width + 1))

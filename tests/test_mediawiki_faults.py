@@ -490,6 +490,17 @@ def test_search_operators_in_a_question_are_words():
     assert len(sent[1]) <= 250
 
 
+@pytest.mark.parametrize(
+    "text", ["日本銀行は政策金利を引き上げるか" * 40, "क्या भारत की जनसंख्या " * 40, "x" * 900]
+)
+def test_a_search_is_never_longer_than_engines_take(text):
+    with WikiServer(GOOD) as server:
+        client_for(server).search(text, 5)
+    (sent,) = [parameters["gsrsearch"] for _, parameters, _ in server.requests]
+    assert text.startswith(sent)
+    assert 200 < len(sent.encode()) <= 250
+
+
 # --- one revision, as of a date --------------------------------------------------------------------
 
 AS_OF = "2025-06-01T00:00:00Z"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import passages
+from database import Article, Database, NewPassage
 from passages import (
     build_queries,
     containment,
@@ -133,6 +136,22 @@ def test_redirects(wikitext, magic, target):
 )  # fmt: skip
 def test_disambiguation_pages_are_known(wikitext):
     assert is_disambiguation(wikitext)
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "names"),
+    [
+        ("{{a|{{b}}}} {{c}}", ["a", "c"]),
+        ("{{open {{a}}", ["a"]),
+        ("}} {{a}}", ["a"]),
+        ("<!-- {{a}} --> <nowiki>{{b}}</nowiki> {{ c |d}}", ["c"]),
+        ("<!-- never closed {{a}}", []),
+        ("{{a}}<!-- <nowiki> -->{{b}}", ["a", "b"]),
+        ("{{" * 5 + "a" + "}}" * 3, [""]),
+    ],
+)
+def test_names_of_templates_are_read_without_the_parser(wikitext, names):
+    assert list(passages._template_names(wikitext)) == names
 
 
 @pytest.mark.parametrize(
@@ -348,6 +367,52 @@ def test_words_for_the_full_text_search():
     assert match_query("Will the US leave the WHO?") == ["us", "leave", "who"]
     assert match_query("Will it tell us who?") == ["tell"]
     assert match_query("Will plan B fail?") == ["plan", "fail"]
+
+
+HINDI = "क्या भारत की जनसंख्या 2030 से पहले 150 करोड़ से अधिक होगी?"
+THAI = "ธนาคารแห่งประเทศไทยจะปรับขึ้นอัตราดอกเบี้ยหรือไม่"
+
+
+def test_words_keep_their_combining_marks():
+    assert build_queries(HINDI)[0].split()[:4] == ["क्या", "भारत", "की", "जनसंख्या"]
+    assert match_query(HINDI)[:4] == ["क्या", "भारत", "की", "जनसंख्या"]
+    assert match_query(THAI) == [THAI]
+    assert len(shingles("जनसंख्या बढ़ रही है अब")) == 2
+
+
+def test_composed_and_decomposed_spellings_are_one():
+    text = "Will São Tomé and Príncipe hold an election?"
+    decomposed = unicodedata.normalize("NFD", text)
+    assert decomposed != text
+    assert build_queries(decomposed) == build_queries(text)
+    assert match_query(decomposed) == match_query(text) == ["são", "tomé", "príncipe", "hold", "election"]
+    assert tidy(decomposed) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "found"),
+    [
+        ("भारत की जनसंख्या बढ़ रही है", HINDI, True),
+        ("भरत जन सख", HINDI, False),  # the same consonants without their vowel signs
+        (unicodedata.normalize("NFD", "Príncipe holds a vote"), "Will Príncipe vote?", True),
+        (f"ข่าว {THAI} วันนี้", THAI, True),
+    ],
+)
+def test_words_with_marks_are_found_in_the_store(tmp_path, text, question, found):
+    with Database(tmp_path / "store.db") as db:
+        cuts = [
+            NewPassage("", cut.text, cut.tokens)
+            for cut in cut_passages([("", tidy(text))], size=50, overlap=0)
+        ]
+        article = db.add_article(Article("w", "T", "1", "2026-01-01T00:00:00Z", "u", text), cuts)
+        assert bool(db.search_words(match_query(question), [article], limit=5)) == found
+
+
+def test_tidy_drops_what_shows_nothing_and_keeps_what_shapes_words():
+    assert tidy("a\u00ad\u200e\u202eb\x00c\ufeff\u2060d") == "abcd"
+    assert tidy("one\x85two\u2028three\x0cfour\rfive") == "one\ntwo\nthree\nfour\nfive"
+    persian, emoji = "می\u200cخواهم", "\u2764\ufe0f"
+    assert tidy(f"{persian} {emoji}") == f"{persian} {emoji}"
 
 
 # --- near-duplicates ----------------------------------------------------------------------------------------------
