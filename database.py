@@ -54,6 +54,13 @@ class DatabaseError(Exception):
 # --- values that come out of and go into the database ---------------------------------------------
 
 
+# Notes a check of a stored revision. A moment later than now was written by a wrong clock.
+CHECKED: Final = (
+    "UPDATE articles SET fetched_at = ?, current_until ="
+    " CASE WHEN current_until > ? THEN ? ELSE max(current_until, ?) END WHERE id = ?"
+)
+
+
 @dataclass(frozen=True)
 class Article:
     """One revision of one text; all times UTC ISO-8601 with ``Z``.
@@ -799,10 +806,7 @@ class Database:
                 (article.source, article.title, article.revision_id),
             ).fetchone()
             if known:
-                connection.execute(
-                    "UPDATE articles SET fetched_at = ?, current_until = max(current_until, ?) WHERE id = ?",
-                    (now, until, known["id"]),
-                )
+                connection.execute(CHECKED, (now, now, until, until, known["id"]))
                 return int(known["id"])
             article_id = connection.execute(
                 "INSERT INTO articles (source, title, revision_id, timestamp, url, text, text_sha256, fetched_at, current_until)"
@@ -835,10 +839,8 @@ class Database:
         """Note that a stored revision was checked now and was the newest one at ``current_until`` (default: now)."""
         now = utc_now()
         with self.atomic() as connection:
-            connection.execute(
-                "UPDATE articles SET fetched_at = ?, current_until = max(current_until, ?) WHERE id = ?",
-                (now, current_until or now, article_id),
-            )
+            until = current_until or now
+            connection.execute(CHECKED, (now, now, until, until, article_id))
 
     def current_articles(
         self, *, as_of: str | None = None, sources: Sequence[str] | None = None

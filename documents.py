@@ -1,7 +1,7 @@
 """The user's own documents: a folder of .txt, .md, .html and .pdf files read into titled sections.
 
 A room of its own because file formats have nothing to do with search and ranking. Markdown is parsed by markdown-it-py,
-HTML by Beautiful Soup, PDF by pypdf; all are imported only when such a file is met.
+HTML by Beautiful Soup, PDF by pypdf; all are imported only when such a file is met, in the process of ``parser_process``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from parser_process import ParserError, parse_document
 from passages import Section, sections_from_html, tidy
 
 logger = logging.getLogger(__name__)
@@ -36,15 +37,15 @@ class Document:
     sha256: str
 
     def sections(self) -> list[Section]:
-        """Titled plain-text sections; raises DocumentError when the file cannot be read as what its name says."""
+        """Titled plain-text sections, parsed in another process.
+
+        Raises:
+            DocumentError: the file cannot be read as what its name says, or not within the limits.
+        """
         try:
-            return READERS[self.path.suffix.casefold()](self.path)
-        except DocumentError:
-            raise
-        except Exception as error:  # parsers of foreign formats raise what they like
-            raise DocumentError(
-                f"{self.title}: cannot be read ({type(error).__name__}: {_one_line(error)})"
-            ) from error
+            return [Section(*section) for section in parse_document(self.path)]
+        except ParserError as error:
+            raise DocumentError(f"{self.title}: {error}") from error
 
 
 def check_folder(folder: str | Path) -> Path:
@@ -91,6 +92,11 @@ def _files(root: Path) -> Iterator[Path]:
             yield path
 
 
+def read_sections(path: Path) -> list[Section]:
+    """Read one file in this process; raises DocumentError, or whatever its parser raises."""
+    return READERS[path.suffix.casefold()](path)
+
+
 def read_text(path: Path) -> str:
     """A text file as UTF-8 (with or without a byte order mark), UTF-16 with one, else Windows-1252.
 
@@ -100,7 +106,7 @@ def read_text(path: Path) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
     if b"\x00" in data:
-        raise DocumentError(f"{path.name}: not a text file")
+        raise DocumentError("not a text file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -133,33 +139,28 @@ def _read_pdf(path: Path) -> list[Section]:
 
     reader = PdfReader(path)
     if reader.is_encrypted and not reader.decrypt(""):
-        raise DocumentError(f"{path.name}: protected by a password")
+        raise DocumentError("protected by a password")
     pages = [
         Section(f"page {number}", _pdf_text(page.extract_text()))
         for number, page in enumerate(reader.pages, start=1)
     ]
     pages = [page for page in pages if page.text]
     if not pages:
-        raise DocumentError(f"{path.name}: holds no text (scanned pages need text recognition first)")
+        raise DocumentError("holds no text (scanned pages need text recognition first)")
     return pages
 
 
 def _pdf_text(text: str) -> str:
     """Lines of a page joined into paragraphs; words hyphenated at a line's end are put together."""
-    lines = [line.strip() for line in text.splitlines()]
-    joined = ""
-    for line in lines:
-        if joined.endswith("-") and line[:1].islower():
-            joined = joined[:-1] + line
-        elif not line:
-            joined += "\n\n"
-        else:
-            joined += (" " if joined and not joined.endswith("\n") else "") + line
-    return tidy(joined)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    joined: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        last = joined[-1] if joined else ""
+        if last.endswith("-") and line[:1].islower():
+            joined[-1] = last[:-1]
+        elif line and last and last != "\n\n":
+            joined.append(" ")
+        joined.append(line or "\n\n")
+    return tidy("".join(joined))
 
 
 READERS: Final[dict[str, Callable[[Path], list[Section]]]] = {

@@ -32,6 +32,7 @@ from mediawiki import (
     WikiSettings,
     refuse_future,
 )
+from parser_process import ParserError, parse_wikitext
 from passages import (
     build_queries,
     cut_passages,
@@ -39,7 +40,6 @@ from passages import (
     estimate_tokens,
     is_list_title,
     match_query,
-    sections_from_wikitext,
 )
 from progress import progress, shown
 from prompts import format_evidence, passage_block
@@ -529,6 +529,8 @@ class SemanticRetriever:
         self._checked: set[tuple[str, str | None]] = set()
         self._gone: set[tuple[int, str | None]] = set()
         self._searches: dict[str, list[SearchHit]] = {}
+        # Articles that could not be parsed: title and date to the reason. No question asks for them again.
+        self._unparsed: dict[tuple[str, str | None], str] = {}
 
     # --- public
 
@@ -656,14 +658,14 @@ class SemanticRetriever:
             return _first_line(error)
 
     def _fetch(self, question: Question, moment: str | None) -> str | None:
-        """Search, choose and store articles; returns the last failure when some of it failed."""
-        problem: str | None = None
+        """Search, choose and store articles; returns the failures when some of it failed."""
+        problems: list[str] = []
         found: list[list[SearchHit]] = []
         for query in build_queries(question.text, limit=self.settings.searches):
             try:
                 found.append(self._search(query))
             except MediaWikiError as error:
-                problem = str(error)
+                problems.append(str(error))
                 if self._wiki.offline_reason:
                     break
         for hit in choose_articles(found, self.settings.articles):
@@ -672,9 +674,12 @@ class SemanticRetriever:
             try:
                 self._update_article(hit, moment)
             except MediaWikiError as error:
-                problem = str(error)
+                problems.append(str(error))
                 logger.warning("%s: %s", hit.title, error)
-        return self._wiki.offline_reason or problem
+            except ParserError as error:
+                problems.append(f"{hit.title}: left out, {error}")
+                logger.warning("%s", problems[-1])
+        return self._wiki.offline_reason or "; ".join(dict.fromkeys(problems)) or None
 
     @property
     def _wiki(self) -> MediaWikiClient:
@@ -692,11 +697,13 @@ class SemanticRetriever:
         An unchanged article costs no request where the search has named its newest revision, else a small one.
         """
         self._checked.add((hit.title, moment))
+        if reason := self._unparsed.get((hit.title, moment)):
+            raise ParserError(reason)
         now = utc_now()
         target = min(moment, now) if moment else now
         live = target == now
         stored = self.database.find_article(self._source, hit.title, as_of=moment)
-        if stored and self._still_current(stored, target, live=live):
+        if stored and self._still_current(stored, now, target):
             return False
         if stored:
             seen = hit.revision_id if live else ""
@@ -713,12 +720,16 @@ class SemanticRetriever:
         if revision is None or revision.disambiguation:
             return stored is not None
         self._checked.add((revision.title, moment))
-        refuse_future(revision.timestamp, moment, f"{revision.title!r}")
+        refuse_future(revision.timestamp, moment or _tomorrow(now), f"{revision.title!r}")
         known = self.database.has_revision(self._source, revision.title, revision.revision_id)
         if known is not None:
             self.database.touch_article(known, current_until=target)
             return revision.title != hit.title
-        self._store(revision, now, target)
+        try:
+            self._store(revision, now, target)
+        except ParserError as error:
+            self._unparsed[hit.title, moment] = str(error)
+            raise
         return True
 
     def _leave_out(self, stored: Article, moment: str | None) -> bool:
@@ -729,7 +740,7 @@ class SemanticRetriever:
 
     def _store(self, revision: Revision, now: str, target: str) -> None:
         site = self._wiki.site()
-        sections = sections_from_wikitext(
+        sections = parse_wikitext(
             revision.text, file_namespaces=site.file_namespaces, category_namespaces=site.category_namespaces
         )
         article = Article(
@@ -744,11 +755,16 @@ class SemanticRetriever:
         )
         self.database.add_article(article, _cut(sections, self.settings, self.embedder))
 
-    def _still_current(self, stored: Article, target: str, *, live: bool) -> bool:
-        """Whether a stored revision needs no request: known to be the newest at ``target``, or fresh enough for now."""
+    def _still_current(self, stored: Article, now: str, target: str) -> bool:
+        """Whether a stored revision needs no request: known to be the newest at ``target``, or fresh.
+
+        What a run with a wrong clock stored as known until a moment after ``now`` is not believed.
+        """
+        if stored.current_until > now:
+            return False
         if stored.current_until >= target:
             return True
-        if not live:
+        if target != now:
             return False
         age = datetime.fromisoformat(target) - datetime.fromisoformat(stored.current_until)
         return age <= timedelta(hours=self.settings.freshness_hours)
@@ -779,7 +795,7 @@ class SemanticRetriever:
         """``_update_article`` for an article that no search has named; its failure is logged and costs it alone."""
         try:
             return not self._wiki.offline_reason and self._update_article(SearchHit(title), moment)
-        except MediaWikiError as error:
+        except (MediaWikiError, ParserError) as error:
             logger.warning("%s: %s", title, error)
             return False
 
@@ -971,6 +987,11 @@ def choose_articles(found: Sequence[Sequence[SearchHit]], limit: int) -> list[Se
             hits.setdefault(hit.title, hit)
             scores[hit.title] = scores.get(hit.title, 0.0) + 1.0 / (FUSION_CONSTANT + rank)
     return [hits[title] for title in sorted(scores, key=lambda t: -scores[t])][:limit]
+
+
+def _tomorrow(now: str) -> str:
+    """A day after ``now``: no revision is newer, unless the wiki's clock or ours is wrong."""
+    return (datetime.fromisoformat(now) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _document_article(document: Document) -> tuple[Article, list[tuple[str, str]]]:

@@ -168,6 +168,32 @@ def test_what_is_no_article_any_more_gives_no_evidence_of_today(day, store, chan
         assert set(found) == {"Bridge", "Newport"}
 
 
+@pytest.mark.parametrize("as_of", [None, "2027-01-05"])
+def test_what_a_clock_that_was_a_year_ahead_has_stored_is_not_believed(day, monkeypatch, store, as_of):
+    with SmallWiki(pages()) as wiki:
+        for module in (database_module, semanticretriever):
+            monkeypatch.setattr(module, "utc_now", lambda: "2028-01-01T00:00:00Z")
+        ask(wiki, store, BRIDGE)
+        wiki.pages["Newport"].append(("2027-01-02T00:00:00Z", "The bridge of Newport collapsed."))
+        day(6)
+        found = ask(wiki, store, BRIDGE, as_of=as_of)
+        assert found[0]["Newport"] == "The bridge of Newport collapsed."
+        # What the corrected clock has checked is believed again.
+        ask(wiki, store, BRIDGE, as_of=as_of)
+        assert wiki.asked_for(text=True) == wiki.asked_for(text=False) == []
+        assert {
+            row["current_until"]
+            for row in store.query("SELECT current_until FROM articles WHERE title = 'Bridge'")
+        } == {"2027-01-06T00:00:00Z" if as_of is None else "2027-01-05T23:59:59Z"}
+
+
+def test_a_revision_from_the_future_is_no_evidence(day, store):
+    with SmallWiki(pages()) as wiki:
+        wiki.pages["Newport"].append(("2027-02-01T00:00:00Z", "The bridge of Newport will have collapsed."))
+        assert "Newport" not in ask(wiki, store, BRIDGE)[0]
+        assert store.query("SELECT 1 FROM articles WHERE title = 'Newport'") == []
+
+
 def test_a_later_date_fetches_only_what_has_changed_since_the_earlier_one(day, store):
     with SmallWiki(pages()) as wiki:
         wiki.pages["Bridge"].append((NEW, "A bridge spans a valley."))
