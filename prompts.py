@@ -8,11 +8,13 @@ defused first, so that no article can change the structure of the prompt.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, Protocol
 
+from characters import INVISIBLE, MARKS, nfkd
 from questions import Question
 
 SYSTEM: Final = (
@@ -69,30 +71,55 @@ class EvidencePassage(Protocol):
 
 # --- untrusted text -------------------------------------------------------------------------------
 
-_FENCE = re.compile(r"<(?=\s*/?\s*(?:evidence|reasoning)\b)", re.IGNORECASE)
-_HEADING = re.compile(r"^(\s*)\[(?=\d+\])", re.MULTILINE)
+# Characters that compatibility normalisation makes "<", ">", "[", "]" or "|" are read as those.
+_LESS: Final = "<＜﹤"
+_GREATER: Final = ">＞﹥"
+_OPEN: Final = r"\[［﹇"
+_CLOSE: Final = r"\]］﹈"
+_LINE_BREAK = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
+# A possible tag: how it begins, and as much of it as is needed to know the word.
+_TAG = re.compile(rf"[{_LESS}](\s*+(?:[/／⁄∕]\s*+)?)(?=([^\s{_LESS}{_GREATER}]{{4,40}}))")
+_FENCE_WORD = re.compile(r"(?:evidence|reasoning)\b")
+# Digits of any script or form, raised, lowered and circled ones too.
+_DIGIT: Final = rf"(?:[\d²³¹⁰⁴-⁹₀-₉\u2460-\u249b\u24ea-\u24ff\u2776-\u2793\U0001f100-\U0001f10a][{MARKS}]*+)"
+_HEADING = re.compile(rf"^([^\S\n]*+)[{_OPEN}](?=[^\S\n]*+{_DIGIT}++[^\S\n]*+[{_CLOSE}])", re.MULTILINE)
 _CONTROL = re.compile(
-    r"<(?=[|｜])|(?<=[|｜])>|<(?=/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])"
+    rf"[{_LESS}](?=[|｜])|(?<=[|｜])[{_GREATER}]"
+    rf"|[{_LESS}](?=[/／]?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)[{_GREATER}])"
+    rf"|[{_OPEN}](?=[/／]?(?:INST|SYSTEM_PROMPT)[{_CLOSE}])"
 )
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_HARMLESS: Final = {
+    **dict.fromkeys("<＜﹤", "‹"),
+    **dict.fromkeys(">＞﹥", "›"),
+    **dict.fromkeys("[［﹇", "("),
+}
 
 
 def defuse(text: str, control_tokens: Iterable[str] = ()) -> str:
-    """Make quoted text unable to leave its fence: no fence tags, no numbered headings, no control tokens.
+    """Make quoted text unable to end its fence, pass for a heading or hold a control token.
 
     Angle brackets become their typographic look-alikes, square ones round, and a control token of
-    the tokenizer at hand is broken by a space after its first character. Invisible and direction
-    characters are dropped.
+    the tokenizer at hand is broken by a space after its first character. Characters that show
+    nothing are dropped, and all kinds of line breaks become line feeds. Full-width and other
+    compatibility forms are treated as their plain forms.
     """
-    text = _INVISIBLE.sub("", text)
-    text = _FENCE.sub("‹", text)
+    text = _INVISIBLE.sub("", _LINE_BREAK.sub("\n", text))
+    text = _TAG.sub(_without_fence, text)
     text = _HEADING.sub(r"\1(", text)
-    text = _CONTROL.sub(lambda match: {"<": "‹", ">": "›", "[": "("}[match.group()], text)
+    text = _CONTROL.sub(lambda match: _HARMLESS[match.group()], text)
     for token in control_tokens:
         # A control token of one character would also be ordinary text; none of the known tokenizers has one.
         if len(token) > 1 and token.strip() and token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
+
+
+def _without_fence(tag: re.Match[str]) -> str:
+    """A tag's beginning as it is, or with a harmless bracket where its word is one of ours."""
+    letters = (c for c in nfkd(tag[2]) if not unicodedata.category(c).startswith("M"))
+    ours = _FENCE_WORD.match("".join(letters).casefold())
+    return f"‹{tag[1]}" if ours else tag[0]
 
 
 def format_evidence(passages: Sequence[EvidencePassage], control_tokens: Iterable[str] = ()) -> str:
@@ -187,30 +214,33 @@ def reasoning_messages(
 # --- what a model wrote ---------------------------------------------------------------------------
 
 # A share of one: 70 %, 60-70 percent, 0.7, 7 in 10; then one that carries its unit.
-_PERCENT = r"\d{1,3}(?:\.\d+)?(?:\s*(?:-|–|to)\s*\d{1,3}(?:\.\d+)?)?\s*(?:%|percent\b|per\s?cent\b)"
-_SHARE = rf"(?:{_PERCENT}|\b0?\.\d+\b|\b\d+\s+(?:in|out of)\s+\d+\b)"
+_PERCENT = r"\d{1,3}(?:\.\d++)?(?:\s*+(?:-|–|to)\s*+\d{1,3}(?:\.\d++)?)?\s*+(?:%|percent\b|per\s?cent\b)"
+_SHARE = rf"(?:{_PERCENT}|\b0?\.\d++\b|\b\d++\s++(?:in|out of)\s++\d++\b)"
 _BELIEF = r"(?:probabilit(?:y|ies)|chances?|likelihood|odds|confidence)"
-_OWN = r"(?:(?:my|final|overall|best)\s+(?:\w+\s+)?(?:answer|estimate|forecast|guess|prediction|verdict)|answer\s*(?:is|:))"
+_OWN = (
+    r"(?:(?:my|final|overall|best)\s++(?:\w++\s++)?(?:answer|estimate|forecast|guess|prediction|verdict)"
+    r"|answer\s*+(?:is|:))"
+)
 _GIVEN_AWAY: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         # "probability: 70 %", "the chance of YES is 70 percent"; then the same with a bare number right after it.
         rf"(?P<kept>\b(?:{_BELIEF}|{_OWN})\b[^.;\n]{{0,80}}?)(?P<number>{_SHARE})",
-        rf"(?P<kept>\b(?:{_BELIEF}|{_OWN})\W{{0,6}}(?:is\s+|of\s+|at\s+|about\s+)?)(?P<number>\b\d{{1,3}}(?:\.\d+)?\b)(?!\s*(?:%|\w))",
+        rf"(?P<kept>\b(?:{_BELIEF}|{_OWN})\W{{0,6}}(?:is\s++|of\s++|at\s++|about\s++)?)(?P<number>\b\d{{1,3}}(?:\.\d+)?\b)(?!\s*+(?:%|\w))",
         # "I'd say 70 %", "I would put it at 0.7".
-        rf"(?P<kept>\bI(?:'d|’d| would)?\s+(?:say|put|estimate|guess|judge|assign|give)\b[^.;\n]{{0,40}}?)(?P<number>{_SHARE})",
+        rf"(?P<kept>\bI(?:'d|’d| would)?\s++(?:say|put|estimate|guess|judge|assign|give)\b[^.;\n]{{0,40}}?)(?P<number>{_SHARE})",
         # "70 % likely", "a 70 percent chance", "7 in 10 chance".
-        rf"(?P<kept>)(?P<number>{_SHARE})(?=\s*[-\s]\s*(?:\w+\s+)?(?:likely|unlikely|certain|sure|confident|{_BELIEF})\b)",
+        rf"(?P<kept>)(?P<number>{_SHARE})(?=(?:\s++-?|-)\s*+(?:\w++\s++)?(?:likely|unlikely|certain|sure|confident|{_BELIEF})\b)",
         # A number in a box, or one that is all of the last line.
         r"(?P<kept>\\boxed\{)(?P<number>[^}\n]{0,12})(?=\})",
-        r"(?P<kept>(?:\A|\n)[\s*_]*)(?P<number>\d{1,3}(?:\.\d+)?\s*%?)(?=[\s*_.]*\Z)",
+        r"(?P<kept>(?:\A|(?<=\n))(?:[^\S\n]|[*_])*+)(?P<number>\d{1,3}(?:\.\d+)?+(?:\s*+%)?+)(?=[\s*_.]*+\Z)",
     )
 )
-_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")
+_CHANNEL = re.compile(r"<\|channel\|>\s*+(\w++)[^<]*+<\|message\|>")
 _THOUGHT = re.compile(
     r"<(think|thinking|thought|reasoning)>|</(?:think|thinking|thought|reasoning)>", re.IGNORECASE
 )
-_SPECIAL = re.compile(r"<\|[\w.-]+\|>")
+_SPECIAL = re.compile(r"<\|[\w.-]++\|>")
 
 
 def strip_reasoning(text: str) -> str:
@@ -227,7 +257,7 @@ def strip_reasoning(text: str) -> str:
         by_channel = dict(zip(parts[1::2], parts[2::2], strict=True))
         final = re.split(r"<\|(?:end|return|start)\|>", by_channel.get("final", ""))[0]
         text = final if final.strip() else "\n".join(parts[2::2])
-        text = re.sub(r"<\|start\|>\s*assistant", "", text)
+        text = re.sub(r"<\|start\|>\s*+assistant", "", text)
     else:
         marks = list(_THOUGHT.finditer(text))
         if marks and not marks[-1].group(1):
