@@ -6,8 +6,10 @@ HTML by Beautiful Soup, PDF by pypdf; all are imported only when such a file is 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,7 +55,9 @@ def check_folder(folder: str | Path) -> Path:
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise DocumentError(f"--documents {folder}: there is no such folder")
-    if not any(_files(path)):
+    if not _is_text(str(path.resolve())):
+        raise DocumentError(f"--documents {folder}: its name is not UTF-8; rename it")
+    if all(problem for _, problem in _files(path.resolve())):
         raise DocumentError(f"--documents {folder}: holds no {', '.join(READERS)} file")
     return path
 
@@ -61,35 +65,63 @@ def check_folder(folder: str | Path) -> Path:
 def find_documents(folder: str | Path) -> Iterator[Document]:
     """The documents of a folder and its subfolders, by name; hidden files and links out of the folder are left out.
 
-    A file that cannot be opened or is too large is logged and left out. Raises DocumentError as ``check_folder``.
+    What cannot be opened, is too large or has no name in UTF-8 is logged and left out. Raises DocumentError as
+    ``check_folder``.
     """
     root = check_folder(folder).resolve()
-    for path in _files(root):
+    for path, problem in _files(root):
         title = f"{root.name}/{path.relative_to(root).as_posix()}"
         try:
-            status = path.stat()
-            if status.st_size > MAX_DOCUMENT_BYTES:
-                logger.warning("%s: left out, larger than %d MB", title, MAX_DOCUMENT_BYTES // 1_000_000)
-                continue
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if problem is None:
+                yield _document(path, title)
         except OSError as error:
-            logger.warning("%s: left out (%s)", title, error.strerror or type(error).__name__)
-            continue
-        modified = datetime.fromtimestamp(status.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield Document(path=path, title=title, timestamp=modified, sha256=digest)
+            problem = error.strerror or type(error).__name__
+        except (OverflowError, ValueError) as error:
+            problem = f"its time of modification is no date: {error}"
+        if problem is not None:
+            logger.warning("%s: left out (%s)", title, problem)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    resolved = root.resolve()
-    for path in sorted(resolved.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(resolved).parts)
-        if (
-            path.suffix.casefold() in READERS
-            and not hidden
-            and path.is_file()
-            and path.resolve().is_relative_to(resolved)
-        ):
-            yield path
+def _document(path: Path, title: str) -> Document:
+    status = path.stat()
+    if status.st_size > MAX_DOCUMENT_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_DOCUMENT_BYTES // 1_000_000} MB")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    modified = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
+    return Document(path=path, title=title, timestamp=modified.replace("+00:00", "Z"), sha256=digest)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name of the file system is UTF-8: what is not comes as halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _files(root: Path) -> Iterator[tuple[Path, str | None]]:
+    """Files that look like documents below a resolved folder, by name, and why one is left out all the same."""
+    found: list[tuple[Path, str | None]] = []
+
+    def unreadable(error: OSError) -> None:
+        found.append((Path(error.filename), error.strerror))
+
+    for place, folders, names in os.walk(root, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(place, name)
+            if path.suffix.casefold() in READERS and not name.startswith(".") and _is_own_file(path, root):
+                found.append((path, None if _is_text(str(path)) else "its name is not UTF-8; rename it"))
+    return iter(sorted(found, key=lambda item: item[0]))
+
+
+def _is_own_file(path: Path, root: Path) -> bool:
+    """Whether a path is a file of the folder: no device, and no link that leads out of it or in a circle."""
+    try:
+        return path.is_file() and path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a circle of links, or no right to look
+        return False
 
 
 def read_sections(path: Path) -> list[Section]:

@@ -213,3 +213,53 @@ def test_a_retriever_without_the_documents_source_finds_none(database, folder):
         embedding_model="", ranking="bm25", documents=str(folder), sources=("wikipedia",)
     )
     assert SemanticRetriever(database, settings).retrieve(QUESTION).passages == ()
+
+
+# --- names and places that go wrong ----------------------------------------------------------------
+
+
+def test_a_name_that_is_not_utf_8_costs_its_file_alone(folder, caplog):
+    write(folder, "a.txt", "first")
+    (folder / "z").mkdir()
+    for name in (b"caf\xe9.txt", b"z/\xff\xfe.md"):
+        with open(os.fsencode(folder) + b"/" + name, "wb") as file:
+            file.write(b"lost")
+    write(folder, "z/b.txt", "last")
+    assert [document.title for document in find_documents(folder)] == ["papers/a.txt", "papers/z/b.txt"]
+    assert caplog.text.count("left out (its name is not UTF-8; rename it)") == 2
+
+
+def test_a_run_reads_the_others_and_names_the_one_that_is_left_out(folder, monkeypatch, capsys):
+    from tests.stub_run import rows, stub_run
+
+    write(folder, "a.txt", "The harbour bridge opens to traffic in May.")
+    with open(os.fsencode(folder) + b"/caf\xe9.txt", "wb") as file:
+        file.write(b"The harbour bridge stays closed to traffic.")
+    write(folder, "z.txt", "The harbour bridge is open to traffic since June.")
+    code, database = stub_run(
+        folder.parent, monkeypatch, "--question", QUESTION.text, "--documents", str(folder)
+    )
+    assert code == 0
+    assert rows(database, "SELECT title FROM articles ORDER BY title") == [
+        ("papers/a.txt",),
+        ("papers/z.txt",),
+    ]
+    assert (
+        r"warning: papers/caf\udce9.txt: left out (its name is not UTF-8; rename it)"
+        in capsys.readouterr().err
+    )
+
+
+def test_only_names_that_are_not_utf_8_are_no_documents(folder):
+    with open(os.fsencode(folder) + b"/caf\xe9.txt", "wb") as file:
+        file.write(b"x")
+    with pytest.raises(DocumentError, match="holds no"):
+        check_folder(folder)
+
+
+def test_a_circle_of_links_and_a_pipe_are_left_out(folder):
+    write(folder, "a.txt", "text")
+    (folder / "loop.txt").symlink_to(folder / "loop.txt")
+    (folder / "up").symlink_to(folder)
+    os.mkfifo(folder / "pipe.txt")
+    assert [document.title for document in find_documents(folder)] == ["papers/a.txt"]
