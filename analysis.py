@@ -443,7 +443,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0  # also where the reader of our output has left: what was to be recorded is recorded
     try:
         validate_config()
-        with reader_may_leave(), Database(arguments.database, create=False) as database:
+        recording = arguments.resolve or arguments.resolve_one or arguments.calibrate
+        with (
+            reader_may_leave(),
+            Database(arguments.database, create=False, reading=not recording) as database,
+        ):
             code = act(arguments, database)
     except ConfigError as error:
         show(*(f"config.py: {problem}" for problem in error.problems), error=True)

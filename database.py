@@ -16,13 +16,16 @@ import json
 import logging
 import math
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +46,24 @@ BUSY_TIMEOUT_SECONDS: Final = 30.0
 INCOMPLETE: Final = "incomplete evidence: "
 
 
+# What it says where every search worked and found nothing.
+NOTHING_FOUND: Final = "nothing was found"
+
+
 # What reading a damaged file raises: SQLite's own message may quote bytes that are no text.
 SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 
 
 class DatabaseError(Exception):
     """The database cannot be used; the message is one line for the user."""
+
+
+class FullDiskError(DatabaseError):
+    """There is no room for what was to be stored."""
+
+
+class ReplacedDatabaseError(DatabaseError):
+    """The open file was moved, deleted or replaced: what is stored from now on would be lost."""
 
 
 # --- values that come out of and go into the database ---------------------------------------------
@@ -316,38 +331,75 @@ class Database:
     Args:
         path: the file; created when it does not exist and ``create`` is true.
         create: refuse a missing file when false.
+        reading: nothing will be written, so a file or folder that may not be written will do.
 
     Raises:
         DatabaseError: not a database, another program's database, a newer schema, or not writable.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, create: bool = True, reading: bool = False) -> None:
+        self.path = self._file = Path(path)
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._opened: tuple[int, int] | None = None
         if not self.path.exists():
             if not create:
                 raise DatabaseError(f"{self.path}: no such database")
             if not self.path.parent.is_dir():
                 raise DatabaseError(f"{self.path}: the folder {self.path.parent} does not exist")
-        elif not os.access(self.path, os.W_OK):
+        elif not reading and not os.access(self.path, os.W_OK):
             raise DatabaseError(
                 f"{self.path}: not writable; change its permissions or choose another --database"
             )
         try:
+            places = (self.path, self.path.parent)
+            if reading and not all(os.access(place, os.W_OK) for place in places) and self._open_unwritable():
+                return
             with contextlib.ExitStack() as undo:
                 self.connection = sqlite3.connect(
-                    self.path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
+                    self._file, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
                 )
-                undo.callback(self.connection.close)
+                undo.callback(self.close)
                 self._open()
                 undo.pop_all()
         except SQLITE_ERRORS as error:
-            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+            raise _database_error(self.path, error) from error
 
-    def _open(self) -> None:
+    def _open_unwritable(self) -> bool:
+        """Open the file without writing; False where only a copy of it can be opened, which is made then.
+
+        SQLite reads no write-ahead log without a file of its own beside it, and an older schema is brought up to date.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        for options in ("mode=ro", "mode=ro&immutable=1"):
+            if "immutable" in options and log.exists() and log.stat().st_size:
+                break
+            address = f"file:{quote(str(self.path.absolute()))}?{options}"
+            self.connection = sqlite3.connect(
+                address, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
+            )
+            with contextlib.suppress(sqlite3.OperationalError):
+                if self._version() == SCHEMA_VERSION:
+                    return True
+            self.connection.close()
+        self._copy = tempfile.TemporaryDirectory(prefix="forecaster-database-")
+        try:
+            self._file = Path(self._copy.name) / self.path.name
+            shutil.copyfile(self.path, self._file)
+            if log.exists():
+                shutil.copyfile(log, self._file.with_name(log.name))
+        except OSError as error:
+            self._copy.cleanup()
+            raise DatabaseError(
+                f"{self.path}: cannot be copied to {self._copy.name} ({error.strerror}); make room or set TMPDIR"
+            ) from error
+        return False
+
+    def _version(self) -> int:
+        """The schema of the file; raises DatabaseError for another program's file and a newer schema."""
         connection = self.connection
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise DatabaseError(f"{self.path}: an SQLite file of another program; choose another --database")
@@ -356,7 +408,12 @@ class Database:
                 f"{self.path}: written by a newer Forecaster (schema {version}, this one"
                 f" knows {SCHEMA_VERSION}); update Forecaster"
             )
+        return version
+
+    def _open(self) -> None:
+        version = self._version()
         self._use_wal()
+        self._opened = _identity(self._file)
         if version < SCHEMA_VERSION:
             self._migrate()
 
@@ -377,11 +434,11 @@ class Database:
 
         It is read through a connection of its own: SQLite copies nothing out of one that is in a transaction.
         """
-        target = self.path.with_name(f"{self.path.name}.schema-{version}.bak")
+        target = self._file.with_name(f"{self.path.name}.schema-{version}.bak")
         try:
             with (
                 new_file(target) as partial,
-                contextlib.closing(sqlite3.connect(self.path)) as source,
+                contextlib.closing(sqlite3.connect(self._file)) as source,
                 contextlib.closing(sqlite3.connect(partial)) as copy,
             ):
                 source.backup(copy)
@@ -413,23 +470,37 @@ class Database:
 
         Raises:
             DatabaseError: the disk is full, the file is locked or damaged. Nothing of it is kept.
+            ReplacedDatabaseError: the file has no longer its name.
         """
+        self._check_in_place()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection
             self.connection.execute("COMMIT")
         except SQLITE_ERRORS as error:
-            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+            raise _database_error(self.path, error) from error
         finally:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
+        self._check_in_place()
+
+    def _check_in_place(self) -> None:
+        """Raise ``ReplacedDatabaseError`` where the open file has no longer its name: SQLite writes into it all the same."""
+        if self._opened in (None, _identity(self._file)):
+            return
+        with contextlib.suppress(sqlite3.Error):
+            # The log keeps its name: left full, it would be replayed into whatever has the file's name now.
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        raise ReplacedDatabaseError(
+            f"{self.path}: was moved, deleted or replaced while this run was using it"
+        )
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """Run one reading statement of this module and return its rows."""
         try:
             rows = self.connection.execute(sql, parameters).fetchall()
         except SQLITE_ERRORS as error:
-            raise DatabaseError(f"{self.path}: {_advice(error)}") from error
+            raise _database_error(self.path, error) from error
         if problem := _foreign_value(rows):
             raise DatabaseError(
                 f"{self.path}: {problem}, which Forecaster does not write; another program changed the file, go back to a copy"
@@ -439,6 +510,8 @@ class Database:
     def close(self) -> None:
         """Close the file; the write-ahead log is folded back into it by SQLite."""
         self.connection.close()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     def __enter__(self) -> Database:
         return self
@@ -505,15 +578,23 @@ class Database:
                 "UPDATE runs SET status = ?, finished_at = ? WHERE id = ?", (status, utc_now(), run_id)
             )
 
-    def claim_run(self, run_id: int, owner: str, previous: str | None) -> bool:
-        """Make ``owner`` the process that works on a run; False when it is not ``previous``'s any more (another was faster)."""
+    def claim_run(
+        self, run_id: int, owner: str, working_on: Callable[[str | None], str | None]
+    ) -> str | None:
+        """Make ``owner`` the process that works on a run; None, or who works on it already.
+
+        ``working_on`` says of an owner whether that process still lives. It is asked within the transaction, so that of two
+        processes one only gets the run.
+        """
         with self.atomic() as connection:
-            return bool(
+            row = connection.execute("SELECT owner, status FROM runs WHERE id = ?", (run_id,)).fetchone()
+            worker = working_on(row["owner"]) if row["status"] == "running" else None
+            if worker is None:
                 connection.execute(
-                    "UPDATE runs SET owner = ?, status = 'running', finished_at = NULL WHERE id = ? AND owner IS ?",
-                    (owner, run_id, previous),
-                ).rowcount
-            )
+                    "UPDATE runs SET owner = ?, status = 'running', finished_at = NULL WHERE id = ?",
+                    (owner, run_id),
+                )
+        return worker
 
     def save_weights(self, run_id: int, agent: str, weights: str) -> None:
         """Note which weights a model of a run has; the first note stands."""
@@ -1206,6 +1287,20 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of the same name; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _database_error(path: Path, error: Exception) -> DatabaseError:
+    kind = FullDiskError if "full" in str(error) else DatabaseError
+    return kind(f"{path}: {_advice(error)}")
+
+
 def _advice(error: Exception) -> str:
     """One line that says what happened and what to do, from SQLite's own error."""
     text = str(error)
@@ -1221,7 +1316,7 @@ def _advice(error: Exception) -> str:
             "locked",
             f"locked by another process for over {BUSY_TIMEOUT_SECONDS:.0f} seconds; end it or choose another --database",
         ),
-        ("full", "the disk is full; make room and start again with --resume"),
+        ("full", "the disk is full; make room"),
         ("readonly", "not writable; change its permissions or choose another --database"),
         ("unable to open", "cannot be opened; check the path and its permissions"),
         ("disk I/O", "the disk reports an error; check its space and health"),

@@ -640,7 +640,14 @@ def begin(plan: Plan, database: Database) -> int:
         UsageError: settings, weights or versions that decide the numbers differ from those of the run to resume,
             one line each; or another process has it.
     """
-    from runs import UNKNOWN_WEIGHTS, changed_settings, run_settings, this_process, weights_identity
+    from runs import (
+        UNKNOWN_WEIGHTS,
+        changed_settings,
+        run_settings,
+        this_process,
+        weights_identity,
+        working_on,
+    )
 
     settings = run_settings(
         plan.specs,
@@ -689,8 +696,8 @@ def begin(plan: Plan, database: Database) -> int:
                 ]
             )
         )
-    if not database.claim_run(plan.resume, this_process(), database.run(plan.resume)["owner"]):
-        raise UsageError(f"run {plan.resume} was taken over by another process just now")
+    if worker := database.claim_run(plan.resume, this_process(), working_on):
+        raise UsageError(f"run {plan.resume} is being worked on by {worker}; wait for it, or end it first")
     return plan.resume
 
 
@@ -719,7 +726,6 @@ def run(
     verbose: bool = False,
 ) -> int:
     """Carry out a plan, print what came of it and return the exit code."""
-    from database import DatabaseError
     from ensemble import Ensemble
     from runs import resume_command
 
@@ -733,7 +739,6 @@ def run(
         len(plan.specs),
         plan.database,
     )
-    status, closing, complete = "failed", list[str](), False
     ensemble = Ensemble(
         database,
         run_id,
@@ -744,26 +749,20 @@ def run(
         write=plan.origin is None,
         stopping=interrupts.came,
     )
-    try:
+
+    def forecast() -> list[str]:
         with libraries_to_file(verbose=verbose):
             ensemble.forecast(gather_evidence(plan, database, run_id, retriever))
         # Before the run counts as finished: a run that was killed in here is resumed and does it again.
-        closing = closing_lines(plan, database, run_id)
-        rows = database.forecasts(run_id)
-        status = "finished" if rows and all(row["error"] is None for row in rows) else "partial"
-    except KeyboardInterrupt:
-        status = "interrupted"
-    except DatabaseError as error:
-        raise DatabaseError(f"{error}; what was forecast is kept, go on with: {command}") from error
-    finally:
-        with contextlib.suppress(DatabaseError):
-            # A database that cannot be written keeps the status "running", and the owner's end makes it resumable.
-            database.finish_run(run_id, status)
+        return closing_lines(plan, database, run_id)
+
+    status, closing = finished(forecast, database, run_id, command)
+    complete = False
     # After an interrupt nothing slow is begun; a resumed run, or analysis.py, draws.
     if status != "interrupted":
         try:
             drawn = plan.origin is not None or draw(plan, database, run_id)
-            complete = status == "finished" and drawn
+            complete = status == "finished" and drawn and not evidence_failed(plan, database, run_id)
         except KeyboardInterrupt:
             status = "interrupted"
     with reader_may_leave():
@@ -778,7 +777,57 @@ def run(
             show(f"\n{INTERRUPTED} Resume with: {command}")
         elif status == "partial":
             show(f"\nTry what is missing again with: {command}")
+        elif not complete and evidence_failed(plan, database, run_id):
+            show(
+                "\nNo search for evidence worked: every forecast was made without any. Start a new run later."
+            )
     return 130 if status == "interrupted" else 0 if complete else 1
+
+
+def finished(
+    forecast: Callable[[], list[str]], database: Database, run_id: int, command: str
+) -> tuple[str, list[str]]:
+    """Do the work of a run and store how it ended; returns its status and the lines below the table.
+
+    Raises:
+        DatabaseError: with what to do, ``command`` where the run can be resumed.
+    """
+    from database import DatabaseError, ReplacedDatabaseError
+
+    status, closing = "interrupted", list[str]()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            closing = forecast()
+            rows = database.forecasts(run_id)
+            status = "finished" if rows and all(row["error"] is None for row in rows) else "partial"
+        database.finish_run(run_id, status)
+    except ReplacedDatabaseError as error:
+        raise DatabaseError(
+            f"{error}; put the file back and go on with: {command}, or start the run again where it is gone"
+        ) from error
+    except DatabaseError as error:
+        # The status stays "running", and the owner's end makes it resumable, where even that cannot be written.
+        with contextlib.suppress(DatabaseError):
+            database.finish_run(run_id, "failed")
+        raise DatabaseError(f"{error}; what was forecast is kept, go on with: {command}") from error
+    except BaseException:
+        with contextlib.suppress(DatabaseError):
+            database.finish_run(run_id, "failed")
+        raise
+    return status, closing
+
+
+def evidence_failed(plan: Plan, database: Database, run_id: int) -> bool:
+    """Whether evidence was to be found and an error left every question without any."""
+    from database import NOTHING_FOUND
+
+    if not plan.retrieval or plan.origin is not None:
+        return False
+    rows = database.run_questions(run_id)
+    return bool(rows) and all(
+        row["context_error"] not in (None, NOTHING_FOUND) and not database.retrieval(run_id, row["id"])
+        for row in rows
+    )
 
 
 def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
@@ -900,7 +949,7 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
         show(f"forecaster.py: {empty} is empty; give it a value or leave it out", error=True)
         return 2
     arguments = parser().parse_args(argv)
-    from database import Database, DatabaseError
+    from database import Database, DatabaseError, FullDiskError
 
     try:
         stored = arguments.resume is not None or arguments.replay is not None
@@ -918,6 +967,9 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
             for note in plan.notes:
                 logger.warning("%s", note)
             return _prepared_run(plan, database, agent_factory, interrupts, verbose=arguments.verbose)
+    except FullDiskError as error:
+        show(f"forecaster.py: {error}, then start the run again with the same command", error=True)
+        return 2
     except (UsageError, DatabaseError) as error:
         show(*(f"forecaster.py: {line}" for line in str(error).split("\n")), error=True)
         return 2

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 import config
-from database import INCOMPLETE, Article, Database, NewPassage, Passage, utc_now
+from database import INCOMPLETE, NOTHING_FOUND, Article, Database, NewPassage, Passage, utc_now
 from documents import Document, DocumentError, find_documents
 from logger import redact
 from mediawiki import (
@@ -875,7 +875,7 @@ class SemanticRetriever:
         if found and not isinstance(found, str):
             return Evidence(passages=tuple(found), note="; ".join(problems) or None)
         reasons = [found, *problems] if isinstance(found, str) and found else problems
-        return Evidence(error="; ".join(dict.fromkeys(reasons)) or "nothing was found", note=note)
+        return Evidence(error="; ".join(dict.fromkeys(reasons)) or NOTHING_FOUND, note=note)
 
     def _allowed_articles(self, moment: str | None) -> list[int]:
         """Ids of the newest stored revisions at ``moment``; of documents, only those in the folder given.

@@ -160,7 +160,7 @@ def test_failing_retrieval_gives_no_context_and_the_run_goes_on(run, monkeypatch
     monkeypatch.setattr(semanticretriever.SemanticRetriever, "_load_models", refuse)
     monkeypatch.setattr(semanticretriever.SemanticRetriever, "_fetch", refuse)
     code, database = run("--question", "Will A happen?", models=("stub-50",))
-    assert code == 0
+    assert code == 1
     (reason,) = rows(database, "select context_error from forecasts")[0]
     assert reason
     assert rows(database, "select count(*) from evidence") == [(0,)]

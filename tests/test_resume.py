@@ -345,9 +345,13 @@ def test_a_run_is_claimed_by_one_process_only(tmp_path):
         run = db.start_run(
             settings={}, versions={}, seed=1, as_of=None, questions=[Question("Will A?")], owner="a"
         )
-        assert db.claim_run(run, "b", "a")
-        assert not db.claim_run(run, "c", "a")
+        living = {"b": "process b"}
+        assert db.claim_run(run, "b", living.get) is None
+        assert db.claim_run(run, "c", living.get) == "process b"
         assert db.run(run)["owner"] == "b"
+        db.finish_run(run, "partial")
+        assert db.claim_run(run, "c", living.get) is None
+        assert db.run(run)["owner"] == "c"
 
 
 def test_questions_stay_as_this_run_asked_them(call, tmp_path):
