@@ -46,16 +46,16 @@ from benchmarks.mutations import Mutant, mutants, sample  # noqa: E402 - the fol
 EQUIVALENT: Final = ROOT / "benchmarks" / "equivalent_mutants.csv"
 # The quick test files in which a module's meaning is asserted.
 TESTS: Final[dict[str, tuple[str, ...]]] = {
-    "questions": ("test_questions", "test_backtest"),
+    "questions": ("test_questions", "test_identity", "test_input_files", "test_platform_files"),
     "distribution": ("test_distribution",),
-    "scoring": ("test_scoring", "test_agent_stub"),
+    "scoring": ("test_scoring", "test_agent_stub", "test_odd_tokenizers"),
     "track_record": ("test_track_record", "test_scorecard"),
     "scorecard": ("test_scorecard", "test_analysis", "test_backtest"),
     "calibration": ("test_calibration",),
-    "resolutions": ("test_resolutions",),
+    "resolutions": ("test_resolutions", "test_outcome_files"),
     "passages": ("test_passages",),
-    "database": ("test_database", "test_retrieval_store", "test_resume"),
-    "runs": ("test_resume",),
+    "database": ("test_database", "test_histories", "test_retrieval_store", "test_resume"),
+    "runs": ("test_runs", "test_resume"),
 }
 # Seconds a mutant may take beyond three times its tests' own time, and bytes of memory.
 PATIENCE: Final = 8.0

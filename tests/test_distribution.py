@@ -158,6 +158,14 @@ def test_agreement_is_one_minus_the_mean_distance_of_all_pairs():
 # --- pools ----------------------------------------------------------------------------------------
 
 
+def test_a_pair_counts_for_agreement_by_the_product_of_its_weights():
+    agents = [point(0), masses({0: 0.5, 50: 0.5}), point(50)]
+    # The distances are 0.5 (first and second), 1 (first and third) and 0.5 (second and third).
+    assert agreement(agents, [4, 2, 1]) == pytest.approx(1 - (8 * 0.5 + 4 * 1 + 2 * 0.5) / 14)
+    assert agreement(agents, [1, 1, 0]) == pytest.approx(0.5)
+    assert agreement(agents, [1, 0, 0]) == 1
+
+
 def test_entropy_weights_are_the_bits_each_agent_commits_to():
     m = 6.658211482751795
     weights = entropy_weights([masses({0: 0.5, 1: 0.5}), point(7)])

@@ -74,26 +74,26 @@ def test_the_table_says_what_tests_notice(tmp_path):
     for name in ("mutants.py", "mutations.py", "mutation_kinds.py"):
         shutil.copy(ROOT / "benchmarks" / name, tmp_path / "benchmarks")
     # Noticed: the first function's changes. Not: the second's. For ever: the third's.
-    (tmp_path / "runs.py").write_text(
+    (tmp_path / "calibration.py").write_text(
         "def twice(a):\n    return a + a\n\n\ndef most(a):\n    return a > 9\n\n\n"
         "def count(n):\n    while n:\n        n -= 1\n    return n\n"
     )
-    (tmp_path / "tests" / "test_resume.py").write_text(
-        "import runs\n\ndef test_twice():\n    assert runs.twice(2) == 4\n\n"
-        "def test_most():\n    assert not runs.most(1)\n\ndef test_count():\n    assert runs.count(2) == 0\n"
+    (tmp_path / "tests" / "test_calibration.py").write_text(
+        "import calibration\n\ndef test_twice():\n    assert calibration.twice(2) == 4\n\n"
+        "def test_most():\n    assert not calibration.most(1)\n\ndef test_count():\n    assert calibration.count(2) == 0\n"
     )
     (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\npythonpath = ["."]\n')
     (tmp_path / "benchmarks" / "equivalent_mutants.csv").write_text(
-        "module,line,change,reason\nruns,return a > 9,return a > 9 -> return a > 10,an example\n"
+        "module,line,change,reason\ncalibration,return a > 9,return a > 9 -> return a > 10,an example\n"
     )
-    before = (tmp_path / "runs.py").read_text()
-    command = [sys.executable, "benchmarks/mutants.py", "runs", "--count", "100", "--patience", "0.5"]
+    before = (tmp_path / "calibration.py").read_text()
+    command = [sys.executable, "benchmarks/mutants.py", "calibration", "--count", "100", "--patience", "0.5"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    row = next(line for line in done.stdout.splitlines() if line.startswith("| runs"))
+    row = next(line for line in done.stdout.splitlines() if line.startswith("| calibration"))
     total, equivalent, killed, late, survived = map(int, row.split("|")[2:7])
     assert total == equivalent + killed + late + survived
     assert (equivalent, survived) == (1, 4)
     assert late >= 1
-    assert "runs.py:6  return a > 9 -> return (a >= 9)" in done.stdout
-    assert "runs.py:2" not in done.stdout
-    assert (tmp_path / "runs.py").read_text() == before
+    assert "calibration.py:6  return a > 9 -> return (a >= 9)" in done.stdout
+    assert "calibration.py:2" not in done.stdout
+    assert (tmp_path / "calibration.py").read_text() == before

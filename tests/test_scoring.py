@@ -621,6 +621,7 @@ def test_digit_tokens_are_those_that_begin_with_an_ascii_digit_shortest_first():
                 b"a5": 4,
                 "²": 5,
                 "<0x35>": 6,
+                "<0x355>": 1,
                 "<0x3A>": 8,
                 "x0x3>": 9,
                 "9": 10,
