@@ -50,6 +50,7 @@ from drawing import (
 )
 from histories import LIVE, RECORDS, histories, outcome_of
 from logger import CommandLine, reader_may_leave, show
+from plot_fonts import say_what_lacks
 from resolutions import (
     Entry,
     Outcomes,
@@ -91,10 +92,12 @@ def draw_run(database: Database, run_id: int, plots_dir: str | Path) -> list[Pat
         PlotError: a file cannot be written. DatabaseError: no such run.
     """
     folder = Path(plots_dir)
-    return [
+    paths = [
         save(figure, folder / f"run{run_id}_{file_part(identifier)}.png")
         for identifier, figure in run_figures(database, run_id)
     ]
+    say_what_lacks()
+    return paths
 
 
 def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
@@ -163,6 +166,7 @@ def draw_history(database: Database, plots_dir: str | Path) -> list[Path]:
         for number, figure in enumerate(overview_figures(overview, f"Latest {record} forecasts"), start=1):
             page = "" if number == 1 else f"_{number}"
             paths.append(save(figure, folder / f"latest_forecasts{page}{mark}.png"))
+    say_what_lacks()
     return paths
 
 
@@ -197,7 +201,9 @@ def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
     Raises:
         PlotError: a file cannot be written, or no forecast counts.
     """
-    return [save(figure, Path(plots_dir) / f"{name}.png") for name, figure in record_figures(record)]
+    paths = [save(figure, Path(plots_dir) / f"{name}.png") for name, figure in record_figures(record)]
+    say_what_lacks()
+    return paths
 
 
 def record_figures(record: Record) -> Iterator[tuple[str, Any]]:

@@ -13,6 +13,7 @@ import hashlib
 import io
 import re
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from distribution import PERCENTAGES, Distribution
+from plot_fonts import OWN_FONT, give_fonts
 from track_record import Interval, ReliabilityBin
 from untrusted_names import write_whole
 from untrusted_text import visible, without_direction_marks
@@ -122,8 +124,10 @@ def file_part(identifier: object) -> str:
 
 def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 3) -> str:
     """Text in at most ``lines`` lines of ``width`` characters, cut with an ellipsis where it is longer."""
-    text = _drawable(text)
-    return "\n".join(textwrap.wrap(" ".join(text.split()), width, max_lines=lines, placeholder=" …") or [""])
+    # An ideograph is as wide as two letters: for the wrapping a second character stands behind it.
+    wide = "".join(c + "\0" if unicodedata.east_asian_width(c) in "WF" else c for c in _drawable(text))
+    wrapped = textwrap.wrap(" ".join(wide.split()), width, max_lines=lines, placeholder=" …")
+    return "\n".join(wrapped or [""]).replace("\0", "")
 
 
 def _drawable(text: str) -> str:
@@ -145,9 +149,10 @@ def png(figure: Any) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
+    give_fonts(figure)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # A character that no installed font has is drawn as a box; the run must not be filled with warnings about it.
+        # A character that no installed font has is drawn as a box; ``say_what_lacks`` says so, once.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing.*")
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white")
     return buffer.getvalue()
@@ -177,23 +182,8 @@ def _figure(height: float) -> Any:
 
     # Names and questions hold $ and \\: whatever a user's matplotlibrc says, they are text.
     rcParams["text.parse_math"] = rcParams["text.usetex"] = False
-    rcParams["font.family"] = ["DejaVu Sans", *_further_fonts()]
+    rcParams["font.family"] = [OWN_FONT]
     return Figure(figsize=(WIDTH, height))
-
-
-def _further_fonts() -> list[str]:
-    """Installed fonts for scripts that DejaVu Sans lacks; naming one that is missing would make matplotlib complain."""
-    from matplotlib import font_manager
-
-    wanted = (
-        "Noto Sans CJK JP",
-        "Noto Sans CJK SC",
-        "Noto Sans Devanagari",
-        "Noto Sans Thai",
-        "WenQuanYi Zen Hei",
-    )
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in wanted if name in installed]
 
 
 def _title(figure: Any, text: str, subtitle: str = "") -> float:

@@ -20,6 +20,7 @@ from coherence import parent_id
 from database import INCOMPLETE, Database, utc_now
 from drawing import OverviewRow, overview_figures, png
 from histories import BACK_DATED, LIVE, RECORDS, fewer_models, outcome_of
+from plot_fonts import say_what_lacks
 from scorecard import AnalysisError, collect, score_lines
 from untrusted_names import write_whole
 from untrusted_text import visible
@@ -68,6 +69,7 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
             f"{database.path}: there is no run to report; forecast something first (python forecaster.py)"
         )
     html = render(database, runs[-1]["id"] if run_id is None else run_id)
+    say_what_lacks()
     try:
         write_whole(path, html.encode())
     except OSError as error:
