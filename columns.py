@@ -1,7 +1,8 @@
-"""Name the columns of input files and judge their cells: headings, dates, probabilities.
+"""Name the columns of input files and judge their cells.
 
-Headings and JSON keys are compared in Unicode's composed form, without case, spaces, ``_`` and ``-``. Dates are ISO:
-``2026-12-31``, or a timestamp whose day is taken in UTC. Probabilities are from 0 to 1 with a decimal point.
+Headings and JSON keys are compared in Unicode's composed form (NFC), without case, spaces, ``_``
+and ``-``. Dates are ISO: ``2026-12-31``, or a timestamp, of which the day in UTC counts.
+Probabilities are from 0 to 1, with a decimal point.
 """
 
 from __future__ import annotations
@@ -27,41 +28,48 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "background": ("background", "description", "text_description", "context", "background_info"),
     "resolution_criteria": ("resolution_criteria", "criteria", "resolution_criterion", "resolution_rules"),
     "close_date": (
-        "close_date", "close_time", "closes_at", "closing_date", "close_datetime", "end_date", "ends_at", "scheduled_close_time",
-        "scheduled_close_date", "market_info_close_datetime", "predict_by", "deadline",
+        "close_date", "close_time", "closes_at", "closing_date", "close_datetime", "end_date",
+        "ends_at", "scheduled_close_time", "scheduled_close_date", "market_info_close_datetime",
+        "predict_by", "deadline",
     ),
     "as_of": ("as_of",),
     "outcome": ("outcome", "resolution", "resolved_to"),
     "resolution_date": (
-        "resolution_date", "resolved_at", "resolution_time", "resolve_time", "resolve_date", "resolved_date",
-        "resolution_known_time", "actual_resolve_time", "date_resolved", "resolved_time",
+        "resolution_date", "resolved_at", "resolution_time", "resolve_time", "resolve_date",
+        "resolved_date", "resolution_known_time", "actual_resolve_time", "date_resolved",
+        "resolved_time",
     ),
     "fine_print": ("fine_print",),
     "question_type": ("question_type", "outcome_type", "qtype"),
 }  # fmt: skip
 # Columns with somebody else's probability of yes, 0-1.
 PROBABILITIES: Final = (
-    "crowd", "baseline_crowd", "crowd_at_due", "superforecaster_median", "public_median", "market_probability",
+    "crowd", "baseline_crowd", "crowd_at_due", "superforecaster_median", "public_median",
+    "market_probability",
 )  # fmt: skip
 # What else is used, or known and kept without being used.
 KNOWN: Final = (
     *PROBABILITIES,
-    "cluster", "source", "source_type", "negation", "paraphrases", "forecast_due_date", "freeze_date", "freeze_datetime",
-    "freeze_datetime_value", "freeze_datetime_value_explanation", "source_intro", "resolution_dates", "resolved", "direction",
-    "market_info_open_datetime", "market_info_resolution_criteria", "question_set", "combination_of", "url", "question_url",
-    "split", "sibling_in_other_split", "date", "type", "outcomes", "options", "status", "state", "post_id", "open_time",
-    "created_at", "published_at", "created_time", "actual_close_time", "scheduled_resolve_time", "is_resolved", "tags",
-    "category", "categories", "slug",
+    "cluster", "source", "source_type", "negation", "paraphrases", "forecast_due_date",
+    "freeze_date", "freeze_datetime", "freeze_datetime_value", "freeze_datetime_value_explanation",
+    "source_intro", "resolution_dates", "resolved", "direction", "market_info_open_datetime",
+    "market_info_resolution_criteria", "question_set", "combination_of", "url", "question_url",
+    "split", "sibling_in_other_split", "date", "type", "outcomes", "options", "status", "state",
+    "post_id", "open_time", "created_at", "published_at", "created_time", "actual_close_time",
+    "scheduled_resolve_time", "is_resolved", "tags", "category", "categories", "slug",
 )  # fmt: skip
+# Days that are kept beside a question; as_of and close_date are its own.
+DAYS: Final = ("forecast_due_date", "freeze_date", "resolution_date")
 # Set by this program on the questions it derives; a file cannot give them.
 RESERVED: Final = ("coherence_of", "coherence_kind")
 
-# Longest list of names in a message.
+# Longest list of names in a message, and how many unknown headings get a nearest name.
 NAMED: Final = 6
+COMPARED: Final = 50
 
 
 def composed(value: Any) -> Any:
-    """Bring every text in a JSON value, keys included, into Unicode's composed form (NFC)."""
+    """Bring all texts of a JSON value, keys included, into composed form (NFC)."""
     if isinstance(value, str):
         return unicodedata.normalize("NFC", value)
     if isinstance(value, Mapping):
@@ -72,7 +80,7 @@ def composed(value: Any) -> Any:
 
 
 def folded_heading(heading: str) -> str:
-    """Fold a heading or key for comparison: composed, without case, spaces, ``_``, ``-`` and invisible characters."""
+    """Fold a heading or key for comparison; invisible characters are ignored."""
     kept = (
         c
         for c in unicodedata.normalize("NFC", heading)
@@ -91,33 +99,38 @@ _SPELLINGS: Final[Mapping[str, str]] = {
 
 
 def our_name(heading: str) -> str | None:
-    """The name under which this program knows a column; None for one that it does not know."""
+    """Return this program's name of a column, None for an unknown one."""
     return _OURS.get(folded_heading(heading))
 
 
 def unused_line(headings: Iterable[str]) -> str | None:
-    """Name the columns that are not used, each with the known name it may be meant for; None when all are known."""
+    """Name the columns that are not used, and what each may be meant for.
+
+    Returns:
+        One line, or None when all headings are known.
+    """
     unknown = list(dict.fromkeys(h for h in headings if our_name(h) is None))
     if not unknown:
         return None
     named, plain = [], []
-    for heading in unknown:
+    for heading in unknown[:COMPARED]:
         close = difflib.get_close_matches(folded_heading(heading), _SPELLINGS, n=1, cutoff=0.8)
         if close:
-            named.append(f"{heading!r} (did you mean {_SPELLINGS[close[0]]}?)")
+            named.append(f"{shortened(heading)} (did you mean {_SPELLINGS[close[0]]}?)")
         else:
-            plain.append(repr(heading) if heading.strip() else "one without a heading")
+            plain.append(shortened(heading) if heading.strip() else "one without a heading")
+    plain += map(shortened, unknown[COMPARED:])
     return f"columns that are not used: {listed([*named, *plain])}"
 
 
 def named_alike(first: str, second: str) -> str:
-    """Say that two headings or keys are one column."""
+    """Say in a message that two headings or keys mean one column."""
     also = "" if first == second else f" ({shortened(first)} and {shortened(second)})"
     return f"two columns are named {our_name(first) or shortened(first)}{also}; leave one out"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names separated by commas; of many the first, and how many more there are."""
+    """Join names by commas; of many the first and how many more there are."""
     names = list(names)
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -129,11 +142,11 @@ def counted(count: int, noun: str) -> str:
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether a cell says nothing: missing, blank, or ForecastBench's "N/A"."""
+    """Return whether a cell is missing, blank or "N/A" (ForecastBench's blank)."""
     return value is None or (isinstance(value, str) and value.strip().upper() in ("", "N/A"))
 
 
-# --- dates ------------------------------------------------------------------------------------------------------------
+# --- dates ------------------------------------------------------------------------------------
 
 _ISO: Final = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?)?", re.ASCII
@@ -142,7 +155,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(value: Any, name: str) -> datetime | None:
-    """Read an ISO date or timestamp as UTC (without a zone: taken as UTC); None for nothing.
+    """Read an ISO date or timestamp in UTC; None for nothing.
+
+    A timestamp without a zone is taken as UTC.
 
     Raises:
         InputError: anything else; the message names ``name``.
@@ -151,16 +166,16 @@ def moment(value: Any, name: str) -> datetime | None:
         return None
     text = str(value).strip()
     if not _ISO.fullmatch(text):
-        raise InputError(f"{name} is {value!r}, expected a date like 2026-12-31")
+        raise InputError(f"{name} is {shortened(value)}, expected a date like 2026-12-31")
     try:
-        plain = datetime.fromisoformat(text.replace(" UTC", "Z").replace("UTC", "Z").replace(" Z", "Z"))
+        plain = datetime.fromisoformat(text.replace("UTC", "Z").replace(" Z", "Z"))
         return plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InputError(f"{name} is {value!r}, expected a date like 2026-12-31") from None
+        raise InputError(f"{name} is {text!r}, expected a date like 2026-12-31") from None
 
 
 def iso_date(value: Any, name: str) -> str | None:
-    """Read a date or timestamp as its day in UTC, ``YYYY-MM-DD``; None for nothing.
+    """Read a date or timestamp as its UTC day, ``YYYY-MM-DD``; None for nothing.
 
     Raises:
         InputError: anything else.
@@ -170,10 +185,10 @@ def iso_date(value: Any, name: str) -> str | None:
 
 
 def from_milliseconds(value: Any, name: str) -> str | None:
-    """Read Manifold's milliseconds since 1970 as an ISO timestamp; other values are returned as text.
+    """Read milliseconds since 1970 as an ISO timestamp; return other values as text.
 
     Raises:
-        InputError: a number before 1973, which is seconds, or beyond the year 9999.
+        InputError: a number before 1973, which must be seconds, or after the year 9999.
     """
     if is_nothing(value) or isinstance(value, bool):
         return None
@@ -191,7 +206,7 @@ def from_milliseconds(value: Any, name: str) -> str | None:
         ) from None
 
 
-# --- outcomes ---------------------------------------------------------------------------------------------------------
+# --- outcomes ---------------------------------------------------------------------------------
 
 OUTCOMES: Final[Mapping[str, int | None]] = {
     **dict.fromkeys(("1", "1.0", "yes", "true"), 1),
@@ -215,7 +230,7 @@ def parse_outcome(value: Any) -> int | None:
 
 
 def is_fractional(value: Any) -> bool:
-    """Whether an outcome lies between no and yes: a market that resolved to a price."""
+    """Return whether an outcome is a price between no and yes."""
     if str(value).strip().upper() == "MKT":
         return True
     try:
@@ -224,7 +239,7 @@ def is_fractional(value: Any) -> bool:
         return False
 
 
-# --- probabilities ----------------------------------------------------------------------------------------------------
+# --- probabilities ----------------------------------------------------------------------------
 
 _DECIMAL: Final = re.compile(r"\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
@@ -244,19 +259,20 @@ def probability(value: Any, name: str) -> float | None:
         number = float(value)
     if not 0 <= number <= 1:
         raise InputError(
-            f"{name} is {shortened(value)}, expected a probability from 0 to 1 (12 % is 0.12, with a decimal point)"
+            f"{name} is {shortened(value)}, expected a probability from 0 to 1"
+            " (12 % is 0.12, with a decimal point)"
         )
     return number
 
 
 def shortened(value: Any) -> str:
-    """A value as it is shown in a message, at most some 60 characters."""
+    """Show a value in a message, in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
 def json_list(value: Any) -> list[Any] | None:
-    """A list, or a list written as JSON text in one cell; None for anything else."""
+    """Return a list, or the list that a cell holds as JSON text; None for others."""
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             value = json.loads(value)

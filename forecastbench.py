@@ -1,7 +1,7 @@
-"""ForecastBench's question sets: placeholders, resolution dates, the market's own criteria and its price on the freeze day.
+"""Complete the questions of ForecastBench: dates, placeholders, criteria, prices.
 
-A question about a series is asked once for each of its resolution dates, with ``{resolution_date}`` and ``{forecast_due_date}``
-filled in from the row or from the head of the set.
+A question about a series is asked once for each of its resolution dates, with ``{resolution_date}``
+and ``{forecast_due_date}`` filled in from the row or from the head of the set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _DAYS: Final = ("resolution_date", "forecast_due_date")
 
 
 def complete(values: dict[str, Any], head: Mapping[str, Any]) -> None:
-    """The market's own criteria for the pointer to them, the crowd on the freeze day, and the due date of the whole set."""
+    """Fill in the market's own criteria, its price on the freeze day, the due date.
+
+    The criteria of a set only point to the market's. ``freeze_datetime_value`` is a probability
+    (0-1) for a market; for a series it is a level and stays what it is.
+    """
     if "market_info_resolution_criteria" in values:
         values["resolution_criteria"] = values.pop("market_info_resolution_criteria")
     if not is_nothing(head.get("forecast_due_date")):
@@ -45,9 +49,9 @@ def complete(values: dict[str, Any], head: Mapping[str, Any]) -> None:
 
 
 def dated(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row as one question for each of its resolution dates, with the placeholders in its texts filled in.
+    """Make one row for each resolution date, with the placeholders filled in.
 
-    A question about the state of a series on a date gets the id ``ID@RESOLUTION_DATE`` and the cluster ``ID``.
+    A question about a series on a date gets the id ``ID@RESOLUTION_DATE`` and the cluster ``ID``.
 
     Raises:
         InputError: a placeholder without a value, or dates that are none.
@@ -84,7 +88,7 @@ def dated(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with the placeholders in its texts replaced by its own values; days as ``YYYY-MM-DD``."""
+    """Replace the placeholders in a row's texts by its values; days in ISO form."""
     result = dict(values)
     for column in FILLED:
         if isinstance(text := values.get(column), str):

@@ -281,7 +281,6 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
         problems += environment_problems(_engine_settings(arguments.demo), [*specs, *logic])
     if problems:
         raise UsageError("\n".join(dict.fromkeys(problems)))
-    closed = closed_note(asked.questions, as_of or _today())
     return Plan(
         questions=asked.questions,
         specs=specs,
@@ -298,7 +297,7 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
         # The demonstration's one model is also its logic model; it is known once it is prepared.
         logic=logic[0] if logic else DEMO_LOGIC if arguments.logic else None,
         ablate=arguments.ablate,
-        notes=(*asked.notes, *([closed] if closed else [])),
+        notes=tuple(asked.notes),
     )
 
 
@@ -321,7 +320,8 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
         )
     except IdentityError as error:
         raise UsageError(str(error)) from None
-    notes = (*plan.notes, *found.notes)
+    closed = closed_note(found.questions, plan.as_of or plan.today)
+    notes = (*plan.notes, *found.notes, *([closed] if closed else []))
     return replace(plan, questions=found.questions, rewordings=found.rewordings, notes=notes)
 
 

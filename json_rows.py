@@ -1,7 +1,7 @@
 """Read the objects of JSON files with their lines.
 
-JSON in the strict sense: no NaN, no infinity, no key twice in one object, no half characters. Texts come in Unicode's composed
-form (NFC).
+JSON is meant strictly: no NaN, no infinity, no key twice in one object, no half characters. Texts
+come in Unicode's composed form (NFC).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ JsonRow = tuple[str, Mapping[str, Any]]
 
 
 class _TwiceError(ValueError):
-    """A key that stands twice in one object."""
+    """A key that occurs twice in one object."""
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_not
 
 
 def _decode(text: str, begin: int, place: str) -> tuple[Any, int]:
-    """The JSON value that begins at a position, composed, and the position behind it."""
+    """Return the value that begins at a position, and the position behind it."""
     try:
         value, end = _DECODER.raw_decode(text, begin)
         value = composed(value)
@@ -86,7 +86,7 @@ def _object(value: Any, place: str) -> JsonRow:
 
 
 def jsonl_rows(lines: list[str]) -> Iterator[JsonRow]:
-    """The objects of a file with one on each line."""
+    """Yield the objects of a file with one on each line."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
             place = f"line {number}"
@@ -101,10 +101,14 @@ _SPACE: Final = re.compile(r"[ \t\n]*")
 
 
 def json_rows(text: str) -> tuple[list[JsonRow], Mapping[str, Any]]:
-    """The objects of a list, of the list in an object, or one object alone; and the values beside the list.
+    """Read the objects of a list, of the list in an object, or one object.
+
+    Returns:
+        The objects, and the values beside the list.
 
     Raises:
-        InputError: not JSON, a key twice in one object, or something else than objects; the message names the line.
+        InputError: not JSON, a key twice in one object, or something else than objects; the
+            message names the line.
     """
     text = text.rstrip()
     begin = _after_space(text, 0)
@@ -125,7 +129,9 @@ def json_rows(text: str) -> tuple[list[JsonRow], Mapping[str, Any]]:
             rows = _inner_list(text, begin, name)
             head = {key: value for key, value in head.items() if key != name}
     if end < len(text):
-        raise InputError(f"line {text.count(chr(10), 0, end) + 1}: not JSON (more behind its end)")
+        raise InputError(
+            f"line {text.count(chr(10), 0, end) + 1}: not JSON (more behind its end; name a file with one object a line .jsonl)"
+        )
     return rows, head
 
 
@@ -135,7 +141,7 @@ def _after_space(text: str, begin: int) -> int:
 
 
 def _inner_list(text: str, begin: int, name: str) -> list[JsonRow]:
-    """The rows of the list under a key of the object that begins at ``begin``, which is known to be JSON."""
+    """Read the list under a key of the (valid) object that begins at ``begin``."""
     at = _after_space(text, begin + 1)
     while True:
         key, at = _DECODER.raw_decode(text, at)
@@ -147,7 +153,7 @@ def _inner_list(text: str, begin: int, name: str) -> list[JsonRow]:
 
 
 def _json_list(text: str, begin: int) -> tuple[list[JsonRow], int]:
-    """The objects of the list that begins at ``begin``, each with its line, and the position behind the list."""
+    """Return the objects of the list at ``begin``, and the position behind it."""
     places: list[tuple[int, Any]] = []
     line, counted, at = 1, 0, _after_space(text, begin + 1)
     while at < len(text) and text[at] != "]":

@@ -1,8 +1,9 @@
 """Read rows as the platform that wrote them means them, under this program's names.
 
-Known by their own columns are ForecastBench's question and resolution sets, Metaculus (posts, questions, the CSV download),
-Manifold, Polymarket, INFER and Good Judgment Open, and Prophet Arena. Every other row is read by its headings alone. Questions
-that are not yes/no (multiple choice, numbers, dates, groups) are left out by name.
+Known by their own columns are ForecastBench's question and resolution sets, Metaculus (posts,
+questions, the CSV download), Manifold, Polymarket, INFER and Good Judgment Open, and Prophet Arena.
+Every other row is read by its headings alone. Questions that are not yes/no (multiple choice,
+numbers, dates, groups) are left out by name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import forecastbench
 from columns import (
+    DAYS,
     PROBABILITIES,
     RESERVED,
     InputError,
@@ -31,11 +33,12 @@ from columns import (
 )
 from tables import Row, read_table
 
-# What platforms call a yes/no question, and the kinds a plain column "type" may name that are none.
+# What platforms call a yes/no question, and other kinds that a plain column "type" may name.
 YES_NO: Final = ("binary", "yes/no", "yesno", "bool", "boolean", "t/f", "tf", "forecast::yesnoquestion")
 OTHER_KINDS: Final = (
-    "multiplechoice", "numeric", "pseudonumeric", "discrete", "continuous", "date", "multinumeric", "freeresponse", "number",
-    "group", "groupofquestions", "conditional", "notebook", "poll", "bountiedquestion", "stonk", "quadraticfunding", "mc", "num",
+    "multiplechoice", "numeric", "pseudonumeric", "discrete", "continuous", "date", "multinumeric",
+    "freeresponse", "number", "group", "groupofquestions", "conditional", "notebook", "poll",
+    "bountiedquestion", "stonk", "quadraticfunding", "mc", "num",
 )  # fmt: skip
 
 
@@ -50,7 +53,8 @@ class LeftOutError(Exception):
 class Record:
     """One row under our names; what we have no name for keeps its own.
 
-    ``platform`` is "" for a row that is read by its headings alone. An outcome that is not known yet is absent.
+    ``platform`` is "" for a row that is read by its headings alone. An outcome that is not known
+    yet is absent.
     """
 
     place: str
@@ -60,9 +64,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Records:
-    """The rows of a file, the rows that were left out, in words, and what else the user should know.
+    """The rows of a file, those left out (in words), and notes for the user.
 
-    ``columns`` are our names of a .csv or .tsv file's headings, None for the other kinds of file.
+    ``columns`` are our names of a .csv or .tsv file's headings, None for the other kinds.
     """
 
     rows: list[Record]
@@ -75,7 +79,8 @@ def read_records(path: Path) -> Records:
     """Read a file of questions or outcomes.
 
     Raises:
-        InputError: what ``read_table`` refuses, two columns of one meaning, or a cell that cannot be used.
+        InputError: what ``read_table`` refuses, two columns of one meaning, or a cell that cannot
+            be used.
     """
     table = read_table(path)
     rows: list[Record] = []
@@ -100,16 +105,17 @@ def read_records(path: Path) -> Records:
 
 
 def left_out_line(left_out: Iterable[str], what: str) -> str:
-    """One line on rows that were left out, with the count and the first of them."""
+    """Say in one line how many rows were left out, and name the first."""
     left_out = list(left_out)
     return f"{len(left_out)} left out, {what}: {listed(left_out)}"
 
 
 def standard(row: Row, head: Mapping[str, Any]) -> Record:
-    """One row under our names.
+    """Read one row under our names.
 
     Raises:
-        LeftOutError: no yes/no question. InputError: a cell that cannot be used; the message lacks the place.
+        LeftOutError: no yes/no question.
+        InputError: a cell that cannot be used; the message lacks the place.
     """
     source = _unnested(row.values)
     folded = {folded_heading(key): key for key in source}
@@ -130,6 +136,8 @@ def standard(row: Row, head: Mapping[str, Any]) -> Record:
         values.pop("outcome", None)
     for name in PROBABILITIES:
         probability(values.get(name), name)
+    for name in DAYS:
+        iso_date(values.get(name), name)
     return Record(row.place, values, platform)
 
 
@@ -151,7 +159,7 @@ class _View:
 
 
 def _platform(source: Mapping[str, Any], folded: Mapping[str, str], head: Mapping[str, Any]) -> str:
-    """The platform whose own columns a row has, "" for none."""
+    """Return the platform whose own columns a row has, "" for none."""
     has = folded.keys()
     kind = str(_View(source, folded).get("type") or "")
     if "outcometype" in has or ("isresolved" in has and "closetime" in has):
@@ -172,7 +180,7 @@ def _platform(source: Mapping[str, Any], folded: Mapping[str, str], head: Mappin
 
 
 def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values under our names, without those that say nothing.
+    """Put values under our names, without those that say nothing.
 
     Raises:
         InputError: two columns of one meaning with different values.
@@ -185,11 +193,11 @@ def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name in result and not _same(result[name], value, name):
             raise InputError(
-                f"two columns are named {name}: {origin[name]} is {shortened(result[name])}, {key} is {shortened(value)};"
-                " leave one out"
+                f"two columns are named {name}: {origin[name]} is {shortened(result[name])},"
+                f" {' '.join(key.split())} is {shortened(value)}; leave one out"
             )
         if name not in result:
-            result[name], origin[name] = value, key
+            result[name], origin[name] = value, " ".join(key.split())
     return result
 
 
@@ -225,11 +233,11 @@ def _kind(value: Any) -> str:
     return folded_heading(str(value))
 
 
-# --- platforms --------------------------------------------------------------------------------------------------------
+# --- platforms --------------------------------------------------------------------------------
 
 
 def _unnested(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A Metaculus post as the question in it; other rows as they are."""
+    """Return the question in a Metaculus post; other rows as they are."""
     title = shortened(values.get("title") or values.get("id"))
     for group in ("group_of_questions", "conditional", "notebook"):
         if isinstance(values.get(group), Mapping):
@@ -334,7 +342,7 @@ _ADAPTERS: Final = {"manifold": _manifold, "polymarket": _polymarket, "infer": _
 
 
 def outcome_moment(values: Mapping[str, Any]) -> str | None:
-    """When an outcome became known, as the file says it (an ISO date or timestamp); None where it does not.
+    """Return when an outcome became known, as the file has it; None without.
 
     Raises:
         InputError: no date, or ``date`` and a resolution date that differ.

@@ -1,8 +1,7 @@
 """Questions: what they are, and how files of them are read.
 
-A file of questions is a .txt (one a line, ``#`` begins a comment), .csv, .tsv, .jsonl or .json file; ``tables.py`` has the
-kinds of file, ``platforms.py`` the forecasting platforms whose files are understood, ``columns.py`` the names of columns and
-the form of dates (ISO) and probabilities (0-1).
+``tables.py`` has the kinds of file, ``platforms.py`` the forecasting platforms whose files are
+understood, ``columns.py`` the names of columns and the form of dates (ISO) and probabilities (0-1).
 
     question             the question; the only column that is needed
     id                   stable identity of the question; default: from its text
@@ -11,12 +10,13 @@ the form of dates (ISO) and probabilities (0-1).
     close_date           the day after which the question is settled
     as_of                the day to forecast from, not in the future
 
-A file never half-works: the first row that cannot be used is reported with its line and nothing is forecast. What is left out
-(questions that are not yes/no, repeats) is said in one line. Other columns are kept in ``Question.extra`` and never shown to a
-model, so a file of resolved questions can carry its outcomes along.
+The first row that cannot be used is reported with its line, and nothing is forecast. What is left
+out (questions that are not yes/no, repeats) is named in one line. Other columns are kept in
+``Question.extra`` and never shown to a model, so a file can carry the outcomes of its questions.
 
-Rows with one id are one question. Where they differ in ``as_of`` they are several forecasts of it, with the ids ``ID@AS_OF``.
-A question about a series that is asked for several resolution dates becomes one question a date, ``ID@RESOLUTION_DATE``.
+Rows with one id are one question. Where they differ in ``as_of`` they are several forecasts of it,
+with the ids ``ID@AS_OF``. A question about a series that is asked for several resolution dates
+becomes one question a date, ``ID@RESOLUTION_DATE``.
 """
 
 from __future__ import annotations
@@ -43,13 +43,16 @@ _END = " .?!…;:。？！؟"
 
 
 def folded(text: str) -> str:
-    """A question's wording without what does not change it: case, white space, composed letters, final punctuation."""
+    """Fold a wording: case, white space, composition and final punctuation."""
     lower = composed(text).casefold()
     return " ".join(composed(lower).split()).rstrip(_END)
 
 
 def text_id(text: str) -> str:
-    """The id of a question without one: 12 hexadecimal digits of the SHA-256 of its text with single spaces."""
+    """Return the id of a question without one.
+
+    It is the first 12 hexadecimal digits of the SHA-256 of the text with single spaces.
+    """
     return hashlib.sha256(composed(" ".join(text.split())).encode()).hexdigest()[:12]
 
 
@@ -63,14 +66,14 @@ class Question:
 
     Args:
         text: the question, not empty, at most ``MAX_QUESTION_CHARACTERS`` characters.
-        id: stable identity under which forecasts of different runs are joined; when empty, the first
-            12 hexadecimal digits of the SHA-256 of the text with its white space folded.
+        id: stable identity under which forecasts of different runs are joined; when empty, it is
+            made from the text (``text_id``).
         background: optional facts given to the model with the question.
         resolution_criteria: optional text that says exactly what counts as yes.
         close_date: optional ISO date after which the question is settled.
         as_of: optional ISO date; evidence and the prompt's "today" are held at or before it.
         extra: further columns of the file; stored, never shown to a model.
-        subject: identity under which histories and outcomes of several ids are joined; when empty, the id.
+        subject: identity that joins histories and outcomes of several ids; when empty, the id.
 
     Raises:
         QuestionError: empty or overlong text, or a date that is not an ISO date.
@@ -122,7 +125,7 @@ def _iso_date(value: str | None, name: str) -> str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8; JSON and the command line can spell halves of characters."""
+    """Return whether UTF-8 can hold a text; JSON and argv can spell half characters."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -130,12 +133,12 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Questions, and lines about how they were read that the user should see."""
+    """Questions, and lines for the user about how they were read."""
 
     questions: list[Question]
     notes: list[str] = field(default_factory=list)
@@ -143,7 +146,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Placed:
-    """A question and where it was found, as messages say it: ``line 3``."""
+    """A question and where it was found, for messages: ``line 3``."""
 
     place: str
     question: Question
@@ -161,17 +164,20 @@ def read_question_file(
 
     Args:
         path: a file of one of the kinds in the module's first lines.
-        question_of: makes a question of a row under our names, or None for a row to skip; default ``question_from``.
+        question_of: makes a question of a row under our names, or None for a row to skip;
+            default ``question_from``.
 
     Raises:
-        QuestionError: unreadable, malformed (with the line), without a question, or two questions under one id.
+        QuestionError: unreadable, malformed (with the line), without a question, or two questions
+            under one id.
     """
     path = Path(path)
     try:
         records = read_records(path)
         if records.columns is not None and "question" not in records.columns:
             raise InputError(
-                f"line 1: the header has no column named question; it has {listed(map(shortened, records.columns))}"
+                "line 1: the header has no column named question; it has "
+                + listed(map(shortened, records.columns))
             )
         placed = list(_placed(records, question_of or question_from))
         if not placed:
@@ -225,7 +231,7 @@ def question_from(values: Mapping[str, Any]) -> Question:
 
 
 def closed_note(questions: Iterable[Question], today: str) -> str:
-    """Name in one line the questions whose close date lies before the day they are asked from; "" for none."""
+    """Name the questions that closed before the day they are asked from, "" for none."""
     closed = [q for q in questions if q.close_date and q.close_date < (q.as_of or today)]
     if not closed:
         return ""
@@ -233,14 +239,16 @@ def closed_note(questions: Iterable[Question], today: str) -> str:
     return f"{counted(len(closed), 'question')} with a close_date in the past: {names}"
 
 
-# --- identity within a file -------------------------------------------------------------------------------------------
+# --- identity within a file -------------------------------------------------------------------
 
-# What makes two rows of one id two questions, before and behind a contradiction between their outcomes.
+# Rows of one id that differ in these are two questions; in the last two only on one day.
 OWN_FIELDS: Final = ("text", "close_date", "background", "resolution_criteria")
 
 
 def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
-    """Give the questions of a list their identity, as those of a file; ``origin`` names the list in messages.
+    """Give the questions of a list their identity, as those of a file.
+
+    ``origin`` names the list in messages.
 
     Raises:
         QuestionError: two questions under one id.
@@ -254,7 +262,7 @@ def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
 
 
 def distinct(placed: Sequence[Placed]) -> Reading:
-    """Drop exact repeats, derive the ids of several forecasts of one question, and keep the order.
+    """Drop exact repeats and derive the ids of several forecasts of one question.
 
     Raises:
         InputError: rows of one id that are different questions, or that contradict one another.
@@ -275,7 +283,10 @@ def distinct(placed: Sequence[Placed]) -> Reading:
 
 
 def _derived(group: list[Placed]) -> Iterator[tuple[Placed, Question]]:
-    """The rows of one id, each with its question: itself, a resolution date of a series, or a forecast from a day."""
+    """Yield the rows of one id, each with its question.
+
+    That is the row's own, that of a resolution date of a series, or a forecast from a day.
+    """
     if len(group) == 1:
         yield group[0], group[0].question
         return
@@ -333,7 +344,8 @@ def _refuse(first: Placed, second: Placed, column: str, here: Any, there: Any, m
     name = _name(second.question)
     what = f"{'id ' * (name == shortened(second.question.id))}{name} stands for two questions"
     raise InputError(
-        f"{second.place}: {what}: {column} is {shortened(here)} in {first.place} and {shortened(there)} here; {mend}"
+        f"{second.place}: {what}: {column} is {shortened(here)} in {first.place} and"
+        f" {shortened(there)} here; {mend}"
     )
 
 
@@ -350,6 +362,5 @@ def _refuse_taken_ids(placed: Sequence[Placed], derived: Mapping[int, Question])
             known = owner.setdefault(derived[id(row)].id, row)
             if known is not row:
                 name = shortened(derived[id(row)].id)
-                raise InputError(
-                    f"{row.place}: id {name} is also that of {known.place}; give each an id of its own"
-                )
+                both = f"id {name} is also that of {known.place}"
+                raise InputError(f"{row.place}: {both}; give each an id of its own")

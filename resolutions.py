@@ -1,10 +1,11 @@
-"""Outcomes: how questions ended, read from a file and matched with the questions of a database.
+"""Outcomes: how questions ended, read from files and matched with a database.
 
-A file of outcomes is a .csv, .tsv, .jsonl or .json file. ``platforms.py`` has the platforms whose files are understood.
+A file of outcomes is a .csv, .tsv, .jsonl or .json file; ``platforms.py`` has the platforms whose
+files are understood.
 
-    id or question   the question's id, or its exact text (case and white space do not matter)
-    outcome          0/1, no/yes or void; blank: the question is still open (skipped and counted)
-    date             the day the outcome became known (also resolution_date, resolved_at …), not in the future
+    id or question   the question's id, or its text (case and white space do not matter)
+    outcome          0/1, no/yes or void; blank: the question is still open (skipped, counted)
+    date             the day the outcome became known (also resolution_date, resolved_at …)
     source           optional: where the outcome is documented
 
 A contradiction, however the question is named, refuses the whole file: nothing of it is recorded.
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import columns
-from columns import InputError, composed, counted, is_fractional, moment, shortened
+from columns import InputError, composed, counted, is_fractional, listed, moment, shortened
 from database import Resolution
 from forecastbench import PLACEHOLDER
 from platforms import Record, Records, left_out_line, outcome_moment, read_records
@@ -29,15 +30,16 @@ from tables import prefixed
 
 
 class ResolutionError(InputError):
-    """An outcome, or a file of outcomes, that cannot be used; the message is one line for the user."""
+    """An outcome or a file of outcomes that cannot be used; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One outcome of a file: 0, 1 or None for void, with the ISO date or timestamp at which it became known.
+    """One outcome: 0, 1 or None for void, and the ISO date when it became known.
 
-    ``place`` is where it stands in the file (``line 3``), "" for the command line; ``aliases`` are further ids that its
-    platform gives the question; ``horizon`` is its resolution date, which may tell questions of one id apart.
+    ``place`` is its line in the file (``line 3``), "" for the command line; ``aliases`` are further
+    ids that its platform gives the question; ``horizon`` is its resolution date, which may tell
+    questions of one id apart.
     """
 
     place: str
@@ -57,14 +59,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The outcomes of a file, and lines about how it was read that the user should see."""
+    """The outcomes of a file, and lines for the user about how it was read."""
 
     entries: list[Entry]
     notes: list[str] = field(default_factory=list)
 
 
 def parse_outcome(value: Any) -> int | None:
-    """0, 1, or None for a voided question.
+    """Read an outcome: 0, 1, or None for a voided question.
 
     Raises:
         ResolutionError: anything else (a probability is not an outcome).
@@ -76,7 +78,7 @@ def parse_outcome(value: Any) -> int | None:
 
 
 def parse_date(value: Any, *, now: datetime | None = None) -> str:
-    """An ISO date or timestamp, unchanged but for white space.
+    """Read an ISO date or timestamp; it stays as written where ISO allows it.
 
     Raises:
         ResolutionError: missing, not a date, or in the future.
@@ -95,14 +97,17 @@ def parse_date(value: Any, *, now: datetime | None = None) -> str:
     return text
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------
 
 
 def read_resolutions(path: str | Path) -> Outcomes:
-    """Read a file of outcomes; rows of open questions and of questions that are not yes/no are left out and counted.
+    """Read a file of outcomes.
+
+    Open questions and questions that are not yes/no are left out and counted.
 
     Raises:
-        ResolutionError: unreadable, malformed (with the line), without an outcome, or two outcomes of one question.
+        ResolutionError: unreadable, malformed (with the line), without an outcome, or two outcomes
+            of one question.
     """
     path = Path(path)
     if path.suffix.lower() == ".txt":
@@ -154,15 +159,15 @@ def _outcomes(records: Records) -> Outcomes:
 
 
 def _unusable(record: Record) -> str:
-    """Why the outcome of a platform's row is none of a yes/no question, "" when it is one.
+    """Say why a platform's outcome cannot be used, "" when it can.
 
-    A price, or (on ForecastBench, for a market that ended early) a scheduled end that is still to come.
+    It is a price, or its date is a market's scheduled end (ForecastBench: the market ended early).
     """
     outcome = record.values.get("outcome")
     if not record.platform or outcome is None:
         return ""
     if is_fractional(outcome):
-        return f"resolved to {outcome}"
+        return f"resolved to {shortened(outcome)}"
     when = moment(outcome_moment(record.values), "date")
     if when is not None and when > datetime.now(UTC):
         return f"resolved, but its date {when.date()} lies in the future"
@@ -215,11 +220,11 @@ def _refuse_contradiction(first: Entry, second: Entry, identifier: str) -> None:
         raise ResolutionError(f"{begin} date in {first.place}{both}: {first.date} there, {second.date} here")
 
 
-# --- matching ---------------------------------------------------------------------------------------------------------
+# --- matching ---------------------------------------------------------------------------------
 
 
 class _Known:
-    """The questions of a database by id, subject and text; ids are compared in composed form."""
+    """The questions of a database by id, subject and text."""
 
     def __init__(self, questions: Iterable[Any]) -> None:
         self.subject_of: dict[str, str] = {}
@@ -235,7 +240,7 @@ class _Known:
             self.texts.setdefault(subject, {}).setdefault(text, row["text"])
 
     def subject(self, entry: Entry) -> str | None:
-        """The subject that an entry names by its id; that of its resolution date where that was asked."""
+        """Return the subject that an entry names by its id, with its date if it was asked."""
         for identifier in filter(None, (entry.id, *entry.aliases)):
             dated = f"{identifier}@{entry.date[:10]}"
             # A forecast from that day of another subject has the same form.
@@ -252,17 +257,19 @@ def match(
 ) -> tuple[list[Resolution], list[tuple[Entry, str]]]:
     """Find each entry's question: by its id when the file gives one, else by its text.
 
-    A file that gives ids means them: the same wording may have been asked for another date with another outcome.
+    A file that gives ids means them: the same wording may have been asked for another date.
 
     Args:
         entries: what a file says.
         questions: rows with ``id``, ``subject`` and ``text``; several of one id are its wordings.
 
     Returns:
-        The resolutions to record, one for each subject, and the entries without a question, each with the reason in words.
+        The resolutions to record, one for each subject, and the entries without a question, each
+        with the reason in words.
 
     Raises:
-        ResolutionError: two outcomes or dates of one question, or an id and a text that name two questions.
+        ResolutionError: two outcomes or dates of one question, or an id and a text that name two
+            questions.
     """
     known = _Known(questions)
     found: dict[str, tuple[Entry, Resolution]] = {}
@@ -279,7 +286,7 @@ def match(
             first, _ = found.setdefault(subject, (entry, resolution))
             _refuse_contradiction(first, entry, subject)
         elif candidates and not entry.id:
-            ids = ", ".join(candidates.values())
+            ids = listed(candidates.values())
             unknown.append((entry, f"{len(candidates)} questions have this text; give the id: {ids}"))
         else:
             unknown.append((entry, "no such question in the database"))
@@ -303,7 +310,9 @@ def _refuse_two_questions(
 
 
 def late_outcomes(found: Sequence[Resolution], first_forecasts: Mapping[str, datetime]) -> list[str]:
-    """The subjects whose outcome became known before their first forecast, none of whose forecasts can count.
+    """Return the subjects whose outcome was known before their first forecast.
+
+    None of their forecasts can count.
 
     Args:
         found: outcomes to record, by subject.

@@ -1,6 +1,7 @@
 """Refuse an old Python, missing packages and empty options before anything else happens.
 
-The command lines import this module first. It must itself run on an old Python: no newer syntax, no packages.
+The command lines import this module first. It must itself run on an old Python: no newer syntax,
+no packages.
 """
 
 import importlib.util
@@ -28,17 +29,18 @@ def problem():
     missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         return (
-            f"not installed for {sys.executable}: {', '.join(missing)}; activate the virtual environment"
-            " (source .venv/bin/activate), or install the packages as the README says"
+            f"not installed for {sys.executable}: {', '.join(missing)}; activate the virtual"
+            " environment (source .venv/bin/activate), or install the packages as the README says"
         )
     return ""
 
 
 def empty_option(arguments):
     # type: (list[str]) -> str
-    """Name the option that was given an empty value, as an unset shell variable gives it; "" for none.
+    """Name the option that was given an empty value, "" for none.
 
-    No argument of a command line may be empty, so that a new option needs no rule of its own.
+    An unset shell variable is an empty value. No argument may be one, whatever the option, so that
+    a new option needs no rule of its own.
     """
     option = "an argument"
     for argument in arguments:

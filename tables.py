@@ -1,12 +1,14 @@
-"""Read input files as rows: bytes to text, text to rows with line numbers and headings.
+"""Read input files as rows with their lines and headings.
 
-Text is UTF-8 (a byte order mark is no part of it) or UTF-16 with a byte order mark. Lines end in LF, CRLF or CR.
+Text is UTF-8, with or without a byte order mark, or UTF-16 with one. Lines end in LF, CRLF or CR.
 
 .txt     one question a line; blank lines and lines that begin with # are skipped
-.csv     fields separated by comma, semicolon, tab or |, told by the headings; Excel's ``sep=;`` line is understood
+.csv     fields separated by comma, semicolon, tab or |, whichever fits the headings; Excel's
+         line ``sep=;`` is understood
 .tsv     the same
 .jsonl   one JSON object a line
-.json    a list of objects, or an object that holds one under "questions", "results", "resolutions" or "markets"
+.json    a list of objects, an object with such a list under "questions", "results",
+         "resolutions" or "markets", or one object
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ QUESTION_MARKS: Final = "?？؟⸮;՞፧⁇⁈⁉"
 
 @dataclass(frozen=True)
 class Row:
-    """One row: where it begins in the file, for messages, and its values by heading as written."""
+    """One row: where it begins in its file, for messages, and its values by heading."""
 
     place: str
     values: Mapping[str, Any]
@@ -37,9 +39,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file in order, the values beside the list of rows in a .json file, and notes for the user.
+    """The rows of a file in order, and notes for the user.
 
-    ``headings`` are those of a .csv or .tsv file, None for the other kinds.
+    ``head`` has the values beside the list of rows in a .json file. ``headings`` are those of a .csv
+    or .tsv file, None for the other kinds.
     """
 
     rows: list[Row]
@@ -52,7 +55,8 @@ def read_table(path: Path) -> Table:
     """Read a file's rows; those without any value are skipped.
 
     Raises:
-        InputError: unknown kind of file, unreadable, not text, or malformed; the message begins with the place in the file.
+        InputError: unknown kind of file, unreadable, not text, or malformed; the message begins
+            with the place in the file.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -74,16 +78,16 @@ def _with_values(rows: Iterable[Row]) -> list[Row]:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a cell is missing or white space."""
+    """Return whether a cell is missing or white space."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def prefixed(path: Path, message: object) -> str:
-    """A message with the file's name before it: ``FILE, line 3: …`` or ``FILE: …``."""
+    """Put the file's name before a message: ``FILE, line 3: …`` or ``FILE: …``."""
     return f"{path}{', ' if str(message).startswith('line ') else ': '}{message}"
 
 
-# --- text -------------------------------------------------------------------------------------------------------------
+# --- text -------------------------------------------------------------------------------------
 
 
 def _text(path: Path) -> str:
@@ -121,19 +125,20 @@ def _text_rows(lines: list[str]) -> Iterator[Row]:
     if first.lstrip().startswith(('{"', '[{"')):
         raise InputError("line 1: this is JSON; name the file .jsonl (one object a line) or .json")
     for separator, word in SEPARATORS.items():
-        names = first.split(separator)
-        if len(names) > 1 and all(our_name(name.strip(' "')) for name in names):
-            raise InputError(f"line 1: this is a table, its columns separated by {word}; name the file .csv")
+        names = [our_name(name.strip(' "')) for name in first.split(separator)]
+        if names == ["question"] or (len(names) > 1 and all(names)):
+            columns = f"its columns separated by {word}" if len(names) > 1 else "with one column"
+            raise InputError(f"line 1: this is a table, {columns}; name the file .csv")
     for number, line in enumerate(lines, start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield Row(f"line {number}", {"question": composed(line)})
 
 
-# --- tables with separators -------------------------------------------------------------------------------------------
+# --- tables with separators -------------------------------------------------------------------
 
 
 def _csv_table(lines: list[str], suffix: str) -> Table:
-    """A table's rows; its headings stand in the first line that is not blank, or behind ``sep=``."""
+    """Read a table; its headings are its first line that is not blank or ``sep=``."""
     skip = 0
     while skip < len(lines) and not lines[skip].strip(" \t\n,;|"):
         skip += 1
@@ -155,7 +160,7 @@ def _csv_table(lines: list[str], suffix: str) -> Table:
 
 
 def _records(lines: list[str], skip: int, separator: str) -> Iterator[tuple[int, int, list[str]]]:
-    """The number of the first line of each record, that of the first line behind it, and its fields."""
+    """Yield each record: its first line, the first line behind it, its fields."""
     reader = csv.reader(lines[skip:], delimiter=separator, strict=True)
     start = skip + 1
     try:
@@ -168,7 +173,7 @@ def _records(lines: list[str], skip: int, separator: str) -> Iterator[tuple[int,
 
 
 def _separator(lines: list[str], suffix: str) -> str:
-    """The separator by which most headings are known; of equals the kind of file's own."""
+    """Choose the separator by which most headings are known, else the file's usual."""
     order = sorted(SEPARATORS, key=lambda s: s != ("\t" if suffix == ".tsv" else ","))
 
     def known(separator: str) -> tuple[bool, int]:
@@ -182,7 +187,7 @@ def _separator(lines: list[str], suffix: str) -> str:
 
 
 def _headings(fields: list[str], place: str) -> list[str]:
-    headings = [composed(name).strip() for name in fields]
+    headings = [composed(" ".join(name.split())) for name in fields]
     first: dict[str, str] = {}
     for heading in filter(None, headings):
         key = folded_heading(heading)
@@ -199,8 +204,8 @@ def _csv_row(
     if len(cells) > len(headings):
         if any(cell.strip() for cell in cells[len(headings) :]):
             raise InputError(
-                f"{place}: the line has more columns than the header ({len(cells)} for {len(headings)}); a text with a {word}"
-                f" in it needs quotes around it"
+                f"{place}: the line has more columns than the header ({len(cells)} for"
+                f" {len(headings)}); a text with a {word} in it needs quotes around it"
             )
         cells = cells[: len(headings)]
     _judge_split(headings, cells, raw, word, place, notes)
@@ -228,7 +233,8 @@ def _judge_split(
     following = cells[at + 1] if at + 1 < len(cells) else ""
     if not following.strip() or _quoted(following, raw):
         if short:
-            raise InputError(f"{place}: {counts} and its question does not end like one: {cells[at][-60:]!r}")
+            begin = f"{place}: {counts} and its question does not end like one"
+            raise InputError(f"{begin}: {cells[at][-60:]!r}")
         return
     parts = f"the question ends with {cells[at][-60:]!r} and the next column begins with {following[:60]!r}"
     mend = f"a question with a {word} in it needs quotes around it"
@@ -240,7 +246,7 @@ def _judge_split(
 
 
 def _goes_on(cells: list[str]) -> bool:
-    """Whether the cells behind a question without a question mark hold the rest of it."""
+    """Return whether the cells behind a question hold the rest of it."""
     for number, cell in enumerate(cells):
         begun = cell[:1].isspace() or cell[:1].islower()
         if number and not begun:

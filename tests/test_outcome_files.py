@@ -180,7 +180,7 @@ def test_outcomes_of_platforms(resolve, platform):
 @pytest.mark.parametrize(
     ("platform", "change", "said"),
     [
-        ("manifold", {"resolution": "MKT"}, "'AbC' (resolved to MKT)"),
+        ("manifold", {"resolution": "MKT"}, "'AbC' (resolved to 'MKT')"),
         ("manifold", {"isResolved": False}, "1 open question skipped"),
         ("manifold", {"outcomeType": "MULTIPLE_CHOICE"}, "'AbC' (MULTIPLE_CHOICE)"),
         ("manifold", {"resolutionTime": 1700000000}, "line 1: resolutionTime is 1700000000, expected milliseconds"),
