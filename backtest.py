@@ -22,7 +22,8 @@ import numpy as np
 
 from columns import counted, iso_date, listed, shortened
 from database import Database, Resolution
-from questions import Question, QuestionError, Reading, question_from, read_question_file
+from question_files import Reading, question_from, read_question_file
+from questions import Question, QuestionError
 from resolutions import ResolutionError, parse_date, parse_outcome
 from scorecard import SCORE_HEADERS, Judged, Record, collect, score_lines, score_row, table
 from training_cutoffs import cutoff

@@ -46,7 +46,8 @@ from logger import (
     show,
 )
 from model_entries import ModelSpec, model_spec
-from questions import Question, QuestionError, Reading, closed_note, read_question_file, unique_questions
+from question_files import Reading, closed_note, read_question_file, unique_questions
+from questions import Question, QuestionError
 
 if TYPE_CHECKING:
     from types import FrameType

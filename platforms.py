@@ -25,7 +25,6 @@ from columns import (
     iso_date,
     json_list,
     listed,
-    moment,
     our_name,
     probability,
     shortened,
@@ -339,18 +338,3 @@ def _prophet(row: _View) -> dict[str, Any]:
 
 
 _ADAPTERS: Final = {"manifold": _manifold, "polymarket": _polymarket, "infer": _infer, "prophet": _prophet}
-
-
-def outcome_moment(values: Mapping[str, Any]) -> str | None:
-    """Return when an outcome became known, as the file has it; None without.
-
-    Raises:
-        InputError: no date, or ``date`` and a resolution date that differ.
-    """
-    named = {name: values[name] for name in ("date", "resolution_date") if name in values}
-    moments = {name: moment(value, name) for name, value in named.items()}
-    if len(named) == 2 and moments["date"] != moments["resolution_date"]:
-        raise InputError(
-            f"date is {named['date']!r} and resolution_date is {named['resolution_date']!r}; leave one out"
-        )
-    return next((str(value).strip() for value in named.values()), None)

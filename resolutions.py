@@ -24,7 +24,7 @@ import columns
 from columns import InputError, composed, counted, is_fractional, listed, moment, shortened
 from database import Resolution
 from forecastbench import PLACEHOLDER
-from platforms import Record, Records, left_out_line, outcome_moment, read_records
+from platforms import Record, Records, left_out_line, read_records
 from questions import folded
 from tables import prefixed
 
@@ -168,7 +168,7 @@ def _unusable(record: Record) -> str:
         return ""
     if is_fractional(outcome):
         return f"resolved to {shortened(outcome)}"
-    when = moment(outcome_moment(record.values), "date")
+    when = moment(_moment(record.values), "date")
     if when is not None and when > datetime.now(UTC):
         return f"resolved, but its date {when.date()} lies in the future"
     return ""
@@ -180,7 +180,7 @@ def _entry(record: Record) -> Entry:
     text = " ".join(_text(values, "question").split())
     if not identifier and not text:
         raise ResolutionError("neither id nor question is given")
-    when = outcome_moment(values)
+    when = _moment(values)
     return Entry(
         record.place,
         identifier,
@@ -191,6 +191,21 @@ def _entry(record: Record) -> Entry:
         tuple(filter(None, [_text(values, "condition_id")])),
         str(values.get("resolution_date", ""))[:10],
     )
+
+
+def _moment(values: Mapping[str, Any]) -> str | None:
+    """Return when an outcome became known, as the file has it; None without.
+
+    Raises:
+        InputError: no date, or ``date`` and a resolution date that differ.
+    """
+    named = {name: values[name] for name in ("date", "resolution_date") if name in values}
+    moments = {name: moment(value, name) for name, value in named.items()}
+    if len(named) == 2 and moments["date"] != moments["resolution_date"]:
+        raise InputError(
+            f"date is {named['date']!r} and resolution_date is {named['resolution_date']!r}; leave one out"
+        )
+    return next((str(value).strip() for value in named.values()), None)
 
 
 def _text(values: Mapping[str, Any], column: str) -> str:

@@ -2,7 +2,7 @@
 
 Whatever comes in, the answer is a value or the one error that the function names, in bounded time, and what is refused leaves the
 database as it was. CI tries ``FUZZ_EXAMPLES`` of each kind (60); the whole is ``FUZZ_EXAMPLES=1000 python -m pytest
-tests/test_fuzz.py``: 12 kinds, 12,000 inputs.
+tests/test_fuzz.py``: 13 kinds, 13,000 inputs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import analysis
+import columns
 import config
 import documents
 import forecaster
 import mediawiki
+from backtest import read_backtest
 from check_config import config_problems
 from config_rules import SETTING_RULES, VLLM_RULES
 from database import Database, DatabaseError, Resolution
 from mediawiki import JsonTransport, MediaWikiClient, MediaWikiError, WikiSettings
 from model_entries import SPEC_RULES
 from passages import build_queries, cut_passages, match_query, sections_from_html, sections_from_wikitext
-from questions import Question, QuestionError, read_questions
+from question_files import read_question_file, read_questions
+from questions import Question, QuestionError
 from resolutions import ResolutionError, read_resolutions
 from tests.kill_driver import Agent
 from tests.record_database import add_evidence, add_run, around
@@ -203,6 +206,94 @@ def test_one_line_of_outcomes_is_an_entry_or_refused(tmp_path, row):
         one_line(str(error))
     else:
         assert [entry.outcome in (0, 1, None) for entry in found.entries] == [True]
+
+
+# What platforms and people call columns, and what cells hold: right, nearly right and wrong.
+headings = st.sampled_from(sorted(name for names in columns.SYNONYMS.values() for name in names)) | st.sampled_from(
+    [*columns.KNOWN, "Question Title", "closeTime", "endDate", "name", "answers", "outcomeType", "conditionId",
+     "outcomePrices", "resolved_outcome", "group_of_questions", "coherence_of", "resolution_criterai", ""]
+)  # fmt: skip
+file_cells = texts | st.sampled_from(
+    ["Will A happen?", "Will B, or C happen?", " or C happen?", "a", "2026-12-31", "2025-01-01T00:00:00Z", "2099-01-01", "12/31/2026",
+     "1798675200000", "0.35", "0,35", "12%", "1", "yes", "NO", "void", "MKT", "N/A", "binary", "MULTIPLE_CHOICE", "fred", "true", "false",
+     '["Yes", "No"]', '["A", "B"]', '["0.2", "0.8"]', '["2027-01-01", "2028-01-01"]', "by {resolution_date}?", "{forecast_due_date}", '"', "\n"]
+)  # fmt: skip
+cell_values = file_cells | values
+platform_rows = st.dictionaries(headings, cell_values, max_size=8)
+containers = st.sampled_from(["questions", "results", "resolutions", "markets"])
+
+
+@st.composite
+def tables(draw):
+    """The bytes of a table with any separator, quoting, line end and encoding."""
+    names = draw(st.lists(headings, min_size=1, max_size=6))
+    separator = draw(st.sampled_from(",;\t|"))
+    lines = [names, *draw(st.lists(st.lists(file_cells, min_size=0, max_size=8), max_size=5))]
+    quote = draw(st.booleans())
+
+    def written(cell):
+        return '"' + cell.replace('"', '""') + '"' if quote or separator in cell else cell
+
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    head = draw(st.sampled_from(["", f"sep={separator}{end}", end]))
+    text = head + end.join(separator.join(written(cell) for cell in line) for line in lines)
+    encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"]))
+    return text.encode(encoding, "replace")
+
+
+# Rows that often share an id: repeats, several days, several dates, contradictions.
+few_ids = st.fixed_dictionaries(
+    {"question": st.sampled_from(["Will A?", "Will B by {resolution_date}?"])},
+    optional={
+        "id": st.sampled_from(["a", "A", "a@2025-01-01"]),
+        "as_of": st.sampled_from(["2025-01-01", "2025-01-02", None]),
+        "source": st.sampled_from(["fred", "x"]),
+        "resolution_date": st.sampled_from(["2025-02-01", "2025-02-02"]),
+        "outcome": st.sampled_from([0, 1, "yes", None]),
+        "crowd": st.sampled_from([0.1, "0.1"]),
+    },
+)
+platform_files = st.one_of(
+    st.lists(few_ids, max_size=5).map(lambda rows: (as_lines(rows).encode(), ".json")),
+    st.tuples(tables(), st.sampled_from([".csv", ".tsv", ".txt"])),
+    st.lists(platform_rows, max_size=4).map(lambda rows: ("\n".join(map(as_lines, rows)).encode("utf-8", "replace"), ".jsonl")),
+    st.tuples(st.lists(platform_rows, max_size=4), containers, st.dictionaries(headings, cell_values, max_size=3)).map(
+        lambda parts: (as_lines({**parts[2], parts[1]: parts[0]}).encode("utf-8", "replace"), ".json")
+    ),
+)  # fmt: skip
+
+
+@fuzzed
+@given(platform_files)
+@example((b'{"questions": [{"question": {"question": {}}}]}', ".json"))
+@example((b'{"id": [[]], "outcome": 1}', ".jsonl"))
+@example((b'{"question": "Will A?", "resolution_dates": [1e308, null, {}]}', ".jsonl"))
+@example(
+    (b'{"question": "Will A?", "outcomeType": "BINARY", "closeTime": 1e300, "isResolved": "true"}', ".jsonl")
+)
+@example((b"question," + b"x" * 50_000 + b',"y\ny"\nWill A?,' + b"1" * 50_000 + b",\n", ".csv"))
+@example((b"question,crowd\nWill A?," + b"9" * 50_000, ".csv"))
+@example((b"question,close_date\nWill A?," + b"9" * 50_000, ".csv"))
+def test_a_platforms_file_is_read_or_refused_in_one_line(tmp_path, file):
+    content, suffix = file
+    path = tmp_path / f"q{suffix}"
+    path.write_bytes(content)
+    for read, error_of in (
+        (read_question_file, QuestionError),
+        (read_backtest, QuestionError),
+        (read_resolutions, ResolutionError),
+    ):
+        try:
+            found = read(path)
+        except error_of as error:
+            one_line(str(error))
+            continue
+        for note in found.notes:
+            one_line(note)
+        if read is read_resolutions:
+            assert found.entries
+        else:
+            assert len({question.id for question in found.questions}) == len(found.questions) > 0
 
 
 # --- settings -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import analysis
 import columns
 import forecaster
 import scorecard
-from questions import read_questions
+from question_files import read_questions
 from tests.stub_cli import stub_main
 
 TODAY = "2026-11-26"

@@ -8,7 +8,8 @@ import logging
 import pytest
 
 import forecaster
-from questions import QuestionError, read_question_file
+from question_files import read_question_file
+from questions import QuestionError
 from tests.stub_cli import stub_main
 
 SERIES = {

@@ -9,13 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from questions import (
-    MAX_BACKGROUND_CHARACTERS,
-    MAX_QUESTION_CHARACTERS,
-    Question,
-    QuestionError,
-    read_questions,
-)
+from question_files import read_questions
+from questions import MAX_BACKGROUND_CHARACTERS, MAX_QUESTION_CHARACTERS, Question, QuestionError
 
 
 def write(folder, name: str, content: str | bytes):

@@ -1,0 +1,264 @@
+"""Read files of questions and give each question its identity.
+
+``tables.py`` has the kinds of file, ``platforms.py`` the forecasting platforms whose files are
+understood, ``columns.py`` the names of columns and the form of dates (ISO) and probabilities (0-1).
+
+    question             the question; the only column that is needed
+    id                   stable identity of the question; default: from its text
+    background           facts given to the model
+    resolution_criteria  what counts as yes
+    close_date           the day after which the question is settled
+    as_of                the day to forecast from, not in the future
+
+The first row that cannot be used is reported with its line, and nothing is forecast. What is left
+out (questions that are not yes/no, repeats) is named in one line. Other columns are kept in
+``Question.extra`` and never shown to a model, so a file can carry the outcomes of its questions.
+
+Rows with one id are one question. Where they differ in ``as_of`` they are several forecasts of it,
+with the ids ``ID@AS_OF``. A question about a series that is asked for several resolution dates
+becomes one question a date, ``ID@RESOLUTION_DATE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from columns import InputError, counted, is_nothing, iso_date, listed, parse_outcome, shortened
+from forecastbench import DATASETS, dated
+from platforms import Records, left_out_line, read_records
+from questions import TEXT_FIELDS, Question, QuestionError, text_id
+from tables import prefixed
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Questions, and lines for the user about how they were read."""
+
+    questions: list[Question]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A question and where it was found, for messages: ``line 3``."""
+
+    place: str
+    question: Question
+
+
+def read_questions(path: str | Path) -> list[Question]:
+    """Read the questions of a file; see ``read_question_file``."""
+    return read_question_file(path).questions
+
+
+def read_question_file(
+    path: str | Path, question_of: Callable[[Mapping[str, Any]], Question | None] | None = None
+) -> Reading:
+    """Read every question of a file, in order.
+
+    Args:
+        path: a file of one of the kinds in the module's first lines.
+        question_of: makes a question of a row under our names, or None for a row to skip;
+            default ``question_from``.
+
+    Raises:
+        QuestionError: unreadable, malformed (with the line), without a question, or two questions
+            under one id.
+    """
+    path = Path(path)
+    try:
+        records = read_records(path)
+        if records.columns is not None and "question" not in records.columns:
+            raise InputError(
+                "line 1: the header has no column named question; it has "
+                + listed(map(shortened, records.columns))
+            )
+        placed = list(_placed(records, question_of or question_from))
+        if not placed:
+            left = left_out_line(records.left_out, "not yes/no questions") if records.left_out else ""
+            raise InputError(f"no question in it{'; ' + left if left else ''}")
+        reading = distinct(placed)
+    except InputError as error:
+        raise QuestionError(prefixed(path, error)) from None
+    notes = [*records.notes, *reading.notes]
+    if records.left_out:
+        notes.append(left_out_line(records.left_out, "not yes/no questions"))
+    return Reading(reading.questions, [f"{path}: {note}" for note in notes])
+
+
+def _placed(
+    records: Records, question_of: Callable[[Mapping[str, Any]], Question | None]
+) -> Iterator[Placed]:
+    for record in records.rows:
+        try:
+            for values in dated(record.values):
+                question = question_of(values)
+                if question is not None:
+                    yield Placed(record.place, question)
+        except InputError as error:
+            raise InputError(f"{record.place}: {error}") from None
+
+
+def question_from(values: Mapping[str, Any]) -> Question:
+    """Make a question of a row under our names.
+
+    Raises:
+        InputError: a cell that cannot be used; the message lacks the place.
+    """
+    if "question" not in values:
+        raise QuestionError("the question is empty")
+    known: dict[str, str] = {}
+    for column in ("question", *TEXT_FIELDS[1:], "fine_print"):
+        value = values.get(column)
+        if is_nothing(value):
+            continue
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise QuestionError(f"{column} is {shortened(value)}, expected text")
+        known["text" if column == "question" else column] = str(value)
+    if fine_print := known.pop("fine_print", ""):
+        known["resolution_criteria"] = f"{known.get('resolution_criteria', '')}\n\n{fine_print}".strip()
+    used = {"question", *TEXT_FIELDS, "fine_print"}
+    question = Question(**known, extra={key: value for key, value in values.items() if key not in used})
+    if question.as_of and question.as_of > datetime.now(UTC).date().isoformat():
+        raise QuestionError(f"as_of is {question.as_of!r}, which lies in the future")
+    return question
+
+
+def closed_note(questions: Iterable[Question], today: str) -> str:
+    """Name the questions that closed before the day they are asked from, "" for none."""
+    closed = [q for q in questions if q.close_date and q.close_date < (q.as_of or today)]
+    if not closed:
+        return ""
+    names = listed(f"{shortened(q.id)} ({q.close_date})" for q in closed)
+    return f"{counted(len(closed), 'question')} with a close_date in the past: {names}"
+
+
+# --- identity within a file -------------------------------------------------------------------
+
+# Rows of one id that differ in these are two questions; in the last two only on one day.
+OWN_FIELDS: Final = ("text", "close_date", "background", "resolution_criteria")
+
+
+def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
+    """Give the questions of a list their identity, as those of a file.
+
+    ``origin`` names the list in messages.
+
+    Raises:
+        QuestionError: two questions under one id.
+    """
+    placed = [Placed(f"question {number}", question) for number, question in enumerate(questions, start=1)]
+    try:
+        reading = distinct(placed)
+    except InputError as error:
+        raise QuestionError(f"{origin}: {error}") from None
+    return Reading(reading.questions, [f"{origin}: {note}" for note in reading.notes])
+
+
+def distinct(placed: Sequence[Placed]) -> Reading:
+    """Drop exact repeats and derive the ids of several forecasts of one question.
+
+    Raises:
+        InputError: rows of one id that are different questions, or that contradict one another.
+    """
+    groups: dict[str, list[Placed]] = {}
+    repeats: list[str] = []
+    for row in placed:
+        group = groups.setdefault(row.question.id, [])
+        if any(row.question == known.question for known in group):
+            repeats.append(row.place)
+        else:
+            group.append(row)
+    derived = {id(row): question for group in groups.values() for row, question in _derived(group)}
+    questions = [derived[id(row)] for row in placed if id(row) in derived]
+    _refuse_taken_ids(placed, derived)
+    notes = [f"{counted(len(repeats), 'exact repeat')} dropped: {listed(repeats)}"] if repeats else []
+    return Reading(questions, notes)
+
+
+def _derived(group: list[Placed]) -> Iterator[tuple[Placed, Question]]:
+    """Yield the rows of one id, each with its question.
+
+    That is the row's own, that of a resolution date of a series, or a forecast from a day.
+    """
+    if len(group) == 1:
+        yield group[0], group[0].question
+        return
+    dates = [row.question.extra.get("resolution_date") for row in group]
+    if all(str(row.question.extra.get("source")).casefold() in DATASETS for row in group) and len(
+        set(map(str, dates))
+    ) == len(group):
+        for row, day in zip(group, dates, strict=True):
+            q = row.question
+            name = f"{q.id}@{iso_date(day, 'resolution_date')}"
+            yield row, replace(q, id=name, subject=name, extra={"cluster": q.id, **q.extra})
+        return
+    for number, row in enumerate(group):
+        for known in group[:number]:
+            _refuse_difference(known, row)
+        q = row.question
+        yield row, replace(q, id=f"{q.id}@{q.as_of}") if q.as_of else q
+
+
+def _refuse_difference(first: Placed, second: Placed) -> None:
+    """Refuse two rows of one id that are not forecasts of one question from two days."""
+    a, b = first.question, second.question
+    apart = a.as_of != b.as_of
+    for column in OWN_FIELDS:
+        if getattr(a, column) != getattr(b, column) and not (apart and column in OWN_FIELDS[2:]):
+            _refuse(
+                first, second, column, getattr(a, column), getattr(b, column), "give each an id of its own"
+            )
+        if column == "text":
+            _refuse_other_answer(first, second)
+    if not apart:
+        for column in dict.fromkeys([*a.extra, *b.extra]):
+            if a.extra.get(column) != b.extra.get(column):
+                _refuse(first, second, column, a.extra.get(column), b.extra.get(column), "leave one out")
+
+
+def _refuse_other_answer(first: Placed, second: Placed) -> None:
+    a, b = first.question, second.question
+    for column, read in (("outcome", parse_outcome), ("resolution_date", lambda v: iso_date(v, ""))):
+        values = [_read(read, q.extra.get(column)) for q in (a, b)]
+        if None not in values and values[0] != values[1]:
+            raise InputError(f"{second.place}: {_name(b)} has another {column} in {first.place}")
+
+
+def _read(read: Callable[[Any], Any], value: Any) -> Any:
+    if is_nothing(value):
+        return None
+    try:
+        return (read(value),)
+    except InputError:
+        return (str(value),)
+
+
+def _refuse(first: Placed, second: Placed, column: str, here: Any, there: Any, mend: str) -> None:
+    name = _name(second.question)
+    what = f"{'id ' * (name == shortened(second.question.id))}{name} stands for two questions"
+    raise InputError(
+        f"{second.place}: {what}: {column} is {shortened(here)} in {first.place} and"
+        f" {shortened(there)} here; {mend}"
+    )
+
+
+def _name(question: Question) -> str:
+    """What a message calls a question: its id, or its text where the file gives no id."""
+    return shortened(question.text if question.id == text_id(question.text) else question.id)
+
+
+def _refuse_taken_ids(placed: Sequence[Placed], derived: Mapping[int, Question]) -> None:
+    """Refuse an id of the file that equals one that was derived."""
+    owner: dict[str, Placed] = {}
+    for row in placed:
+        if id(row) in derived:
+            known = owner.setdefault(derived[id(row)].id, row)
+            if known is not row:
+                name = shortened(derived[id(row)].id)
+                both = f"id {name} is also that of {known.place}"
+                raise InputError(f"{row.place}: {both}; give each an id of its own")
