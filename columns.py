@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from characters import nfc
+
 
 class InputError(ValueError):
     """Something a user gave cannot be used; the message is one line."""
@@ -71,7 +73,7 @@ COMPARED: Final = 50
 def composed(value: Any) -> Any:
     """Bring all texts of a JSON value, keys included, into composed form (NFC)."""
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
+        return nfc(value)
     if isinstance(value, Mapping):
         return {composed(key): composed(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -81,11 +83,7 @@ def composed(value: Any) -> Any:
 
 def folded_heading(heading: str) -> str:
     """Fold a heading or key for comparison; invisible characters are ignored."""
-    kept = (
-        c
-        for c in unicodedata.normalize("NFC", heading)
-        if not c.isspace() and c not in "_-" and unicodedata.category(c) != "Cf"
-    )
+    kept = (c for c in nfc(heading) if not c.isspace() and c not in "_-" and unicodedata.category(c) != "Cf")
     return "".join(kept).casefold()
 
 

@@ -216,12 +216,12 @@ def _refuse_other_kinds(values: Mapping[str, Any]) -> None:
         raise LeftOutError(name, "a combination of questions")
     kind = values.get("question_type")
     if kind is not None and _kind(kind) not in YES_NO:
-        raise LeftOutError(name, str(kind)[:40])
+        raise LeftOutError(name, " ".join(str(kind).split())[:40])
     kind = values.get("type")
     if kind is not None and (
         _kind(kind) in OTHER_KINDS or (_kind(kind).startswith("forecast::") and _kind(kind) not in YES_NO)
     ):
-        raise LeftOutError(name, str(kind)[:40])
+        raise LeftOutError(name, " ".join(str(kind).split())[:40])
     for column in ("outcomes", "options"):
         choices = json_list(values.get(column))
         if choices and {str(choice).strip().casefold() for choice in choices} != {"yes", "no"}:
