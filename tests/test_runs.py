@@ -14,7 +14,7 @@ import pytest
 import config
 import prompts
 import runs
-from config import ModelSpec
+from model_entries import ModelSpec
 from questions import Question
 
 SPEC = ModelSpec("one", "owner/one")

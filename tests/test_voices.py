@@ -174,3 +174,21 @@ def test_a_question_without_any_forecast_is_0_of_all_models(run):
     code, out, pools = run("Q?", "fails?", agents=("high",))
     assert (code, set(pools)) == (1, {"Q?"})
     assert next(line for line in out.splitlines() if line.startswith("fails?")).endswith("0 of 1")
+
+
+def test_pools_that_are_recomputed_from_the_record_weigh_alike(monkeypatch):
+    from datetime import UTC, datetime
+
+    from scorecard import ENSEMBLE, Judged, Record, pooled
+
+    monkeypatch.setattr(config, "MIN_CAPTURED_MASS", 0.5)
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    judged = Judged(1, "a", ENSEMBLE, point(50), 1, "a", day, day, {})
+    agents = {(1, "a"): {"low": point(20), "high": point(40), "noise": point(100)}}
+    masses = {(1, "a"): {"low": 0.9, "high": 0.8, "noise": 1e-9}}
+    for method, rows in pooled(Record((judged,), (), agents, masses)).items():
+        expected = {"without low": 40, "without high": 20}.get(method.removeprefix("mean "), 30)
+        if method in ("mean", "median", "entropy") or method.startswith("mean without"):
+            assert rows[0].distribution.mean == pytest.approx(expected, abs=1e-4), method
+    # Without masses all count in full.
+    assert pooled(Record((judged,), (), agents))["mean"][0].distribution.mean == pytest.approx(160 / 3)
