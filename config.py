@@ -193,7 +193,3 @@ CALIBRATION_MIN_CLUSTERS = 50
 CALIBRATION_MIN_EACH_OUTCOME = 20
 # Folds of the cross-validation by cluster, for calibrations and for pool weights learnt from past scores.
 CROSS_VALIDATION_FOLDS = 5
-
-# Elsewhere now; the names are kept here until nothing imports them from this module any more.
-from config_rules import ConfigError as ConfigError  # noqa: E402
-from model_entries import ModelSpec as ModelSpec  # noqa: E402
