@@ -436,7 +436,7 @@ def test_requests_name_the_whole_prompt():
 # --- partial reading, worked out by hand ----------------------------------------------------------
 
 
-def read(scoring: ForecastScoring, node: str, rows: dict[str, float], *, only: int | None = None) -> None:
+def read(scoring, node, rows, *, only=None):
     """Record one reply at a node: the probabilities of some tokens, none for the others that are asked for."""
     tokenizer = scoring.tokenizer.tokenizer
     path = tuple(tokenizer.encode(node))
@@ -518,7 +518,7 @@ def test_a_node_read_in_part_counts_as_unread():
     assert scoring.bounds().uncertainty == pytest.approx(0.9)
 
 
-def selected(masses: dict[str, float], tolerance: float, **limits) -> tuple[ForecastScoring, list[str]]:
+def selected(masses, tolerance, **limits):
     scoring = scoring_of(DIGITS)
     read(scoring, "", masses)
     nodes = scoring.select(tolerance, **{"last": False, "block_size": None, "budget": None, **limits})
