@@ -54,7 +54,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "calibration": ("test_calibration",),
     "resolutions": ("test_resolutions", "test_outcome_files"),
     "passages": ("test_passages",),
-    "database": ("test_database", "test_histories", "test_retrieval_store", "test_resume"),
+    "database": ("test_database", "test_database_rows", "test_histories"),
     "runs": ("test_runs", "test_resume"),
 }
 # Seconds a mutant may take beyond three times its tests' own time, and bytes of memory.

@@ -14,6 +14,7 @@ import pytest
 import config
 import prompts
 import runs
+from config_rules import ConfigError
 from model_entries import ModelSpec
 from questions import Question
 
@@ -115,7 +116,16 @@ def test_a_stored_model_that_is_not_configured_has_its_path_and_the_defaults(mon
     assert specs == [ModelSpec("new", "owner/new"), ModelSpec("known", "owner/known-today")]
 
 
+def test_a_stored_path_that_is_none_any_more_is_refused(monkeypatch):
+    with pytest.raises(ConfigError):
+        runs.stored_specs({"model_order": ["x"], "models": {"x": {"path": "./gone"}}})
+
+
 # --- weights --------------------------------------------------------------------------------------
+
+
+def test_nothing_is_known_of_what_is_neither_a_folder_nor_a_name_of_the_hub():
+    assert runs.weights_identity("owner/name/more") == "unknown"
 
 
 @pytest.fixture
