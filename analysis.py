@@ -3,7 +3,7 @@
     python analysis.py                                  redraw the plots of the newest run and the history of all questions
     python analysis.py --resolve outcomes.csv           record outcomes (question or id, outcome, date, source)
     python analysis.py --resolve-one ID yes --date 2026-12-31 --source URL
-    python analysis.py --score                          Brier, log score, calibration and skill, with 95 % intervals
+    python analysis.py --score                          Brier, log score, calibration and skill, live and back-dated apart
     python analysis.py --calibrate platt                fit a calibration on resolved forecasts and store it beside the raw values
     python analysis.py --same-question ID OTHER         let two ids share one history and their outcomes
     python analysis.py --report report.html             one self-contained page with plots, tables, evidence and reasoning
@@ -48,7 +48,7 @@ from drawing import (
     save,
     score_figure,
 )
-from histories import LIVE, RECORDS, histories, outcome_of
+from histories import histories, outcome_of
 from logger import CommandLine, reader_may_leave, show
 from plot_fonts import say_what_lacks
 from resolutions import (
@@ -63,13 +63,15 @@ from resolutions import (
 )
 from scorecard import (
     ENSEMBLE,
+    LIVE,
+    RECORDS,
     AnalysisError,
     Judged,
     Record,
     arrays,
+    brier_interval,
     collect,
     forecast_time,
-    mean_interval,
     score_lines,
 )
 from tables import prefixed
@@ -196,7 +198,7 @@ def by_question(rows: Iterable[sqlite3.Row]) -> dict[str, list[sqlite3.Row]]:
 
 
 def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
-    """Draw the reliability diagram, the score over time and the agreement between models; returns the files.
+    """Draw reliability, score over time and agreement, live and back-dated apart; returns the files.
 
     Raises:
         PlotError: a file cannot be written, or no forecast counts.
@@ -208,23 +210,33 @@ def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
 
 def record_figures(record: Record) -> Iterator[tuple[str, Any]]:
     """Name and figure of what shows the track record (see ``draw_record``), one at a time."""
+    for kind in RECORDS:
+        part = record.part(kind)
+        if part.judged:
+            yield from _part_figures(part, kind)
+
+
+def _part_figures(record: Record, kind: str) -> Iterator[tuple[str, Any]]:
     names = record.forecasters()
     # Three sets of bins are what one diagram can hold: the ensemble and the two agents with most questions.
     most = sorted(names, key=lambda name: (name != ENSEMBLE, -len(record.latest(name))))[:3]
     bins = {name: reliability_bins(*arrays(record.latest(name))[:2]) for name in most}
-    count = len({j.question_id for j in record.judged})
-    subtitle = (
-        f"{count} resolved questions, last forecast before each ended; on the diagonal: as often as said"
-    )
-    yield "reliability", reliability_figure("Reliability", subtitle, bins)
+    count = len({j.scored_as for j in record.judged})
+    which = "last live forecast before each ended" if kind == LIVE else "back-dated forecasts, each day apart"
+    subtitle = f"{count} resolved questions, {which}; on the diagonal: as often as said"
+    yield f"reliability_{kind}", reliability_figure(f"Reliability of {kind} forecasts", subtitle, bins)
     series = {name: score_points(record.latest(name)) for name in names}
-    subtitle = "mean Brier score by month of the forecast, 95 % intervals over clusters of related questions"
-    yield "score_over_time", score_figure("Score over time", subtitle, series)
+    subtitle = (
+        "mean Brier score by month of the forecast; 95 % intervals where there are"
+        f" {config.MIN_INTERVAL_CLUSTERS} clusters of related questions"
+    )
+    yield f"score_over_time_{kind}", score_figure(f"Score of {kind} forecasts over time", subtitle, series)
     agents = sorted({name for parts in record.agents.values() for name in parts})
     if len(agents) > 1:
         subtitle = "100 % minus the mean total variation distance of their distributions on shared resolved questions"
         matrix = agreement_matrix(record, agents)
-        yield "agreement", agreement_figure("Agreement between models", subtitle, agents, matrix)
+        title = f"Agreement between models, {kind} forecasts"
+        yield f"agreement_{kind}", agreement_figure(title, subtitle, agents, matrix)
 
 
 def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:
@@ -238,7 +250,7 @@ def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:
         scores = brier_scores(p, y)
         points.append(
             ScorePoint(
-                datetime(year, month, 15), len(part), float(scores.mean()), mean_interval(scores, clusters)
+                datetime(year, month, 15), len(part), float(scores.mean()), brier_interval(scores, clusters)
             )
         )
     return points
@@ -396,6 +408,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="with --calibrate: an agent's name (default: %(default)s)",
     )
+    result.add_argument(
+        "--record",
+        choices=RECORDS,
+        help="with --calibrate: fit on live or on back-dated forecasts (default: live, where any counts)",
+    )
     return result
 
 
@@ -408,6 +425,8 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
         return resolve(database, Outcomes([entry_from_arguments(arguments, database)]))
     if arguments.same_question:
         return join(database, *arguments.same_question)
+    if arguments.record and not arguments.calibrate:
+        raise AnalysisError(f"--record is {arguments.record!r}; it goes with --calibrate")
     if arguments.score:
         record = collect(database)
         show(*score_lines(record))
@@ -417,7 +436,7 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
     if arguments.calibrate:
         from calibration import calibrate_database
 
-        show(calibrate_database(database, arguments.forecaster, arguments.calibrate))
+        show(calibrate_database(database, arguments.forecaster, arguments.calibrate, arguments.record))
         return 0
     if arguments.report:
         from report import write_report

@@ -162,13 +162,7 @@ def score_run(database: Database, run_id: int) -> list[str]:
     Raises:
         scorecard.AnalysisError: no forecast of the run counts.
     """
-    record = collect(database)
-    part = Record(
-        tuple(j for j in record.judged if j.run_id == run_id),
-        tuple(e for e in record.excluded if e.run_id == run_id),
-        {key: value for key, value in record.agents.items() if key[0] == run_id},
-        record.captured,
-    )
+    part = collect(database).of_run(run_id)
     return score_lines(part) + _untouched(part, database, run_id)
 
 

@@ -97,7 +97,7 @@ MIN_CAPTURED_MASS = 0.5
 SCORING_WAVE = 16
 # Reasonings written together, likewise. Here size does save time: 256 is what vLLM decodes side by side by default.
 LOGIC_WAVE = 256
-# Seed of every random choice (reasoning samples, bootstrap).
+# Seed of every random choice (reasoning samples, folds, simulated outcomes, order of a backtest).
 SEED = 20261123
 
 # --- Ensemble ---------------------------------------------------------------------------------------
@@ -181,8 +181,15 @@ NEAR_DUPLICATE_SHARE = 0.6
 # --- Analysis ---------------------------------------------------------------------------------------
 # Questions that get their own figures in one call. A figure takes about 0.3 s; a backtest has a thousand questions.
 MAX_PLOTTED_QUESTIONS = 200
-# Resamples of the cluster bootstrap behind every 95 % interval. 2000 fix its ends to about a twentieth of its width.
-BOOTSTRAP_SAMPLES = 2000
+# A 95 % interval is given from this many clusters of related questions on, and where no few clusters hold most questions:
+# from this many degrees of freedom, counted as if the questions of a cluster were one. From there on intervals cover 93-97 %
+# of simulated scores and differences; with 20 clusters some cover 92 %, with 10 some 84 % (docs/intervals.md).
+MIN_INTERVAL_CLUSTERS = 30
+MIN_INTERVAL_DF = 10
+# Below this many questions a table shows no AUC, and says that its averages describe these questions only.
+MIN_CLAIM_QUESTIONS = 30
+# Simulated sets of outcomes behind "a calibrated forecaster would show": 1000 fix its 95 % bound to about 0.005.
+CALIBRATION_SIMULATIONS = 1000
 # Upper ends, in days from forecast to resolution, of the horizons that are scored apart; what lies beyond is one more.
 HORIZON_DAYS = (7, 30, 90, 365)
 # A calibration is refused below this many resolved questions, clusters of related questions, and questions of each

@@ -136,7 +136,10 @@ SETTING_RULES: Final[dict[str, Rule]] = {
     ),
     # Analysis
     "MAX_PLOTTED_QUESTIONS": at_least(1),
-    "BOOTSTRAP_SAMPLES": at_least(100),
+    "MIN_INTERVAL_CLUSTERS": at_least(2),
+    "MIN_INTERVAL_DF": Rule(lambda v: is_number(v) and v >= 1, "a number, 1 or more", "12 is usual"),
+    "MIN_CLAIM_QUESTIONS": at_least(1),
+    "CALIBRATION_SIMULATIONS": at_least(100),
     "HORIZON_DAYS": Rule(
         lambda v: (
             isinstance(v, tuple | list) and all(map(is_int, v)) and list(v) == sorted({d for d in v if d > 0})

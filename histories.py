@@ -5,17 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from database import Database
 from distribution import Distribution
 from drawing import HistoryPoint, Outcome, OverviewRow
-from scorecard import forecast_time, parse_time
+from scorecard import LIVE, forecast_time, parse_time
 from voices import pool_voices, stored_voice
-
-LIVE: Final = "live"
-BACK_DATED: Final = "back-dated"
-RECORDS: Final = (LIVE, BACK_DATED)
 
 # Forecast rows of one run, by agent; the parts of an agent's evidence are rows of their own.
 Voices = dict[str, list[sqlite3.Row]]

@@ -19,9 +19,9 @@ from analysis import by_question, history_figures, plotted, record_figures, run_
 from coherence import parent_id
 from database import INCOMPLETE, Database, utc_now
 from drawing import OverviewRow, overview_figures, png
-from histories import BACK_DATED, LIVE, RECORDS, fewer_models, outcome_of
+from histories import fewer_models, outcome_of
 from plot_fonts import say_what_lacks
-from scorecard import AnalysisError, collect, score_lines
+from scorecard import BACK_DATED, LIVE, RECORDS, AnalysisError, collect, score_lines
 from untrusted_names import write_whole
 from untrusted_text import visible
 

@@ -3,9 +3,12 @@ other room fits.
 
 A forecast counts when its question is resolved (the latest record, not void) and it was made before that moment. A backtest's
 forecast speaks from its ``as_of`` day: that day must end before the resolution, and no passage in its prompt may be newer.
-Everything that does not count is listed with the reason. Of several forecasts of one question by one forecaster the last one
-before the resolution is scored, so that a question asked every day does not count a hundred times; runs and horizons are
-scored apart as well.
+Everything that does not count is listed with the reason.
+
+There are two records, scored apart: forecasts made live, and back-dated ones, made later as of a past day. In the live record
+the last forecast of a question by one forecaster before its resolution is scored, so that a question asked every day does not
+count a hundred times; in the back-dated record each question and day is a forecast of its own. Runs and horizons are scored
+apart as well. Every forecast is scored with the columns (cluster, references) that its own run was given.
 """
 
 from __future__ import annotations
@@ -23,13 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import config
+import intervals
 import track_record as tr
 from coherence import parent_id
 from database import Database
 from distribution import POOL_METHODS, Distribution, pool
+from intervals import Interval
+from reliability import calibration_noise, corrected
 from voices import stored_voice, voice_weights
 
 ENSEMBLE = "ensemble"
+# The two records: forecasts made live, and those made later as of a past day.
+LIVE, BACK_DATED = "live", "back-dated"
+RECORDS = (LIVE, BACK_DATED)
 # Columns of a question file that hold somebody else's probability (0-1), how they are called in tables, and the column with
 # the day that probability is from. A price younger than the forecast had more information; the tables mark it.
 REFERENCES: Mapping[str, tuple[str, str | None]] = {
@@ -38,8 +47,6 @@ REFERENCES: Mapping[str, tuple[str, str | None]] = {
     "crowd_at_due": ("crowd at due date", "forecast_due_date"),
     "superforecaster_median": ("superforecaster median", "forecast_due_date"),
 }
-# Below this many questions an average of squared errors says little; the tables carry a warning.
-FEW_QUESTIONS = 30
 
 
 class AnalysisError(Exception):
@@ -82,6 +89,18 @@ class Judged:
     extra: Mapping[str, Any] = field(default_factory=dict)
     between: float | None = None
     previous: float | None = None
+    as_of: str | None = None
+    subject: str = ""
+
+    @property
+    def record(self) -> str:
+        """The record it belongs to, ``LIVE`` or ``BACK_DATED``."""
+        return LIVE if self.as_of is None else BACK_DATED
+
+    @property
+    def scored_as(self) -> tuple[str, str | None]:
+        """What one forecaster is scored once for: a question live, a question and day back-dated."""
+        return self.subject or self.question_id, self.as_of
 
     @property
     def probability(self) -> float:
@@ -107,24 +126,52 @@ class Excluded:
     question_id: str
     forecaster: str
     reason: str
+    record: str = LIVE
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything the database says about resolved questions."""
+    """Everything the database says about resolved questions.
+
+    agents: each agent's distribution by (run, question); captured: captured mass (0-1) of the agents' voices by the same keys
+    (an agent without an entry counts in full); back_dated: those of these keys that are back-dated.
+    """
 
     judged: tuple[Judged, ...]
     excluded: tuple[Excluded, ...]
     agents: Mapping[tuple[int, str], Mapping[str, Distribution]]
-    # Captured mass (0-1) of the agents' voices, by the same keys; an agent without an entry counts in full.
     captured: Mapping[tuple[int, str], Mapping[str, float]] = field(default_factory=dict)
+    back_dated: frozenset[tuple[int, str]] = frozenset()
+
+    def part(self, record: str) -> Record:
+        """Only the live or only the back-dated forecasts."""
+        return Record(
+            tuple(j for j in self.judged if j.record == record),
+            tuple(e for e in self.excluded if e.record == record),
+            {key: d for key, d in self.agents.items() if (key in self.back_dated) == (record == BACK_DATED)},
+            self.captured,
+            self.back_dated,
+        )
+
+    def of_run(self, run_id: int) -> Record:
+        """Only the forecasts of one run."""
+        return Record(
+            tuple(j for j in self.judged if j.run_id == run_id),
+            tuple(e for e in self.excluded if e.run_id == run_id),
+            {key: value for key, value in self.agents.items() if key[0] == run_id},
+            self.captured,
+            self.back_dated,
+        )
 
     def latest(self, forecaster: str | None = None) -> list[Judged]:
-        """The last counting forecast of each question by each (or one) forecaster, in order of time."""
-        last: dict[tuple[str, str], Judged] = {}
+        """The last counting forecast by each (or one) forecaster of what is scored once, in order of time.
+
+        That is each question in the live record, and each question and day in the back-dated one.
+        """
+        last: dict[tuple[str, tuple[str, str | None]], Judged] = {}
         for j in sorted(self.judged, key=lambda j: (j.made, j.run_id)):
             if forecaster is None or j.forecaster == forecaster:
-                last[j.forecaster, j.question_id] = j
+                last[j.forecaster, j.scored_as] = j
         return list(last.values())
 
     def forecasters(self) -> list[str]:
@@ -136,14 +183,19 @@ class Record:
 def collect(database: Database) -> Record:
     """Read every forecast of a resolved question and decide whether it counts."""
     resolutions = database.resolutions()
-    questions = {row["id"]: json.loads(row["extra"]) for row in database.questions()}
+    asked = {
+        (run["id"], row["id"]): row for run in database.runs() for row in database.run_questions(run["id"])
+    }
+    extras = {key: json.loads(row["extra"]) for key, row in asked.items() if key[1] in resolutions}
+    scored = {key for key, extra in extras.items() if parent_id(extra) is None}
     agents: dict[tuple[int, str], dict[str, list[sqlite3.Row]]] = {}
     for row in database.successful_forecasts():
-        agents.setdefault((row["run_id"], row["question_id"]), {}).setdefault(row["agent"], []).append(row)
+        key = (row["run_id"], row["question_id"])
+        if key in scored:
+            agents.setdefault(key, {}).setdefault(row["agent"], []).append(row)
     voices = {
         key: {agent: stored_voice(rows) for agent, rows in by_agent.items()}
         for key, by_agent in agents.items()
-        if key[1] in resolutions and parent_id(questions[key[1]]) is None
     }
     distributions = {
         key: {agent: voice.distribution for agent, voice in by_agent.items()}
@@ -158,19 +210,21 @@ def collect(database: Database) -> Record:
     candidates += [
         (ENSEMBLE, Distribution.from_json(row["probabilities"]), row, row["latest_evidence"])
         for row in database.all_ensembles()
-        if row["question_id"] in resolutions and parent_id(questions[row["question_id"]]) is None
+        if (row["run_id"], row["question_id"]) in scored
     ]
     judged, excluded = [], []
     for name, distribution, row, newest in candidates:
+        key = (row["run_id"], row["question_id"])
         resolution = resolutions[row["question_id"]]
         reason = exclusion(
             row["as_of"], row["created_at"], newest, resolution["outcome"], resolution["resolved_at"]
         )
         if reason:
-            excluded.append(Excluded(row["run_id"], row["question_id"], name, reason))
+            record = LIVE if row["as_of"] is None else BACK_DATED
+            excluded.append(Excluded(*key, name, reason, record))
             continue
-        extra = questions[row["question_id"]]
-        means = [d.probability for d in distributions.get((row["run_id"], row["question_id"]), {}).values()]
+        subject = asked[key]["subject"]
+        means = [d.probability for d in distributions.get(key, {}).values()]
         judged.append(
             Judged(
                 run_id=row["run_id"],
@@ -178,17 +232,20 @@ def collect(database: Database) -> Record:
                 forecaster=name,
                 distribution=distribution,
                 outcome=int(resolution["outcome"]),
-                cluster=str(extra.get("cluster") or row["question_id"]),
+                cluster=str(extras[key].get("cluster") or subject),
                 made=forecast_time(row["as_of"], row["created_at"]),
                 resolved=parse_time(resolution["resolved_at"]),
-                extra=extra,
+                extra=extras[key],
                 between=float(np.std(means)) if len(means) > 1 else None,
+                as_of=row["as_of"],
+                subject=subject,
             )
         )
     captured = {
         key: {agent: voice.captured for agent, voice in by_agent.items()} for key, by_agent in voices.items()
     }
-    return Record(tuple(_with_previous(judged)), tuple(excluded), distributions, captured)
+    back_dated = frozenset(key for key in scored if asked[key]["as_of"] is not None)
+    return Record(tuple(_with_previous(judged)), tuple(excluded), distributions, captured, back_dated)
 
 
 def exclusion(
@@ -206,13 +263,15 @@ def exclusion(
 
 
 def _with_previous(judged: Sequence[Judged]) -> list[Judged]:
-    """Fill in each forecast's predecessor: the same forecaster's earlier forecast of the same question."""
-    last: dict[tuple[str, str], float] = {}
+    """Fill in each forecast's predecessor: the forecaster's last earlier one of the question in that record."""
+    series: dict[tuple[str, str, str], list[Judged]] = {}
     result = []
     for j in sorted(judged, key=lambda j: (j.made, j.run_id)):
-        key = (j.forecaster, j.question_id)
-        result.append(replace(j, previous=last.get(key)))
-        last[key] = j.probability
+        earlier = series.setdefault((j.forecaster, j.subject, j.record), [])
+        # Two back-dated forecasts of one day are two attempts at the same forecast.
+        before = [k.probability for k in earlier if k.made < j.made]
+        result.append(replace(j, previous=before[-1] if before else None))
+        earlier.append(j)
     return result
 
 
@@ -298,9 +357,19 @@ def arrays(rows: Sequence[Judged]) -> tuple[NDArray[np.float64], NDArray[np.floa
     )
 
 
-def mean_interval(values: NDArray[np.float64], clusters: Sequence[Hashable]) -> tr.Interval:
-    """95 % interval of a mean with the configured number of resamples and seed."""
-    return tr.bootstrap_mean(values, clusters, samples=config.BOOTSTRAP_SAMPLES, seed=config.SEED)
+def brier_interval(values: NDArray[np.float64], clusters: Sequence[Hashable]) -> Interval:
+    """95 % interval of a mean Brier score, 0-1; unknown with too few clusters (``intervals``)."""
+    return intervals.mean_interval(values, clusters, least=0, most=1)
+
+
+def difference_interval(values: NDArray[np.float64], clusters: Sequence[Hashable]) -> Interval:
+    """95 % interval of a mean difference of two scores; unknown with too few clusters (``intervals``)."""
+    return intervals.mean_interval(values, clusters)
+
+
+def log_interval(values: NDArray[np.float64], clusters: Sequence[Hashable]) -> Interval:
+    """95 % interval of a mean log score in nats, 0 to its clipped maximum."""
+    return intervals.mean_interval(values, clusters, least=0, most=-math.log(tr.LOG_SCORE_CLIP))
 
 
 def reference_value(j: Judged, column: str) -> float | None:
@@ -340,7 +409,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, width: int =
     return [lines[0].rstrip(), *[line.rstrip() for line in lines[1:]]]
 
 
-def span(interval: tr.Interval, form: str = ".3f") -> str:
+def span(interval: Interval, form: str = ".3f") -> str:
     """An interval as ``0.100-0.200``, or a dash."""
     return f"{interval.low:{form}} … {interval.high:{form}}" if interval.known else "–"
 
@@ -349,27 +418,25 @@ def _number(value: float, form: str = ".3f") -> str:
     return f"{value:{form}}" if math.isfinite(value) else "–"
 
 
-SCORE_HEADERS = ("", "n", "clusters", "Brier", "95 %", "log score", "95 %", "ECE", "95 %", "AUC")
+SCORE_HEADERS = ("", "n", "clusters", "Brier", "95 %", "log score", "95 %", "ECE", "if calibrated", "AUC")
 
 
 def score_row(name: str, rows: Sequence[Judged]) -> list[str]:
-    """One line of a score table."""
+    """One line of a score table; what a few questions cannot show is a dash."""
     p, y, clusters = arrays(rows)
     brier, log = tr.brier_scores(p, y), tr.log_scores(p, y)
-    ece = tr.bootstrap(
-        lambda i: tr.expected_calibration_error(p[i], y[i]), clusters, samples=200, seed=config.SEED
-    )
+    noise = calibration_noise(p, y, clusters, samples=config.CALIBRATION_SIMULATIONS, seed=config.SEED)
     return [
         name,
         str(len(rows)),
         str(len(set(clusters))),
         _number(float(brier.mean()), ".4f"),
-        span(mean_interval(brier, clusters)),
+        span(brier_interval(brier, clusters)),
         _number(float(log.mean())),
-        span(mean_interval(log, clusters)),
-        _number(tr.expected_calibration_error(p, y)),
-        span(ece),
-        _number(tr.auc(p, y)),
+        span(log_interval(log, clusters)),
+        _number(noise.error) + ("*" if noise.exceeded else ""),
+        f"{noise.mean:.3f}, up to {noise.bound:.3f}",
+        _number(tr.auc(p, y)) if len(rows) >= config.MIN_CLAIM_QUESTIONS else "–",
     ]
 
 
@@ -382,15 +449,15 @@ PARTS_HEADERS = (
     "within bins",
     "sharpness",
     "own Brier",
-    "z",
-    "p",
+    "Brier - own",
+    "95 %",
 )
 
 
 def parts_row(name: str, rows: Sequence[Judged]) -> list[str]:
     """Decomposition over ten bins, sharpness, and the Brier score the forecasts expect of themselves."""
-    p, y, _ = arrays(rows)
-    parts, own = tr.decompose(p, y, tr.DEFAULT_BIN_EDGES), tr.self_consistency(p, y)
+    p, y, clusters = arrays(rows)
+    parts, excess = corrected(p, y, tr.DEFAULT_BIN_EDGES), tr.excess_errors(p, y)
     values = (
         parts.brier,
         parts.reliability,
@@ -398,9 +465,15 @@ def parts_row(name: str, rows: Sequence[Judged]) -> list[str]:
         parts.uncertainty,
         parts.within_bin_variance - parts.within_bin_covariance,
         tr.sharpness(p),
-        own.expected,
+        float((p * (1 - p)).mean()),
     )
-    return [name, *[_number(v, ".4f") for v in values], _number(own.z, "+.2f"), _number(own.p_value)]
+    interval = difference_interval(excess, clusters)
+    return [
+        name,
+        *[_number(v, ".4f") for v in values],
+        _number(float(excess.mean()), "+.4f"),
+        span(interval, "+.4f"),
+    ]
 
 
 def skill_rows(rows: Sequence[Judged]) -> list[list[str]]:
@@ -408,7 +481,7 @@ def skill_rows(rows: Sequence[Judged]) -> list[list[str]]:
     base_rate = float(np.mean([j.outcome for j in rows]))
     references: list[tuple[str, Callable[[Judged], float | None]]] = [
         ("always 50 %", lambda j: 0.5),
-        ("base rate (of these questions)", lambda j: base_rate),
+        ("in-sample base rate", lambda j: base_rate),
         ("previous forecast", lambda j: j.previous),
     ]
     for column, (name, _) in REFERENCES.items():
@@ -425,15 +498,33 @@ def skill_rows(rows: Sequence[Judged]) -> list[list[str]]:
 def _skill_row(name: str, rows: Sequence[Judged], reference: NDArray[np.float64]) -> list[str]:
     p, y, clusters = arrays(rows)
     own, other = tr.brier_scores(p, y), tr.brier_scores(reference, y)
+    interval = difference_interval(own - other, clusters)
+    skill = tr.skill_score(float(own.mean()), float(other.mean()))
     return [
         name,
         str(len(rows)),
         _number(float(other.mean()), ".4f"),
         _number(float(own.mean()), ".4f"),
-        _number(tr.skill_score(float(own.mean()), float(other.mean())), "+.3f"),
+        # A skill without an interval would be a claim about other questions.
+        _number(skill, "+.3f") if interval.known else "–",
         _number(float((own - other).mean()), "+.4f"),
-        span(mean_interval(own - other, clusters), "+.4f"),
+        span(interval, "+.4f"),
     ]
+
+
+def reference_problems(rows: Iterable[Judged]) -> list[str]:
+    """One line for each reference column with stored values that are no probability, and how many."""
+    lines = []
+    found = list(rows)
+    for column in REFERENCES:
+        given = [j for j in found if str(j.extra.get(column) or "").strip() not in ("", "None")]
+        wrong = [j for j in given if reference_value(j, column) is None]
+        if wrong:
+            lines.append(
+                f"not counted: {len(wrong)} of {len(given)} stored values of {column} are no probability from 0 to 1"
+                f" (such as {wrong[0].extra[column]!r} of {wrong[0].question_id})"
+            )
+    return lines
 
 
 SKILL_HEADERS = ("reference", "n", "its Brier", "ours", "skill", "ours - its", "95 %")
@@ -484,19 +575,12 @@ def spread_lines(rows: Sequence[Judged]) -> list[str]:
         beyond = tr.spread_error_correlation(spread[index], excess[index])
         labels = [clusters[i] for i in index]
 
-        def correlation(
-            i: NDArray[np.int64], spread: Any = spread[index], excess: Any = excess[index]
-        ) -> float:
-            return tr.spread_error_correlation(spread[i], excess[i])
-
-        interval = tr.bootstrap(correlation, labels, samples=500, seed=config.SEED)
+        interval = intervals.rank_correlation_interval(spread[index], excess[index], labels)
         lines.append(
             f"spread {name}: rank correlation with squared error {_number(raw, '+.2f')}, with the error beyond p(1-p)"
             f" {_number(beyond, '+.2f')} (95 %: {span(interval, '+.2f')}; 0 = the mean already says it all)"
         )
-        bins = tr.spread_bins(
-            spread[index], p[index], y[index], labels, samples=config.BOOTSTRAP_SAMPLES, seed=config.SEED
-        )
+        bins = tr.spread_bins(spread[index], p[index], y[index], labels)
         for word, one in zip(("narrow", "middle", "wide"), bins, strict=False):
             lines.append(
                 f"  {word:7s} n={one.count:4d}  mean spread {100 * one.mean_spread:5.1f} points"
@@ -544,7 +628,7 @@ def reliability_lines(rows: Sequence[Judged]) -> list[str]:
 
 
 def score_lines(record: Record) -> list[str]:
-    """The whole printed record; see ``python analysis.py --score``.
+    """The printed record, live and back-dated forecasts apart; see ``python analysis.py --score``.
 
     Raises:
         AnalysisError: no forecast counts.
@@ -556,28 +640,35 @@ def score_lines(record: Record) -> list[str]:
             or "no forecast question is resolved"
         )
         raise AnalysisError(f"nothing to score: {why}; record outcomes with --resolve FILE")
+    lines: list[str] = []
+    for name in RECORDS:
+        part = record.part(name)
+        if part.judged or part.excluded:
+            lines += ["", *_record_lines(name, part)]
+    return lines[1:]
+
+
+def _record_lines(title: str, record: Record) -> list[str]:
+    """The tables of the live or the back-dated record."""
+    if not record.judged:
+        return [f"# Record of {title} forecasts: none counts", *_uncounted_lines(record)]
     names = record.forecasters()
     latest = {name: record.latest(name) for name in names}
     head = names[0]
     # One agent alone is its own ensemble: its tables need not be printed twice.
     apart = [ENSEMBLE] if len(names) == 2 and head == ENSEMBLE else names
-    lines = [
-        f"{len(record.judged)} forecasts of {len({j.question_id for j in record.judged})} resolved questions count;"
-        f" intervals: 95 %, bootstrap over clusters of related questions",
-    ]
-    if len(latest[head]) < FEW_QUESTIONS:
-        lines.append(f"fewer than {FEW_QUESTIONS} questions: read the intervals, not the averages")
-    for reason, count in Counter(e.reason for e in record.excluded).most_common():
-        shown = ", ".join(sorted({e.question_id for e in record.excluded if e.reason == reason})[:5])
-        lines.append(f"not counted: {count} forecasts, {reason} ({shown}{' …' if count > 5 else ''})")
-    lines += _section("Scores: last forecast of each question before its resolution")
+    lines = _introduction(title, record, latest[head])
+    lines += _section(_SCORED_ONCE[title])
     lines += table(SCORE_HEADERS, [score_row(name, latest[name]) for name in names])
     lines += _section(
-        "Decomposition (ten bins), sharpness, and the Brier score the forecasts expect of themselves"
+        "Decomposition (ten bins, corrected for few forecasts), and the Brier score the forecasts expect of themselves"
     )
     lines += table(PARTS_HEADERS, [parts_row(name, latest[name]) for name in names])
     for name in apart:
-        lines += _section(f"Skill of {name} (Brier; each reference on the questions it has)")
+        lines += _section(
+            f"Skill of {name} (Brier; each reference on the questions it has; the in-sample base rate is"
+            " known only afterwards)"
+        )
         lines += table(SKILL_HEADERS, skill_rows(latest[name]))
     lines += _pool_section(record)
     lines += _group_section("By horizon", apart, record, lambda j: horizon_name(j.horizon_days))
@@ -590,6 +681,39 @@ def score_lines(record: Record) -> list[str]:
     lines += spread_lines(latest[head])
     lines += _section(f"Reliability, {head} (Wilson intervals, questions taken as independent)")
     return lines + reliability_lines(latest[head])
+
+
+_SCORED_ONCE = {
+    LIVE: "Scores: last forecast of each question before its resolution",
+    BACK_DATED: "Scores: each question and the day it was forecast as of",
+}
+
+
+def _introduction(title: str, record: Record, rows: Sequence[Judged]) -> list[str]:
+    """What counts, what a dash and a star mean, and what few questions cannot show."""
+    count = len({j.question_id for j in record.judged})
+    lines = [
+        f"# Record of {title} forecasts: {len(record.judged)} forecasts of {count} resolved questions count",
+        "intervals: 95 %, over clusters of related questions; –: no interval (and no skill) under"
+        f" {config.MIN_INTERVAL_CLUSTERS} clusters, or where a few clusters hold most questions",
+        "ECE: expected calibration error, beside what a calibrated forecaster would show by chance"
+        " (mean, and the bound of 95 %); *: beyond that bound",
+    ]
+    if len(rows) < config.MIN_CLAIM_QUESTIONS:
+        lines.append(
+            f"fewer than {config.MIN_CLAIM_QUESTIONS} questions: the averages describe these questions,"
+            " nothing is claimed about others"
+        )
+    return lines + _uncounted_lines(record) + reference_problems(rows)
+
+
+def _uncounted_lines(record: Record) -> list[str]:
+    """How many forecasts do not count, by reason, with some of their questions."""
+    lines = []
+    for reason, count in Counter(e.reason for e in record.excluded).most_common():
+        shown = ", ".join(sorted({e.question_id for e in record.excluded if e.reason == reason})[:5])
+        lines.append(f"not counted: {count} forecasts, {reason} ({shown}{' …' if count > 5 else ''})")
+    return lines
 
 
 def _section(title: str) -> list[str]:
@@ -619,14 +743,14 @@ def _pool_section(record: Record) -> list[str]:
 def _group_section(
     title: str, names: Sequence[str], record: Record, key: Callable[[Judged], str]
 ) -> list[str]:
-    """Scores by a property of the forecast; within a group the last forecast of each question counts."""
+    """Scores by a property of the forecast; within a group what is scored once counts once."""
     rows = []
     for name in names:
-        groups: dict[str, dict[str, Judged]] = {}
+        groups: dict[str, dict[tuple[str, str | None], Judged]] = {}
         order: dict[str, float] = {}
         for j in sorted(record.judged, key=lambda j: (j.made, j.run_id)):
             if j.forecaster == name:
-                groups.setdefault(key(j), {})[j.question_id] = j
+                groups.setdefault(key(j), {})[j.scored_as] = j
                 order[key(j)] = min(
                     order.get(key(j), math.inf), j.horizon_days if title == "By horizon" else j.run_id
                 )

@@ -13,12 +13,13 @@ Bad shapes, probabilities outside 0-1, outcomes other than 0 and 1 and empty inp
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from intervals import UNKNOWN_INTERVAL, Interval, cluster_numbers, mean_interval
 
 Floats = NDArray[np.float64]
 
@@ -33,22 +34,6 @@ DEFAULT_BIN_EDGES: tuple[float, ...] = tuple(edge / 10 for edge in range(11))
 
 # Two-sided 95 % normal quantile, for Wilson intervals.
 _Z95 = 1.959963984540054
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval; both ends are NaN when the data cannot support one (fewer than two clusters)."""
-
-    low: float
-    high: float
-
-    @property
-    def known(self) -> bool:
-        """True when both ends are numbers."""
-        return bool(np.isfinite(self.low) and np.isfinite(self.high))
-
-
-UNKNOWN_INTERVAL = Interval(float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -86,21 +71,6 @@ class Decomposition:
             + self.within_bin_variance
             - self.within_bin_covariance
         )
-
-
-@dataclass(frozen=True)
-class SelfConsistency:
-    """What forecasts say their own Brier score will be, against what it was (Spiegelhalter's test).
-
-    expected: mean of p(1 - p), the Brier score if every probability is right; realised: the Brier score; z:
-    the standardised difference (positive: errors larger than the forecasts admit, i.e. overconfident);
-    p_value: two-sided.
-    """
-
-    expected: float
-    realised: float
-    z: float
-    p_value: float
 
 
 @dataclass(frozen=True)
@@ -226,7 +196,7 @@ def wilson_interval(successes: int, count: int) -> Interval:
     return Interval(float(max(0.0, centre - half)), float(min(1.0, centre + half)))
 
 
-def _bin_numbers(p: Floats, edges: Sequence[float]) -> NDArray[np.int64]:
+def bin_numbers(p: Floats, edges: Sequence[float]) -> NDArray[np.int64]:
     """The bin of each forecast, [low, high), the last closed; float noise of 1e-9 never moves 0.3 into [0.2,
     0.3)."""
     inner = np.asarray(edges[1:-1], dtype=np.float64)
@@ -245,7 +215,7 @@ def reliability_bins(
     steps = np.diff(np.asarray(edges, dtype=np.float64))
     if len(edges) < 2 or edges[0] > 0 or edges[-1] < 1 or not np.all(steps > 0):
         raise ValueError("bin edges must rise from 0 to 1")
-    numbers = _bin_numbers(p, edges)
+    numbers = bin_numbers(p, edges)
     bins = []
     for number in range(len(edges) - 1):
         inside = numbers == number
@@ -271,7 +241,7 @@ def expected_calibration_error(
     """
     p, y = check_forecasts(probabilities, outcomes)
     # count * |mean forecast - frequency| of a bin is |sum of (p - y)| in it.
-    sums = np.bincount(_bin_numbers(p, edges), weights=p - y)
+    sums = np.bincount(bin_numbers(p, edges), weights=p - y)
     return float(np.abs(sums).sum() / p.size)
 
 
@@ -289,7 +259,7 @@ def decompose(
     if edges is None:
         _, numbers = np.unique(p, return_inverse=True)
     else:
-        numbers = _bin_numbers(p, edges)
+        numbers = bin_numbers(p, edges)
     base_rate = y.mean()
     reliability = resolution = variance = covariance = 0.0
     for number in np.unique(numbers):
@@ -321,20 +291,6 @@ def decompose(
 # admit, and (3) how often a reference probability (a crowd's price) lies inside the stated interval.
 
 
-def self_consistency(probabilities: ArrayLike, outcomes: ArrayLike) -> SelfConsistency:
-    """Expected Brier score under the forecasts themselves against the realised one; z is NaN if every p is 0,
-    0.5 or 1.
-
-    z = sum((y - p)(1 - 2p)) / sqrt(sum((1 - 2p)^2 p (1 - p))). Assumes independent questions.
-    Source: Spiegelhalter (1986), Statistics in Medicine 5:421-433.
-    """
-    p, y = check_forecasts(probabilities, outcomes)
-    spread = float(np.sum((1 - 2 * p) ** 2 * p * (1 - p)))
-    z = float(np.sum((y - p) * (1 - 2 * p)) / np.sqrt(spread)) if spread > 0 else float("nan")
-    p_value = math.erfc(abs(z) / math.sqrt(2)) if np.isfinite(z) else float("nan")
-    return SelfConsistency(float((p * (1 - p)).mean()), float(((p - y) ** 2).mean()), z, p_value)
-
-
 def spread_error_correlation(spreads: ArrayLike, errors: ArrayLike) -> float:
     """Spearman's rank correlation of spread and error, -1 to 1; NaN below three pairs or when one side is
     constant.
@@ -353,8 +309,11 @@ def spread_error_correlation(spreads: ArrayLike, errors: ArrayLike) -> float:
 
 
 def excess_errors(probabilities: ArrayLike, outcomes: ArrayLike) -> Floats:
-    """(p - y)^2 - p(1 - p) per forecast, shape (n,): the error beyond what the mean itself admits; mean 0 if
-    calibrated."""
+    """(p - y)^2 - p (1 - p) per forecast, shape (n,): the error beyond what p itself admits.
+
+    The mean is 0 for a calibrated forecaster, positive for an overconfident one; equal to (y - p)(1 - 2p), the
+    statistic of Spiegelhalter (1986), Statistics in Medicine 5:421-433.
+    """
     p, y = check_forecasts(probabilities, outcomes)
     return (p - y) ** 2 - p * (1 - p)
 
@@ -366,8 +325,6 @@ def spread_bins(
     clusters: Sequence[Hashable],
     *,
     bins: int = 3,
-    samples: int = 2000,
-    seed: int = 0,
 ) -> list[SpreadBin]:
     """Questions cut into ``bins`` groups of equal size by rising spread, each with expected and realised
     Brier score.
@@ -386,74 +343,12 @@ def spread_bins(
         if part.size == 0:
             continue
         scores = (p[part] - y[part]) ** 2
-        interval = bootstrap_mean(scores, [clusters[i] for i in part], samples=samples, seed=seed)
+        interval = mean_interval(scores, [clusters[i] for i in part], least=0, most=1)
         expected = float((p[part] * (1 - p[part])).mean())
         result.append(
             SpreadBin(int(part.size), float(spread[part].mean()), expected, float(scores.mean()), interval)
         )
     return result
-
-
-# --- intervals ----------------------------------------------------------------------------------------------
-
-
-def _cluster_numbers(clusters: Sequence[Hashable], count: int) -> tuple[NDArray[np.int64], int]:
-    """Each row's cluster as 0 ... k-1 in order of first appearance, and k."""
-    if len(clusters) != count:
-        raise ValueError(f"{count} rows but {len(clusters)} cluster labels")
-    numbers: dict[Hashable, int] = {}
-    rows = np.array([numbers.setdefault(label, len(numbers)) for label in clusters], dtype=np.int64)
-    return rows, len(numbers)
-
-
-def _percentiles(values: Floats) -> Interval:
-    """The central 95 % of bootstrap values, ignoring replicates in which the statistic was undefined."""
-    defined = values[np.isfinite(values)]
-    if defined.size < 0.5 * values.size or defined.size == 0:
-        return UNKNOWN_INTERVAL
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return Interval(float(low), float(high))
-
-
-def bootstrap_mean(
-    values: ArrayLike, clusters: Sequence[Hashable], *, samples: int = 2000, seed: int = 0
-) -> Interval:
-    """95 % percentile interval of the mean of ``values`` (shape (n,)), resampling whole clusters; same seed,
-    same interval.
-
-    Give the differences of two forecasters' scores to compare them on the same questions. Fewer than two
-    clusters give an unknown interval. Sources: Efron & Tibshirani (1993), An Introduction to the Bootstrap,
-    chapter 13; Field & Welsh (2007), Journal of the Royal Statistical Society B 69:369-390 (clusters).
-    """
-    array = np.asarray(values, dtype=np.float64)
-    rows, count = _cluster_numbers(clusters, array.size)
-    if count < 2:
-        return UNKNOWN_INTERVAL
-    sums = np.bincount(rows, weights=array, minlength=count)
-    sizes = np.bincount(rows, minlength=count).astype(np.float64)
-    draws = np.random.default_rng(seed).integers(0, count, size=(samples, count))
-    return _percentiles(sums[draws].sum(axis=1) / sizes[draws].sum(axis=1))
-
-
-def bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float],
-    clusters: Sequence[Hashable],
-    *,
-    samples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """95 % percentile interval of any statistic of row numbers, resampling whole clusters (see
-    ``bootstrap_mean``)."""
-    rows, count = _cluster_numbers(clusters, len(clusters))
-    if count < 2:
-        return UNKNOWN_INTERVAL
-    members = [np.flatnonzero(rows == number) for number in range(count)]
-    generator = np.random.default_rng(seed)
-    values = np.empty(samples)
-    for sample in range(samples):
-        picked = generator.integers(0, count, size=count)
-        values[sample] = statistic(np.concatenate([members[number] for number in picked]))
-    return _percentiles(values)
 
 
 # --- coherence ----------------------------------------------------------------------------------------------
@@ -484,7 +379,7 @@ def cluster_folds(clusters: Sequence[Hashable], folds: int, *, seed: int = 0) ->
     Clusters are shuffled with ``seed`` and dealt largest first to the smallest fold. Fewer clusters than folds
     leave folds empty.
     """
-    rows, count = _cluster_numbers(clusters, len(clusters))
+    rows, count = cluster_numbers(clusters, len(clusters))
     sizes = np.bincount(rows, minlength=count)
     order = np.random.default_rng(seed).permutation(count)
     order = order[np.argsort(-sizes[order], kind="stable")]

@@ -12,7 +12,7 @@ the weights of ``distribution.entropy_weights``. Linear pool, median, geometric 
 functions of the point forecasts in both cases (the median of 101-point distributions has a mean of its own).
 
 Weights from past scores and the extremising factor are learnt on other clusters of questions than those they are used on
-(5-fold cross-validation by cluster of related questions). Intervals are 95 % bootstrap intervals over those clusters.
+(5-fold cross-validation by cluster of related questions). Intervals are 95 %, over those clusters (intervals.py).
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
 from distribution import EXTREMISING_FACTOR, ODDS_CLIP, extremised  # noqa: E402
+from intervals import Interval, mean_interval  # noqa: E402
 from track_record import (  # noqa: E402
-    Interval,
-    bootstrap_mean,
     brier_scores,
     cluster_folds,
     inverse_score_weights,
@@ -228,7 +227,7 @@ def table(data: Data, pooled: Mapping[str, Floats], reference: str) -> list[str]
     base_log = log_scores(pooled[reference], data.outcomes)
     for name, p in pooled.items():
         brier, log = brier_scores(p, data.outcomes), log_scores(p, data.outcomes)
-        line = f"{name:32s} {brier.mean():7.4f}  {_interval(_bootstrap(brier, data)):15s}  {log.mean():5.3f}"
+        line = f"{name:32s} {brier.mean():7.4f}  {_interval(_clustered(brier, data)):15s}  {log.mean():5.3f}"
         if name != reference:
             line += (
                 f"  {_difference(brier - base_brier, data, 4):26s}  {_difference(log - base_log, data, 3)}"
@@ -237,12 +236,12 @@ def table(data: Data, pooled: Mapping[str, Floats], reference: str) -> list[str]
     return lines
 
 
-def _bootstrap(values: Floats, data: Data) -> Interval:
-    return bootstrap_mean(values, data.clusters, samples=config.BOOTSTRAP_SAMPLES, seed=config.SEED)
+def _clustered(values: Floats, data: Data) -> Interval:
+    return mean_interval(values, data.clusters)
 
 
 def _difference(values: Floats, data: Data, digits: int) -> str:
-    interval = _bootstrap(values, data)
+    interval = _clustered(values, data)
     shown = f"{values.mean():+.{digits}f}"
     return f"{shown} ({interval.low:+.{digits}f} … {interval.high:+.{digits}f})" if interval.known else shown
 

@@ -10,7 +10,7 @@ as right when it holds it. The last table counts any passage of the country and 
 
 Each row of a table is the project's own retrieval from question to evidence (``SemanticRetriever.retrieve_all``: ranking,
 reranking where a cross-encoder is given, near-duplicates, the share of one article), with only the first-stage ranking changed.
-Intervals are 95 % bootstrap intervals over countries; two rows are compared by the interval of their differences question by
+Intervals are 95 %, over countries (intervals.py); two rows are compared by the interval of their differences question by
 question.
 """
 
@@ -29,12 +29,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import config
 from database import Database, DatabaseError, Passage
 from demo import DemoError, make_retriever
+from intervals import mean_interval
 from questions import Question
 from semanticretriever import ModelError, Reranker, RetrievalSettings, SemanticRetriever, TextReranker
-from track_record import bootstrap_mean
 
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int64]
@@ -117,7 +116,7 @@ def reciprocal_ranks(ranks: Ranks) -> Floats:
 def cell(values: Floats, pairs: Sequence[Pair]) -> str:
     """Mean and its 95 % interval."""
     countries = [pair.country for pair in pairs]
-    interval = bootstrap_mean(values, countries, samples=config.BOOTSTRAP_SAMPLES, seed=config.SEED)
+    interval = mean_interval(values, countries)
     return f"{values.mean():.2f} ({interval.low:.2f}–{interval.high:.2f})"
 
 
@@ -160,7 +159,7 @@ def comparisons(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
         cells = []
         for score in (reciprocal_ranks, lambda found: recall(found, DEPTHS[-1])):
             gain = score(ranks[best]) - score(ranks[name])
-            interval = bootstrap_mean(gain, countries, samples=config.BOOTSTRAP_SAMPLES, seed=config.SEED)
+            interval = mean_interval(gain, countries)
             verdict = "beyond chance" if interval.low > 0 or interval.high < 0 else "not beyond chance"
             cells.append(f"{gain.mean():+.2f} ({interval.low:+.2f} to {interval.high:+.2f}), {verdict}")
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "BOOTSTRAP_SAMPLES", 100)
+    monkeypatch.setattr(config, "CALIBRATION_SIMULATIONS", 100)
     return small(tmp_path / "d.db")
 
 
@@ -92,7 +92,7 @@ def test_resolve_one_by_text_and_void(path):
         (["--resolve", "missing.csv"], "cannot be read"),
         (["--run", "9"], "there is no run 9"),
         (["--score"], "record outcomes with --resolve"),
-        (["--calibrate", "platt"], "'ensemble' has no resolved forecast that counts"),
+        (["--calibrate", "platt"], "'ensemble' has no resolved live forecast that counts"),
         (["--report", "no/such/folder/r.html"], "could not be written"),
     ],
 )
@@ -142,9 +142,9 @@ def test_score_prints_the_record_and_draws_it(path, capsys):
     assert "0.0650" in out
     assert "fewer than 30 questions" in out
     assert {p.name for p in (path.parent / "plots").iterdir()} == {
-        "reliability.png",
-        "score_over_time.png",
-        "agreement.png",
+        "reliability_live.png",
+        "score_over_time_live.png",
+        "agreement_live.png",
     }
 
 
@@ -178,9 +178,9 @@ def test_calibrated_values_stand_beside_raw_ones(path, capsys, monkeypatch):
 
 
 def test_a_wrong_setting_is_named(path, capsys, monkeypatch):
-    monkeypatch.setattr(config, "BOOTSTRAP_SAMPLES", "many")
+    monkeypatch.setattr(config, "MIN_INTERVAL_CLUSTERS", "many")
     assert call(path) == 2
-    assert "BOOTSTRAP_SAMPLES is 'many'" in capsys.readouterr().err
+    assert "MIN_INTERVAL_CLUSTERS is 'many'" in capsys.readouterr().err
 
 
 def test_help_needs_neither_matplotlib_nor_scipy():

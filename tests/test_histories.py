@@ -11,9 +11,10 @@ import config
 import forecaster
 from database import CalibrationRecord, Database
 from distribution import Distribution, pool
-from histories import BACK_DATED, LIVE, histories
+from histories import histories
 from questions import Question
 from report import write_report
+from scorecard import BACK_DATED, LIVE
 from tests.record_database import add_run, point
 from tests.stub_cli import MODELS, stub_main
 

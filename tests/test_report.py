@@ -44,7 +44,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def database(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "BOOTSTRAP_SAMPLES", 100)
+    monkeypatch.setattr(config, "CALIBRATION_SIMULATIONS", 100)
     with Database(small(tmp_path / "d.db")) as database:
         yield database
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 import pytest
 
 import config
+import intervals
 import scorecard
+import track_record as tr
 from database import Database, Resolution
 from questions import Question
 from scorecard import (
@@ -77,13 +80,15 @@ def test_scores_by_hand(database):
     assert record.latest("ensemble")[0].between == pytest.approx(0.1)
 
 
-def test_skill_by_hand(database):
+def test_skill_by_hand(database, monkeypatch):
+    monkeypatch.setattr(config, "MIN_INTERVAL_CLUSTERS", 2)
+    monkeypatch.setattr(config, "MIN_INTERVAL_DF", 1)
     resolve(database, a=1, b=0)
     rows = {row[0]: row for row in skill_rows(collect(database).latest("x"))}
     assert rows["always 50 %"][1:5] == ["2", "0.2500", "0.0650", "+0.740"]
-    assert rows["base rate (of these questions)"][2] == "0.2500"
-    # Only a has a crowd (0.9 -> 0.01); ours on a alone is 0.09, skill 1 - 9.
-    assert rows["crowd"][1:5] == ["1", "0.0100", "0.0900", "-8.000"]
+    assert rows["in-sample base rate"][2] == "0.2500"
+    # Only a has a crowd (0.9 -> 0.01); ours on a alone is 0.09. One question shows no skill.
+    assert rows["crowd"][1:7] == ["1", "0.0100", "0.0900", "–", "+0.0800", "–"]
     # The run before said 0.6 and 0.2: 0.16 and 0.04.
     assert rows["previous forecast"][1:4] == ["2", "0.1000", "0.0650"]
 
@@ -162,7 +167,7 @@ def test_pools_are_recomputed_on_the_same_questions(database):
 
 
 def test_past_score_weights_do_not_see_their_own_cluster(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "BOOTSTRAP_SAMPLES", 100)
+    monkeypatch.setattr(config, "CALIBRATION_SIMULATIONS", 100)
     generator = np.random.default_rng(2)
     questions = [Question(f"Q{n}?", id=f"q{n}") for n in range(20)]
     outcomes = generator.integers(0, 2, 20)
@@ -209,3 +214,186 @@ def test_table_aligns_and_cuts():
     lines = scorecard.table(("", "n"), [("short", "1"), ("x" * 60, "22")], width=10)
     assert lines[1] == "short        1"
     assert lines[2] == "xxxxxxxxx…  22"
+
+
+# --- what a few questions cannot show -----------------------------------------------------------------------
+
+
+def forecasts(count, clusters=None, said=70):
+    return [
+        scorecard.Judged(
+            1,
+            f"q{n}",
+            "x",
+            point(said - n % 40),
+            n % 3 == 0,
+            str(n % (clusters or count)),
+            datetime(2025, 1, 1),
+            datetime(2025, 2, 1),
+        )
+        for n in range(count)
+    ]
+
+
+def test_a_row_of_few_questions_claims_nothing():
+    few = scorecard.score_row("few", forecasts(29))
+    assert few[4] == few[6] == few[9] == "–"
+    assert few[3] != "–"  # the average itself describes these questions
+    enough = scorecard.score_row("enough", forecasts(30))
+    assert "–" not in (enough[4], enough[6], enough[9])
+    related = scorecard.score_row("related", forecasts(90, clusters=29))
+    assert related[4] == related[6] == "–"
+    assert related[9] != "–"
+
+
+def test_skill_needs_an_interval():
+    assert [row[4] for row in skill_rows(forecasts(29))] == ["–", "–"]
+    assert all(row[4] != "–" and "…" in row[6] for row in skill_rows(forecasts(30)))
+
+
+def test_the_interval_of_a_row_is_that_of_its_scores_and_stays_in_range():
+    rows = forecasts(60)
+    p, y, clusters = scorecard.arrays(rows)
+    interval = intervals.mean_interval((p - y) ** 2, clusters, least=0, most=1)
+    assert scorecard.score_row("x", rows)[4] == f"{interval.low:.3f} … {interval.high:.3f}"
+    sure = [replace(j, distribution=point(100 if j.outcome else 0)) for j in rows]
+    sure[0] = replace(sure[0], distribution=point(0 if sure[0].outcome else 100))  # a single error, of 1
+    brier = scorecard.brier_interval(tr.brier_scores(*scorecard.arrays(sure)[:2]), clusters)
+    assert 0 <= brier.low < 1 / 60 < brier.high <= 1
+    log = scorecard.log_interval(tr.log_scores(*scorecard.arrays(sure)[:2]), clusters)
+    assert 0 <= log.low < log.high <= 5.2984
+
+
+def test_own_brier_is_compared_with_its_interval_over_clusters():
+    rows = forecasts(60)
+    p, y, clusters = scorecard.arrays(rows)
+    row = scorecard.parts_row("x", rows)
+    excess = (p - y) ** 2 - p * (1 - p)
+    interval = intervals.mean_interval(excess, clusters)
+    assert row[7] == f"{(p * (1 - p)).mean():.4f}"
+    assert row[8] == f"{excess.mean():+.4f}"
+    assert row[9] == f"{interval.low:+.4f} … {interval.high:+.4f}"
+
+
+def test_ece_stands_beside_chance_and_is_starred_beyond_it():
+    wrong = [replace(j, outcome=int(n % 5 == 0)) for n, j in enumerate(forecasts(60, said=99))]
+    row = scorecard.score_row("wrong", wrong)
+    assert row[7].endswith("*")
+    error, bound = float(row[7][:-1]), float(row[8].split("up to ")[1])
+    assert error > bound
+    right = [replace(j, outcome=int(n % 10 < 7), distribution=point(70)) for n, j in enumerate(forecasts(30))]
+    assert scorecard.score_row("right", right)[7] == "0.000"
+
+
+def test_stored_values_that_are_no_probability_are_counted_in_one_line():
+    rows = [
+        replace(j, extra={"crowd": v})
+        for j, v in zip(forecasts(5), ["12", 0.5, "", None, "0,35"], strict=True)
+    ]
+    (line,) = scorecard.reference_problems(rows)
+    assert line == (
+        "not counted: 2 of 3 stored values of crowd are no probability from 0 to 1 (such as '12' of q0)"
+    )
+    assert scorecard.reference_problems(forecasts(2)) == []
+
+
+# --- two records --------------------------------------------------------------------------------------------
+
+
+def two_records(path):
+    """One question forecast live on 1 February, then back-dated twice as of January days; it ended yes in June."""
+    database = Database(path)
+    live = Question("Will A happen?", id="a", extra={"crowd": "0.9"})
+    add_run(database, [live], {"x": [point(60)], "y": [point(80)]}, made="2025-02-01T10:00:00Z")
+    for day, said in (("2025-01-10", 20), ("2025-01-20", 30)):
+        dated = Question("Will A happen?", id=f"a@{day}", subject="a", as_of=day, extra={"crowd": "0.1"})
+        add_run(database, [dated], {"x": [point(said)], "y": [point(said)]}, made="2026-01-01T10:00:00Z")
+    database.add_resolutions([Resolution("a", 1, DAY)])
+    return database
+
+
+def test_a_later_backtest_never_replaces_a_live_forecast(tmp_path):
+    with two_records(tmp_path / "d.db") as database:
+        record = collect(database)
+    live, dated = record.part("live"), record.part("back-dated")
+    assert [j.probability for j in live.latest("x")] == [pytest.approx(0.6)]
+    assert [(j.as_of, j.probability) for j in dated.latest("x")] == [
+        ("2025-01-10", pytest.approx(0.2)),
+        ("2025-01-20", pytest.approx(0.3)),
+    ]
+    # Also where nobody asks for one record only.
+    assert sorted(j.probability for j in record.latest("x")) == pytest.approx([0.2, 0.3, 0.6])
+    assert {j.cluster for j in dated.judged} == {"a"}  # days of one question are related
+    assert set(live.agents) == {(1, "a")}
+    assert set(dated.agents) == {(2, "a@2025-01-10"), (3, "a@2025-01-20")}
+
+
+def test_a_backtest_of_the_same_id_does_not_replace_a_live_forecast_either(tmp_path):
+    with Database(tmp_path / "d.db") as database:
+        add_run(database, [Question("A?", id="a")], {"x": [point(60)]}, made="2025-02-01T10:00:00Z")
+        add_run(
+            database,
+            [Question("A?", id="a", as_of="2025-05-01")],
+            {"x": [point(99)]},
+            made="2026-01-01T10:00:00Z",
+        )
+        database.add_resolutions([Resolution("a", 1, DAY)])
+        record = collect(database)
+    assert [j.probability for j in record.part("live").latest("x")] == [pytest.approx(0.6)]
+    assert [j.previous for j in record.part("live").latest("x")] == [None]
+    assert [j.previous for j in record.part("back-dated").latest("x")] == [None]
+
+
+def test_both_records_are_printed_under_their_names(tmp_path):
+    with two_records(tmp_path / "d.db") as database:
+        text = "\n".join(score_lines(collect(database)))
+    live, dated = text.split("# Record of back-dated forecasts")
+    assert live.startswith("# Record of live forecasts: 3 forecasts of 1 resolved questions count")
+    assert dated.startswith(": 6 forecasts of 2 resolved questions count")
+    row = next(line for line in live.splitlines() if line.startswith("x "))
+    assert row.split()[1:4] == ["1", "1", "0.1600"]
+    row = next(line for line in dated.splitlines() if line.startswith("x "))
+    assert row.split()[1:4] == ["2", "1", "0.5650"]  # (0.64 + 0.49) / 2, of one cluster
+    assert "fewer than 30 questions" in live
+    assert "fewer than 30 questions" in dated
+
+
+def test_a_record_without_a_counting_forecast_says_why(tmp_path):
+    with two_records(tmp_path / "d.db") as database:
+        add_run(database, [Question("B?", id="b", as_of="2025-01-10")], {"x": [point(60)]})
+        database.add_resolutions([Resolution("a", None, DAY), Resolution("b", 1, DAY)])
+        text = "\n".join(score_lines(collect(database)))
+    assert text.startswith(
+        "# Record of live forecasts: none counts\nnot counted: 3 forecasts, the question was voided (a)"
+    )
+
+
+def test_a_forecast_is_scored_with_the_columns_of_its_own_run(tmp_path):
+    with Database(tmp_path / "d.db") as database:
+        for crowd, cluster, made in (
+            ("0.9", "old", "2025-02-01T10:00:00Z"),
+            ("0.2", "new", "2025-03-01T10:00:00Z"),
+        ):
+            question = Question("A?", id="a", extra={"crowd": crowd, "cluster": cluster})
+            add_run(database, [question], {"x": [point(60)]}, made=made)
+        database.add_resolutions([Resolution("a", 1, DAY)])
+        found = {
+            j.run_id: (scorecard.reference_value(j, "crowd"), j.cluster) for j in collect(database).judged
+        }
+    assert found == {1: (0.9, "old"), 2: (0.2, "new")}
+
+
+def test_back_dated_forecasts_of_one_day_are_not_one_anothers_previous(tmp_path):
+    questions = [
+        Question("A?", id=f"a@{day}", subject="a", as_of=day) for day in ("2025-01-10", "2025-01-20")
+    ]
+    with Database(tmp_path / "d.db") as database:
+        add_run(database, questions, {"x": [point(20), point(30)]})
+        add_run(database, questions, {"x": [point(40), point(50)]})
+        database.add_resolutions([Resolution("a", 1, DAY)])
+        record = collect(database)
+    found = {(j.run_id, j.as_of): j.previous for j in record.judged if j.forecaster == "x"}
+    assert found[1, "2025-01-10"] is None
+    assert found[2, "2025-01-10"] is None
+    assert found[1, "2025-01-20"] == pytest.approx(0.4)  # the later attempt at the 10th
+    assert [j.probability for j in record.latest("x")] == pytest.approx([0.4, 0.5])

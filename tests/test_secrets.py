@@ -105,7 +105,7 @@ def plant(monkeypatch, tmp_path, wiki):
         "VLLM_CONFIG": {"load_format": "runai_streamer"},
         "FORECAST_MODEL_PATHS_VLLM": entries,
         "DEFAULT_MODEL_VLLM": "one",
-        "BOOTSTRAP_SAMPLES": 100,
+        "CALIBRATION_SIMULATIONS": 100,
         "_package_problems": lambda *_: [],
     }.items():
         monkeypatch.setattr(config, name, value)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import track_record as tr
+from intervals import mean_interval
 
 # Five forecasts used by most tests: squares 0.04, 0.01, 0.36, 0.09, 0.25 add to 0.75.
 P = [0.8, 0.1, 0.6, 0.7, 0.5]
@@ -125,16 +126,6 @@ def test_bins_hold_every_forecast_once_and_ece_is_a_share(rows):
     assert 0 <= tr.expected_calibration_error(p, y) <= 1
 
 
-def test_self_consistency_by_hand():
-    # p = 0.8, y = 0 twice: expected 0.16, realised 0.64; z = 2 * (-0.8 * -0.6) / sqrt(2 * 0.36 * 0.16).
-    result = tr.self_consistency([0.8, 0.8], [0, 0])
-    assert result.expected == pytest.approx(0.16)
-    assert result.realised == pytest.approx(0.64)
-    assert result.z == pytest.approx(0.96 / math.sqrt(0.1152))
-    assert result.p_value == pytest.approx(math.erfc(result.z / math.sqrt(2)))
-    assert math.isnan(tr.self_consistency([0.5, 1.0], [0, 1]).z)
-
-
 def test_crps_would_prefer_the_two_point_forecast():
     """Why no CRPS is reported: for an event of 30 % the grid forecast that minimises it puts all mass on 0
     and 100."""
@@ -164,50 +155,26 @@ def test_spread_error_correlation_by_hand():
 
 def test_excess_errors_by_hand():
     np.testing.assert_allclose(tr.excess_errors([0.8, 0.8], [1, 0]), [0.04 - 0.16, 0.64 - 0.16])
+    # Spiegelhalter's form of it: (y - p)(1 - 2p).
+    np.testing.assert_allclose(tr.excess_errors(P, Y), (np.array(Y) - P) * (1 - 2 * np.array(P)))
 
 
 def test_spread_bins_sort_by_spread():
     spreads = [0.3, 0.1, 0.2, 0.4]
-    bins = tr.spread_bins(
-        spreads, [0.5, 0.9, 0.8, 0.5], [1, 1, 1, 0], ["a", "b", "c", "d"], bins=2, samples=50
-    )
+    bins = tr.spread_bins(spreads, [0.5, 0.9, 0.8, 0.5], [1, 1, 1, 0], ["a", "b", "c", "d"], bins=2)
     assert [b.count for b in bins] == [2, 2]
     assert bins[0].mean_spread == pytest.approx(0.15)
     assert bins[0].expected_brier == pytest.approx((0.09 + 0.16) / 2)
     assert bins[0].realised_brier == pytest.approx((0.01 + 0.04) / 2)
     assert bins[1].realised_brier == pytest.approx(0.25)
+    assert not bins[0].interval.known  # two clusters
 
 
-def test_bootstrap_mean_is_seeded_and_resamples_clusters():
-    values, clusters = [0.0, 0.0, 1.0], ["a", "a", "b"]
-    first = tr.bootstrap_mean(values, clusters, seed=3)
-    assert first == tr.bootstrap_mean(values, clusters, seed=3)
-    # Two clusters give only the means 0 (aa), 1/3 (ab) and 1 (bb): the interval spans them all.
-    assert (first.low, first.high) == (0.0, 1.0)
-    # Copying rows inside their clusters adds no information, so the interval stays the same.
-    assert tr.bootstrap_mean(values * 2, clusters * 2, seed=3) == first
-    assert not tr.bootstrap_mean([0.1, 0.2], ["a", "a"]).known
-
-
-def test_bootstrap_mean_matches_the_normal_theory():
-    values = np.random.default_rng(0).normal(size=400)
-    interval = tr.bootstrap_mean(values, list(range(400)), samples=4000)
-    half = 1.96 * values.std() / 20
-    assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
-    assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
-
-
-def test_bootstrap_of_a_mean_agrees_with_bootstrap_mean():
-    values = np.random.default_rng(1).random(50)
-    clusters = [i // 2 for i in range(50)]
-    general = tr.bootstrap(lambda rows: float(values[rows].mean()), clusters, samples=3000)
-    special = tr.bootstrap_mean(values, clusters, samples=3000)
-    assert general.low == pytest.approx(special.low, abs=0.01)
-    assert general.high == pytest.approx(special.high, abs=0.01)
-
-
-def test_bootstrap_of_a_statistic_that_is_mostly_undefined_is_unknown():
-    assert not tr.bootstrap(lambda rows: float("nan"), ["a", "b", "c"], samples=20).known
+def test_spread_bins_have_the_interval_of_their_own_scores():
+    g = np.random.default_rng(0)
+    p, y, spreads = g.random(80), g.integers(0, 2, 80), np.arange(80.0)
+    bins = tr.spread_bins(spreads, p, y, list(range(80)), bins=2)
+    assert bins[1].interval == mean_interval((p[40:] - y[40:]) ** 2, range(40), least=0, most=1)
 
 
 def test_coherence_by_hand():
