@@ -1,12 +1,16 @@
 """Calibration curves fitted on resolved forecasts: how often what was said to be p came true. Fitting had no room.
 
 A curve is a correction, not a forecast: its values are stored beside the raw ones (tables ``calibrations`` and
-``calibrated_forecasts``), which stay as they are. It is fitted on forecasts that count for the record only, judged by
-cross-validation over clusters of related questions, and refused when there are too few of them or nothing to fit.
+``calibrated_forecasts``), which stay as they are. It is fitted on forecasts that count for one record (live or back-dated),
+judged by cross-validation over clusters of related questions, and refused when there are too few of them or nothing to fit.
+
+A curve never falls: a higher forecast stays the higher one. Where the outcomes would want a falling or a flat curve, the
+forecasts hold no information that a calibration could use; then it is refused, and nothing is stored.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +21,26 @@ from numpy.typing import ArrayLike, NDArray
 import config
 from database import CalibrationRecord, Database
 from distribution import ODDS_CLIP, Distribution
-from scorecard import ENSEMBLE, AnalysisError, arrays, collect, mean_interval
-from track_record import brier_scores, check_forecasts, cluster_folds
+from reliability import CalibrationNoise, calibration_noise
+from scorecard import (
+    BACK_DATED,
+    ENSEMBLE,
+    LIVE,
+    AnalysisError,
+    Record,
+    arrays,
+    brier_interval,
+    collect,
+    difference_interval,
+    log_interval,
+    span,
+)
+from track_record import auc, brier_scores, check_forecasts, cluster_folds, log_scores
 
 Floats = NDArray[np.float64]
+
+# A curve whose values over 0-1 differ by less than this says the same about every forecast.
+FLAT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -48,13 +68,13 @@ def _features(method: str, p: Floats) -> Floats:
 
 
 def fit(method: str, probabilities: ArrayLike, outcomes: ArrayLike) -> Curve:
-    """Fit a curve.
+    """Fit a curve that never falls.
 
     Args:
-        method: ``"platt"``: logistic regression on the log-odds, two parameters, with Platt's softened targets (Platt 1999, in
-            Advances in Large Margin Classifiers; log-odds in place of a margin). ``"beta"``: logistic regression on ln p and
-            -ln(1 - p) with non-negative slopes (Kull, Silva Filho & Flach 2017, AISTATS, PMLR 54:623-631). ``"isotonic"``: the
-            best rising step function (Zadrozny & Elkan 2002, KDD), joined by straight lines.
+        method: ``"platt"``: logistic regression on the log-odds, with Platt's softened targets (Platt 1999, in Advances in
+            Large Margin Classifiers; log-odds in place of a margin) and a slope of 0 or more. ``"beta"``: logistic
+            regression on ln p and -ln(1 - p) with slopes of 0 or more (Kull, Silva Filho & Flach 2017, AISTATS, PMLR
+            54:623-631). ``"isotonic"``: the best rising step function (Zadrozny & Elkan 2002, KDD), joined by straight lines.
         probabilities, outcomes: shape (n,), 0-1 and 0 or 1.
 
     Raises:
@@ -70,7 +90,7 @@ def _fit_platt(p: Floats, y: Floats) -> Curve:
     positives = y.sum()
     negatives = y.size - positives
     targets = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    return Curve("platt", {"weights": _logistic(_features("platt", p), targets, [(None, None)] * 2)})
+    return Curve("platt", {"weights": _logistic(_features("platt", p), targets, [(0, None), (None, None)])})
 
 
 def _fit_beta(p: Floats, y: Floats) -> Curve:
@@ -131,6 +151,20 @@ def refusal(probabilities: ArrayLike, outcomes: ArrayLike, clusters: Sequence[Ha
     return None
 
 
+def uninformative(curve: Curve, probabilities: ArrayLike, outcomes: ArrayLike) -> str | None:
+    """Why a fitted curve must not be used, or None: the forecasts rank the outcomes wrongly, or not at all."""
+    area = auc(probabilities, outcomes)
+    if area < 0.5:
+        return (
+            f"the forecasts rank the outcomes wrongly: what came true was given less than what did not (AUC {area:.2f}),"
+            " and a calibration must not turn forecasts round"
+        )
+    values = curve(np.linspace(0, 1, 101))
+    if values[-1] - values[0] < FLAT:
+        return f"the fitted curve is flat at {100 * values[0]:.0f} %: the forecasts say nothing about the outcomes"
+    return None
+
+
 def cross_validate(
     method: str, probabilities: ArrayLike, outcomes: ArrayLike, clusters: Sequence[Hashable]
 ) -> Floats:
@@ -144,64 +178,185 @@ def cross_validate(
     return result
 
 
-def calibrate_database(database: Database, forecaster: str, method: str) -> str:
+@dataclass(frozen=True)
+class Comparison:
+    """Raw and cross-validated calibrated forecasts of the same questions: their scores and the verdict."""
+
+    outcomes: Floats
+    clusters: Sequence[Hashable]
+    raw: Floats
+    calibrated: Floats
+
+    def brier(self) -> tuple[Floats, Floats]:
+        """Brier scores, raw and calibrated, shape (n,) each."""
+        return brier_scores(self.raw, self.outcomes), brier_scores(self.calibrated, self.outcomes)
+
+    def log(self) -> tuple[Floats, Floats]:
+        """Log scores in nats, raw and calibrated, shape (n,) each."""
+        return log_scores(self.raw, self.outcomes), log_scores(self.calibrated, self.outcomes)
+
+    def noise(self) -> tuple[CalibrationNoise, CalibrationNoise]:
+        """Expected calibration errors, raw and calibrated, beside those of a calibrated forecaster."""
+        count, seed = config.CALIBRATION_SIMULATIONS, config.SEED
+        raw, new = (
+            calibration_noise(p, self.outcomes, self.clusters, samples=count, seed=seed)
+            for p in (self.raw, self.calibrated)
+        )
+        return raw, new
+
+    def lines(self) -> list[str]:
+        """Brier score, log score and ECE, raw and calibrated, with 95 % intervals and a verdict each."""
+        lines = []
+        for name, (raw, new), interval in (
+            ("Brier", self.brier(), brier_interval),
+            ("log score", self.log(), log_interval),
+        ):
+            gain = difference_interval(new - raw, self.clusters)
+            lines.append(
+                f"  {name} raw {raw.mean():.4f} (95 %: {span(interval(raw, self.clusters))}),"
+                f" calibrated {new.mean():.4f} ({span(interval(new, self.clusters))});"
+                f" difference {(new - raw).mean():+.4f} ({span(gain, '+.4f')}): {verdict(gain.low, gain.high)}"
+            )
+        raw_noise, new_noise = self.noise()
+        lines.append(
+            f"  ECE raw {noise_text(raw_noise)}, calibrated {noise_text(new_noise)}; all calibrated scores are"
+            " cross-validated by cluster"
+        )
+        return lines
+
+
+def verdict(low: float, high: float) -> str:
+    """What a 95 % interval of calibrated minus raw score says; scores are better when lower."""
+    if np.isnan(low) or np.isnan(high):
+        return "too few clusters to say"
+    return "better" if high < 0 else "worse" if low > 0 else "no clear difference"
+
+
+def noise_text(noise: CalibrationNoise) -> str:
+    """An expected calibration error beside what a calibrated forecaster would show."""
+    return f"{noise.error:.3f} (a calibrated forecaster would show {noise.mean:.3f}, up to {noise.bound:.3f})"
+
+
+def chosen_record(record: Record, forecaster: str, wanted: str | None) -> tuple[str, list[str]]:
+    """The record to fit on and what has to be said about the choice.
+
+    Live where any live forecast counts, or else back-dated, unless one is wanted.
+    """
+    counts = {kind: len(record.part(kind).latest(forecaster)) for kind in (LIVE, BACK_DATED)}
+    if wanted is not None:
+        return wanted, []
+    kind = LIVE if counts[LIVE] or not counts[BACK_DATED] else BACK_DATED
+    other = BACK_DATED if kind == LIVE else LIVE
+    if kind == BACK_DATED:
+        return kind, ["  no live forecast counts, so the back-dated ones were used"]
+    unused = f"  {counts[other]} back-dated forecasts were not used (--record back-dated fits those)"
+    return kind, [unused] if counts[other] else []
+
+
+def calibrate_database(database: Database, forecaster: str, method: str, wanted: str | None = None) -> str:
     """Fit, judge and store a calibration of one forecaster; returns the lines to print.
 
-    The last counting forecast of each resolved question is fitted on; those get the cross-validated value (``out_of_fold``),
-    every other forecast of that forecaster the final curve's.
+    The counting forecasts of resolved questions in one record (``wanted``, see ``chosen_record``) are fitted on; those get
+    the cross-validated value (``out_of_fold``), every other forecast of that forecaster in that record the final curve's.
 
     Raises:
-        AnalysisError: the forecaster has no resolved forecasts, or the calibration is refused.
+        AnalysisError: the forecaster has no resolved forecasts, or the calibration is refused; nothing is stored.
     """
-    record = collect(database)
+    everything = collect(database)
+    kind, notes = chosen_record(everything, forecaster, wanted)
+    record = everything.part(kind)
     rows = record.latest(forecaster)
     if not rows:
         known = ", ".join(record.forecasters()) or "none"
         raise AnalysisError(
-            f"{forecaster!r} has no resolved forecast that counts; forecasters with one: {known}"
+            f"{forecaster!r} has no resolved {kind} forecast that counts; forecasters with one: {known}"
         )
     p, y, clusters = arrays(rows)
     reason = refusal(p, y, clusters)
-    if reason:
-        raise AnalysisError(f"calibration of {forecaster!r} refused: {reason}")
-    calibrated = cross_validate(method, p, y, clusters)
-    curve = fit(method, p, y)
-    raw_scores, new_scores = brier_scores(p, y), brier_scores(calibrated, y)
-    stored = [
-        (j.run_id, j.question_id, float(a), float(b), True)
-        for j, a, b in zip(rows, p, calibrated, strict=True)
-    ]
-    fitted = {(run, question) for run, question, *_ in stored}
-    for (run, question), raw in _all_means(database, forecaster).items():
-        if (run, question) not in fitted:
-            stored.append((run, question, raw, float(curve([raw])[0]), False))
-    calibration = CalibrationRecord(
+    curve = fit(method, p, y) if reason is None else None
+    if curve is not None:
+        reason = uninformative(curve, p, y)
+    if curve is None or reason:
+        raise AnalysisError(f"calibration of {forecaster!r} ({kind}) refused: {reason}")
+    compared = Comparison(y, clusters, p, cross_validate(method, p, y, clusters))
+    stored = _values(database, forecaster, kind, curve)
+    stored.update(
+        {
+            (j.run_id, j.question_id): (a, b, True)
+            for j, a, b in zip(rows, p, compared.calibrated, strict=True)
+        }
+    )
+    number = database.save_calibration(
+        _stored_record(forecaster, method, kind, curve, compared),
+        [(*key, float(raw), float(value), fold) for key, (raw, value, fold) in stored.items()],
+    )
+    head = (
+        f"calibration {number}: {method} for {forecaster}, {len(rows)} {kind} forecasts of resolved questions"
+        f" in {len(set(clusters))} clusters"
+    )
+    end = f"  {len(stored)} forecasts have a calibrated value beside the raw one (table calibrated_forecasts)"
+    return "\n".join([head, *notes, *compared.lines(), end])
+
+
+def _stored_record(
+    forecaster: str, method: str, kind: str, curve: Curve, compared: Comparison
+) -> CalibrationRecord:
+    (raw_brier, brier), (raw_log, log), (raw_ece, ece) = compared.brier(), compared.log(), compared.noise()
+    return CalibrationRecord(
         forecaster,
         method,
         curve.parameters,
-        len(rows),
-        len(set(clusters)),
-        float(raw_scores.mean()),
-        float(new_scores.mean()),
-    )
-    number = database.save_calibration(calibration, stored)
-    interval = mean_interval(new_scores - raw_scores, clusters)
-    verdict = "better" if interval.high < 0 else "worse" if interval.low > 0 else "no clear difference"
-    return (
-        f"calibration {number}: {method} for {forecaster}, {len(rows)} questions in {len(set(clusters))} clusters\n"
-        f"  Brier raw {calibration.raw_brier:.4f}, calibrated {calibration.calibrated_brier:.4f} (cross-validated by cluster);"
-        f" difference {calibration.calibrated_brier - calibration.raw_brier:+.4f}"
-        f" (95 %: {interval.low:+.4f} … {interval.high:+.4f}): {verdict}\n"
-        f"  {len(stored)} forecasts have a calibrated value beside the raw one (table calibrated_forecasts)"
+        int(compared.outcomes.size),
+        len(set(compared.clusters)),
+        float(raw_brier.mean()),
+        float(brier.mean()),
+        record=kind,
+        raw_log=float(raw_log.mean()),
+        calibrated_log=float(log.mean()),
+        raw_ece=raw_ece.error,
+        calibrated_ece=ece.error,
     )
 
 
-def _all_means(database: Database, forecaster: str) -> dict[tuple[int, str], float]:
-    """Raw probability (0-1) of every forecast of a forecaster by run and question; chunks count equally."""
+def apply_latest(database: Database, run_id: int) -> int:
+    """Calibrate a run's forecasts with the newest curve of each forecaster and record; returns how many.
+
+    The values are stored in ``calibrated_forecasts`` beside those that the curve had before; forecasts that it was fitted
+    on keep their cross-validated values. Forecasters without a calibration of the record in question get none.
+    """
+    curves: dict[tuple[str, str], tuple[int, Curve]] = {}
+    for row in database.calibrations():  # oldest first
+        curve = Curve(row["method"], json.loads(row["parameters"]))
+        curves[row["forecaster"], row["record"]] = (row["id"], curve)
+    count = 0
+    for (forecaster, kind), (number, curve) in curves.items():
+        values = _values(database, forecaster, kind, curve, run_id)
+        count += database.add_calibrated_forecasts(
+            number, [(*key, raw, value) for key, (raw, value, _) in values.items()]
+        )
+    return count
+
+
+def _values(
+    database: Database, forecaster: str, kind: str, curve: Curve, run_id: int | None = None
+) -> dict[tuple[int, str], tuple[float, float, bool]]:
+    """Raw and calibrated probability of a forecaster's forecasts in one record, by run and question."""
+    means = _all_means(database, forecaster, kind, run_id)
+    return {key: (raw, float(curve([raw])[0]), False) for key, raw in means.items()}
+
+
+def _all_means(
+    database: Database, forecaster: str, kind: str, run_id: int | None
+) -> dict[tuple[int, str], float]:
+    """Raw probability (0-1) of a forecaster's forecasts of one record (and run); chunks count equally."""
     rows = database.all_ensembles() if forecaster == ENSEMBLE else database.successful_forecasts()
     values: dict[tuple[int, str], list[float]] = {}
     for row in rows:
-        if forecaster == ENSEMBLE or row["agent"] == forecaster:
+        if (
+            (forecaster == ENSEMBLE or row["agent"] == forecaster)
+            and (row["as_of"] is None) == (kind == LIVE)
+            and run_id in (None, row["run_id"])
+        ):
             values.setdefault((row["run_id"], row["question_id"]), []).append(
                 Distribution.from_json(row["probabilities"]).probability
             )

@@ -1155,6 +1155,21 @@ class Database:
             )
         return calibration_id
 
+    def add_calibrated_forecasts(
+        self, calibration_id: int, forecasts: Sequence[tuple[int, str, float, float]]
+    ) -> int:
+        """Store values of a calibration for forecasts made after it; returns how many were stored.
+
+        forecasts: (run id, question id, raw probability, calibrated probability), 0-1. A value that came from
+        cross-validation stays.
+        """
+        with self.atomic() as connection:
+            return connection.executemany(
+                "INSERT INTO calibrated_forecasts VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE"
+                " SET raw = excluded.raw, calibrated = excluded.calibrated WHERE out_of_fold = 0",
+                [(calibration_id, *one) for one in forecasts],
+            ).rowcount
+
     def calibrated_forecasts(self, calibration_id: int) -> list[sqlite3.Row]:
         """Raw and calibrated probabilities (0-1) of one calibration, by run and question."""
         return self.query(

@@ -7,7 +7,8 @@ import pytest
 
 import calibration
 import config
-from calibration import Curve, cross_validate, fit, refusal
+import track_record
+from calibration import Comparison, Curve, cross_validate, fit, refusal, uninformative
 from track_record import brier_score
 
 
@@ -71,14 +72,88 @@ def test_a_stored_curve_gives_the_same_values():
     np.testing.assert_array_equal(curve(said), again(said))
 
 
-def test_cross_validation_never_uses_the_judged_cluster():
+@pytest.mark.parametrize("method", list(calibration.METHODS))
+def test_cross_validation_never_uses_the_judged_cluster(method):
+    """Turning over the outcomes of one cluster changes no calibrated value of any of its questions."""
     _, said, outcomes = distorted(200, seed=3)
-    clusters = [i // 2 for i in range(200)]
+    clusters = [i // 4 for i in range(200)]
+    before = cross_validate(method, said, outcomes, clusters)
+    for cluster in range(0, 50, 10):
+        mine = np.array(clusters) == cluster
+        after = cross_validate(method, said, np.where(mine, 1 - outcomes, outcomes), clusters)
+        np.testing.assert_array_equal(before[mine], after[mine])
+        assert not np.array_equal(before[~mine], after[~mine])
+
+
+def test_cross_validated_values_are_those_of_the_other_folds_alone():
+    _, said, outcomes = distorted(100, seed=4)
+    clusters = [i // 2 for i in range(100)]
     folds = calibration.cluster_folds(clusters, config.CROSS_VALIDATION_FOLDS, seed=config.SEED)
-    turned = np.where(folds == 1, 1 - outcomes, outcomes)
-    before, after = (cross_validate("platt", said, y, clusters) for y in (outcomes, turned))
-    np.testing.assert_array_equal(before[folds == 1], after[folds == 1])
-    assert not np.array_equal(before[folds == 0], after[folds == 0])
+    assert set(folds) == set(range(config.CROSS_VALIDATION_FOLDS))
+    found = cross_validate("platt", said, outcomes, clusters)
+    for fold in set(folds):
+        curve = fit("platt", said[folds != fold], outcomes[folds != fold])
+        np.testing.assert_allclose(found[folds == fold], curve(said[folds == fold]))
+
+
+@pytest.mark.parametrize("method", list(calibration.METHODS))
+def test_no_curve_ever_falls(method):
+    """On forecasts without skill half of the unbounded slopes are negative; on reversed ones nearly all."""
+    for seed in range(12):
+        g = np.random.default_rng(seed)
+        p, y = g.uniform(0.05, 0.95, 120), g.integers(0, 2, 120).astype(float)
+        for forecasts in (p, np.where(y == 1, 0.5 * p, 0.5 + 0.5 * p)):
+            values = fit(method, forecasts, y)(np.linspace(0, 1, 101))
+            assert np.all(np.diff(values) >= -1e-12), seed
+
+
+def test_wrong_rankings_and_flat_curves_are_named():
+    _, said, outcomes = distorted(400, seed=5)
+    for method in calibration.METHODS:
+        assert uninformative(fit(method, said, outcomes), said, outcomes) is None
+        reason = uninformative(fit(method, 1 - said, outcomes), 1 - said, outcomes)
+        assert "rank the outcomes wrongly" in reason
+        assert "must not turn forecasts round" in reason
+    # The ranking is right and the slope is not: one far outlier that came out wrong.
+    p = np.array([0.5, 0.51] * 20 + [0.99] * 4)
+    y = np.array([0.0, 1.0] * 20 + [0.0] * 4)
+    assert track_record.auc(p, y) > 0.5
+    assert "flat at 45 %" in uninformative(fit("platt", p, y), p, y)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (-0.02, -0.01, "better"),  # calibrated minus raw: less error
+        (0.01, 0.02, "worse"),
+        (-0.01, 0.01, "no clear difference"),
+        (-0.01, 0.0, "no clear difference"),
+        (0.0, 0.01, "no clear difference"),
+        (float("nan"), float("nan"), "too few clusters to say"),
+    ],
+)
+def test_verdict(low, high, word):
+    assert calibration.verdict(low, high) == word
+
+
+def test_the_verdict_is_about_the_calibrated_scores():
+    """Known forecasts: the calibrated ones are better by far, and with the two exchanged worse by far."""
+    g = np.random.default_rng(0)
+    truth = g.uniform(0.1, 0.9, 400)
+    y = (g.random(400) < truth).astype(float)
+    off = np.clip(1 - truth, 0.02, 0.98)
+    brier, log, ece = Comparison(y, range(400), off, truth).lines()
+    assert brier.endswith(": better")
+    assert log.endswith(": better")
+    gain = ((truth - y) ** 2 - (off - y) ** 2).mean()
+    assert f"difference {gain:+.4f} (" in brier
+    assert f"Brier raw {((off - y) ** 2).mean():.4f} (95 %: " in brier
+    assert ece.startswith(f"  ECE raw {track_record.expected_calibration_error(off, y):.3f} (a calibrated")
+    brier, log, _ = Comparison(y, range(400), truth, off).lines()
+    assert brier.endswith(": worse")
+    assert log.endswith(": worse")
+    same = Comparison(y, range(400), truth, np.clip(truth + g.normal(0, 0.01, 400), 0, 1)).lines()
+    assert same[0].endswith(": no clear difference")
 
 
 def test_cross_validated_calibration_improves_overconfident_forecasts():
