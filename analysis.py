@@ -218,25 +218,26 @@ def record_figures(record: Record) -> Iterator[tuple[str, Any]]:
 
 def _part_figures(record: Record, kind: str) -> Iterator[tuple[str, Any]]:
     names = record.forecasters()
+    mark = "" if kind == LIVE else f".{kind}"
     # Three sets of bins are what one diagram can hold: the ensemble and the two agents with most questions.
     most = sorted(names, key=lambda name: (name != ENSEMBLE, -len(record.latest(name))))[:3]
     bins = {name: reliability_bins(*arrays(record.latest(name))[:2]) for name in most}
     count = len({j.scored_as for j in record.judged})
     which = "last live forecast before each ended" if kind == LIVE else "back-dated forecasts, each day apart"
     subtitle = f"{count} resolved questions, {which}; on the diagonal: as often as said"
-    yield f"reliability_{kind}", reliability_figure(f"Reliability of {kind} forecasts", subtitle, bins)
+    yield f"reliability{mark}", reliability_figure(f"Reliability of {kind} forecasts", subtitle, bins)
     series = {name: score_points(record.latest(name)) for name in names}
     subtitle = (
         "mean Brier score by month of the forecast; 95 % intervals where there are"
         f" {config.MIN_INTERVAL_CLUSTERS} clusters of related questions"
     )
-    yield f"score_over_time_{kind}", score_figure(f"Score of {kind} forecasts over time", subtitle, series)
+    yield f"score_over_time{mark}", score_figure(f"Score of {kind} forecasts over time", subtitle, series)
     agents = sorted({name for parts in record.agents.values() for name in parts})
     if len(agents) > 1:
         subtitle = "100 % minus the mean total variation distance of their distributions on shared resolved questions"
         matrix = agreement_matrix(record, agents)
         title = f"Agreement between models, {kind} forecasts"
-        yield f"agreement_{kind}", agreement_figure(title, subtitle, agents, matrix)
+        yield f"agreement{mark}", agreement_figure(title, subtitle, agents, matrix)
 
 
 def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:

@@ -142,9 +142,9 @@ def test_score_prints_the_record_and_draws_it(path, capsys):
     assert "0.0650" in out
     assert "fewer than 30 questions" in out
     assert {p.name for p in (path.parent / "plots").iterdir()} == {
-        "reliability_live.png",
-        "score_over_time_live.png",
-        "agreement_live.png",
+        "reliability.png",
+        "score_over_time.png",
+        "agreement.png",
     }
 
 

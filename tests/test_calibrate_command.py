@@ -198,7 +198,7 @@ def test_score_prints_and_draws_both_records(tmp_path, capsys):
     assert live.startswith("# Record of live forecasts: 240 forecasts of 120 resolved questions count")
     assert dated.startswith("240 forecasts of 120 resolved questions count")
     assert {p.name for p in (tmp_path / "plots").iterdir()} == {
-        f"{name}_{kind}.png" for name in ("reliability", "score_over_time") for kind in ("live", "back-dated")
+        f"{name}{mark}.png" for name in ("reliability", "score_over_time") for mark in ("", ".back-dated")
     }
 
 
