@@ -185,7 +185,7 @@ MAX_PLOTTED_QUESTIONS = 200
 # from this many degrees of freedom, counted as if the questions of a cluster were one. From there on intervals cover 93-97 %
 # of simulated scores and differences; with 20 clusters some cover 92 %, with 10 some 84 % (docs/intervals.md).
 MIN_INTERVAL_CLUSTERS = 30
-MIN_INTERVAL_DF = 10
+MIN_INTERVAL_DF = 12
 # Below this many questions a table shows no AUC, and says that its averages describe these questions only.
 MIN_CLAIM_QUESTIONS = 30
 # Simulated sets of outcomes behind "a calibrated forecaster would show": 1000 fix its 95 % bound to about 0.005.

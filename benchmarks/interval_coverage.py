@@ -2,10 +2,11 @@
 
     python benchmarks/interval_coverage.py [--samples N] [--clusters K ...] [--part mean|rank|ece]
 
-Each cell simulates N records (default 2000; standard error 0.5 points) of K clusters of related questions and
-prints the share of given intervals that hold the true mean, then the share of records for which an interval
-is refused. The rules of config.py on refusal are applied; ``--all`` gives every interval, to see why they
-are there. The output is in docs/intervals.md. Seeded: the same command prints the same table.
+Each cell simulates records of K clusters of related questions until N have an interval (default 2000;
+standard error 0.5 points) and prints the share of intervals that hold the true mean, and in brackets the
+share of records for which one is refused. The rules of config.py on refusal are applied; ``--all`` gives
+every interval, to see why they are there. The output is in docs/intervals.md. Seeded: the same command
+prints the same table.
 
 A question's log-odds are the sum of a base, a theme that its cluster shares and a part of its own. Its
 outcome also depends on a shock that the cluster shares and no forecaster sees. Forecasters see the log-odds
@@ -19,7 +20,7 @@ through noise, bias and a slope, and are rounded to full percentages:
     model - market, model - pool, model - model: differences of scores on the same questions
 
 Cluster sizes: one question each; four each; uneven (geometric, mean 4, up to 31); heavy (log-normal, up to
-40); and three or twelve clusters that hold most questions beside single ones. ``shared`` makes the shock so large that
+40); and three or thirteen clusters that hold most questions beside single ones. ``shared`` makes the shock so large that
 the outcomes of a cluster nearly agree.
 """
 
@@ -38,7 +39,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
-from intervals import Interval, mean_interval, rank_correlation_interval  # noqa: E402
+from intervals import (  # noqa: E402
+    UNKNOWN_INTERVAL,
+    Interval,
+    mean_interval,
+    rank_correlation_interval,
+    satterthwaite,
+)
 from reliability import calibration_noise  # noqa: E402
 from track_record import brier_scores, log_scores  # noqa: E402
 
@@ -46,6 +53,8 @@ Floats = NDArray[np.float64]
 CLUSTERS = (2, 3, 5, 8, 10, 15, 20, 30, 50, 100)
 # Clusters of the large record whose mean is the true one, for each cell.
 LARGE = 300_000
+# Records drawn at most for each interval wanted: where nearly all are refused a cell is a dash.
+MOST_TRIES = 20
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -59,7 +68,7 @@ SIZES: dict[str, Callable[[np.random.Generator, int], NDArray[np.int64]]] = {
     "uneven": lambda g, k: np.minimum(g.geometric(0.25, k), 31),
     "heavy": lambda g, k: np.clip(np.round(np.exp(g.normal(0.6, 1.0, k))), 1, 40).astype(np.int64),
     "three": lambda g, k: np.where(np.arange(k) < 3, max(1, k // 2), 1),
-    "twelve": lambda g, k: np.where(np.arange(k) < 12, max(1, k // 3), 1),
+    "thirteen": lambda g, k: np.where(np.arange(k) < 13, max(1, k // 3), 1),
 }
 
 
@@ -163,17 +172,34 @@ def mean_coverage(
     g = np.random.default_rng([config.SEED, clusters])
     low, high = scenario.bounds
 
-    def one() -> Interval:
-        values, labels = scenario.values(g, SIZES[kind](g, clusters))
-        return method(values, labels.tolist(), least=low, most=high)
+    def records() -> Iterator[Interval]:
+        """Intervals of simulated records until there are enough; cluster sizes alone may refuse one."""
+        given = 0
+        for _ in range(MOST_TRIES * samples):
+            sizes = SIZES[kind](g, clusters)
+            if method is mean_interval and too_unequal(sizes):
+                yield UNKNOWN_INTERVAL
+                continue
+            values, labels = scenario.values(g, sizes)
+            interval = method(values, labels.tolist(), least=low, most=high)
+            yield interval
+            given += 1
+            if given == samples:
+                return
 
-    return coverage((one() for _ in range(samples)), truth)
+    return coverage(records(), truth)
+
+
+def too_unequal(sizes: NDArray[np.int64]) -> bool:
+    """Whether the sizes of the clusters rule out an interval, whatever the scores are."""
+    few = sizes.size < config.MIN_INTERVAL_CLUSTERS
+    return few or satterthwaite(sizes.astype(np.float64), 1.0) < config.MIN_INTERVAL_DF
 
 
 def true_mean(scenario: Scenario, kind: str) -> float:
     """Mean score per question of a very large record; clusters of any size are alike but for their size."""
     g = np.random.default_rng(config.SEED)
-    sizes = SIZES["one" if kind in ("three", "twelve") else kind](g, LARGE)
+    sizes = SIZES["one" if kind in ("three", "thirteen") else kind](g, LARGE)
     return float(scenario.values(g, sizes)[0].mean())
 
 

@@ -170,8 +170,8 @@ def test_an_interval_stays_inside_the_range_of_its_values():
         ([1] * 30, True),
         ([3] * 29, False),
         ([10] * 3 + [1] * 40, False),  # 43 clusters, but three hold most rows
-        ([10] * 10 + [1] * 40, False),  # fewer than 10 degrees of freedom
-        ([10] * 12 + [1] * 40, True),
+        ([10] * 12 + [1] * 40, False),  # fewer than 12 degrees of freedom
+        ([10] * 14 + [1] * 40, True),
     ],
 )
 def test_too_few_or_too_unequal_clusters_have_no_interval(sizes, known):
@@ -188,14 +188,14 @@ def test_values_that_are_all_alike_have_no_interval():
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("market, Brier", "one"), ("market, log score", "twelve"), ("model - market, Brier", "uneven")],
+    [("market, Brier", "one"), ("market, log score", "thirteen"), ("model - market, Brier", "uneven")],
 )
 def test_simulated_coverage(name, kind):
     """The benchmark in small: 400 records a cell, whose coverage has a standard error of 1.1 points."""
     (scenario,) = [s for s in benchmark.SCENARIOS if s.name == name]
     monkey = np.random.default_rng(0)
     truth = float(
-        scenario.values(monkey, benchmark.SIZES["one" if kind == "twelve" else kind](monkey, 100_000))[
+        scenario.values(monkey, benchmark.SIZES["one" if kind == "thirteen" else kind](monkey, 100_000))[
             0
         ].mean()
     )
