@@ -14,7 +14,8 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from types import FunctionType, ModuleType
+from pathlib import PurePath
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from config_defaults import DEFAULTS
@@ -85,8 +86,10 @@ def name_problems(values: Mapping[str, Any] | None = None) -> list[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value could be meant as a setting: no module, class or function, which imports leave."""
-    return not isinstance(value, ModuleType | type | FunctionType) and not callable(value)
+    """Whether a value could be meant as a setting; what imports leave (modules, classes, UTC) is not."""
+    return value is None or isinstance(
+        value, str | bytes | int | float | Mapping | list | tuple | set | PurePath
+    )
 
 
 # --- values -----------------------------------------------------------------------------------------

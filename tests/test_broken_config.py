@@ -121,7 +121,8 @@ def test_names_that_are_no_settings():
     given = {
         **DEFAULTS,
         "re": re,
-        "UTC": datetime.timezone,
+        "UTC": datetime.UTC,
+        "TIMEZONE": datetime.timezone,
         "_MINE": 1,
         "helper": lambda: 1,
         "HTTP": re.compile,
