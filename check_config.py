@@ -31,6 +31,7 @@ from config_rules import (
     judge_keys,
     shown,
 )
+from logger import show
 from model_entries import folder_of, is_local, model_problems, package_problems
 from untrusted_text import visible_line
 
@@ -219,7 +220,7 @@ def refuse(problems: list[str]) -> None:
     """Print the problems of config.py under the running program's name and end it, if there are any."""
     if problems:
         program = sys.argv[0].rsplit("/", 1)[-1] or "forecaster.py"
-        print(*(f"{program}: {problem}" for problem in problems), sep="\n", file=sys.stderr)
+        show(*(f"{program}: {problem}" for problem in problems), error=True)
         raise SystemExit(2)
 
 

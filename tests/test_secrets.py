@@ -106,9 +106,10 @@ def plant(monkeypatch, tmp_path, wiki):
         "FORECAST_MODEL_PATHS_VLLM": entries,
         "DEFAULT_MODEL_VLLM": "one",
         "CALIBRATION_SIMULATIONS": 100,
-        "_package_problems": lambda *_: [],
     }.items():
         monkeypatch.setattr(config, name, value)
+    for module in ("model_entries", "check_config"):
+        monkeypatch.setattr(f"{module}.package_problems", lambda *_: [])
     for module in (runs, ensemble):
         monkeypatch.setattr(module, "weights_identity", lambda path: "unknown")
     monkeypatch.setattr("agents_vllm.checkpoint.is_checked", lambda path: False)

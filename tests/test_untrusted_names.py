@@ -141,7 +141,8 @@ def test_a_hostile_store_costs_its_model_and_writes_nothing_outside(tmp_path, mo
             monkeypatch.setattr(config, name, value)
         monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"remote": address})
         monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "remote")
-        monkeypatch.setattr(config, "_package_problems", lambda *_: [])
+        for module in ("model_entries", "check_config"):
+            monkeypatch.setattr(f"{module}.package_problems", lambda *_: [])
         monkeypatch.setattr(forecaster, "draw", lambda *_: True)
         monkeypatch.setenv("LOG_DIR", str(tmp_path))
         code = forecaster.main(

@@ -64,6 +64,7 @@ def test_everything_is_printed_in_one_place():
     places = [
         f"{path.name}:{node.lineno}"
         for path in sorted(ROOT.glob("*.py"))
+        if path.name != "startup.py"  # it runs on any Python, before anything is imported
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
         and (
@@ -123,7 +124,9 @@ class Failing(FakeAgent):
 def test_a_run_shows_and_reports_hostile_text_written_out(tmp_path, monkeypatch, capsys):
     documents = tmp_path / "documents"
     documents.mkdir()
-    (documents / "note\x1b[2J\u202e.md").write_text(f"# Bridge {HOSTILE[:-1]}\n\nThe bridge will open.")
+    (documents / "note\x1b[2J\u202e.md").write_text(
+        f"# Bridge {HOSTILE[:-1]}\n\nThe bridge will open.".replace("\0", "")  # no text file holds a NUL
+    )
     question = f"Will the bridge {HOSTILE[:-1]} open?"
     code, database = stub_run(tmp_path, monkeypatch, "--question", question, "--documents", str(documents))
     assert code == 0
