@@ -209,8 +209,6 @@ def test_of_two_resumes_at_once_the_second_is_told_at_once(forecast, tmp_path):
 READ = """
 import sys
 sys.path[:0] = [{root!r}]
-import config
-config.BOOTSTRAP_SAMPLES = 100
 import analysis
 sys.exit(analysis.main(sys.argv[1:]))
 """
