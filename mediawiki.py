@@ -28,6 +28,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 import urllib3
+from requests.auth import HTTPBasicAuth
 
 import config
 from characters import nfc
@@ -337,14 +338,14 @@ class JsonTransport:
             raise _RetryableError(_name_of(error), unreachable=_is_unreachable(error)) from error
         return _decode(body, retry_after) if target is None else self._get_once(target, {}, redirects + 1)
 
-    def _auth(self, url: str) -> tuple[bytes, bytes] | None:
+    def _auth(self, url: str) -> HTTPBasicAuth | None:
         """User and password for the server of an address, in UTF-8 (RFC 7617), if it has any."""
         for address, auth in (
             (self.settings.api_url, self.settings.auth),
             (self.settings.pageviews_url, self.settings.pageviews_auth),
         ):
             if auth is not None and same_server(address, url):
-                return auth[0].encode(), auth[1].encode()
+                return HTTPBasicAuth(auth[0].encode(), auth[1].encode())
         return None
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
