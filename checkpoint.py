@@ -8,6 +8,7 @@ Nothing but headers and small files is read. Every problem is one line that name
 from __future__ import annotations
 
 import json
+import operator
 import os
 import re
 import struct
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from multiprocessing import TimeoutError as PoolTimeout
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -482,7 +484,7 @@ def _text(store: Store, sizes: Mapping[str, int], name: str) -> str:
 def _json_file(store: Store, folder: Path, name: str) -> tuple[dict[str, Any], str | None]:
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return {}, f"{store.address}/{name}: is not readable JSON ({error}); download the model again"
     if not isinstance(value, dict):
         return {}, f"{store.address}/{name}: is not a JSON object; download the model again"
@@ -497,7 +499,7 @@ def _small_file_problems(store: Store, sizes: Mapping[str, int], found: Inspecti
         found.settings, problem = _json_file(store, found.folder, "config.json")
         if problem:
             yield problem
-        elif not found.settings.get("architectures"):
+        elif not _named(found.settings.get("architectures")):
             yield f"{store.address}/config.json: names no architecture; download the model again"
     tokenizers = [name for name in TOKENIZER_FILES if name in sizes and name != "tokenizer_config.json"]
     tokenizers += [name for name in sizes if name.endswith((".tiktoken", ".py")) and "token" in name]
@@ -510,6 +512,10 @@ def _small_file_problems(store: Store, sizes: Mapping[str, int], found: Inspecti
             _, problem = _json_file(store, found.folder, name)
             if problem:
                 yield problem
+
+
+def _named(architectures: Any) -> bool:
+    return isinstance(architectures, list) and bool(architectures) and isinstance(architectures[0], str)
 
 
 def _weight_problems(
@@ -536,13 +542,15 @@ def _weight_problems(
         index, problem = _json_file(store, found.folder or Path(), INDEX)
         if problem:
             yield problem
-        indexed = {str(k): str(v) for k, v in dict(index.get("weight_map") or {}).items()}
+        weight_map = index.get("weight_map")
+        if isinstance(weight_map, dict):
+            indexed = {str(tensor): str(shard) for tensor, shard in weight_map.items()}
+        elif not problem:
+            yield f"{store.address}/{INDEX}: has no weight_map; download the model again"
         for shard in sorted(set(indexed.values()) - sizes.keys()):
             yield f"{store.address}/{shard}: the index names this shard and it is missing; upload it"
     elif any(match := [re.fullmatch(r".*-(\d+)-of-(\d+)\.safetensors", name) for name in weights]):
-        numbered = [(int(m[1]), int(m[2])) for m in match if m]
-        for missing in sorted(set(range(1, numbered[0][1] + 1)) - {number for number, _ in numbered}):
-            yield f"{store.address}: shard {missing} of {numbered[0][1]} is missing; upload it, and {INDEX} too"
+        yield from _missing_shards(store, [(int(m[1]), int(m[2])) for m in match if m])
     stray = sorted(set(weights) - set(indexed.values())) if indexed else []
     if not indexed and len(weights) > 1:
         stray = [name for name in weights if name.startswith("consolidated")]
@@ -569,6 +577,23 @@ def _weight_problems(
             f"{store.address}: the index names {_some(lost)}, which the shards' headers do not hold; upload shards and"
             " index from the same revision"
         )
+
+
+def _missing_shards(store: Store, numbered: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """One line for each missing shard, of many for the first few and their number.
+
+    Args:
+        store: where the shards are.
+        numbered: number and count that the names of the shards say; any text can stand there.
+    """
+    total = numbered[0][1]
+    there = {number for number, _ in numbered if 1 <= number <= total}
+    lacking = total - len(there)
+    first = islice((n for n in range(1, total + 1) if n not in there), SHOWN)
+    for missing in first:
+        yield f"{store.address}: shard {missing} of {total} is missing; upload it, and {INDEX} too"
+    if lacking > SHOWN:
+        yield f"{store.address}: {lacking - SHOWN} more shards are missing; upload the complete checkpoint"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -602,11 +627,11 @@ def _header(store: Store, name: str, size: int) -> tuple[dict[str, tuple[int, ..
             return {}, f"{broken} (it ends within its header); upload it again"
         header = json.loads(head[8 : 8 + length])
         header.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        shapes = {tensor: tuple(entry["shape"]) for tensor, entry in header.items()}
+        end = max((operator.index(entry["data_offsets"][1]) for entry in header.values()), default=0)
+        shapes = {tensor: tuple(map(operator.index, entry["shape"])) for tensor, entry in header.items()}
     except StoreError as error:
         return {}, str(error)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return {}, f"{broken} (its header cannot be read: {type(error).__name__}); upload it again"
     if size != 8 + length + end:
         return shapes, f"{address}: has {size} bytes, its header says {8 + length + end}; upload it again"

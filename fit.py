@@ -139,7 +139,7 @@ def known_settings(path: str) -> dict[str, Any]:
         return {}
     try:
         settings = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):  # TypeError: not in the cache
+    except (OSError, ValueError, TypeError, RecursionError):  # TypeError: not in the cache
         return {}
     return settings if isinstance(settings, dict) else {}
 

@@ -43,7 +43,7 @@ def _adapter(names: Collection[str], read: Callable[[str], str]) -> str:
     """Name an adapter's kind and the model it belongs to."""
     try:
         settings: Any = json.loads(read(ADAPTER))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         settings = None
     settings = settings if isinstance(settings, dict) else {}
     base = settings.get("base_model_name_or_path")

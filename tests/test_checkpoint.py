@@ -162,6 +162,36 @@ def test_a_quantized_layer_may_keep_its_weight_under_another_name(model):
     assert inspect_checkpoint(str(model)).problems == []
 
 
+def test_a_name_that_says_a_billion_shards_is_a_few_lines(model):
+    first, *others = shards(model)
+    first.rename(model / "model-00002-of-1000000000.safetensors")
+    for path in (*others, model / INDEX):
+        path.unlink()
+    problems = inspect_checkpoint(str(model)).problems
+    assert problems[0].endswith(
+        "shard 1 of 1000000000 is missing; upload it, and model.safetensors.index.json too"
+    )
+    assert any("more shards are missing" in problem for problem in problems)
+    assert len(problems) < 20
+
+
+@pytest.mark.parametrize("value", [[], {}, "x", 7, None, [7], [[]]])
+@pytest.mark.parametrize(("name", "key"), [(INDEX, "weight_map"), ("config.json", "architectures")])
+def test_values_of_another_kind_in_the_small_files_are_named(model, name, key, value):
+    settings = json.loads((model / name).read_text()) | {key: value}
+    (model / name).write_text(json.dumps(settings))
+    problems = inspect_checkpoint(str(model)).problems
+    if (key, value) == ("weight_map", {}):
+        assert problems == []
+    else:
+        assert any(name in problem for problem in problems)
+
+
+def test_json_that_nests_too_deeply_is_named(model):
+    (model / INDEX).write_text("[" * 100_000)
+    assert "is not readable JSON" in inspect_checkpoint(str(model)).problems[0]
+
+
 def test_a_stray_file_matters_to_the_streamer_only(model):
     stray(model)
     assert inspect_checkpoint(str(model), load_format="auto").problems == []
