@@ -16,6 +16,8 @@ from columns import InputError, composed, folded_heading, named_alike
 
 # Keys under which an object may hold the list of rows.
 CONTAINERS: Final = ("questions", "results", "resolutions", "markets")
+# No row of a question or outcome nests lists and objects deeper.
+MAX_DEPTH: Final = 50
 # Where a row begins in its file, as messages say it, and its values.
 JsonRow = tuple[str, Mapping[str, Any]]
 
@@ -52,6 +54,7 @@ def _decode(text: str, begin: int, place: str) -> tuple[Any, int]:
     """Return the value that begins at a position, and the position behind it."""
     try:
         value, end = _DECODER.raw_decode(text, begin)
+        _judge_depth(value)
         value = composed(value)
         _judge_texts(json.dumps(value, ensure_ascii=False))
     except _TwiceError as error:
@@ -63,6 +66,20 @@ def _decode(text: str, begin: int, place: str) -> tuple[Any, int]:
             place = f"line {error.lineno}"
         raise InputError(f"{place}: not JSON ({getattr(error, 'msg', error)})") from None
     return value, end
+
+
+def _judge_depth(value: Any) -> None:
+    """Raise RecursionError where a value nests deeper than what handles it later may recurse."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+        ]
+        if not level:
+            return
+    raise RecursionError
 
 
 def _judge_texts(dumped: str) -> None:

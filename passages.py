@@ -326,6 +326,12 @@ _HTML_BLOCKS = (
 )  # fmt: skip
 
 
+# Declarations that html.parser knows; any other "<![" ends it with an exception.
+_UNKNOWN_DECLARATION = re.compile(
+    r"<!(?=\[)(?!\[\s*+(?:cdata|temp|ignore|include|rcdata|if|else|endif)\b)", re.IGNORECASE
+)
+
+
 def sections_from_html(html: str) -> list[Section]:
     """Clean an HTML page or fragment into sections cut at h1…h6; scripts, styles, navigation and form controls are dropped."""
     from bs4 import BeautifulSoup
@@ -333,7 +339,8 @@ def sections_from_html(html: str) -> list[Section]:
     from bs4.element import Tag as HtmlTag
 
     # Halves of characters, which a decoder of foreign bytes can leave, would end the parser.
-    soup = BeautifulSoup(html.encode("utf-8", "replace").decode(), "html.parser")
+    html = html.encode("utf-8", "replace").decode()
+    soup = BeautifulSoup(_UNKNOWN_DECLARATION.sub("&lt;!", html), "html.parser")
     for element in soup(list(_HTML_DROPPED)):
         element.decompose()
     path: list[tuple[int, str]] = []

@@ -166,18 +166,27 @@ def distinct(placed: Sequence[Placed]) -> Reading:
         InputError: rows of one id that are different questions, or that contradict one another.
     """
     groups: dict[str, list[Placed]] = {}
+    seen: set[Any] = set()
     repeats: list[str] = []
     for row in placed:
-        group = groups.setdefault(row.question.id, [])
-        if any(row.question == known.question for known in group):
+        whole = _hashable(vars(row.question))
+        if whole in seen:
             repeats.append(row.place)
         else:
-            group.append(row)
+            seen.add(whole)
+            groups.setdefault(row.question.id, []).append(row)
     derived = {id(row): question for group in groups.values() for row, question in _derived(group)}
     questions = [derived[id(row)] for row in placed if id(row) in derived]
     _refuse_taken_ids(placed, derived)
     notes = [f"{counted(len(repeats), 'exact repeat')} dropped: {listed(repeats)}"] if repeats else []
     return Reading(questions, notes)
+
+
+def _hashable(value: Any) -> Any:
+    """A JSON value in a form that can be hashed, equal for equal values."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(inner)) for key, inner in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _derived(group: list[Placed]) -> Iterator[tuple[Placed, Question]]:
@@ -197,10 +206,15 @@ def _derived(group: list[Placed]) -> Iterator[tuple[Placed, Question]]:
             name = f"{q.id}@{iso_date(day, 'resolution_date')}"
             yield row, replace(q, id=name, subject=name, extra={"cluster": q.id, **q.extra})
         return
-    for number, row in enumerate(group):
-        for known in group[:number]:
-            _refuse_difference(known, row)
+    # Each row is compared with the first of all, of its day, and with an answer, not with every other.
+    firsts: dict[tuple[str, Any], Placed] = {}
+    for row in group:
         q = row.question
+        answered = [name for name in ("outcome", "resolution_date") if not is_nothing(q.extra.get(name))]
+        for sort in [("all", None), ("as_of", q.as_of), *((name, None) for name in answered)]:
+            first = firsts.setdefault(sort, row)
+            if first is not row:
+                _refuse_difference(first, row)
         yield row, replace(q, id=f"{q.id}@{q.as_of}") if q.as_of else q
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import contextmanager
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,8 @@ import passages
 import prompts
 from characters import nfc
 from passages import Section
-from questions import Question
+from question_files import read_questions
+from questions import Question, QuestionError
 
 LENGTH = 100_000
 SECONDS = 1.0
@@ -131,6 +133,27 @@ def test_a_heading_is_not_repeated_without_bound():
     ):
         assert len(sections) == 50
         assert all(len(title) < 2 * passages.MAX_HEADING_CHARACTERS for title, _ in sections)
+
+
+@pytest.mark.parametrize(
+    "row", ["Will A happen?,a,{day}", "Will A happen?,a{n},", "Will A happen?,a,", "Will A happen {n}?,,"]
+)
+def test_a_question_file_of_many_rows_alike_is_read_in_linear_time(tmp_path, row):
+    first = date(2001, 1, 1)
+    lines = [row.format(n=n, day=first + timedelta(days=n)) for n in range(3000)]
+    path = tmp_path / "q.csv"
+    path.write_text("question,id,as_of\n" + "\n".join(lines), encoding="utf-8")
+    with bounded():
+        found = read_questions(path)
+    assert len(found) == (1 if row.endswith("a,") else 3000)
+
+
+@pytest.mark.parametrize("nested", ["[" * 60 + "]" * 60, '{"a":' * 60 + "1" + "}" * 60, "[" * 100_000])
+def test_a_row_that_nests_too_deeply_is_refused(tmp_path, nested):
+    path = tmp_path / "q.jsonl"
+    path.write_text(f'{{"question": "Will A happen?", "x": {nested}}}', encoding="utf-8")
+    with pytest.raises(QuestionError, match="line 1: not JSON \\(nested too deeply\\)"):
+        read_questions(path)
 
 
 def test_control_tokens_are_looked_for_once_each():

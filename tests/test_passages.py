@@ -190,6 +190,19 @@ def test_html_is_cut_at_headings_and_loses_only_what_is_no_prose():
     ]
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<![{x} <p>one", "<![{x}\none"),
+        ("<![if !IE]>one<![endif]>", "one"),
+        ("<![CDATA[x]]>one", "one"),
+        ("one <![", "one <!["),
+    ],
+)
+def test_declarations_that_nobody_knows_are_text(html, text):
+    assert sections_from_html(html) == [("", text)]
+
+
 def test_deeply_nested_html_is_read():
     assert sections_from_html("<div>" * 5000 + "deep" + "</div>" * 5000) == [("", "deep")]
 
