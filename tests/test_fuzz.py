@@ -2,7 +2,7 @@
 
 Whatever comes in, the answer is a value or the one error that the function names, in bounded time, and what is refused leaves the
 database as it was. CI tries ``FUZZ_EXAMPLES`` of each kind (60); the whole is ``FUZZ_EXAMPLES=1000 python -m pytest
-tests/test_fuzz.py``: 13 kinds, 13,000 inputs.
+tests/test_fuzz.py``: 15 kinds, 15,000 inputs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import analysis
+import checkpoint
 import columns
 import config
 import documents
@@ -442,6 +443,7 @@ markup = st.lists(
             "'''",
             "* ",
             "<div",
+            "<![",
         ]
     )
     | texts,
@@ -451,6 +453,8 @@ markup = st.lists(
 
 @fuzzed
 @given(markup)
+@example("<![{x} <p>a")
+@example("'<![")
 def test_any_wikitext_html_and_question_becomes_passages_and_searches(text):
     for sections in (sections_from_wikitext(text), sections_from_html(text)):
         for passage in cut_passages(sections, size=40, overlap=8):
@@ -469,6 +473,57 @@ def test_any_document_is_read_or_named(tmp_path, content, suffix):
     for document in documents.find_documents(tmp_path):
         with contextlib.suppress(documents.DocumentError):
             document.sections()
+
+
+# --- what a model store holds ----------------------------------------------------------------------
+
+
+def headed(header):
+    """A safetensors file: length of the header, header, no tensors."""
+    text = header if isinstance(header, str) else json.dumps(header, default=str)
+    data = text.encode("utf-8", "replace")
+    return len(data).to_bytes(8, "little") + data
+
+
+tensors = st.dictionaries(
+    texts,
+    values | st.fixed_dictionaries({"dtype": texts, "shape": values, "data_offsets": values}),
+    max_size=3,
+)
+
+
+@fuzzed
+@given(st.binary(max_size=60) | (values | tensors).map(headed))
+@example(headed({"a": {"shape": [1], "data_offsets": []}}))
+@example(headed({"a": {"shape": [1], "data_offsets": [0, 1e400]}}))
+@example(headed("[" * 100_000))
+def test_any_safetensors_file_is_whole_or_named(tmp_path, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    store = checkpoint.FolderStore(str(tmp_path))
+    _, problem = checkpoint._header(store, "model.safetensors", len(content))
+    if problem is not None:
+        one_line(problem)
+
+
+@fuzzed
+@given(st.lists(values | st.fixed_dictionaries({"Key": texts.map("m/".__add__), "Size": values}), max_size=5))
+@example([{"Key": "m//outside/a.json"}, {"Key": "m/../a.json"}, {"Key": "m/a\x00.json"}, {"Key": "n/a.json"}])
+def test_any_listing_of_a_store_gives_plain_file_names(entries):
+    class Client:
+        def get_paginator(self, _):
+            return self
+
+        def paginate(self, **_):
+            return [{"Contents": [entry for entry in entries if isinstance(entry, dict)]}]
+
+    store = checkpoint.S3Store("s3://bucket/m")
+    store._client = Client()
+    with contextlib.suppress(
+        checkpoint.StoreError, TypeError, ValueError, OverflowError
+    ):  # boto3 gives an int
+        for name in store.listing():
+            assert Path(name).name == name
+            assert "\x00" not in name
 
 
 # --- databases ------------------------------------------------------------------------------------
