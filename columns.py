@@ -108,17 +108,21 @@ def unused_line(headings: Iterable[str]) -> str | None:
         One line, or None when all headings are known.
     """
     unknown = list(dict.fromkeys(h for h in headings if our_name(h) is None))
-    if not unknown:
-        return None
-    named, plain = [], []
-    for heading in unknown[:COMPARED]:
-        close = difflib.get_close_matches(folded_heading(heading), _SPELLINGS, n=1, cutoff=0.8)
-        if close:
-            named.append(f"{shortened(heading)} (did you mean {_SPELLINGS[close[0]]}?)")
-        else:
-            plain.append(shortened(heading) if heading.strip() else "one without a heading")
-    plain += map(shortened, unknown[COMPARED:])
-    return f"columns that are not used: {listed([*named, *plain])}"
+    # Those that are close to a known name first: the list may be cut.
+    names = sorted(with_guesses(unknown), key=lambda name: "did you mean" not in name)
+    return f"columns that are not used: {listed(names)}" if unknown else None
+
+
+def with_guesses(headings: Iterable[str]) -> list[str]:
+    """Quote headings for a message, an unknown one with the nearest known name."""
+    names = []
+    for number, heading in enumerate(headings):
+        names.append(shortened(heading))
+        if our_name(heading) is None and number < COMPARED:
+            folded = folded_heading(heading)
+            close = difflib.get_close_matches(folded, _SPELLINGS, n=1, cutoff=0.8)
+            names[-1] += f" (did you mean {_SPELLINGS[close[0]]}?)" if close else ""
+    return names
 
 
 def named_alike(first: str, second: str) -> str:

@@ -30,7 +30,7 @@ from columns import (
     shortened,
     unused_line,
 )
-from tables import Row, read_table
+from tables import Row, is_blank, read_table
 
 # What platforms call a yes/no question, and other kinds that a plain column "type" may name.
 YES_NO: Final = ("binary", "yes/no", "yesno", "bool", "boolean", "t/f", "tf", "forecast::yesnoquestion")
@@ -84,7 +84,7 @@ def read_records(path: Path) -> Records:
     table = read_table(path)
     rows: list[Record] = []
     left_out: list[str] = []
-    headings: dict[str, None] = dict.fromkeys(table.headings or ())
+    headings: dict[str, None] = dict.fromkeys(filter(None, table.headings or ()))
     for row in table.rows:
         try:
             record = standard(row, table.head)
@@ -99,7 +99,7 @@ def read_records(path: Path) -> Records:
     notes = [listed(table.notes)] if table.notes else []
     if line := unused_line(headings):
         notes.append(line)
-    columns = None if table.headings is None else [our_name(name) or name for name in table.headings]
+    columns = table.headings and [our_name(name) or name for name in table.headings]
     return Records(rows, left_out, notes, columns)
 
 
@@ -188,7 +188,8 @@ def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     origin: dict[str, str] = {}
     for key, value in values.items():
         name = our_name(key) or key.strip()
-        if is_nothing(value):
+        # An outcome of "N/A" is a voided question.
+        if is_blank(value) if name == "outcome" else is_nothing(value):
             continue
         if name in result and not _same(result[name], value, name):
             raise InputError(

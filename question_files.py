@@ -27,7 +27,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from columns import InputError, counted, is_nothing, iso_date, listed, parse_outcome, shortened
+from columns import (
+    InputError,
+    counted,
+    is_fractional,
+    is_nothing,
+    iso_date,
+    listed,
+    parse_outcome,
+    shortened,
+    with_guesses,
+)
 from forecastbench import DATASETS, dated
 from platforms import Records, left_out_line, read_records
 from questions import TEXT_FIELDS, Question, QuestionError, text_id
@@ -75,7 +85,7 @@ def read_question_file(
         if records.columns is not None and "question" not in records.columns:
             raise InputError(
                 "line 1: the header has no column named question; it has "
-                + listed(map(shortened, records.columns))
+                + listed(with_guesses(records.columns))
             )
         placed = list(_placed(records, question_of or question_from))
         if not placed:
@@ -121,11 +131,20 @@ def question_from(values: Mapping[str, Any]) -> Question:
         known["text" if column == "question" else column] = str(value)
     if fine_print := known.pop("fine_print", ""):
         known["resolution_criteria"] = f"{known.get('resolution_criteria', '')}\n\n{fine_print}".strip()
+    if not is_nothing(outcome := values.get("outcome")) and not is_fractional(outcome):
+        _judge_outcome(outcome)
     used = {"question", *TEXT_FIELDS, "fine_print"}
     question = Question(**known, extra={key: value for key, value in values.items() if key not in used})
     if question.as_of and question.as_of > datetime.now(UTC).date().isoformat():
         raise QuestionError(f"as_of is {question.as_of!r}, which lies in the future")
     return question
+
+
+def _judge_outcome(outcome: Any) -> None:
+    try:
+        parse_outcome(outcome)
+    except InputError as error:
+        raise QuestionError(f"{error}; what counts as yes belongs in resolution_criteria") from None
 
 
 def closed_note(questions: Iterable[Question], today: str) -> str:

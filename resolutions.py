@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import columns
-from columns import InputError, composed, counted, is_fractional, listed, moment, shortened
+from columns import InputError, composed, counted, is_fractional, listed, moment, shortened, with_guesses
 from database import Resolution
 from forecastbench import PLACEHOLDER
 from platforms import Record, Records, left_out_line, read_records
@@ -131,7 +131,7 @@ def _judge_header(records: Records) -> None:
     if not {"id", "question"} & set(names) or "outcome" not in names:
         raise InputError(
             "line 1: the header needs a column id or question, and a column outcome; it has "
-            + ", ".join(shortened(name) for name in names[:8])
+            + listed(with_guesses(names))
         )
 
 
@@ -266,6 +266,11 @@ class _Known:
                 return found
         return None
 
+    def missing(self, entry: Entry) -> str:
+        """Say why an entry's question was not found."""
+        dates = [name for name in self.subject_of if entry.id and name.startswith(f"{entry.id}@")]
+        return f"asked for other dates: {listed(dates)}" if dates else "no such question in the database"
+
 
 def match(
     entries: Iterable[Entry], questions: Iterable[Any]
@@ -304,7 +309,7 @@ def match(
             ids = listed(candidates.values())
             unknown.append((entry, f"{len(candidates)} questions have this text; give the id: {ids}"))
         else:
-            unknown.append((entry, "no such question in the database"))
+            unknown.append((entry, known.missing(entry)))
     return [resolution for _, resolution in found.values()], unknown
 
 

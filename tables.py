@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from columns import InputError, composed, folded_heading, named_alike, our_name
+from columns import InputError, composed, folded_heading, listed, named_alike, our_name, with_guesses
 from json_rows import json_rows, jsonl_rows
 
 SUFFIXES: Final = (".txt", ".csv", ".tsv", ".jsonl", ".json")
@@ -194,6 +194,8 @@ def _headings(fields: list[str], place: str) -> list[str]:
         if key in first:
             raise InputError(f"{place}: {named_alike(first[key], heading)}")
         first[key] = heading
+    if not any(our_name(heading) for heading in headings):
+        raise InputError(f"{place}: no known heading; it has {listed(with_guesses(headings))}")
     return headings
 
 
@@ -215,7 +217,7 @@ def _csv_row(
         if heading:
             values[heading] = cell
         elif cell.strip():
-            values[" " * number] = cell  # a column without a heading
+            values[f"column {number}"] = cell  # without a heading
     return Row(place, values)
 
 
@@ -223,8 +225,9 @@ def _judge_split(
     headings: list[str], cells: list[str], raw: str, word: str, place: str, notes: list[str]
 ) -> None:
     """Refuse a question that an unquoted separator has cut in two; note one that looks like it."""
-    at = next((i for i, heading in enumerate(headings) if our_name(heading) == "question"), None)
-    if at is None or at >= len(cells) or not cells[at].strip() or _quoted(cells[at], raw):
+    columns = [i for i, heading in enumerate(headings) if our_name(heading) == "question"]
+    at = columns[0] if len(columns) == 1 else len(cells)
+    if at >= len(cells) or not cells[at].strip() or _quoted(cells[at], raw):
         return
     if cells[at].rstrip(" \"'”»)").endswith(tuple(QUESTION_MARKS)):
         return

@@ -123,7 +123,11 @@ def test_nul_characters_are_refused(ask, name, content, line):
         ("q.json", '{"questions": []}', "q.json: no question in it"),
         ("q.txt", "id;question;close_date\n1;Will A?;2027-01-01\n", "q.txt, line 1: this is a table, its columns separated by semicolon"),
         ("q.txt", '{"question": "Will A?"}\n', "q.txt, line 1: this is JSON"),
-        ("q.csv", "frage;datum\nWill A?;2027-01-01\n", "q.csv, line 1: the header has no column named question; it has 'frage;datum'"),
+        ("q.csv", "frage;datum\nWill A?;2027-01-01\n", "q.csv, line 1: no known heading; it has 'frage;datum'"),
+        ("q.csv", "# notes\nid,question\n1,Will A?\n", "q.csv, line 1: no known heading; it has '# notes'"),
+        ("q.csv", "id,queston\n1,Will A?\n", "q.csv, line 1: the header has no column named question; it has 'id', 'queston' (did you mean question?)"),
+        ("q.csv", "title,question\nA,Will A?\n", "q.csv, line 2: two columns are named question: title is 'A', question is 'Will A?'"),
+        ("q.csv", "question,resolution\nWill A?,Yes if B.\n", "q.csv, line 2: outcome is 'Yes if B.', expected 0, 1 (no, yes) or void; what counts as yes belongs in"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_line_of_the_file(ask, name, content, message):
@@ -144,6 +148,13 @@ def test_headings_are_compared_without_case_spaces_and_dashes(ask):
     assert own([asked]) == [("q1", "Will A?", "EEA.", "2029-12-31")]
     assert asked["resolution_criteria"] == "In force."
     assert "not used" not in err
+
+
+def test_a_column_without_a_heading_is_named_by_its_number(ask):
+    code, err, (asked,) = ask("q.csv", ",question,,\n0,Will A?,,x\n")
+    assert code == 0
+    assert "columns that are not used: 'column 1', 'column 4'" in err
+    assert asked["extra"] == {"column 1": "0", "column 4": "x"}
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ def test_a_contradiction_records_nothing(resolve, content, message):
         ("id,outcome,date\nferry@2025-07-01,yes,2026-02-20\n", {"ferry@2025-06-01": (1, "2026-02-20")}),
         ("id,outcome,resolution_date\nDGS10,yes,2026-02-03\nDGS10,no,2026-03-05\n", {"DGS10@2026-02-03": (1, "2026-02-03"), "DGS10@2026-03-05": (0, "2026-03-05")}),
         ("id,outcome,date\nAbC,,\nabc,no,2026-02-20\n", {"abc": (0, "2026-02-20")}),
+        ("id,outcome,date\nAbC,N/A,2026-02-20\nabc,void,2026-02-20\n", {"AbC": (None, "2026-02-20"), "abc": (None, "2026-02-20")}),
         ("id,outcome,date\nAbC,yes,2026-02-20\nAbC,1,2026-02-20\n", {"AbC": (1, "2026-02-20")}),
     ],
 )  # fmt: skip
@@ -122,6 +123,12 @@ def test_a_stored_text_in_decomposed_form_is_found(resolve, database):
         "r.csv", "question,outcome,date\nWill São Tomé hold an election before 2027?,yes,2026-02-20\n"
     )
     assert recorded == {SAO_TOME: (1, "2026-02-20")}
+
+
+def test_a_series_that_was_asked_for_other_dates_is_named(resolve):
+    code, said, recorded = resolve("r.csv", "id,outcome,date\nDGS10,yes,2026-02-04\n")
+    assert (code, recorded) == (1, {})
+    assert "'DGS10': asked for other dates: DGS10@2026-02-03, DGS10@2026-03-05" in said
 
 
 def test_what_is_skipped_left_out_and_unknown_is_said(resolve):

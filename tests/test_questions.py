@@ -106,7 +106,7 @@ def test_exact_repeats_are_dropped_and_the_order_kept(tmp_path):
         ("q.txt", "ok?\n" + "x" * (MAX_QUESTION_CHARACTERS + 1), "line 2: the question has 2001 characters"),
         ("q.txt", b"fine?\nna\xefve?\n", "line 2: not UTF-8"),
         ("q.csv", "", "line 1: the file is empty"),
-        ("q.csv", "frage\nWill A happen?\n", "line 1: the header has no column named question; it has 'frage'"),
+        ("q.csv", "frage\nWill A happen?\n", "line 1: no known heading; it has 'frage'"),
         ("q.csv", "question\n", "no question in it"),
         ("q.csv", "question,id\nok?,1\nA?,2,3\n", "line 3: the line has more columns than the header"),
         ("q.csv", "question,id\n,1\n", "line 2: the question is empty"),
