@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from coherence import parent_id
 from columns import counted, iso_date, listed, shortened
 from database import Database, Resolution
 from question_files import Reading, question_from, read_question_file
@@ -90,6 +91,14 @@ def sample(questions: Sequence[Question], count: int, seed: int) -> list[Questio
     return [questions[i] for i in sorted(chosen.tolist())]
 
 
+def fair_order(questions: Sequence[Question], seed: int) -> list[Question]:
+    """The questions in an order drawn at random, so that any first part of them is a fair sample of all.
+
+    A run that is interrupted has forecast the first part of its questions.
+    """
+    return [questions[i] for i in np.random.default_rng(seed).permutation(len(questions)).tolist()]
+
+
 def record_outcomes(database: Database, questions: Iterable[Question], source: str) -> int:
     """Store the outcomes of backtest questions that the database knows; returns how many were new.
 
@@ -100,7 +109,7 @@ def record_outcomes(database: Database, questions: Iterable[Question], source: s
         [
             Resolution(q.id, parse_outcome(q.extra["outcome"]), str(q.extra["resolution_date"]), source)
             for q in questions
-            if q.id in known
+            if q.id in known and parent_id(q.extra) is None
         ]
     )
 
@@ -116,6 +125,7 @@ def may_know(name: str, path: str, as_of: str) -> bool:
 
 def leak_warnings(models: Mapping[str, str], questions: Sequence[Question]) -> list[str]:
     """One line per model (name to path) whose training may contain what happened after some questions' ``as_of``."""
+    questions = [q for q in questions if parent_id(q.extra) is None]
     lines = []
     for name, path in models.items():
         known = cutoff(name, path)
@@ -136,6 +146,7 @@ def leak_warnings(models: Mapping[str, str], questions: Sequence[Question]) -> l
 def question_warnings(questions: Sequence[Question]) -> list[str]:
     """What limits the set of questions itself: answers before ``as_of``, related questions, uneven base rates."""
     lines = []
+    questions = [q for q in questions if parent_id(q.extra) is None]
     late = [q for q in questions if str(q.extra["resolution_date"])[:10] <= str(q.as_of)]
     if late:
         lines.append(

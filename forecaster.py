@@ -411,11 +411,12 @@ def asked_questions(arguments: argparse.Namespace) -> Reading:
     if arguments.questions:
         reading = read_question_file(arguments.questions)
     elif arguments.backtest:
-        from backtest import read_backtest, sample
+        from backtest import fair_order, read_backtest, sample
 
         reading = read_backtest(arguments.backtest)
-        if arguments.sample is not None:
-            reading = replace(reading, questions=sample(reading.questions, arguments.sample, config.SEED))
+        count = len(reading.questions) if arguments.sample is None else arguments.sample
+        drawn = sample(reading.questions, count, config.SEED)
+        reading = replace(reading, questions=fair_order(drawn, config.SEED))
     elif arguments.question:
         reading = unique_questions([Question(text) for text in arguments.question], "--question")
     elif arguments.demo:
@@ -740,6 +741,8 @@ def run(
         len(plan.specs),
         plan.database,
     )
+    for line in backtest_cautions(plan):
+        logger.warning("Caution: %s", line)
     ensemble = Ensemble(
         database,
         run_id,
@@ -759,6 +762,8 @@ def run(
 
     status, closing = finished(forecast, database, run_id, command)
     complete = False
+    if status == "interrupted":
+        closing = interrupted_backtest_lines(plan, database, run_id)
     # After an interrupt nothing slow is begun; a resumed run, or analysis.py, draws.
     if status != "interrupted":
         try:
@@ -890,17 +895,41 @@ def report_coherence(database: Database, run_id: int) -> None:
 
 def backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
     """Record the outcomes, now that the forecasts exist, and say how they did and what limits the comparison."""
-    from backtest import leak_warnings, question_warnings, record_outcomes, score_run
+    from backtest import record_outcomes, score_run
     from scorecard import AnalysisError
 
     record_outcomes(database, plan.questions, Path(plan.backtest or "").name)
-    models = {spec.name: spec.path for spec in plan.specs}
-    warnings = [*leak_warnings(models, plan.questions), *question_warnings(plan.questions)]
     try:
         scores = score_run(database, run_id)
     except AnalysisError as error:
         scores = [str(error)]
-    return ["", *(f"Caution: {line}" for line in warnings), "", *scores]
+    return ["", *(f"Caution: {line}" for line in backtest_cautions(plan)), "", *scores]
+
+
+def backtest_cautions(plan: Plan) -> list[str]:
+    """What limits a backtest: models that may know answers, and the set of questions; else nothing."""
+    if not plan.backtest or plan.origin is not None:
+        return []
+    from backtest import leak_warnings, question_warnings
+
+    models = {spec.name: spec.path for spec in plan.specs}
+    return [*leak_warnings(models, plan.questions), *question_warnings(plan.questions)]
+
+
+def interrupted_backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
+    """Record the outcomes of the questions that an interrupted backtest has forecast, and say so."""
+    if not plan.backtest or plan.origin is not None:
+        return []
+    from backtest import record_outcomes
+
+    forecast = {row["question_id"] for row in database.forecasts(run_id) if row["error"] is None}
+    questions = [q for q in plan.questions if q.id in forecast]
+    record_outcomes(database, questions, Path(plan.backtest).name)
+    return [
+        "",
+        f"{len(questions)} of {len(plan.questions)} questions were forecast, a random sample of them; their outcomes are"
+        f" recorded. Score them with: python analysis.py --score --database {plan.database}",
+    ]
 
 
 # --- entry ----------------------------------------------------------------------------------------
