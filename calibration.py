@@ -277,7 +277,8 @@ def calibrate_database(database: Database, forecaster: str, method: str, wanted:
     if curve is not None:
         reason = uninformative(curve, p, y)
     if curve is None or reason:
-        raise AnalysisError(f"calibration of {forecaster!r} ({kind}) refused: {reason}")
+        hint = f"; {notes[0].strip()}" if notes else ""
+        raise AnalysisError(f"calibration of {forecaster!r} ({kind}) refused: {reason}{hint}")
     compared = Comparison(y, clusters, p, cross_validate(method, p, y, clusters))
     stored = _values(database, forecaster, kind, curve)
     stored.update(

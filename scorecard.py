@@ -595,14 +595,15 @@ def coverage_lines(rows: Sequence[Judged]) -> list[str]:
     for column, (name, _) in REFERENCES.items():
         pairs = [(j, 100 * v) for j in rows if (v := reference_value(j, column)) is not None]
         if pairs:
-            inside = sum(
-                low - 0.5 <= v <= high + 0.5 for j, v in pairs for low, high in [j.distribution.interval(0.8)]
+            ends = [j.distribution.interval(0.8) for j, _ in pairs]
+            inside = np.array(
+                [low - 0.5 <= v <= high + 0.5 for (_, v), (low, high) in zip(pairs, ends, strict=True)],
+                dtype=float,
             )
-            interval = tr.wilson_interval(inside, len(pairs))
+            interval = intervals.mean_interval(inside, [j.cluster for j, _ in pairs], least=0, most=1)
             lines.append(
-                f"the 80 % interval holds the probability of the {name} in {100 * inside / len(pairs):.0f} %"
-                f" of {len(pairs)} questions"
-                f" (95 %: {100 * interval.low:.0f}–{100 * interval.high:.0f} %)"
+                f"the 80 % interval holds the probability of the {name} in {100 * inside.mean():.0f} %"
+                f" of {len(pairs)} questions (95 %: {span(interval, '.2f')})"
             )
     return lines
 

@@ -188,6 +188,17 @@ def test_a_run_without_any_calibration_stays_as_it_is(tmp_path):
         assert calibration.apply_latest(database, run) == 0
 
 
+def test_a_refusal_says_what_the_other_record_has(tmp_path, capsys):
+    with Database(tmp_path / "d.db") as database:
+        add(database, "old", *percents(2.0, seed=1), as_of="2025-01-10")
+        add(database, "new", [30, 60], [0, 1])
+    assert call(tmp_path / "d.db", "--calibrate", "platt") == 2
+    error = capsys.readouterr().err
+    assert "(live) refused: 2 resolved questions, at least 100 are needed" in error
+    assert "120 back-dated forecasts were not used (--record back-dated fits those)" in error
+    assert error.count("\n") == 1
+
+
 def test_score_prints_and_draws_both_records(tmp_path, capsys):
     path = tmp_path / "d.db"
     with Database(path) as database:

@@ -181,6 +181,7 @@ def test_too_few_or_too_unequal_clusters_have_no_interval(sizes, known):
 
 def test_values_that_are_all_alike_have_no_interval():
     assert not mean_interval(np.full(50, 0.1), range(50)).known
+    assert clustered_mean(np.full(50, 0.1), range(50)).error == 0
     assert clustered_mean([0.3, 0.3], ["a", "a"]) is None
     with pytest.raises(ValueError, match="2 rows but 1 cluster labels"):
         clustered_mean([0.3, 0.3], ["a"])

@@ -87,6 +87,12 @@ def test_corrected_decomposition_by_hand():
     assert parts.brier == pytest.approx(tr.brier_score(p, y))
 
 
+def test_a_single_forecast_has_no_base_rate_to_correct():
+    parts = corrected([0.3], [0])
+    assert (parts.resolution, parts.uncertainty) == (pytest.approx(-0.21), 0)
+    assert parts.brier == pytest.approx(0.09)
+
+
 def test_a_single_forecast_in_a_bin_takes_its_own_variance():
     parts = corrected([0.3, 0.8], [0, 1], [0, 0.5, 1])
     assert parts.reliability == pytest.approx((0.09 - 0.21 + 0.04 - 0.16) / 2)

@@ -297,6 +297,22 @@ def test_stored_values_that_are_no_probability_are_counted_in_one_line():
     assert scorecard.reference_problems(forecasts(2)) == []
 
 
+def test_coverage_of_a_reference_is_over_clusters():
+    """The 80 % interval of 70 % is the point itself, widened by half a percent: 0.70 and 0.704 are inside."""
+    values = [0.7, 0.704, 0.71, 0.3]
+    rows = [
+        replace(j, distribution=point(70), extra={"crowd": values[n % 4]})
+        for n, j in enumerate(forecasts(60))
+    ]
+    inside = np.array([n % 4 < 2 for n in range(60)], dtype=float)
+    interval = intervals.mean_interval(inside, range(60), least=0, most=1)
+    assert scorecard.coverage_lines(rows) == [
+        "the 80 % interval holds the probability of the crowd in 50 % of 60 questions"
+        f" (95 %: {interval.low:.2f} … {interval.high:.2f})"
+    ]
+    assert scorecard.coverage_lines(rows[:29])[0].endswith("of 29 questions (95 %: –)")
+
+
 # --- two records --------------------------------------------------------------------------------------------
 
 
