@@ -757,6 +757,10 @@ def run(
     def forecast() -> list[str]:
         with libraries_to_file(verbose=verbose):
             ensemble.forecast(gather_evidence(plan, database, run_id, retriever))
+        if plan.origin is None:
+            from calibration import apply_latest
+
+            apply_latest(database, run_id)
         # Before the run counts as finished: a run that was killed in here is resumed and does it again.
         return closing_lines(plan, database, run_id)
 

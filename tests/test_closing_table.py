@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+import analysis
+import config
 import forecaster
+from calibration import Curve
 from closing_table import summary
 from database import CalibrationRecord, Database
 from questions import Question
@@ -87,3 +92,46 @@ def test_the_calibrated_value_stands_beside_the_raw_one(tmp_path, monkeypatch):
         ["60.0", "%", "none", "60", "to"],
     ]
     assert lines[-1] == "Calibrated: by calibration 1 (platt), fitted on 40 resolved live forecasts."
+
+
+def test_a_calibration_reaches_later_runs_of_its_record(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
+    for name, least in (("QUESTIONS", 20), ("CLUSTERS", 20), ("EACH_OUTCOME", 5)):
+        monkeypatch.setattr(config, f"CALIBRATION_MIN_{name}", least)
+    path = tmp_path / "d.db"
+    (tmp_path / "q.csv").write_text(
+        "id,question\n" + "".join(f"q{n},Will event {n} happen?\n" for n in range(40))
+    )
+    words = [
+        "--questions",
+        str(tmp_path / "q.csv"),
+        "--database",
+        str(path),
+        "--no-retrieval",
+        "--models",
+        "stub-a",
+    ]
+    assert stub_main(words, today="2026-03-02") == 0
+    with Database(path) as db:
+        ends = {row["question_id"]: int(row["mean"] > 40) for row in db.ensembles(1)}
+    ends["q0"], ends["q1"] = 1 - ends["q0"], 1 - ends["q1"]
+    outcomes = "".join(f"{name},{end},2026-03-20\n" for name, end in list(ends.items())[:39])
+    (tmp_path / "r.csv").write_text(f"id,outcome,date\n{outcomes}")
+    assert analysis.main(["--database", str(path), "--resolve", str(tmp_path / "r.csv")]) == 0
+    assert analysis.main(["--database", str(path), "--calibrate", "platt"]) == 0
+    capsys.readouterr()
+    assert stub_main(words, today="2026-04-01") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "calibrated" in lines[1]
+    with Database(path) as db:
+        (row,) = db.ensembles(2)
+        (calibration,) = db.calibrations()
+        expected = Curve("platt", json.loads(calibration["parameters"]))([row["mean"] / 100])
+        assert row["calibrated"] == pytest.approx(100 * float(expected[0]))
+        assert f"{row['mean']:.1f} %  {row['calibrated']:>8.1f} %" in lines[3]
+        (shown,) = db.query("SELECT calibrated FROM latest_forecasts WHERE run = 2 AND agent = 'ensemble'")
+        assert shown["calibrated"] == row["calibrated"]
+    # A back-dated run is another record.
+    assert stub_main([*words, "--as-of", "2026-02-01"], today="2026-04-02") == 0
+    assert "calibrated" not in capsys.readouterr().out
