@@ -9,8 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from question_files import read_questions
-from questions import MAX_BACKGROUND_CHARACTERS, MAX_QUESTION_CHARACTERS, Question, QuestionError
+from question_files import closed_note, question_from, read_questions, unique_questions
+from questions import (
+    MAX_BACKGROUND_CHARACTERS,
+    MAX_QUESTION_CHARACTERS,
+    Question,
+    QuestionError,
+    folded,
+    text_id,
+)
 
 
 def write(folder, name: str, content: str | bytes):
@@ -145,6 +152,117 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 def test_an_empty_question_is_refused(text):
     with pytest.raises(QuestionError, match="empty"):
         Question(text)
+
+
+def test_texts_may_be_as_long_as_the_limits():
+    text, facts = "x" * MAX_QUESTION_CHARACTERS, "x" * MAX_BACKGROUND_CHARACTERS
+    assert Question(text, background=facts, resolution_criteria=facts).text == text
+    with pytest.raises(QuestionError, match="at most 2000"):
+        Question(text + "x")
+    for name in ("background", "resolution_criteria"):
+        with pytest.raises(QuestionError, match=f"^{name} has more than 20000"):
+            Question("A?", **{name: facts + "x"})
+
+
+@pytest.mark.parametrize("name", ["text", "id", "background", "resolution_criteria", "close_date"])
+def test_half_a_character_is_refused_in_every_text(name):
+    with pytest.raises(QuestionError, match=f"^{name} holds half a character"):
+        Question(**{"text": "A?", name: "x\udfff"})
+
+
+def test_a_wording_is_folded_and_its_letters_are_not_confused():
+    assert folded("  Will  STRASSE be\tclosed ?!") == folded("will straße be closed")
+    assert folded("Ilıca?") != folded("Ilica?")
+    assert folded("A.B?") == "a.b"
+
+
+def test_fine_print_stands_below_the_criteria():
+    assert question_from({"question": "A?", "fine_print": "F"}).resolution_criteria == "F"
+    row = {
+        "question": "A?",
+        "fine_print": "F",
+        "resolution_criteria": "C",
+        "id": 5,
+        "close_date": None,
+        "x": 1,
+    }
+    question = question_from(row)
+    assert (question.resolution_criteria, question.id, question.extra) == ("C\n\nF", "5", {"x": 1})
+    for wrong in (True, 0.5, ["x"]):
+        with pytest.raises(QuestionError, match=r"^background is .*, expected text"):
+            question_from({"question": "A?", "background": wrong})
+
+
+def test_a_question_is_closed_after_its_day_and_as_seen_from_the_day_it_is_asked_from():
+    first, second = (
+        Question("A?", id="a", close_date="2026-01-01"),
+        Question("B?", id="b", close_date="2026-01-02"),
+    )
+    past = Question("C?", id="c", close_date="2026-01-01", as_of="2025-12-31")
+    note = "1 question with a close_date in the past: 'a' (2026-01-01)"
+    assert closed_note([first, second, past, Question("D?")], "2026-01-02") == note
+    assert closed_note([first, second], "2026-01-03").startswith("2 questions with")
+    assert closed_note([second, past], "2026-01-01") == ""
+
+
+def test_two_questions_of_a_list_under_one_id_are_refused_with_its_name():
+    with pytest.raises(QuestionError, match=r"^list: question 2: id 'x' stands for two questions"):
+        unique_questions([Question("A?", id="x"), Question("B?", id="x")], "list")
+    reading = unique_questions([Question("A?"), Question("B?"), Question("A?")], "list")
+    assert [question.text for question in reading.questions] == ["A?", "B?"]
+    assert reading.notes == ["list: 1 exact repeat dropped: question 3"]
+
+
+def rows_of(tmp_path, header: str, *lines: str) -> list[Question]:
+    return read_questions(write(tmp_path, "q.csv", "\n".join([header, *lines]) + "\n"))
+
+
+def test_forecasts_from_two_days_may_differ_in_what_was_known_and_not_in_when_it_closes(tmp_path):
+    header = "id,question,as_of,close_date,background,resolution_criteria"
+    first, second = rows_of(
+        tmp_path, header, "a,A?,2025-01-01,2025-05-01,little,C", "a,A?,2025-02-01,2025-05-01,much,D"
+    )
+    assert (first.id, second.id, first.subject, second.subject) == ("a@2025-01-01", "a@2025-02-01", "a", "a")
+    assert (first.background, second.background) == ("little", "much")
+    with pytest.raises(QuestionError, match="line 3: id 'a' stands for two questions: close_date is"):
+        rows_of(tmp_path, header, "a,A?,2025-01-01,2025-05-01,,", "a,A?,2025-02-01,2025-06-01,,")
+    with pytest.raises(QuestionError, match="line 3: id 'a' stands for two questions: background is"):
+        rows_of(tmp_path, header, "a,A?,2025-01-01,,little,", "a,A?,2025-01-01,,much,")
+
+
+def test_one_question_with_two_answers_is_told_before_anything_else(tmp_path):
+    header = "id,question,as_of,close_date,outcome,resolution_date"
+    first = "a,A?,2025-01-01,2025-05-01,1,2025-05-02"
+    for second, column in (
+        ("a,A?,2025-02-01,2025-06-01,0,2025-05-02", "outcome"),
+        ("a,A?,2025-02-01,2025-06-01,1,2025-05-03", "resolution_date"),
+    ):
+        with pytest.raises(QuestionError, match=f"line 3: 'a' has another {column} in line 2"):
+            rows_of(tmp_path, header, first, second)
+    same = rows_of(tmp_path, header, first, "a,A?,2025-02-01,2025-05-01,yes,2025-05-02T00:00:00Z")
+    assert [question.id for question in same] == ["a@2025-01-01", "a@2025-02-01"]
+
+
+def test_resolution_dates_of_a_series_are_questions_of_their_own(tmp_path):
+    header = "id,question,source,resolution_date"
+    lines = ("s,Will the rate rise?,FRED,2025-01-01", "s,Will the rate rise?,fred,2025-02-01")
+    first, second = rows_of(tmp_path, header, *lines)
+    assert (first.id, first.subject, first.extra["cluster"]) == ("s@2025-01-01", "s@2025-01-01", "s")
+    assert (second.id, second.subject) == ("s@2025-02-01", "s@2025-02-01")
+    with pytest.raises(QuestionError, match="line 3"):
+        rows_of(tmp_path, header, lines[0], lines[1].replace("fred", "somewhere"))
+
+
+def test_an_id_that_equals_a_derived_one_is_refused(tmp_path):
+    lines = ("a,A?,2025-01-01", "a,A?,2025-02-01", "a@2025-01-01,B?,")
+    with pytest.raises(QuestionError, match="line 4: id 'a@2025-01-01' is also that of line 2"):
+        rows_of(tmp_path, "id,question,as_of", *lines)
+
+
+def test_a_question_without_an_id_is_called_by_its_text(tmp_path):
+    with pytest.raises(QuestionError, match=r"line 3: 'Will A\?' stands for two questions: close_date"):
+        rows_of(tmp_path, "question,close_date", "Will A?,2030-01-01", "Will A?,2031-01-01")
+    assert text_id("Will  A?") == text_id("Will A?")
 
 
 # --- anything at all ------------------------------------------------------------------------------
