@@ -47,7 +47,7 @@ EQUIVALENT: Final = ROOT / "benchmarks" / "equivalent_mutants.csv"
 # The quick test files in which a module's meaning is asserted.
 TESTS: Final[dict[str, tuple[str, ...]]] = {
     "questions": ("test_questions", "test_identity"),
-    "question_files": ("test_questions", "test_identity", "test_input_files"),
+    "question_files": ("test_questions", "test_platform_files", "test_input_files"),
     "distribution": ("test_distribution",),
     "scoring": ("test_scoring", "test_agent_stub", "test_odd_tokenizers"),
     "track_record": ("test_track_record", "test_scorecard"),

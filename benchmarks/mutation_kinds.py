@@ -178,7 +178,9 @@ def _call(node: ast.Call) -> Iterator[Found]:
         if len(turned) == len(node.keywords):
             turned.append(ast.keyword("reverse", ast.Constant(True)))
         yield node, ast.unparse(ast.Call(called, node.args, turned))
-    if other := CALLS.get(name):
+    # Without a limit both directions split alike.
+    everywhere = name in ("split", "rsplit") and len(node.args) + len(node.keywords) < 2
+    if (other := CALLS.get(name)) and not everywhere:
         keywords = [] if name == "sorted" else node.keywords
         yield node, ast.unparse(ast.Call(_renamed(called, other), node.args, keywords))
     if isinstance(called, ast.Attribute) and name in REMOVABLE:

@@ -170,6 +170,14 @@ def test_half_a_character_is_refused_in_every_text(name):
         Question(**{"text": "A?", name: "x\udfff"})
 
 
+def test_every_text_is_kept_in_composed_form():
+    accent, composed = "e\u0301", "\u00e9"
+    names = ("text", "id", "background", "resolution_criteria", "subject")
+    question = Question(**dict.fromkeys(names, accent))
+    assert [getattr(question, name) for name in names] == [composed] * 5
+    assert Question(accent).id == text_id(composed)
+
+
 def test_a_wording_is_folded_and_its_letters_are_not_confused():
     assert folded("  Will  STRASSE be\tclosed ?!") == folded("will straße be closed")
     assert folded("Ilıca?") != folded("Ilica?")
@@ -177,7 +185,7 @@ def test_a_wording_is_folded_and_its_letters_are_not_confused():
 
 
 def test_fine_print_stands_below_the_criteria():
-    assert question_from({"question": "A?", "fine_print": "F"}).resolution_criteria == "F"
+    assert question_from({"question": "A?", "fine_print": " F\n"}).resolution_criteria == "F"
     row = {
         "question": "A?",
         "fine_print": "F",
