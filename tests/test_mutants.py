@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.mutants import TESTS
 from benchmarks.mutations import mutants, sample
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +79,9 @@ def test_the_table_says_what_tests_notice(tmp_path):
         "def twice(a):\n    return a + a\n\n\ndef most(a):\n    return a > 9\n\n\n"
         "def count(n):\n    while n:\n        n -= 1\n    return n\n"
     )
-    (tmp_path / "tests" / "test_calibration.py").write_text(
+    for name in TESTS["calibration"]:
+        (tmp_path / "tests" / f"{name}.py").write_text("def test_nothing():\n    pass\n")
+    (tmp_path / "tests" / f"{TESTS['calibration'][0]}.py").write_text(
         "import calibration\n\ndef test_twice():\n    assert calibration.twice(2) == 4\n\n"
         "def test_most():\n    assert not calibration.most(1)\n\ndef test_count():\n    assert calibration.count(2) == 0\n"
     )

@@ -247,6 +247,8 @@ def test_one_question_with_two_answers_is_told_before_anything_else(tmp_path):
     ):
         with pytest.raises(QuestionError, match=f"line 3: 'a' has another {column} in line 2"):
             rows_of(tmp_path, header, first, second)
+    known_once = rows_of(tmp_path, header, first, "a,A?,2025-02-01,2025-05-01,,")
+    assert [question.id for question in known_once] == ["a@2025-01-01", "a@2025-02-01"]
     same = rows_of(tmp_path, header, first, "a,A?,2025-02-01,2025-05-01,yes,2025-05-02T00:00:00Z")
     assert [question.id for question in same] == ["a@2025-01-01", "a@2025-02-01"]
 
