@@ -105,10 +105,14 @@ def shown(title):
 
 
 def test_the_trail_quotes_the_question_as_that_run_asked_it(tmp_path, monkeypatch, folder):
+    again: tuple[str, ...] = ()
     for text in ("Will the harbour bridge of Newport open?", "Will the harbour bridge open at last?"):
         file = tmp_path / "questions.jsonl"
         file.write_text(f'{{"question": "{text}", "id": "bridge"}}\n', encoding="utf-8")
-        _, database = stub_run(tmp_path, monkeypatch, "--questions", str(file), "--documents", str(folder))
+        _, database = stub_run(
+            tmp_path, monkeypatch, "--questions", str(file), "--documents", str(folder), *again
+        )
+        again = ("--reworded", "bridge")
     asked = rows(database, "SELECT DISTINCT run, question FROM evidence_trail")
     assert asked == [
         (1, "Will the harbour bridge of Newport open?"),

@@ -16,6 +16,7 @@ from ensemble import Ensemble, QuestionEvidence
 from model_entries import ModelSpec
 from questions import Question
 from tests.test_agent_stub import StubLLM
+from voices import voice_weights
 
 SPEC = ModelSpec("stub", "org/stub")
 QUESTION = Question("Will the bridge open?")
@@ -107,6 +108,9 @@ def test_chunks_share_every_batch_and_their_mean_is_the_agents_voice(database, m
     assert np.abs(first - second).sum() > 0.5
     (pooled,) = database.ensembles(run)
     assert pooled["agents"] == 1
+    weights = voice_weights([row["captured_mass"] for row in rows])
     np.testing.assert_allclose(
-        Distribution.from_json(pooled["probabilities"]).probabilities, (first + second) / 2, atol=1e-9
+        Distribution.from_json(pooled["probabilities"]).probabilities,
+        np.average([first, second], axis=0, weights=weights),
+        atol=1e-9,
     )
