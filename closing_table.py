@@ -97,8 +97,11 @@ def _back_dated(questions: Sequence[Any]) -> str:
 def _table(title: str, questions: Sequence[Any], ensembles: Mapping[str, Any], columns: Columns) -> list[str]:
     head = f"{'question':<{columns.width}}{columns.head()}"
     lines = ["", *([title] if title else []), head, "-" * len(head)]
+    days = {question["as_of"] for question in questions}
     for question in questions:
-        text = textwrap.wrap(visible_line(question["text"]), columns.width) or [""]
+        # Forecasts of one question from several days are told apart by the day.
+        day = f" (as of {question['as_of'][:10]})" if len(days) > 1 else ""
+        text = textwrap.wrap(visible_line(question["text"]) + day, columns.width) or [""]
         cells = columns.cells(question["id"], ensembles.get(question["id"]))
         lines.append(f"{text[0]:<{columns.width}}{cells}")
         lines += text[1:]

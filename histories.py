@@ -24,6 +24,7 @@ class History:
     Args:
         subject: what its forecasts share.
         text: its wording in the newest run.
+        record: "live" or "back-dated".
         agents, ensemble: one point a run in the live record, one a day forecast from in the back-dated one.
         change: percentage points from the last pool but one to the last, over the models that both have.
         outcome: how it ended; None while it is open.
@@ -31,6 +32,7 @@ class History:
 
     subject: str
     text: str
+    record: str
     agents: Mapping[str, Sequence[HistoryPoint]]
     ensemble: Sequence[HistoryPoint]
     change: float | None
@@ -41,8 +43,9 @@ class History:
         if not self.ensemble:
             return None
         last = self.ensemble[-1]
+        day = "" if self.record == LIVE else f" (as of {last.when:%Y-%m-%d})"
         row = OverviewRow(
-            self.text, last.mean, last.low, last.high, None, self.outcome, last.calibrated, last.fewer
+            self.text + day, last.mean, last.low, last.high, None, self.outcome, last.calibrated, last.fewer
         )
         if self.change is None:
             return row
@@ -80,6 +83,7 @@ def histories(database: Database, record: str, questions: Iterable[sqlite3.Row])
         yield History(
             subject,
             question["text"],
+            record,
             agents,
             [_point(row, Distribution.from_json(row["probabilities"])) for row in pooled],
             change(pooled[-2], pooled[-1], spoken) if len(pooled) > 1 else None,

@@ -61,7 +61,7 @@ def test_a_mixed_run_has_a_table_for_each_record(ask):
     shown = [line[:40].strip() for line in lines[:12]]
     assert shown == [
         "", "Live forecasts", "question", "-" * 40, "Will B happen?",
-        "", "Back-dated forecasts, as of 2026-02-01 t", "question", "-" * 40, "Will A happen?", "Will C happen?", "",
+        "", "Back-dated forecasts, as of 2026-02-01 t", "question", "-" * 40, "Will A happen? (as of 2026-02-01)", "Will C happen? (as of 2026-02-15)", "",
     ]  # fmt: skip
     assert lines[6] == "Back-dated forecasts, as of 2026-02-01 to 2026-02-15"
 
