@@ -186,7 +186,8 @@ MAX_PLOTTED_QUESTIONS = 200
 # of simulated scores and differences; with 20 clusters some cover 92 %, with 10 some 84 % (docs/intervals.md).
 MIN_INTERVAL_CLUSTERS = 30
 MIN_INTERVAL_DF = 12
-# Below this many questions a table shows no AUC, and says that its averages describe these questions only.
+# Below this many questions a table shows no AUC and no decomposition, and says that its averages describe these questions
+# only.
 MIN_CLAIM_QUESTIONS = 30
 # Simulated sets of outcomes behind "a calibrated forecaster would show": 1000 fix its 95 % bound to about 0.005.
 CALIBRATION_SIMULATIONS = 1000

@@ -29,6 +29,7 @@ import config
 import intervals
 import track_record as tr
 from coherence import parent_id
+from columns import counted
 from database import Database
 from distribution import POOL_METHODS, Distribution, pool
 from intervals import Interval
@@ -458,12 +459,16 @@ def parts_row(name: str, rows: Sequence[Judged]) -> list[str]:
     """Decomposition over ten bins, sharpness, and the Brier score the forecasts expect of themselves."""
     p, y, clusters = arrays(rows)
     parts, excess = corrected(p, y, tr.DEFAULT_BIN_EDGES), tr.excess_errors(p, y)
-    values = (
-        parts.brier,
+    terms = (
         parts.reliability,
         parts.resolution,
         parts.uncertainty,
         parts.within_bin_variance - parts.within_bin_covariance,
+    )
+    few = len(rows) < config.MIN_CLAIM_QUESTIONS
+    values = (
+        parts.brier,
+        *(math.nan if few else term for term in terms),
         tr.sharpness(p),
         float((p * (1 - p)).mean()),
     )
@@ -692,9 +697,11 @@ _SCORED_ONCE = {
 
 def _introduction(title: str, record: Record, rows: Sequence[Judged]) -> list[str]:
     """What counts, what a dash and a star mean, and what few questions cannot show."""
-    count = len({j.question_id for j in record.judged})
+    count = counted(len({j.subject or j.question_id for j in record.judged}), "resolved question")
+    days = len({j.scored_as for j in record.judged})
     lines = [
-        f"# Record of {title} forecasts: {len(record.judged)} forecasts of {count} resolved questions count",
+        f"# Record of {title} forecasts: {len(record.judged)} forecasts of {count} count"
+        + (f", as of {counted(days, 'question day')}" if title == BACK_DATED else ""),
         "intervals: 95 %, over clusters of related questions; –: no interval (and no skill) under"
         f" {config.MIN_INTERVAL_CLUSTERS} clusters, or where a few clusters hold most questions",
         "ECE: expected calibration error, beside what a calibrated forecaster would show by chance"

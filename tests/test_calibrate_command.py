@@ -217,3 +217,19 @@ def test_record_goes_with_calibrate_only(tmp_path, capsys):
     Database(tmp_path / "d.db").close()
     assert call(tmp_path / "d.db", "--score", "--record", "live") == 2
     assert "--record is 'live'; it goes with --calibrate" in capsys.readouterr().err
+
+
+def test_an_agent_has_a_calibration_of_its_own(tmp_path, capsys):
+    path = tmp_path / "d.db"
+    with Database(path) as database:
+        add(database, "q", *percents(2.0))
+    assert call(path, "--calibrate", "platt", "--forecaster", "x") == 0
+    assert "platt for x, 120 live forecasts" in capsys.readouterr().out
+    with Database(path) as database:
+        run = add_run(database, [Question("Open?", id="o")], {"x": [point(30)], "y": [point(80)]})
+        other = add_run(database, [Question("Open?", id="o")], {"x": [point(40)], "y": [point(90)]})
+        assert calibration.apply_latest(database, run) == 1
+        (row,) = [r for r in database.calibrated_forecasts(1) if r["run_id"] in (run, other)]
+        curve = calibration.Curve("platt", json.loads(database.calibrations()[0]["parameters"]))
+    assert row["raw"] == pytest.approx(0.3)  # neither y's 0.8 nor the pool's 0.55
+    assert row["calibrated"] == pytest.approx(curve([0.3])[0])

@@ -75,6 +75,7 @@ def test_scores_by_hand(database):
     assert latest == pytest.approx({"a": 0.7, "b/ü": 0.2})  # the second run's forecast of a counts, once
     row = scorecard.score_row("x", record.latest("x"))
     assert row[1:4] == ["2", "2", "0.0650"]  # (0.09 + 0.04) / 2
+    assert record.forecasters() == ["ensemble", "x", "y"]
     # The ensemble is the mean: 0.8 and 0.3.
     assert scorecard.score_row("e", record.latest("ensemble"))[3] == "0.0650"
     assert record.latest("ensemble")[0].between == pytest.approx(0.1)
@@ -239,6 +240,10 @@ def test_a_row_of_few_questions_claims_nothing():
     few = scorecard.score_row("few", forecasts(29))
     assert few[4] == few[6] == few[9] == "–"
     assert few[3] != "–"  # the average itself describes these questions
+    parts = scorecard.parts_row("few", forecasts(29))
+    assert parts[2:6] == ["–"] * 4
+    assert "–" not in (parts[1], parts[6], parts[7])
+    assert "–" not in scorecard.parts_row("enough", forecasts(30))
     enough = scorecard.score_row("enough", forecasts(30))
     assert "–" not in (enough[4], enough[6], enough[9])
     related = scorecard.score_row("related", forecasts(90, clusters=29))
@@ -364,8 +369,8 @@ def test_both_records_are_printed_under_their_names(tmp_path):
     with two_records(tmp_path / "d.db") as database:
         text = "\n".join(score_lines(collect(database)))
     live, dated = text.split("# Record of back-dated forecasts")
-    assert live.startswith("# Record of live forecasts: 3 forecasts of 1 resolved questions count")
-    assert dated.startswith(": 6 forecasts of 2 resolved questions count")
+    assert live.startswith("# Record of live forecasts: 3 forecasts of 1 resolved question count\n")
+    assert dated.startswith(": 6 forecasts of 1 resolved question count, as of 2 question days\n")
     row = next(line for line in live.splitlines() if line.startswith("x "))
     assert row.split()[1:4] == ["1", "1", "0.1600"]
     row = next(line for line in dated.splitlines() if line.startswith("x "))
