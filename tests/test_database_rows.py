@@ -22,6 +22,7 @@ from database import (
     ForecastRecord,
     NewPassage,
     ReasoningRecord,
+    Rewording,
 )
 from questions import Question
 
@@ -74,6 +75,18 @@ def passages(db, *days, title="T"):
     return found
 
 
+def test_a_file_that_may_not_be_written_is_refused_before_anything_is_tried(tmp_path, monkeypatch):
+    path = tmp_path / "database.db"
+    Database(path).close()
+    before = path.read_bytes()
+    monkeypatch.setattr(database.os, "access", lambda place, mode: False)
+    with pytest.raises(DatabaseError, match="not writable; change its permissions"):
+        Database(path)
+    assert path.read_bytes() == before
+    with Database(path, reading=True) as reading:
+        assert reading.runs() == []
+
+
 # --- runs -----------------------------------------------------------------------------------------
 
 
@@ -110,6 +123,34 @@ def test_a_run_is_taken_over_from_a_process_that_has_ended_only(db):
         "running",
         None,
     )
+
+
+def test_a_run_keeps_what_it_was_started_with(db):
+    accepted = [Rewording("a", "Will A come?", "Will A happen?")]
+    first = start(db, settings={"b": 1, "a": "é"}, seed=5, owner="me", rewordings=accepted)
+    row = db.run(first)
+    assert (row["settings"], row["seed"], row["owner"], row["status"]) == (
+        '{"a": "é", "b": 1}',
+        5,
+        "me",
+        "running",
+    )
+    stored = db.query("SELECT question_id, run_id, old_text, new_text, accepted_at FROM rewordings")
+    assert [tuple(r) for r in stored] == [("a", first, "Will A come?", "Will A happen?", row["started_at"])]
+
+
+def test_questions_come_oldest_first(db):
+    start(db)
+    assert [row["id"] for row in db.questions()] == ["z", "a"]
+    with db.atomic() as connection:
+        connection.execute("UPDATE questions SET created_at = '2020-01-01T00:00:00Z' WHERE id = 'a'")
+    assert [row["id"] for row in db.questions()] == ["a", "z"]
+
+
+def test_a_stored_forecast_is_known_by_its_number(db):
+    run = start(db)
+    numbers = [db.save_forecast(run, forecast(question)) for question in ("a", "z")]
+    assert numbers == [row["id"] for row in db.query("SELECT id FROM forecasts ORDER BY id")]
 
 
 def test_the_first_weights_of_a_model_stand(db):
@@ -174,6 +215,23 @@ def test_forecasts_come_by_question_agent_and_chunk(db):
         assert [(row["question_id"], row["agent"], row["chunk"]) for row in rows] == expected
     for rows in (db.ensembles(run), db.all_ensembles()):
         assert [row["question_id"] for row in rows] == ["z", "a"]
+
+
+def test_what_a_forecast_does_not_say_is_nothing(db):
+    run = start(db)
+    db.save_forecast(run, ForecastRecord("a", "m", "org/m", error="nan"))
+    (row,) = db.forecasts(run)
+    names = (
+        "chunk",
+        "samples",
+        "forward_tokens",
+        "requests",
+        "seconds",
+        "low_confidence",
+        "articles",
+        "passages",
+    )
+    assert {name: row[name] for name in names} == {**dict.fromkeys(names, 0), "samples": row["samples"]}
 
 
 def test_the_record_leaves_out_errors_and_replays_and_names_days(db):

@@ -12,7 +12,7 @@ import config
 import intervals
 import scorecard
 import track_record as tr
-from database import Database, Resolution
+from database import Database, EvidenceLink, ForecastRecord, Resolution
 from questions import Question
 from scorecard import (
     AnalysisError,
@@ -24,7 +24,7 @@ from scorecard import (
     score_lines,
     skill_rows,
 )
-from tests.record_database import add_evidence, add_run, around, point, small
+from tests.record_database import add_evidence, add_run, around, point, small, statistics
 
 DAY = "2025-06-01"
 
@@ -418,3 +418,48 @@ def test_back_dated_forecasts_of_one_day_are_not_one_anothers_previous(tmp_path)
     assert found[2, "2025-01-10"] is None
     assert found[1, "2025-01-20"] == pytest.approx(0.4)  # the later attempt at the 10th
     assert [j.probability for j in record.latest("x")] == pytest.approx([0.4, 0.5])
+
+
+def chunked(path, as_of, *chunks):
+    """A resolved question of one agent whose evidence was divided: (percentage, day of the evidence) of each chunk."""
+    with Database(path) as database:
+        question = Question("Will D happen?", id="d")
+        run = database.start_run(settings={}, versions={}, seed=1, as_of=as_of, questions=[question])
+        for number, (percent, day) in enumerate(chunks):
+            passage = add_evidence(database, f"{day}T00:00:00Z", f"https://example.org/{number}")
+            forecast = ForecastRecord(
+                "d",
+                "x",
+                "owner/x",
+                chunk=number,
+                probabilities=point(percent).probabilities,
+                statistics=statistics(point(percent)),
+                captured_mass=0.9,
+                residual_mass=0.0,
+                evidence=(EvidenceLink(passage, 1, 1, 0.5),),
+            )
+            database.save_forecast(run, forecast)
+        database.add_resolutions([Resolution("d", 1, "2099-06-01")])
+        return collect(database)
+
+
+def test_an_agent_s_forecast_is_the_mean_of_its_chunks(tmp_path):
+    record = chunked(
+        tmp_path / "d.db",
+        None,
+        (20, "2025-01-01"),
+        (80, "2025-01-01"),
+        (50, "2025-01-01"),
+        (90, "2025-01-01"),
+    )
+    (judged,) = record.judged
+    assert judged.probability == pytest.approx(0.6)
+    assert judged.distribution.probabilities[[20, 50, 80, 90]] == pytest.approx([0.25] * 4)
+
+
+@pytest.mark.parametrize("days", [("2025-03-02", "2025-01-01"), ("2025-01-01", "2025-03-02")])
+def test_one_chunk_with_newer_evidence_leaves_a_back_dated_forecast_out(tmp_path, days):
+    record = chunked(tmp_path / "d.db", "2025-03-01", *((50, day) for day in days))
+    assert (record.judged, [e.reason for e in record.excluded]) == ((), ["evidence newer than as_of"])
+    record = chunked(tmp_path / "e.db", "2025-03-02", *((50, day) for day in days))
+    assert [j.as_of for j in record.judged] == ["2025-03-02"]
