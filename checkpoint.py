@@ -178,8 +178,10 @@ class S3Store:
             answer = self.client.get_object(
                 Bucket=self.bucket, Key=self.prefix + name, Range=f"bytes={start}-{start + length - 1}"
             )
-            # A store that ignores the range sends the whole object.
+            # A store that ignores the range sends the whole object; an answer that broke off is only noticed at its end.
             content: bytes = answer["Body"].read(length)
+            while len(content) < length and (more := answer["Body"].read(length - len(content))):
+                content += more
             return content
 
 
@@ -469,9 +471,9 @@ def _local_copy(
         for name, content in zip(names, contents, strict=True):
             (folder / name).write_bytes(content)
     except OSError as error:
-        where = tempfile.gettempdir()
         raise StoreError(
-            f"{where}: the model's small files cannot be written ({error.strerror}); make room or set TMPDIR"
+            f"{store.address}: its small files cannot be written to a temporary folder ({error.strerror}); make room"
+            " or set TMPDIR"
         ) from error
     return folder
 

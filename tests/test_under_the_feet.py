@@ -13,14 +13,18 @@ from pathlib import Path
 import pytest
 
 import analysis
+import checkpoint
 import config
 import database as database_module
 import ensemble
 import forecaster
 import runs
 from database import Database
+from documents import find_documents
 from questions import Question
+from semanticretriever import SemanticRetriever
 from tests import kill_driver
+from tests.object_store import ObjectStore
 from tests.record_database import small
 from tests.stub_run import stub_run
 from tests.test_database import stored_schema
@@ -344,3 +348,67 @@ def test_evidence_of_one_question_is_enough(tmp_path, monkeypatch):
 def test_analysis_of_a_missing_database_is_refused_as_before(tmp_path, capsys):
     assert analysis.main(["--score", "--database", str(tmp_path / "no.db")]) == 2
     assert "no.db: no such database" in capsys.readouterr().err
+
+
+# --- folders ------------------------------------------------------------------------------------------
+
+
+def test_documents_that_are_gone_by_then_are_named_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "a.txt").write_text("The bridge opens in May.")
+    load = SemanticRetriever._load_models
+
+    def removed(self):
+        shutil.rmtree(documents)
+        load(self)
+
+    monkeypatch.setattr(SemanticRetriever, "_load_models", removed)
+    code, database = stub_run(
+        tmp_path, monkeypatch, "--question", "Will the bridge open?", "--documents", str(documents)
+    )
+    assert code == 1
+    assert f"No evidence: --documents {documents}: there is no such folder" in capsys.readouterr().out
+    assert rows(database, "SELECT count(*) FROM forecasts WHERE error IS NULL") == [(1,)]
+
+
+def test_a_document_that_is_gone_by_then_costs_itself_alone(tmp_path, monkeypatch, capsys):
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for name in "abc":
+        (documents / f"{name}.txt").write_text(f"The bridge {name} opens in May.")
+    found = list(find_documents(documents))
+    (documents / "b.txt").unlink()
+    monkeypatch.setattr("semanticretriever.find_documents", lambda _: found)
+    code, database = stub_run(
+        tmp_path, monkeypatch, "--question", "Will the bridge open?", "--documents", str(documents)
+    )
+    assert code == 0
+    assert "documents/b.txt: " in capsys.readouterr().err
+    titles = rows(database, "SELECT title FROM articles ORDER BY title")
+    assert titles == [("documents/a.txt",), ("documents/c.txt",)]
+
+
+def test_a_plots_folder_that_cannot_be_written_costs_the_plots_alone(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"one": "owner/one"})
+    monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
+    monkeypatch.setattr(forecaster.Interrupts, "install", lambda _: None)
+    monkeypatch.setattr(Disturbed, "disturb", staticmethod(lambda: Path("plots").write_text("a file")))
+    arguments = [*QUESTIONS, "--no-retrieval", "--database", "run.db", "--plots", "plots"]
+    assert forecaster.main(arguments, agent_factory=Disturbed) == 1
+    assert rows("run.db", "SELECT status FROM runs") == [("finished",)]
+    assert Path("plots").read_text() == "a file"
+    Path("plots").unlink()
+    assert analysis.main(["--database", "run.db", "--plots", "plots"]) == 0
+    assert len(list(Path("plots").iterdir())) == 9
+
+
+def test_a_store_of_temporary_files_that_is_full_is_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("boto3")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with ObjectStore({"m/config.json": b"{}"}) as store:
+        found = checkpoint.inspect_checkpoint(store.use(monkeypatch, tmp_path), load_format="dummy")
+    (line,) = found.problems
+    assert "small files cannot be written to a temporary folder (No such file or directory)" in line

@@ -82,7 +82,9 @@ def play(name: str, folder: Path, offset: float) -> list[str]:
         time.sleep(offset if len(processes) == 1 else 0)
     said = [process.communicate(timeout=SECONDS)[0] for process in processes]
     codes = processes[0].returncode, processes[1].returncode
-    wrong = [] if codes in allowed else [f"exit codes {codes}: {said}"]
+    if codes not in allowed:
+        return [f"{name}, offset {offset:.2f} s: exit codes {codes}: {said}"]
+    wrong: list[str] = []
     wrong += [text for text in said if "Traceback" in text or "UNIQUE" in text]
     with contextlib.closing(sqlite3.connect(folder / "run.db")) as connection:
         wrong += [f"twice: {row}" for row in connection.execute(TWICE)]
