@@ -20,7 +20,7 @@ import argparse
 import logging
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,25 +146,34 @@ def _curves(rows: Sequence[sqlite3.Row], ensemble: sqlite3.Row | None) -> list[C
     return curves
 
 
-def draw_history(database: Database, plots_dir: str | Path) -> list[Path]:
+def draw_history(database: Database, plots_dir: str | Path, run_id: int | None = None) -> list[Path]:
     """Draw each question's forecasts over time and the overview of latest forecasts; returns the files.
 
     Live and back-dated forecasts get figures of their own. At most ``config.MAX_PLOTTED_QUESTIONS`` questions of each,
-    the most recently asked ones, get theirs.
+    the most recently asked ones, get theirs. With ``run_id`` only what that run changed is drawn: the histories of its
+    questions and the overviews they belong to.
 
     Raises:
         PlotError: a file cannot be written.
     """
     folder = Path(plots_dir)
+    asked = [] if run_id is None else database.run_questions(run_id)
     paths = []
     for record in RECORDS:
         # A dot never stands in file_part: no question's name can be taken for another's.
         mark = "" if record == LIVE else f".{record}"
+        subjects = {row["subject"] for row in asked if (row["as_of"] is None) == (record == LIVE)}
+        if run_id is not None and not subjects:
+            continue
         overview = []
-        for identifier, figure, row in history_figures(database, record):
+        for identifier, figure, row in history_figures(database, record, subjects or None):
             paths.append(save(figure, folder / f"history_{file_part(identifier)}{mark}.png"))
             if row is not None:
                 overview.append(row)
+        if run_id is not None:
+            questions = plotted(database.latest_asked(record), newest=True)
+            rows = (history.overview_row() for history in histories(database, record, questions, newest=2))
+            overview = [row for row in rows if row is not None]
         for number, figure in enumerate(overview_figures(overview, f"Latest {record} forecasts"), start=1):
             page = "" if number == 1 else f"_{number}"
             paths.append(save(figure, folder / f"latest_forecasts{page}{mark}.png"))
@@ -172,9 +181,17 @@ def draw_history(database: Database, plots_dir: str | Path) -> list[Path]:
     return paths
 
 
-def history_figures(database: Database, record: str = LIVE) -> Iterator[tuple[str, Any, OverviewRow | None]]:
-    """Subject, figure and overview row (None without an ensemble) of each question of a record, one at a time."""
-    questions = plotted(database.latest_asked(record), newest=True)
+def history_figures(
+    database: Database, record: str = LIVE, subjects: Collection[str] | None = None
+) -> Iterator[tuple[str, Any, OverviewRow | None]]:
+    """Subject, figure and overview row (None without an ensemble) of each question of a record, one at a time.
+
+    ``subjects`` names those that are drawn, all when left out.
+    """
+    questions = database.latest_asked(record)
+    if subjects is not None:
+        questions = [row for row in questions if row["subject"] in subjects]
+    questions = plotted(questions, newest=True)
     for history in histories(database, record, questions):
         figure = history_figure(history.text, history.agents, history.ensemble, history.outcome, kind=record)
         yield history.subject, figure, history.overview_row()

@@ -20,7 +20,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +69,15 @@ class ReplacedDatabaseError(DatabaseError):
 # --- values that come out of and go into the database ---------------------------------------------
 
 
+# Every question of every run, or those of a JSON list of runs and questions.
+_ASKED_IN_RUNS: Final = "run_questions rq"
+_ASKED_AMONG: Final = (
+    "json_each(?) k CROSS JOIN run_questions rq"
+    " ON rq.run_id = json_extract(k.value, '$[0]') AND rq.question_id = json_extract(k.value, '$[1]')"
+)
+_POOLED: Final = (
+    "AND EXISTS (SELECT 1 FROM ensembles n WHERE n.run_id = rq.run_id AND n.question_id = rq.question_id)"
+)
 # Notes a check of a stored revision. A moment later than now was written by a wrong clock.
 CHECKED: Final = (
     "UPDATE articles SET fetched_at = ?, current_until ="
@@ -651,8 +660,11 @@ class Database:
             "SELECT subject, question_id, text, extra FROM (SELECT q.subject, q.id AS question_id,"  # noqa: S608 - names of this module
             f" {_ASKED_TEXT} AS text, coalesce(json_extract(rq.asked, '$.extra'), '{{}}') AS extra, rq.run_id, rq.position,"
             " row_number() OVER (PARTITION BY q.subject ORDER BY rq.run_id DESC, rq.position DESC) AS age"
-            " FROM run_questions rq JOIN questions q ON q.id = rq.question_id JOIN runs r ON r.id = rq.run_id"
-            " WHERE r.origin_run IS NULL AND (rq.as_of IS NULL) = ?) WHERE age = 1 ORDER BY run_id, position",
+            # One look into the index for each question: the runs grow without end.
+            " FROM questions q CROSS JOIN run_questions rq ON rq.question_id = q.id AND rq.run_id ="
+            " (SELECT l.run_id FROM run_questions l JOIN runs r ON r.id = l.run_id WHERE l.question_id = q.id"
+            " AND r.origin_run IS NULL AND (l.as_of IS NULL) = ? ORDER BY l.run_id DESC LIMIT 1))"
+            " WHERE age = 1 ORDER BY run_id, position",
             (record == "live",),
         )
 
@@ -1090,34 +1102,61 @@ class Database:
         )
         return {row["question"]: row for row in rows}
 
-    def successful_forecasts(self) -> list[sqlite3.Row]:
-        """Every forecast without an error, oldest run first, with its question's ``as_of`` and its newest evidence's timestamp.
+    def asked_in(
+        self, subjects: Iterable[str], record: str, *, newest: int | None = None
+    ) -> list[tuple[int, str]]:
+        """Run and question id of each time a question of ``subjects`` was asked in a record.
 
-        ``latest_evidence`` is the newest revision that stood in the prompt, None without evidence.
+        Replays are left out. ``newest`` keeps the last so many runs of a question that have a pool,
+        found without reading the others.
         """
+        asked: list[tuple[int, str]] = []
+        among = "" if newest is None else _POOLED
+        for subject in subjects:
+            for row in self.query("SELECT id FROM questions WHERE subject = ?", (subject,)):
+                rows = self.query(
+                    "SELECT rq.run_id, rq.question_id FROM run_questions rq JOIN runs r ON r.id = rq.run_id"  # noqa: S608 - constants
+                    f" WHERE rq.question_id = ? AND r.origin_run IS NULL AND (rq.as_of IS NULL) = ? {among}"
+                    " ORDER BY rq.run_id DESC LIMIT ?",
+                    (row["id"], record == "live", -1 if newest is None else newest),
+                )
+                asked += [(row["run_id"], row["question_id"]) for row in rows]
+        return asked
+
+    def successful_forecasts(self, asked: Sequence[tuple[int, str]] | None = None) -> list[sqlite3.Row]:
+        """Forecasts without an error, oldest run first; of ``asked`` (runs and questions) where it is given.
+
+        With the question's ``as_of`` and ``latest_evidence``, the newest revision that stood in the prompt, None without
+        evidence.
+        """
+        among = _ASKED_IN_RUNS if asked is None else _ASKED_AMONG
         return self.query(
-            "SELECT f.*, q.subject, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"
+            "SELECT f.*, q.subject, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"  # noqa: S608 - constants
             "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
             " WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
-            " FROM forecasts f JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = f.run_id"
-            " JOIN questions q ON q.id = f.question_id"
-            " WHERE f.error IS NULL AND r.origin_run IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk"
+            f" FROM {among} JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
+            " JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id"
+            " WHERE f.error IS NULL AND r.origin_run IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk",
+            () if asked is None else (json.dumps(asked),),
         )
 
-    def all_ensembles(self) -> list[sqlite3.Row]:
-        """Every ensemble forecast, oldest run first; ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``.
+    def all_ensembles(self, asked: Sequence[tuple[int, str]] | None = None) -> list[sqlite3.Row]:
+        """Every ensemble forecast, oldest run first; of ``asked`` where it is given.
 
-        ``calibrated`` is the newest calibration's value in percent, None without one.
+        ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``; ``calibrated`` is the newest calibration's value in
+        percent, None without one.
         """
+        among = _ASKED_IN_RUNS if asked is None else _ASKED_AMONG
         return self.query(
             f"SELECT n.*, q.subject, {calibrated('n', ENSEMBLE)} AS calibrated, rq.as_of, r.started_at,"  # noqa: S608 - names of this module
             " (SELECT max(a.timestamp) FROM forecasts f"
             "  JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id ="
             " e.passage_id JOIN articles a ON a.id = p.article_id"
             "  WHERE f.run_id = n.run_id AND f.question_id = n.question_id AND e.used) AS latest_evidence"
-            " FROM ensembles n JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = n.run_id"
-            " JOIN questions q ON q.id = n.question_id"
-            " WHERE r.origin_run IS NULL ORDER BY n.run_id, rq.position"
+            f" FROM {among} JOIN ensembles n ON n.run_id = rq.run_id AND n.question_id = rq.question_id"
+            " JOIN runs r ON r.id = n.run_id JOIN questions q ON q.id = n.question_id"
+            " WHERE r.origin_run IS NULL ORDER BY n.run_id, rq.position",
+            () if asked is None else (json.dumps(asked),),
         )
 
     def prompt_evidence(self, run_id: int, question_id: str) -> list[sqlite3.Row]:

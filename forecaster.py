@@ -875,7 +875,7 @@ def draw(plan: Plan, database: Database, run_id: int) -> bool:
     from analysis import PlotError, draw_history, draw_run
 
     try:
-        drawn = [*draw_run(database, run_id, plan.plots), *draw_history(database, plan.plots)]
+        drawn = [*draw_run(database, run_id, plan.plots), *draw_history(database, plan.plots, run_id)]
     except PlotError as error:
         logger.error("%s", error)
         return False

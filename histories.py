@@ -66,11 +66,23 @@ def fewer_models(row: sqlite3.Row) -> str:
     )
 
 
-def histories(database: Database, record: str, questions: Iterable[sqlite3.Row]) -> Iterator[History]:
-    """The histories of questions (rows of ``Database.latest_asked``) that have a forecast in a record."""
+def histories(
+    database: Database, record: str, questions: Sequence[sqlite3.Row], *, newest: int | None = None
+) -> Iterator[History]:
+    """The histories of questions that have a forecast in a record.
+
+    Args:
+        database: the store.
+        record: live or back-dated.
+        questions: rows of ``Database.latest_asked``; nothing of others is read.
+        newest: how many of the last live pools are wanted, None for all.
+    """
     outcomes = database.resolutions()
-    voices = _by_subject(database.successful_forecasts(), record)
-    pools = _by_subject(database.all_ensembles(), record)
+    asked = database.asked_in(
+        [row["subject"] for row in questions], record, newest=newest if record == LIVE else None
+    )
+    voices = _by_subject(database.successful_forecasts(asked), record)
+    pools = _by_subject(database.all_ensembles(asked), record)
     for question in questions:
         subject = question["subject"]
         spoken = _by_run(voices.get(subject, []))

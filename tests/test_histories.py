@@ -213,3 +213,75 @@ def test_the_report_names_both_records_the_models_and_the_calibrated_value(ask, 
     assert "<h3>Back-dated forecasts</h3>" in dated
     assert dated.count("back-dated: as of 2026-03-05") == 2
     assert "calibrated</th>" not in dated
+
+
+# --- a record that grows --------------------------------------------------------------------------
+
+
+def grown(path, runs: int) -> int:
+    """A record of ``runs`` runs of twelve questions and a last one of one of them; the last run's id."""
+    questions = [Question(f"Will thing {n} happen?", id=f"q{n}") for n in range(12)]
+    with Database(path) as db:
+        for run in range(runs):
+            given = {name: [point((7 * run + 11 * n) % 101) for n in range(12)] for name in ("one", "two")}
+            add_run(db, questions, given, made=f"2026-01-{run + 1:02}T00:00:00Z")
+        return add_run(
+            db, questions[:1], {"one": [point(50)], "two": [point(60)]}, made="2026-02-01T00:00:00Z"
+        )
+
+
+def steps(path, work) -> int:
+    """Steps of SQLite's machine, in hundreds."""
+    counted = 0
+
+    def count() -> int:
+        nonlocal counted
+        counted += 1
+        return 0
+
+    with Database(path) as db:
+        db.connection.set_progress_handler(count, 100)
+        work(db)
+        db.connection.set_progress_handler(None, 0)
+    return counted
+
+
+def test_the_end_of_a_run_reads_no_more_of_a_longer_record(tmp_path, monkeypatch):
+    saved: list[str] = []
+    monkeypatch.setattr(analysis, "save", lambda _, path: saved.append(path.name) or path)
+    monkeypatch.setattr(analysis, "history_figure", lambda *_, **__: None)
+    cost = {}
+    for runs in (3, 28):
+        run = grown(tmp_path / f"{runs}.db", runs)
+        cost[runs] = steps(
+            tmp_path / f"{runs}.db", lambda db, run=run: analysis.draw_history(db, tmp_path, run)
+        )
+    # The question's own history is longer; nothing of the other eleven is read but their last two pools.
+    assert saved == 2 * ["history_q0.png", "latest_forecasts.png"]
+    assert cost[28] < 2 * cost[3] + 100
+
+
+def test_the_overview_of_a_run_is_that_of_the_whole_record(tmp_path):
+    path = tmp_path / "d.db"
+    grown(path, 5)
+    with Database(path) as db:
+        questions = db.latest_asked(LIVE)
+        whole = [history.overview_row() for history in histories(db, LIVE, questions)]
+        assert [history.overview_row() for history in histories(db, LIVE, questions, newest=2)] == whole
+        assert len(whole) == 12
+        assert all(len(history.ensemble) == 2 for history in histories(db, LIVE, questions, newest=2))
+
+
+def test_a_live_run_draws_no_back_dated_history(ask, tmp_path, monkeypatch):
+    ask("2026-03-01", "--as-of", "2026-01-01")
+    ask("2026-03-02")
+    saved: list[str] = []
+    monkeypatch.setattr(analysis, "save", lambda _, path: saved.append(path.name) or path)
+    with Database(tmp_path / "d.db") as db:
+        for run in (1, 2):
+            saved.clear()
+            analysis.draw_history(db, tmp_path, run)
+            mark = ".back-dated" if run == 1 else ""
+            assert saved == [
+                f"{name}{mark}.png" for name in ("history_eu", "history_oil", "latest_forecasts")
+            ]
