@@ -80,6 +80,17 @@ from track_record import brier_scores, reliability_bins
 log = logging.getLogger(__name__)
 # Outcomes without a question that are listed one by one.
 LISTED_ENTRIES = 20
+# What the command line can ask for beside redrawing; the first four write into the database.
+JOBS = ("resolve", "resolve_one", "same_question", "calibrate", "score", "report")
+RECORDING = JOBS[:4]
+# Options that mean nothing to the other jobs; "" is redrawing.
+GOES_WITH = {
+    "date": ("resolve_one",),
+    "source": ("resolve_one",),
+    "forecaster": ("calibrate",),
+    "record": ("calibrate",),
+    "run": ("report", ""),
+}
 
 
 # --- plots ------------------------------------------------------------------------------------------------------------
@@ -387,7 +398,26 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--run", type=int, metavar="N", help="redraw or report this run instead of the newest"
     )
-    job = result.add_mutually_exclusive_group()
+    _add_jobs(result.add_mutually_exclusive_group())
+    result.add_argument(
+        "--date", metavar="DATE", help="with --resolve-one: the day the outcome became known (default: today)"
+    )
+    result.add_argument(
+        "--source", metavar="TEXT", help="with --resolve-one: where the outcome is documented"
+    )
+    result.add_argument(
+        "--forecaster", metavar="NAME", help=f"with --calibrate: an agent's name (default: {ENSEMBLE})"
+    )
+    result.add_argument(
+        "--record",
+        choices=RECORDS,
+        help="with --calibrate: fit on live or on back-dated forecasts (default: live, where any counts)",
+    )
+    return result
+
+
+def _add_jobs(job: argparse._MutuallyExclusiveGroup) -> None:
+    """What can be asked for beside redrawing, one at a time."""
     job.add_argument(
         "--resolve",
         metavar="FILE",
@@ -414,24 +444,20 @@ def parser() -> argparse.ArgumentParser:
         help="fit a calibration and store it beside the raw values",
     )
     job.add_argument("--report", metavar="FILE", help="write one self-contained HTML page")
-    result.add_argument(
-        "--date", metavar="DATE", help="with --resolve-one: the day the outcome became known (default: today)"
-    )
-    result.add_argument(
-        "--source", metavar="TEXT", help="with --resolve-one: where the outcome is documented"
-    )
-    result.add_argument(
-        "--forecaster",
-        default="ensemble",
-        metavar="NAME",
-        help="with --calibrate: an agent's name (default: %(default)s)",
-    )
-    result.add_argument(
-        "--record",
-        choices=RECORDS,
-        help="with --calibrate: fit on live or on back-dated forecasts (default: live, where any counts)",
-    )
-    return result
+
+
+def judge_options(arguments: argparse.Namespace) -> None:
+    """Refuse an option that the job does not use.
+
+    Raises:
+        AnalysisError: it would be left out without a word.
+    """
+    job = next((name for name in JOBS if getattr(arguments, name)), "")
+    for option, jobs in GOES_WITH.items():
+        value = getattr(arguments, option)
+        if value is not None and job not in jobs:
+            only = " or with drawing alone" if "" in jobs else ""
+            raise AnalysisError(f"--{option} is {value!r}; it goes with --{jobs[0].replace('_', '-')}{only}")
 
 
 def act(arguments: argparse.Namespace, database: Database) -> int:
@@ -443,8 +469,6 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
         return resolve(database, Outcomes([entry_from_arguments(arguments, database)]))
     if arguments.same_question:
         return join(database, *arguments.same_question)
-    if arguments.record and not arguments.calibrate:
-        raise AnalysisError(f"--record is {arguments.record!r}; it goes with --calibrate")
     if arguments.score:
         record = collect(database)
         show(*score_lines(record))
@@ -454,7 +478,8 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
     if arguments.calibrate:
         from calibration import calibrate_database
 
-        show(calibrate_database(database, arguments.forecaster, arguments.calibrate, arguments.record))
+        name = arguments.forecaster or ENSEMBLE
+        show(calibrate_database(database, name, arguments.calibrate, arguments.record))
         return 0
     if arguments.report:
         from report import write_report
@@ -486,7 +511,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0  # also where the reader of our output has left: what was to be recorded is recorded
     try:
         validate_config()
-        recording = arguments.resolve or arguments.resolve_one or arguments.calibrate
+        judge_options(arguments)
+        recording = any(getattr(arguments, name) for name in RECORDING)
         with (
             reader_may_leave(),
             Database(arguments.database, create=False, reading=not recording) as database,

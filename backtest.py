@@ -13,6 +13,7 @@ questions that resolved by now are not a fair sample of all questions, and relat
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,8 @@ import numpy as np
 from coherence import parent_id
 from columns import counted, iso_date, listed, shortened
 from database import Database, Resolution
+from drawing import Outcome
+from identity import Known
 from question_files import Reading, question_from, read_question_file
 from questions import Question, QuestionError
 from resolutions import ResolutionError, parse_date, parse_outcome
@@ -99,19 +102,45 @@ def fair_order(questions: Sequence[Question], seed: int) -> list[Question]:
     return [questions[i] for i in np.random.default_rng(seed).permutation(len(questions)).tolist()]
 
 
-def record_outcomes(database: Database, questions: Iterable[Question], source: str) -> int:
-    """Store the outcomes of backtest questions that the database knows; returns how many were new.
+def contradictions(questions: Iterable[Question], known: Known) -> dict[str, str]:
+    """Name the questions that ended otherwise, or on another day, in the record than in their file.
 
-    To be called after the forecasts exist, so that nothing that makes a forecast can read an answer from the database.
+    Returns:
+        A line by question id.
     """
-    known = {row["id"] for row in database.questions()}
-    return database.add_resolutions(
+    lines = {}
+    for q in questions:
+        recorded = known.resolved.get(known.subject(q)) if parent_id(q.extra) is None else None
+        if recorded is None:
+            continue
+        here, there = parse_outcome(q.extra["outcome"]), recorded["outcome"]
+        days = [iso_date(text, "") for text in (q.extra["resolution_date"], recorded["resolved_at"])]
+        if here != there or days[0] != days[1]:
+            words = [Outcome(value, None).word for value in (here, there)]
+            lines[q.id] = (
+                f"{q.id!r} ended {words[0]} on {days[0]} in the file and {words[1]} on {days[1]} in"
+                f" {known.path}; correct the file, or the record: python analysis.py --database"
+                f" {shlex.quote(known.path)} --resolve-one {shlex.quote(q.id)} {words[0]} --date {days[0]}"
+            )
+    return lines
+
+
+def record_outcomes(database: Database, questions: Iterable[Question], source: str) -> list[str]:
+    """Store the outcomes of backtest questions that the database knows and that have none there.
+
+    To be called after the forecasts exist, so that nothing that makes a forecast can read an answer
+    from the database. Returns a line for each recorded outcome that is another one; it stays.
+    """
+    known = Known.read(database)
+    asked = [q for q in questions if q.id in known.subjects and parent_id(q.extra) is None]
+    database.add_resolutions(
         [
             Resolution(q.id, parse_outcome(q.extra["outcome"]), str(q.extra["resolution_date"]), source)
-            for q in questions
-            if q.id in known and parent_id(q.extra) is None
+            for q in asked
+            if known.subject(q) not in known.resolved
         ]
     )
+    return list(contradictions(asked, known).values())
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------------

@@ -306,7 +306,7 @@ _ASKED: Final = (
 
 _STORE_QUESTION: Final = (
     "INSERT INTO questions (id, text, background, resolution_criteria, close_date, extra, created_at, subject)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO "
+    " VALUES (?, ?, ?, ?, ?, ?, ?, coalesce((SELECT subject FROM questions WHERE id = ?), ?)) ON CONFLICT (id) DO "
 )
 _RENEW: Final = (
     "UPDATE SET text = excluded.text, background = excluded.background,"
@@ -556,7 +556,8 @@ class Database:
             assert run_id is not None
             for position, q in enumerate(questions):
                 # Here the newest wording is kept, and a replay is not new; what this run asked stays in ``asked``. A known
-                # question keeps its subject: the user may have joined it to another one.
+                # question keeps its subject, and a new one has that of the question that its subject names: the user may
+                # have joined it to another one.
                 connection.execute(
                     _STORE_QUESTION + ("NOTHING" if origin_run is not None else _RENEW),
                     (
@@ -567,6 +568,7 @@ class Database:
                         q.close_date,
                         to_json(dict(q.extra)),
                         now,
+                        q.subject,
                         q.subject,
                     ),
                 )

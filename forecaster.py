@@ -25,6 +25,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -267,15 +268,10 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
             problems.append(
                 "--models names two models alike; forecasts are stored by name, so name each once"
             )
-    elif arguments.models:
-        problems.append("--models and --demo exclude each other; the demonstration brings its own model")
     logic: list[ModelSpec] = []
     if arguments.logic and not arguments.demo and isinstance(config.DEFAULT_LOGIC_MODEL_PATH, str):
         logic = attempt(partial(_specs, config.DEFAULT_LOGIC_MODEL_PATH), [])
-    if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
-        problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")
-    if arguments.ablate and arguments.no_retrieval and not arguments.logic:
-        problems.append("--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve")
+    problems += _conflicts(arguments)
     if arguments.documents:
         attempt(partial(_check_documents, arguments.documents), None)
     if environment:
@@ -302,6 +298,20 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
     )
 
 
+def _conflicts(arguments: argparse.Namespace) -> list[str]:
+    """Options that exclude each other or lack the one they go with, one line each."""
+    problems = []
+    if arguments.demo and arguments.models:
+        problems.append("--models and --demo exclude each other; the demonstration brings its own model")
+    if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
+        problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")
+    if arguments.ablate and arguments.no_retrieval and not arguments.logic:
+        problems.append("--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve")
+    if arguments.documents and arguments.no_retrieval:
+        problems.append("--documents and --no-retrieval exclude each other; documents are evidence")
+    return problems
+
+
 def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
     """The plan without the questions that are not to be asked again, judged by what its database holds.
 
@@ -310,10 +320,11 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
     """
     from identity import IdentityError, Known, admit
 
+    known = Known.of(plan.database)
     try:
         found = admit(
             plan.questions,
-            Known.of(plan.database),
+            known,
             as_of=plan.as_of,
             today=plan.today,
             reworded=arguments.reworded or (),
@@ -321,6 +332,11 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
         )
     except IdentityError as error:
         raise UsageError(str(error)) from None
+    if plan.backtest:
+        from backtest import contradictions
+
+        if lines := contradictions(found.questions, known):
+            raise UsageError("\n".join(f"{plan.backtest}: {line}" for line in lines.values()))
     closed = closed_note(found.questions, plan.as_of or plan.today)
     notes = (*plan.notes, *found.notes, *([closed] if closed else []))
     return replace(plan, questions=found.questions, rewordings=found.rewordings, notes=notes)
@@ -902,12 +918,12 @@ def backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
     from backtest import record_outcomes, score_run
     from scorecard import AnalysisError
 
-    record_outcomes(database, plan.questions, Path(plan.backtest or "").name)
+    kept = record_outcomes(database, plan.questions, Path(plan.backtest or "").name)
     try:
         scores = score_run(database, run_id)
     except AnalysisError as error:
         scores = [str(error)]
-    return ["", *(f"Caution: {line}" for line in backtest_cautions(plan)), "", *scores]
+    return ["", *(f"Caution: {line}" for line in [*kept, *backtest_cautions(plan)]), "", *scores]
 
 
 def backtest_cautions(plan: Plan) -> list[str]:
@@ -925,14 +941,19 @@ def interrupted_backtest_lines(plan: Plan, database: Database, run_id: int) -> l
     if not plan.backtest or plan.origin is not None:
         return []
     from backtest import record_outcomes
+    from coherence import parent_id
 
     forecast = {row["question_id"] for row in database.forecasts(run_id) if row["error"] is None}
-    questions = [q for q in plan.questions if q.id in forecast]
-    record_outcomes(database, questions, Path(plan.backtest).name)
+    asked = [q for q in plan.questions if parent_id(q.extra) is None]
+    questions = [q for q in asked if q.id in forecast]
+    if not questions:
+        return []
+    kept = record_outcomes(database, questions, Path(plan.backtest).name)
     return [
+        *(f"Caution: {line}" for line in kept),
         "",
-        f"{len(questions)} of {len(plan.questions)} questions were forecast, a random sample of them; their outcomes are"
-        f" recorded. Score them with: python analysis.py --score --database {plan.database}",
+        f"{len(questions)} of {len(asked)} questions were forecast, a random sample of them; their outcomes are"
+        f" recorded. Score them with: python analysis.py --score --database {shlex.quote(str(plan.database))}",
     ]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from coherence import parent_id
 from database import Database, Rewording
@@ -32,13 +33,14 @@ class EarlierQuestion:
 
 @dataclass(frozen=True)
 class Known:
-    """What a database says about questions: all that was asked, oldest first, and the subjects that are resolved.
+    """What a database says about questions.
 
-    ``subjects`` gives each id's, ``path`` is the database's file.
+    ``asked`` is all that was asked, oldest first, ``resolved`` the latest outcome by subject (a row
+    of ``resolutions``), ``subjects`` gives each id's, ``path`` is the database's file.
     """
 
     asked: Sequence[EarlierQuestion] = ()
-    resolved: Collection[str] = frozenset()
+    resolved: Mapping[str, Any] = field(default_factory=dict)
     subjects: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
 
@@ -48,14 +50,20 @@ class Known:
         if not path.exists():
             return cls()
         with Database(path, create=False) as database:
-            asked = [EarlierQuestion(**dict(row)) for row in database.asked_before()]
-            subjects = {one.id: one.subject for one in asked}
-            resolved = {subjects[name] for name in database.resolutions() if name in subjects}
-        return cls(asked, resolved, subjects, str(path))
+            return cls.read(database)
+
+    @classmethod
+    def read(cls, database: Database) -> Known:
+        """Read it from an open database."""
+        asked = [EarlierQuestion(**dict(row)) for row in database.asked_before()]
+        subjects = {one.id: one.subject for one in asked}
+        outcomes = database.resolutions().items()
+        resolved = {subjects[name]: row for name, row in outcomes if name in subjects}
+        return cls(asked, resolved, subjects, str(database.path))
 
     def subject(self, question: Question) -> str:
-        """The subject of a question; the database's word counts where it knows the id."""
-        return self.subjects.get(question.id, question.subject)
+        """The subject of a question; the database's word counts where it knows the id, or that of the subject."""
+        return self.subjects.get(question.id, self.subjects.get(question.subject, question.subject))
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,8 @@ def admit(
         notes.append(f"left out: {count} resolved or closed ({names}); --ask-closed asks them all the same")
         if not asked:
             raise IdentityError(notes[-1])
-    return Admitted(asked, tuple(accepted), tuple(notes))
+    rewordings = tuple(one for one in accepted if one.question_id not in left_out)
+    return Admitted(asked, rewordings, tuple(notes))
 
 
 def _wordings(

@@ -213,10 +213,23 @@ def test_score_prints_and_draws_both_records(tmp_path, capsys):
     }
 
 
-def test_record_goes_with_calibrate_only(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--score", "--record", "live"], "--record is 'live'; it goes with --calibrate"),
+        (["--score", "--forecaster", "x"], "--forecaster is 'x'; it goes with --calibrate"),
+        (
+            ["--resolve", "o.csv", "--date", "2026-01-01"],
+            "--date is '2026-01-01'; it goes with --resolve-one",
+        ),
+        (["--report", "r.html", "--source", "s"], "--source is 's'; it goes with --resolve-one"),
+        (["--score", "--run", "0"], "--run is 0; it goes with --report or with drawing alone"),
+    ],
+)
+def test_an_option_that_the_job_does_not_use_is_refused(tmp_path, capsys, arguments, line):
     Database(tmp_path / "d.db").close()
-    assert call(tmp_path / "d.db", "--score", "--record", "live") == 2
-    assert "--record is 'live'; it goes with --calibrate" in capsys.readouterr().err
+    assert call(tmp_path / "d.db", *arguments) == 2
+    assert capsys.readouterr().err == f"analysis.py: {line}\n"
 
 
 def test_an_agent_has_a_calibration_of_its_own(tmp_path, capsys):

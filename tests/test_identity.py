@@ -350,3 +350,44 @@ def test_two_ids_can_share_a_history_and_their_outcome(ask, tmp_path, capsys):
 def test_ids_with_different_outcomes_are_not_joined(two_weeks, capsys):
     assert analysis.main(["--database", str(two_weeks), "--same-question", "1", SPLIT]) == 2
     assert "'1' ended yes and '1 (run 1)' ended no" in capsys.readouterr().err
+
+
+def test_a_new_day_of_a_joined_question_joins_too(ask, tmp_path):
+    """Forecasts from several days have ids of their own; their subject is the one the user chose."""
+    both = [{"id": "eu", "question": NORWAY}, {"id": "eu2", "question": "Will Norway enter the EU by 2029?"}]
+    assert ask(both)[0] == 0
+    database = ["--database", str(tmp_path / "run.db")]
+    assert analysis.main([*database, "--same-question", "eu", "eu2"]) == 0
+    days = [
+        {"id": "eu2", "question": "Will Norway enter the EU by 2029?", "as_of": day}
+        for day in ("2026-01-01", "2026-02-01")
+    ]
+    assert ask(days)[0] == 0
+    with Database(tmp_path / "run.db") as db:
+        subjects = {row["id"]: row["subject"] for row in db.questions()}
+    assert subjects == dict.fromkeys(("eu", "eu2", "eu2@2026-01-01", "eu2@2026-02-01"), "eu")
+    resolve(tmp_path, "eu")
+    with Database(tmp_path / "run.db") as db:
+        assert len(db.resolutions()) == 4
+    reworded = [{**row, "question": "Will Oslo be in the EU by 2029?"} for row in days]
+    code, said = ask(reworded)
+    assert (code, "was asked in run 2 as" in said) == (2, True)
+
+
+def test_a_rewording_of_a_question_that_is_left_out_is_not_stored(ask, tmp_path):
+    rows = [{"id": "eu", "question": NORWAY}, {"id": "rain", "question": "Will it rain?"}]
+    assert ask(rows)[0] == 0
+    resolve(tmp_path, "eu")
+    new = [{"id": "eu", "question": "Will Norway enter the EU by 2029?"}, rows[1]]
+    assert ask(new, "--reworded", "eu", today="2026-03-21")[0] == 0
+    with Database(tmp_path / "run.db") as db:
+        assert db.query("SELECT * FROM rewordings") == []
+
+
+def test_documents_without_retrieval_are_refused(ask, tmp_path):
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "a.txt").write_text("Norway holds a referendum.")
+    rows = [{"id": "eu", "question": NORWAY}]
+    line = "forecaster.py: --documents and --no-retrieval exclude each other; documents are evidence"
+    assert ask(rows, "--documents", str(tmp_path / "documents")) == (2, line + "\n")
+    assert not (tmp_path / "run.db").exists()

@@ -140,3 +140,43 @@ def test_negations_in_a_backtest_have_no_outcome_of_their_own(place, capsys):
     with Database(place / "stub.db") as database:
         assert set(database.resolutions()) == {"q"}
     assert "all 1 answers" in capsys.readouterr().out
+
+
+def test_an_outcome_that_is_recorded_otherwise_is_not_overturned(place, monkeypatch, capsys):
+    """Neither by a new backtest, which is refused, nor by one that was interrupted before."""
+    with monkeypatch.context() as stopped:
+        stopped.setattr("tests.stub_cli.StubAgent", Stopping)
+        assert backtest() == 130
+    first = positions(place)[0]
+    told, now = ("yes", "no") if int(first[1:]) >= COUNT / 2 else ("no", "yes")
+    fix = ["--database", "stub.db", "--resolve-one", first, now, "--date", "2026-03-01"]
+    assert analysis.main(fix) == 0
+    line = (
+        f"'{first}' ended {told} on 2026-03-01 in the file and {now} on 2026-03-01 in stub.db; correct the file, or"
+        f" the record: python analysis.py --database stub.db --resolve-one {first} {told} --date 2026-03-01"
+    )
+    capsys.readouterr()
+    assert backtest() == 2
+    assert capsys.readouterr().err == f"forecaster.py: b.csv: {line}\n"
+    assert stub_main(["--resume"], today="2026-09-01") == 0
+    assert f"Caution: {line}" in capsys.readouterr().out
+    with Database(place / "stub.db") as database:
+        assert len(database.runs()) == 1
+        assert database.resolutions()[first]["outcome"] == (now == "yes")
+
+
+def test_a_recorded_outcome_of_another_day_is_not_moved(place, capsys):
+    assert backtest() == 0
+    fix = ["--database", "stub.db", "--resolve-one", "q00", "no", "--date", "2026-02-02"]
+    assert analysis.main(fix) == 0
+    assert backtest() == 2
+    assert (
+        "'q00' ended no on 2026-03-01 in the file and no on 2026-02-02 in stub.db" in capsys.readouterr().err
+    )
+
+
+def test_a_backtest_stopped_before_its_first_forecast_speaks_of_no_sample(place, monkeypatch, capsys):
+    monkeypatch.setattr(Stopping, "after", 0)
+    monkeypatch.setattr("tests.stub_cli.StubAgent", Stopping)
+    assert backtest() == 130
+    assert "sample" not in capsys.readouterr().out

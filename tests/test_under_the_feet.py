@@ -257,7 +257,9 @@ def test_a_database_that_may_only_be_read_is_scored_and_reported(archive, tmp_pa
     assert content(archive) == before
 
 
-@pytest.mark.parametrize("job", [["--resolve-one", "a", "yes"], ["--calibrate", "platt"]])
+@pytest.mark.parametrize(
+    "job", [["--resolve-one", "a", "yes"], ["--calibrate", "platt"], ["--same-question", "a", "b/ü"]]
+)
 def test_what_records_something_needs_a_database_that_can_be_written(archive, tmp_path, job):
     lock(archive)
     done = read(tmp_path, *job, "--database", "archive/run.db")
@@ -310,6 +312,21 @@ def test_an_older_schema_that_may_only_be_read_is_read_from_a_copy(tmp_path):
         old.chmod(0o755)
     assert (done.returncode, done.stderr) == (0, "")
     assert content(old) == before
+
+
+def test_questions_of_an_older_schema_that_may_only_be_read_are_not_joined_in_a_copy(tmp_path):
+    old = tmp_path / "old"
+    old.mkdir()
+    stored_schema(1, old / "run.db")
+    with contextlib.closing(sqlite3.connect(old / "run.db")) as connection:
+        ids = [name for (name,) in connection.execute("SELECT id FROM questions LIMIT 2")]
+    lock(old)
+    try:
+        done = read(tmp_path, "--same-question", *ids, "--database", "old/run.db")
+    finally:
+        old.chmod(0o755)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "old/run.db: not writable" in done.stderr
 
 
 # --- the evidence ---------------------------------------------------------------------------------------
