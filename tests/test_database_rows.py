@@ -415,8 +415,15 @@ def test_a_revision_stays_the_newest_until_the_latest_moment_it_was_seen(db, mon
 
 
 def test_embeddings_are_of_a_model_and_read_from_where_one_was(db):
+    two = [NewPassage("", "not embedded", 2), NewPassage("", "nor this", 2)]
+    db.add_article(
+        article("Before", "r", "2024-01-01T00:00:00Z"), two
+    )  # so that numbers of passages are no article's
     ids = passages(db, "2025-01-01", "2025-01-02", "2025-01-03")
-    articles = [row["article_id"] for row in db.query("SELECT article_id FROM passages ORDER BY id")]
+    articles = [
+        row["article_id"] for row in db.query("SELECT article_id FROM passages WHERE id > 2 ORDER BY id")
+    ]
+    assert set(ids).isdisjoint(articles[:1])
     assert db.passages_without_embedding("m", articles) == ids
     db.add_embeddings("m", [(ids[0], np.array([1.0, 2.0], dtype=np.float32))])
     db.add_embeddings("other", [(i, np.array([9.0], dtype=np.float32)) for i in ids[:2]])
