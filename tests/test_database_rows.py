@@ -489,6 +489,7 @@ def test_words_are_found_best_first_and_count_more_in_titles(db):
         ("mean", None),
         ("captured_mass", float("inf")),
         ("created_at", "yesterday"),
+        ("created_at", "0001-01-01T00:00:00+14:00"),
     ],
 )
 def test_a_value_that_forecaster_does_not_write_is_one_line(db, column, value):
