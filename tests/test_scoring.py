@@ -406,6 +406,17 @@ def test_an_engine_without_a_prefix_cache_has_no_budget():
     assert result.residual_mass <= 0.01
 
 
+def test_a_begin_of_text_stands_where_it_is_asked_for_only():
+    class Begun(FakeTokenizer):
+        def encode(self, text, *, add_special_tokens=False):
+            return [*([self.vocabulary["~"]] if add_special_tokens else []), *super().encode(text)]
+
+    numbers, plain = NumberTokenizer(Begun()), tuple(DIGITS.encode(PROMPT))
+    assert numbers.place(PROMPT)[0] == plain
+    assert numbers.place(PROMPT, add_special_tokens=True)[0] == (DIGITS.vocabulary["~"], *plain)
+    assert tuple(numbers.encode(PROMPT)) == plain
+
+
 def test_an_end_of_text_behind_every_text_is_no_part_of_a_number():
     class Ended(FakeTokenizer):
         def encode(self, text, *, add_special_tokens=False):
@@ -483,6 +494,15 @@ def test_leaves_read_before_make_the_average_that_an_unread_one_keeps():
     weights = result.distribution.probabilities * result.captured_mass
     assert weights[[10, 20, 30]] == pytest.approx([0.4, 0, 0.1 * 0.5])
     assert result.residual_mass == pytest.approx(0.1 * 0.5 / 0.45)
+
+
+def test_before_a_leaf_is_read_the_numbers_are_taken_as_they_stand_and_nothing_is_certain():
+    scoring = scoring_of(WHOLE)
+    read(scoring, "", {"10": 0.5, "20": 0.3})
+    result = scoring.result()
+    assert result.captured_mass == pytest.approx(0.8)
+    assert result.distribution.probabilities[10] == pytest.approx(0.625)
+    assert result.residual_mass == pytest.approx(1)
 
 
 def test_digit_tokens_not_asked_for_bound_the_stop_from_both_sides():
