@@ -261,7 +261,9 @@ def _plain_template(template: Template, dropped_links: set[str]) -> str:
     if kind == "date":
         return "-".join(f"{value:0>2}" for value in values[:3])
     if kind == "frac":
-        return "/".join(values[-2:])
+        # {{frac|3}} reads "1/3", {{frac|2|3}} "2/3", {{frac|1|2|3}} "1 2/3"
+        parts = values if len(values) != 1 else ["1", *values]
+        return " ".join([*parts[:-2], "/".join(parts[-2:])])
     if kind == "1%":
         return f"{values[0]}%" if values else ""
     return kind + (values[0] if values and kind in {"c. ", "$", "€"} else "")

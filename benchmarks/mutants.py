@@ -58,7 +58,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "resolutions": ("test_resolutions", "test_outcome_files"),
     "passages": ("test_passages",),
     "database": ("test_database", "test_database_rows", "test_histories"),
-    "runs": ("test_runs", "test_resume"),
+    "runs": ("test_runs",),
 }
 # Seconds a mutant may take beyond three times its tests' own time, and bytes of memory.
 PATIENCE: Final = 8.0

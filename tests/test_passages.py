@@ -82,6 +82,9 @@ def test_markup_goes_and_prose_stays(wikitext, plain):
         ("{{start date|2024|6|1}}", "2024-06-01"),
         ("{{start date|2024|6|1|12|30}}", "2024-06-01"),
         ("{{formatnum: 5 }}/km", "5/km"),
+        ("{{frac|5|1|2}} km, {{frac|3}} and {{frac}} more", "5 1/2 km, 1/3 and more"),
+        ("{{convert|3|to|5|km}} long", "3 to 5 km long"),
+        ("{{circa}} 1900", "c. 1900"),
         ("{{frac|1|2}} of {{nowrap|two [[words]]}}", "1/2 of two words"),
         ("{{unknown template|with text}} stays out", "stays out"),
     ],
@@ -93,7 +96,7 @@ def test_inline_templates_keep_their_words(wikitext, plain):
 def test_sections_keep_their_heading_path_and_source_lists_go():
     text = (
         "Lead.\n== History ==\nOld.\n=== ''Early'' years ===\nOlder.\n== References ==\n{{reflist}}\nSmith 2001\n"
-        "=== Notes ===\nNote.\n== Economy ==\nOil.\n== Empty ==\n"
+        "=== Notes ===\nNote.\n=== Primary ===\nListed.\n== Economy ==\nOil.\n== Empty ==\n"
     )
     assert sections_from_wikitext(text) == [
         ("", "Lead."),
@@ -356,6 +359,10 @@ def test_a_possessive_ends_a_name():
 
 def test_a_stop_word_ends_a_name_even_with_a_capital():
     assert named_entities("Will Norway Before Sweden leave?") == ["Norway", "Sweden"]
+
+
+def test_a_number_belongs_to_the_name_before_it():
+    assert named_entities("Will Agenda 5G or 7 win?") == ["Agenda 5G"]
 
 
 @given(st.text(max_size=200), st.integers(1, 6))

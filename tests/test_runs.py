@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ import config
 import prompts
 import runs
 from config_rules import ConfigError
+from database import Database
 from model_entries import ModelSpec
 from questions import Question
 
@@ -221,6 +223,32 @@ def test_a_run_without_all_of_its_questions_is_an_older_one(rows):
 def test_damaged_questions_are_one_line(asked):
     with pytest.raises(runs.RunError, match=r"^run 4: its stored questions are damaged"):
         runs.stored_questions(Rows([{"asked": asked}]), 4)
+
+
+def test_a_run_is_found_by_its_number_or_as_the_latest_unfinished_one(tmp_path):
+    with Database(tmp_path / "d.db") as database:
+        with pytest.raises(runs.RunError, match="every run is finished"):
+            runs.find_run(database, "latest")
+        with pytest.raises(runs.RunError, match=r"there is no run '1'; stored: none$"):
+            runs.find_run(database, "1")
+        common = {"settings": {}, "versions": {}, "seed": 1, "as_of": None, "questions": []}
+        for _ in range(12):
+            database.start_run(**common)
+        database.finish_run(12, "finished")
+        assert [runs.find_run(database, wanted)["id"] for wanted in ("latest", "3", 4)] == [11, 3, 4]
+        stored_numbers = ", ".join(map(str, range(3, 13)))
+        for wanted in ("13", "x", "03"):
+            with pytest.raises(
+                runs.RunError, match=rf"there is no run '{wanted}'; stored: {stored_numbers}$"
+            ):
+                runs.find_run(database, wanted)
+
+
+def test_the_command_that_resumes_names_another_database_only():
+    assert runs.resume_command(3, Path(config.DATABASE_PATH)) == "python forecaster.py --resume 3"
+    assert runs.resume_command("latest", Path("my runs.db")) == (
+        "python forecaster.py --resume latest --database 'my runs.db'"
+    )
 
 
 @pytest.fixture
