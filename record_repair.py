@@ -1,4 +1,6 @@
-"""Split an id under which runs of an older Forecaster asked unrelated questions.
+"""Repair what an older Forecaster stored, once, when its database is opened.
+
+Addresses of a wiki were stored with the user and password in them; both are taken out.
 
 Before schema 6 a question file with row numbers as ids could rename last week's question. The newest wording keeps the id;
 each older one becomes a question of its own, and what its runs found moves to it.
@@ -7,6 +9,7 @@ each older one becomes a question of its own, and what its runs found moves to i
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sqlite3
 from dataclasses import dataclass
@@ -18,6 +21,16 @@ _TABLES = (
     "run_questions", "retrievals", "forecasts", "ensembles", "calibrated_forecasts", "coherence", "reasonings",
 )  # fmt: skip
 
+# Columns that may quote an address, by table.
+_ADDRESSES = {
+    "articles": ("url",),
+    "run_questions": ("context_error",),
+    "forecasts": ("context_error", "error", "reasoning_error"),
+    "ablations": ("error",),
+    "runs": ("settings",),
+}
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s\"'<>]*@")
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -27,6 +40,20 @@ class Asked:
     started_at: str
     text: str
     replay: bool
+
+
+def forget_credentials(connection: sqlite3.Connection) -> None:
+    """Take user and password out of every stored address; must run inside a transaction."""
+    connection.create_function(
+        "without_credentials", 1, lambda text: _CREDENTIALS.sub("", text), deterministic=True
+    )
+    for table, columns in _ADDRESSES.items():
+        for column in columns:
+            # Names of this module.
+            connection.execute(
+                f"UPDATE {table} SET {column} = without_credentials({column})"  # noqa: S608
+                f" WHERE {column} LIKE '%://%@%'"
+            )
 
 
 def split_unrelated(connection: sqlite3.Connection, name: str) -> list[str]:

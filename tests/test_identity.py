@@ -35,6 +35,31 @@ def two_weeks(tmp_path) -> Path:
     return path
 
 
+def test_an_older_database_forgets_the_user_and_password_of_a_wiki(two_weeks):
+    url = "http://bot:a@pass@wiki.local/w/index.php?title=@Norway&oldid=1"
+    with contextlib.closing(sqlite3.connect(two_weeks)) as connection, connection:
+        connection.execute(
+            "INSERT INTO articles (source, title, revision_id, timestamp, url, text, text_sha256, fetched_at, current_until)"
+            " VALUES ('wiki', 'Norway', '1', '2026-01-01T00:00:00Z', ?, 't', 'h', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')",
+            (url,),
+        )
+        connection.execute(
+            "UPDATE run_questions SET context_error = 'no answer from http://bot:pass@wiki.local/w/api.php (503)'"
+        )
+        connection.execute("UPDATE runs SET settings = json_set(settings, '$.x', 'https://***@wiki.local/w')")
+    Database(two_weeks).close()
+    with contextlib.closing(sqlite3.connect(two_weeks)) as connection:
+        assert connection.execute("SELECT url FROM articles WHERE title = 'Norway'").fetchall() == [
+            ("http://wiki.local/w/index.php?title=@Norway&oldid=1",)
+        ]
+        assert set(connection.execute("SELECT context_error FROM run_questions")) == {
+            ("no answer from http://wiki.local/w/api.php (503)",)
+        }
+        assert set(connection.execute("SELECT json_extract(settings, '$.x') FROM runs")) == {
+            ("https://wiki.local/w",)
+        }
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

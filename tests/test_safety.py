@@ -89,6 +89,7 @@ MADE_OF = {
     "', '.join((':' + name for name in values))",
     "among",
     "table",
+    "column",
     "embedded",
     "number",
 }
