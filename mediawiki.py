@@ -63,6 +63,8 @@ RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 DENIED_STATUS: Final = frozenset({401, 403, 407})
 RETRIED_CODES: Final = ("maxlag", "ratelimited", "readonly", "internal_api_error")
 PROXY: Final = "the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
+# MediaWiki's own limit (https://www.mediawiki.org/wiki/Manual:Page_title).
+MAX_TITLE_BYTES: Final = 255
 # CirrusSearch refuses queries over 300 characters; counted in bytes, other engines take them too.
 MAX_QUERY_BYTES: Final = 250
 
@@ -562,7 +564,7 @@ class MediaWikiClient:
             ppprop="disambiguation",
         ):
             for page in query.get("pages") or []:
-                if isinstance(page, dict) and isinstance(page.get("title"), str):
+                if isinstance(page, dict) and _is_name(page.get("title")):
                     pages.setdefault(page["title"], {}).update(page)
         # pages come in page-id order; "index" is the rank
         ranked = sorted(pages.values(), key=lambda page: int(page.get("index", 1_000_000)))
@@ -625,6 +627,8 @@ class MediaWikiClient:
         slot = (newest.get("slots") or {}).get("main") or {}
         if slot.get("contentmodel", "wikitext") != "wikitext" or not isinstance(slot.get("content"), str):
             return None  # hidden revisions have no content, Lua modules and JSON pages are not articles
+        if not (_is_name(page.get("title")) and _is_name(str(newest["revid"]))):
+            return None
         revision_id = str(newest["revid"])
         return Revision(
             title=str(page["title"]),
@@ -719,6 +723,11 @@ def _search_text(text: str) -> str:
             left -= size + 1
     first = next((w for w in words if w.strip("-")), "").lstrip("-")
     return " ".join(kept) or first.encode("utf-8", "replace")[:MAX_QUERY_BYTES].decode("utf-8", "ignore")
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value can be a page's title; it is stored, and quoted with each passage."""
+    return isinstance(value, str) and 0 < len(value.encode("utf-8", "replace")) <= MAX_TITLE_BYTES
 
 
 def _hit(page: Mapping[str, Any]) -> SearchHit:

@@ -16,13 +16,16 @@ from types import SimpleNamespace
 import pytest
 
 import documents
+import logger
 import mediawiki
 import passages
 import prompts
 from characters import nfc
+from columns import folded_heading
 from passages import Section
 from question_files import read_questions
 from questions import Question, QuestionError
+from untrusted_text import visible
 
 LENGTH = 100_000
 SECONDS = 1.0
@@ -83,6 +86,9 @@ READERS = {
     "search text": mediawiki._search_text,
     "Retry-After": retry_after,
     "lines of a PDF": documents._pdf_text,
+    "secrets": logger.redact,
+    "screen": visible,
+    "heading": folded_heading,
 }
 
 

@@ -501,6 +501,17 @@ def test_a_search_is_never_longer_than_engines_take(text):
     assert 200 < len(sent.encode()) <= 250
 
 
+@pytest.mark.parametrize("name", ["", "x" * 256, "é" * 128])
+def test_titles_that_no_page_can_have_are_no_pages(name):
+    with WikiServer({"query": {"pages": [{"title": name, "index": 1}]}, "batchcomplete": True}) as server:
+        assert client_for(server).search("mercury", 5) == []
+    with WikiServer(page("Text.", title=name)) as server:
+        assert client_for(server).revision("Paris") is None
+    if name:
+        with WikiServer(page("Text.", revision=name)) as server:
+            assert client_for(server).revision("Paris") is None
+
+
 # --- one revision, as of a date --------------------------------------------------------------------
 
 AS_OF = "2025-06-01T00:00:00Z"
