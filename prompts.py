@@ -79,11 +79,12 @@ _CLOSE: Final = r"\]］﹈"
 _LINE_BREAK = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 # A possible tag: how it begins, and as much of it as is needed to know the word.
-_TAG = re.compile(rf"[{_LESS}](\s*+(?:[/／⁄∕]\s*+)?)(?=([^\s{_LESS}{_GREATER}]{{4,40}}))")
+_TAG = re.compile(rf"[{_LESS}]([\s{MARKS}]*+(?:[/／⁄∕][\s{MARKS}]*+)?)(?=([^\s{_LESS}{_GREATER}]{{4,40}}))")
 _FENCE_WORD = re.compile(r"(?:evidence|reasoning)\b")
 # Digits of any script or form, raised, lowered and circled ones too.
 _DIGIT: Final = rf"(?:[\d²³¹⁰⁴-⁹₀-₉\u2460-\u249b\u24ea-\u24ff\u2776-\u2793\U0001f100-\U0001f10a][{MARKS}]*+)"
-_HEADING = re.compile(rf"^([^\S\n]*+)[{_OPEN}](?=[^\S\n]*+{_DIGIT}++[^\S\n]*+[{_CLOSE}])", re.MULTILINE)
+_BLANK: Final = rf"(?:[^\S\n]|[{MARKS}])*+"
+_HEADING = re.compile(rf"^({_BLANK})[{_OPEN}](?={_BLANK}{_DIGIT}++{_BLANK}[{_CLOSE}])", re.MULTILINE)
 _CONTROL = re.compile(
     rf"[{_LESS}](?=[|｜])|(?<=[|｜])[{_GREATER}]"
     rf"|[{_LESS}](?=[/／]?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)[{_GREATER}])"

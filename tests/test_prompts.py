@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import jinja2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from prompts import (
@@ -257,3 +259,17 @@ def test_template_arguments_reach_the_template():
 
 def test_invisible_and_direction_characters_are_dropped_before_anything_else():
     assert defuse("<\u200b/evidence> a\u202eb\x00") == "‹/evidence> ab"
+
+
+PIECES = ["<", "＜", "/", "／", "evidence", "ｅvidence", "REASONING", "evi", "dence", ">", "[", "［", "2", "２", "²", "]", "］",
+          "\n", "\r", "\x85", "\u2028", " ", "\u3000", "\u2800", "\u034f", "\u200b", "\ufe0f", "\u0332", "a",
+          *CONTROL]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+def test_no_pieces_make_a_tag_a_heading_or_a_control_token(text):
+    shown = defuse(text, CONTROL)
+    assert not re.search(r"<[/⁄∕]?(evidence|reasoning)\b", plain(shown).replace("\n", " "))
+    assert headings(shown) == []
+    assert not any(token in shown for token in CONTROL)
+    assert defuse(shown, CONTROL) == shown
