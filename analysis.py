@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from characters import trimmed
 from check_config import config, name_problems, validate_config
 from coherence import parent_id
 from columns import composed, listed
@@ -491,7 +492,7 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
 
 def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> Entry:
     """The outcome given by ``--resolve-one``, ``--date`` and ``--source``; the question is named by its id or its text."""
-    name, outcome = (composed(value.strip()) for value in arguments.resolve_one)
+    name, outcome = (composed(trimmed(value)) for value in arguments.resolve_one)
     names = {composed(row[column]) for row in database.questions() for column in ("id", "subject")}
     date = parse_date(arguments.date or datetime.now(UTC).date().isoformat())
     identifier, text = (name, "") if name in names else ("", name)

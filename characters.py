@@ -47,6 +47,24 @@ INVISIBLE: Final = (
 _TOO_MANY_MARKS: Final = re.compile(rf"([{MARKS}]{{{_MARKS_KEPT}}})[{MARKS}]+")
 
 
+def trimmed(text: str) -> str:
+    """Take white space and characters of no width off both ends; copied cells are full of them."""
+    stripped = text.strip()
+    if stripped.isascii():
+        return stripped
+    start, end = 0, len(stripped)
+    while start < end and _shows_nothing(stripped[start]):
+        start += 1
+    while end > start and _shows_nothing(stripped[end - 1]):
+        end -= 1
+    return stripped[start:end]
+
+
+def _shows_nothing(character: str) -> bool:
+    # Tags, above U+E0000, end the flags of England, Scotland and Wales.
+    return character.isspace() or (unicodedata.category(character) == "Cf" and character < "\U000e0000")
+
+
 def nfc(text: str) -> str:
     """Unicode's composed form (NFC), in linear time; marks beyond 30 on one character are dropped.
 

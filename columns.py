@@ -7,16 +7,18 @@ Probabilities are from 0 to 1, with a decimal point.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
 import math
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from characters import nfc
+from characters import nfc, trimmed
 
 
 class InputError(ValueError):
@@ -58,7 +60,7 @@ KNOWN: Final = (
     "market_info_resolution_criteria", "question_set", "combination_of", "url", "question_url",
     "split", "sibling_in_other_split", "date", "type", "outcomes", "options", "status", "state",
     "post_id", "open_time", "created_at", "published_at", "created_time", "actual_close_time",
-    "scheduled_resolve_time", "is_resolved", "tags", "category", "categories", "slug",
+    "scheduled_resolve_time", "is_resolved", "possibilities", "tags", "category", "categories", "slug",
 )  # fmt: skip
 # Days that are kept beside a question; as_of and close_date are its own.
 DAYS: Final = ("forecast_due_date", "freeze_date", "resolution_date")
@@ -145,7 +147,7 @@ def counted(count: int, noun: str) -> str:
 
 def is_nothing(value: Any) -> bool:
     """Return whether a cell is missing, blank or "N/A" (ForecastBench's blank)."""
-    return value is None or (isinstance(value, str) and value.strip().upper() in ("", "N/A"))
+    return value is None or (isinstance(value, str) and trimmed(value).upper() in ("", "N/A"))
 
 
 # --- dates ------------------------------------------------------------------------------------
@@ -166,7 +168,7 @@ def moment(value: Any, name: str) -> datetime | None:
     """
     if is_nothing(value):
         return None
-    text = str(value).strip()
+    text = trimmed(str(value))
     if not _ISO.fullmatch(text):
         raise InputError(f"{name} is {shortened(value)}, expected a date like 2026-12-31")
     try:
@@ -194,7 +196,7 @@ def from_milliseconds(value: Any, name: str) -> str | None:
     """
     if is_nothing(value) or isinstance(value, bool):
         return None
-    text = str(value).strip()
+    text = trimmed(str(value))
     if not re.fullmatch(r"\d+(\.0*)?", text, re.ASCII):
         return text
     try:
@@ -225,7 +227,7 @@ def parse_outcome(value: Any) -> int | None:
     Raises:
         InputError: anything else (a probability is not an outcome).
     """
-    key = str(value).strip().casefold() if value is not None else ""
+    key = trimmed(str(value)).casefold() if value is not None else ""
     if key not in OUTCOMES:
         raise InputError(f"outcome is {shortened(value)}, expected 0, 1 (no, yes) or void")
     return OUTCOMES[key]
@@ -257,8 +259,8 @@ def probability(value: Any, name: str) -> float | None:
     number = math.nan
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = float(value) if abs(value) <= 1 else math.nan
-    elif isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
-        number = float(value)
+    elif isinstance(value, str) and _DECIMAL.fullmatch(trimmed(value)):
+        number = float(trimmed(value))
     if not 0 <= number <= 1:
         raise InputError(
             f"{name} is {shortened(value)}, expected a probability from 0 to 1"
@@ -274,10 +276,23 @@ def shortened(value: Any) -> str:
 
 
 def json_list(value: Any) -> list[Any] | None:
-    """Return a list, or the list that a cell holds as JSON text; None for others."""
+    """Return a list, or the list that a cell holds as text; None for others.
+
+    The text is JSON, or what Python's ``str`` and so pandas make of a list: ``['A', 'B']``.
+    """
     if isinstance(value, str) and value.strip().startswith("["):
+        text = value.strip()
         try:
-            value = json.loads(value)
+            value = json.loads(text)
         except (ValueError, RecursionError):
-            return None
+            value = _python_list(text[:10_000])
     return value if isinstance(value, list) else None
+
+
+def _python_list(text: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None

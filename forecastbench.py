@@ -6,28 +6,15 @@ and ``{forecast_due_date}`` filled in from the row or from the head of the set.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final
 
-from columns import (
-    InputError,
-    folded_heading,
-    is_nothing,
-    iso_date,
-    json_list,
-    our_name,
-    probability,
-    shortened,
-)
+from columns import InputError, is_nothing, iso_date, json_list, our_name, probability, shortened
+from placeholders import FILLED, filled, placeholders, unfilled
 
 # A market's freeze value is a probability, a data set's a level of its series.
 MARKETS: Final = ("metaculus", "manifold", "polymarket", "infer")
 DATASETS: Final = ("acled", "dbnomics", "fred", "wikipedia", "yfinance")
-PLACEHOLDER: Final = re.compile(r"\{\s*([A-Za-z]{2,}(?:_[A-Za-z]{2,})+)\s*\}")
-FILLED: Final = ("question", "background", "resolution_criteria")
-_DAYS: Final = ("resolution_date", "forecast_due_date")
 
 
 def complete(values: dict[str, Any], head: Mapping[str, Any]) -> None:
@@ -66,15 +53,13 @@ def dated(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     if dates:
         days = [iso_date(day, "resolution_dates") for day in dates]
     elif any(
-        our_name(p) == "resolution_date"
-        for name in FILLED
-        for p in PLACEHOLDER.findall(str(values.get(name)))
+        our_name(p) == "resolution_date" for name in FILLED for p in placeholders(str(values.get(name)))
     ):
         if "resolution_date" not in values:
-            raise InputError("the question holds {resolution_date}, and the row has no resolution_date")
+            raise InputError(unfilled("question", "resolution_date"))
         days = [iso_date(values["resolution_date"], "resolution_date")]
     else:
-        return [_filled(values)]
+        return [filled(values)]
     rest = {key: value for key, value in values.items() if key != "resolution_dates"}
     result = []
     for day in days:
@@ -83,27 +68,5 @@ def dated(values: Mapping[str, Any]) -> list[dict[str, Any]]:
         if "id" in values:
             copy["id"] = f"{values['id']}@{day}"
             copy.setdefault("cluster", str(values["id"]))
-        result.append(_filled(copy))
+        result.append(filled(copy))
     return result
-
-
-def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the placeholders in a row's texts by its values; days in ISO form."""
-    result = dict(values)
-    for column in FILLED:
-        if isinstance(text := values.get(column), str):
-            result[column] = PLACEHOLDER.sub(partial(_value, column=column, values=values), text)
-    return result
-
-
-def _value(found: re.Match[str], column: str, values: Mapping[str, Any]) -> str:
-    name = our_name(found[1]) or found[1]
-    folded = folded_heading(name)
-    value = next((cell for key, cell in values.items() if folded_heading(key) == folded), None)
-    if name in _DAYS and value is not None:
-        return str(iso_date(value, name))
-    if isinstance(value, str | int | float):
-        return str(value)
-    if column == "question" or name in _DAYS:
-        raise InputError(f"the {column} holds {{{found[1]}}}, and the row has no {found[1]}")
-    return found[0]  # braces in a text that mean something else

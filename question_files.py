@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from columns import (
+    RESERVED,
     InputError,
     counted,
     is_fractional,
@@ -39,8 +40,9 @@ from columns import (
     with_guesses,
 )
 from forecastbench import DATASETS, dated
+from placeholders import placeholders, unfilled
 from platforms import Records, left_out_line, read_records
-from questions import TEXT_FIELDS, Question, QuestionError, text_id
+from questions import SHORTENED_NUMBER, TEXT_FIELDS, Question, QuestionError, folded, text_id
 from tables import prefixed
 
 
@@ -172,6 +174,9 @@ def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
     """
     placed = [Placed(f"question {number}", question) for number, question in enumerate(questions, start=1)]
     try:
+        for row in placed:
+            for name in placeholders(row.question.text):
+                raise InputError(f"{row.place}: {unfilled('question', name)}; write it out")
         reading = distinct(placed)
     except InputError as error:
         raise QuestionError(f"{origin}: {error}") from None
@@ -198,7 +203,26 @@ def distinct(placed: Sequence[Placed]) -> Reading:
     questions = [derived[id(row)] for row in placed if id(row) in derived]
     _refuse_taken_ids(placed, derived)
     notes = [f"{counted(len(repeats), 'exact repeat')} dropped: {listed(repeats)}"] if repeats else []
+    notes += _same_under_two_ids([(row, derived[id(row)]) for row in placed if id(row) in derived])
+    shortened_ids = list(dict.fromkeys(q.id for q in questions if SHORTENED_NUMBER.fullmatch(q.id)))
+    if shortened_ids:
+        notes.append(
+            f"ids in a spreadsheet's short form, whose last digits are lost: {listed(shortened_ids)};"
+            " format that column as text"
+        )
     return Reading(questions, notes)
+
+
+def _same_under_two_ids(placed: Iterable[tuple[Placed, Question]]) -> list[str]:
+    """Say in a line which rows ask the same under two ids."""
+    first: dict[tuple[Any, ...], tuple[Placed, Question]] = {}
+    twins = []
+    for row, q in placed:
+        same = (folded(q.text), q.close_date, q.as_of, q.background, q.resolution_criteria)
+        there, other = first.setdefault(same, (row, q))
+        if other.subject != q.subject and not set(RESERVED) & set(q.extra):
+            twins.append(f"{row.place} ({shortened(q.id)}) and {there.place} ({shortened(other.id)})")
+    return [f"the same question under two ids, asked and counted twice: {listed(twins)}"] if twins else []
 
 
 def _hashable(value: Any) -> Any:

@@ -6,10 +6,13 @@ Files of them are read in ``question_files.py``.
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from characters import trimmed
 from columns import InputError, composed, iso_date
 
 # A question is a sentence or two. Anything longer is a wrong column or a wrong file.
@@ -21,9 +24,19 @@ MAX_BACKGROUND_CHARACTERS = 20_000
 _END = " .?!…;:。？！؟"
 
 
+# At the ends of a text they belong to the file it comes from; direction marks belong to the text.
+_NO_WIDTH = " \ufeff\u200b\u2060"
+
+
+# What spreadsheets make of a long number: 1.23457E+17.
+SHORTENED_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
+
+
 def folded(text: str) -> str:
-    """Fold a wording: case, white space, composition and final punctuation."""
+    """Fold a wording: case, white space, composition, final punctuation, what has no width."""
     lower = composed(text).casefold()
+    if not lower.isascii():
+        lower = "".join(c for c in lower if unicodedata.category(c) != "Cf")
     return " ".join(composed(lower).split()).rstrip(_END)
 
 
@@ -73,7 +86,7 @@ class Question:
                 raise QuestionError(
                     f"{name} holds half a character (a lone surrogate), which is no Unicode text"
                 )
-        text = composed(" ".join(self.text.split()))
+        text = composed(" ".join(self.text.split()).strip(_NO_WIDTH))
         if not text:
             raise QuestionError("the question is empty")
         if len(text) > MAX_QUESTION_CHARACTERS:
@@ -87,7 +100,7 @@ class Question:
         for name in ("close_date", "as_of"):
             object.__setattr__(self, name, _iso_date(getattr(self, name), name))
         object.__setattr__(self, "text", text)
-        identifier = composed(self.id.strip()) or text_id(text)
+        identifier = composed(trimmed(self.id)) or text_id(text)
         object.__setattr__(self, "id", identifier)
         object.__setattr__(self, "subject", composed(self.subject) or identifier)
 

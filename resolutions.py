@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import columns
+from characters import trimmed
 from columns import InputError, composed, counted, is_fractional, listed, moment, shortened, with_guesses
 from database import Resolution
-from forecastbench import PLACEHOLDER
+from placeholders import filled_text, placeholders
 from platforms import Record, Records, left_out_line, read_records
-from questions import folded
+from questions import SHORTENED_NUMBER, folded
 from tables import prefixed
 
 
@@ -89,7 +90,7 @@ def parse_date(value: Any, *, now: datetime | None = None) -> str:
         raise ResolutionError(str(error)) from None
     if when is None:
         raise ResolutionError("date is missing; give the day the outcome became known, like 2026-12-31")
-    text = str(value).strip()
+    text = trimmed(str(value))
     if not re.fullmatch(r"[\d-]{10}(?:[T ][\d:.]{5,15}(?:Z|[+-]\d\d:\d\d)?)?", text):
         text = when.isoformat()  # what the rest of this program reads
     if when > (now or datetime.now(UTC)):
@@ -177,7 +178,8 @@ def _unusable(record: Record) -> str:
 def _entry(record: Record) -> Entry:
     values = record.values
     identifier = _text(values, "id")
-    text = " ".join(_text(values, "question").split())
+    # A text in which something stays unfilled is compared as it is.
+    text = " ".join(filled_text(_text(values, "question"), values, "text").split())
     if not identifier and not text:
         raise ResolutionError("neither id nor question is given")
     when = _moment(values)
@@ -205,7 +207,7 @@ def _moment(values: Mapping[str, Any]) -> str | None:
         raise InputError(
             f"date is {named['date']!r} and resolution_date is {named['resolution_date']!r}; leave one out"
         )
-    return next((str(value).strip() for value in named.values()), None)
+    return next((trimmed(str(value)) for value in named.values()), None)
 
 
 def _text(values: Mapping[str, Any], column: str) -> str:
@@ -214,7 +216,7 @@ def _text(values: Mapping[str, Any], column: str) -> str:
         return ""
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise ResolutionError(f"{column} is {shortened(value)}, expected text")
-    return str(value).strip()
+    return trimmed(str(value))
 
 
 def _refuse_contradictions(entries: Iterable[Entry]) -> None:
@@ -269,7 +271,18 @@ class _Known:
     def missing(self, entry: Entry) -> str:
         """Say why an entry's question was not found."""
         dates = [name for name in self.subject_of if entry.id and name.startswith(f"{entry.id}@")]
-        return f"asked for other dates: {listed(dates)}" if dates else "no such question in the database"
+        if dates:
+            return f"asked for other dates: {listed(dates)}"
+        if SHORTENED_NUMBER.fullmatch(entry.id):
+            return "no such question in the database; a spreadsheet has cut the digits of this id"
+        wanted = _alike(entry.id)
+        near = [shortened(name) for name in self.subject_of if entry.id and _alike(name) == wanted]
+        return f"no such question in the database{f'; is it {listed(near)}?' if near else ''}"
+
+
+def _alike(identifier: str) -> str:
+    """Fold what spreadsheets and people change in an id: case, zeros in front, ``.0`` behind."""
+    return re.sub(r"^0+(?=\d)|\.0+$", "", identifier.casefold())
 
 
 def match(
@@ -317,7 +330,7 @@ def _refuse_two_questions(
     entry: Entry, subject: str | None, candidates: Mapping[str, str], known: _Known
 ) -> None:
     """Refuse an entry whose id and text name two questions."""
-    if subject in candidates or (subject is None and not candidates) or PLACEHOLDER.search(entry.text):
+    if subject in candidates or (subject is None and not candidates) or placeholders(entry.text):
         return
     place = f"{entry.place}: " if entry.place else ""
     begin = f"{place}id {shortened(entry.id)} and the text {shortened(entry.text)} name two questions: "

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from characters import trimmed
 from columns import InputError, composed, folded_heading, listed, named_alike, our_name, with_guesses
 from json_rows import json_rows, jsonl_rows
 
@@ -79,7 +80,7 @@ def _with_values(rows: Iterable[Row]) -> list[Row]:
 
 def is_blank(value: Any) -> bool:
     """Return whether a cell is missing or white space."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or (isinstance(value, str) and not trimmed(value))
 
 
 def prefixed(path: Path, message: object) -> str:

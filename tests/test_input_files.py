@@ -360,7 +360,7 @@ def test_three_days_of_a_backtest_are_scored_as_forecasts_of_their_own(ask, caps
     )
     code, _, asked = ask("b.csv", text, option="--backtest")
     assert code == 0
-    assert [q["id"] for q in asked] == ["oil@2025-01-06", "oil@2025-06-02", "oil@2025-11-03", "eu"]
+    assert sorted(q["id"] for q in asked) == ["eu", "oil@2025-01-06", "oil@2025-06-02", "oil@2025-11-03"]
     database = str(tmp_path / "run.db")
     assert analysis.main(["--database", database, "--score", "--plots", str(tmp_path)]) == 0
     out = capsys.readouterr().out
@@ -416,3 +416,58 @@ def test_a_file_written_by_a_spreadsheet_comes_back(tmp_path):
             writer = csv.writer(file, dialect)
             writer.writerows([["question", "background"], *([text, "x\ny"] for text in texts)])
         assert [q.text for q in read_questions(path)] == [" ".join(text.split()) for text in texts]
+
+
+# --- ids as spreadsheets and web pages give them ------------------------------------------------------
+
+
+def test_characters_of_no_width_around_a_cell_do_not_count(ask):
+    code, _, asked = ask(
+        "q.csv",
+        "id,question,close_date,crowd\n\ufeffq1\u200b,\u200bWill A?\u200b,\u200e2099-01-01\u200b,\u200b0.5\n",
+    )
+    assert code == 0
+    assert own(asked) == [("q1", "Will A?", "", "2099-01-01")]
+    assert ask("r.csv", "id,question\nq1,Will A?\n")[0] == 0
+    flag = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+    assert ask("f.csv", f"id,question\n{flag},Will England win?\n")[2][0]["id"] == flag
+
+
+def test_two_ids_that_differ_in_what_has_no_width_are_one(ask):
+    code, err, _ = ask("q.csv", "id,question\nq1,Will A?\nq1\u200b,Will B?\n")
+    assert code == 2
+    assert "line 3: id 'q1' stands for two questions" in err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,question\na,Will A happen?\nb,will A  happen\n",
+        "id,question\na,Will A happen?\nb,Will\u200b A happen?\n",
+        "question\nWill A happen?\nwill a happen?\n",
+    ],
+)
+def test_one_question_under_two_ids_is_said(ask, content):
+    code, err, asked = ask("q.csv", content)
+    assert (code, len(asked)) == (0, 2)
+    assert "q.csv: the same question under two ids, asked and counted twice: line 3 (" in err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,question,close_date\na,Will A?,2099-01-01\nb,Will A?,2099-01-08\n",
+        "id,question,background\na,Will A?,x\nb,Will A?,y\n",
+        "id,question,as_of\na,Will A?,2025-01-01\na,Will A?,2025-01-02\n",
+    ],
+)
+def test_one_text_with_other_dates_or_background_is_no_repeat(ask, content):
+    code, err, asked = ask("q.csv", content)
+    assert (code, len(asked)) == (0, 2)
+    assert "two ids" not in err
+
+
+@pytest.mark.parametrize("name", ["1.23457E+17", "1,23457e+17", "5E17"])
+def test_an_id_that_a_spreadsheet_has_cut_is_said(ask, name):
+    code, err, _ = ask("q.csv", f'id,question\n"{name}",Will A?\n')
+    assert (code, f"whose last digits are lost: {name};" in err) == (0, True)

@@ -233,3 +233,38 @@ def test_an_outcome_from_before_the_first_forecast_is_warned_of(database, capsys
     assert "warning" not in capsys.readouterr().out
     assert analysis.main([*words, "ferry", "no", "--date", "2025-06-15"]) == 0
     assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["\u200bAbC\ufeff,,\u200byes,2026-02-20\u200b", ",Will\u200b the bank raise rates?\u200e,yes,2026-02-20"],
+)
+def test_characters_of_no_width_do_not_hide_a_question(resolve, row):
+    code, _, found = resolve("r.csv", f"id,question,outcome,date\n{row}\n")
+    assert (code, found) == (0, {"AbC": (1.0, "2026-02-20")})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("=CMD", "no such question in the database; is it '=cmd'?"),
+        ("=cmd.0", "no such question in the database; is it '=cmd'?"),
+        ("ABC", "no such question in the database; is it 'AbC', 'abc'?"),
+        ("1.2E+17", "no such question in the database; a spreadsheet has cut the digits of this id"),
+        ("nothing", "no such question in the database\n"),
+    ],
+)
+def test_an_id_that_is_nearly_known_is_guessed_and_not_recorded(resolve, name, said):
+    code, out, found = resolve("r.csv", f"id,outcome,date\n{name},yes,2026-02-20\n")
+    assert (code, found) == (1, {})
+    assert said in out
+
+
+def test_the_text_of_an_outcome_is_filled_as_that_of_a_question(resolve):
+    row = {"question": "Will {country} happen?", "country": "B", "outcome": "yes", "date": "2026-02-20"}
+    assert resolve("r.jsonl", json.dumps(row))[2] == {"=cmd": (1.0, "2026-02-20")}
+
+
+def test_manifold_in_four_columns_has_milliseconds(resolve):
+    row = {"id": "AbC", "resolution": "YES", "resolutionTime": 1771545600000, "isResolved": True}
+    assert resolve("r.jsonl", json.dumps(row))[2] == {"AbC": (1.0, "2026-02-20T00:00:00+00:00")}
