@@ -8,6 +8,7 @@ numbers, dates, groups) are left out by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +162,7 @@ def _platform(source: Mapping[str, Any], folded: Mapping[str, str], head: Mappin
     """Return the platform whose own columns a row has, "" for none."""
     has = folded.keys()
     kind = str(_View(source, folded).get("type") or "")
-    if "outcometype" in has or ("isresolved" in has and "closetime" in has):
+    if "outcometype" in has or ("isresolved" in has and has & {"closetime", "resolutiontime"}):
         return "manifold"
     if (
         has & {"conditionid", "outcomeprices", "umaresolutionstatus", "clobtokenids"}
@@ -218,15 +219,24 @@ def _refuse_other_kinds(values: Mapping[str, Any]) -> None:
     kind = values.get("question_type")
     if kind is not None and _kind(kind) not in YES_NO:
         raise LeftOutError(name, " ".join(str(kind).split())[:40])
-    kind = values.get("type")
+    possible = values.get("possibilities")  # of Metaculus' first interface
+    kind = values.get("type", possible.get("type") if isinstance(possible, Mapping) else None)
     if kind is not None and (
         _kind(kind) in OTHER_KINDS or (_kind(kind).startswith("forecast::") and _kind(kind) not in YES_NO)
     ):
         raise LeftOutError(name, " ".join(str(kind).split())[:40])
     for column in ("outcomes", "options"):
-        choices = json_list(values.get(column))
+        choices = _choices(values.get(column))
         if choices and {str(choice).strip().casefold() for choice in choices} != {"yes", "no"}:
             raise LeftOutError(name, f"its {column} are {listed(shortened(choice) for choice in choices)}")
+
+
+def _choices(value: Any) -> list[Any] | None:
+    """The answers to choose from: a list, or a text that separates them."""
+    if isinstance(value, str) and not value.strip().startswith("["):
+        parts = [part for part in re.split(r"[|;,/\n]", value) if part.strip()]
+        return parts if len(parts) > 1 else None
+    return json_list(value)
 
 
 def _kind(value: Any) -> str:
@@ -242,6 +252,9 @@ def _unnested(values: Mapping[str, Any]) -> Mapping[str, Any]:
     for group in ("group_of_questions", "conditional", "notebook"):
         if isinstance(values.get(group), Mapping):
             raise LeftOutError(title, group.replace("_", " "))
+    for group in ("markets", "questions", "subquestions"):
+        if isinstance(inner := values.get(group), list) and any(isinstance(i, Mapping) for i in inner):
+            raise LeftOutError(title, f"a group of {len(inner)} {group}; give those alone")
     inner = values.get("question")
     if not isinstance(inner, Mapping):
         return values

@@ -202,3 +202,27 @@ def test_times_of_manifold_are_milliseconds(read, time):
         QuestionError, match=f"line 1: closeTime is {time}, expected milliseconds since 1970 or a date"
     ):
         read(json.dumps(row), "q.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"question": "Who?", "endDate": "2099-01-01", "outcomes": "['A', 'B']"}, "its outcomes are 'A', 'B'"),
+        ({"question": "Who?", "options": "Alice|Bob"}, "its options are 'Alice', 'Bob'"),
+        ({"question": "Who?", "options": "Alice; Bob; Eve"}, "its options are 'Alice', ' Bob', ' Eve'"),
+        ({"title": "How many?", "possibilities": {"type": "continuous"}}, "continuous"),
+        ({"title": "Fed decision?", "markets": [{"question": "Cut?"}, {"question": "Rise?"}]}, "a group of 2 markets"),
+    ],
+)  # fmt: skip
+def test_kinds_that_are_told_by_their_answers_are_left_out(read, row, reason):
+    questions, notes = read([row, {"question": "Will A?", "options": "Yes / No"}])
+    assert [q.text for q in questions] == ["Will A?"]
+    assert "1 left out, not yes/no questions: " in notes[-1]
+    assert reason in notes[-1]
+
+
+def test_lists_as_python_writes_them_are_lists(read):
+    (first, second), _ = read(question_set({**SERIES, "resolution_dates": "['2027-02-10', '2028-02-10']"}))
+    assert (first.id, second.id) == ("DGS10@2027-02-10", "DGS10@2028-02-10")
+    with pytest.raises(QuestionError, match="resolution_dates is"):
+        read(question_set({**SERIES, "resolution_dates": "[__import__('os').getcwd()]"}))
