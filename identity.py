@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coherence import parent_id
+from columns import listed
 from database import Database, Rewording
 from questions import Question, folded, text_id
 
@@ -188,11 +189,15 @@ def _changed_dates(questions: Sequence[Question], asked: Sequence[EarlierQuestio
 
 
 def _two_histories(questions: Sequence[Question], known: Known) -> list[str]:
-    """A line for each new question whose text is known under another id, where one of the two ids was not chosen."""
+    """Name the new questions whose text is known under another id.
+
+    A line for each where one of the two ids was not chosen, one for all others with one close date.
+    """
     by_text: dict[str, EarlierQuestion] = {}
     for one in known.asked:
         by_text[folded(one.text)] = one
     lines = []
+    apart = []
     for question in questions:
         same = by_text.get(folded(question.text))
         if same is None or question.id in known.subjects or known.subject(question) == same.subject:
@@ -208,4 +213,11 @@ def _two_histories(questions: Sequence[Question], known: Known) -> list[str]:
                 f" join them: python analysis.py --database {shlex.quote(known.path)} --same-question"
                 f" {shlex.quote(question.id)} {same.id}"
             )
+        elif same.close_date == question.close_date:
+            apart.append(f"{question.id!r} (run {same.run_id}: {same.id!r})")
+    if apart:
+        lines.append(
+            f"asked before under another id, with a history apart: {listed(apart)}; if two are one question, give the"
+            f" earlier id, or join them: python analysis.py --database {shlex.quote(known.path)} --same-question ID OTHER"
+        )
     return lines

@@ -303,6 +303,18 @@ def test_one_question_under_two_ids_is_said(ask, tmp_path):
     assert f"python analysis.py --database {tmp_path / 'run.db'} --same-question oil {text_id(BRENT)}" in said
 
 
+def test_one_question_under_another_id_of_the_user_is_said(ask, tmp_path):
+    rows = [
+        {"id": "1", "question": NORWAY, "close_date": ""},
+        {"id": "w1", "question": BRENT, "close_date": "2030-01-07"},
+    ]
+    ask(rows)
+    code, said = ask([{**rows[0], "id": "1.0"}, {**rows[1], "id": "w2", "close_date": "2030-01-14"}])
+    assert code == 0
+    assert "asked before under another id, with a history apart: '1.0' (run 1: '1'); if two are one" in said
+    assert f"--database {tmp_path / 'run.db'} --same-question ID OTHER" in said
+
+
 def resolve(tmp_path, name: str) -> None:
     words = ["--database", str(tmp_path / "run.db"), "--resolve-one", name, "yes", "--date", "2026-03-02"]
     assert analysis.main(words) == 0
