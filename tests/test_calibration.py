@@ -180,3 +180,18 @@ def test_refusals(monkeypatch):
 def test_unknown_method():
     with pytest.raises(ValueError, match="allowed: platt, beta, isotonic"):
         fit("magic", [0.5], [1])
+
+
+def test_exactly_as_much_as_is_needed_is_enough(monkeypatch):
+    monkeypatch.setattr(config, "CALIBRATION_MIN_QUESTIONS", 8)
+    monkeypatch.setattr(config, "CALIBRATION_MIN_CLUSTERS", 4)
+    monkeypatch.setattr(config, "CALIBRATION_MIN_EACH_OUTCOME", 3)
+    p, clusters = np.linspace(0.4, 0.6, 8), list("aabbccdd")
+    for outcomes in ([1] * 3 + [0] * 5, [1] * 5 + [0] * 3):
+        assert refusal(p, outcomes, clusters) is None
+        assert refusal(p[:7], outcomes[:7], clusters[:7]).startswith("7 resolved questions, at least 8")
+        assert refusal(p, outcomes, list("aabbcccc")).startswith("3 clusters")
+    assert refusal(p, [1] * 2 + [0] * 6, clusters).startswith("2 questions with the rarer outcome")
+    assert refusal(p, [1] * 6 + [0] * 2, clusters).startswith("2 questions with the rarer outcome")
+    assert refusal(np.linspace(0.5, 0.509, 8), outcomes, clusters) == "all forecasts are the same"
+    assert refusal(np.linspace(0.5, 0.511, 8), outcomes, clusters) is None
