@@ -246,3 +246,11 @@ def test_an_agent_has_a_calibration_of_its_own(tmp_path, capsys):
         curve = calibration.Curve("platt", json.loads(database.calibrations()[0]["parameters"]))
     assert row["raw"] == pytest.approx(0.3)  # neither y's 0.8 nor the pool's 0.55
     assert row["calibrated"] == pytest.approx(curve([0.3])[0])
+
+
+def test_an_unknown_forecaster_is_told_who_there_is(tmp_path, capsys):
+    with Database(tmp_path / "d.db") as database:
+        add(database, "new", [30, 60], [0, 1])
+    for arguments, known in (((), "ensemble, x"), (("--record", "back-dated"), "none")):
+        assert call(tmp_path / "d.db", "--calibrate", "platt", "--forecaster", "nobody", *arguments) == 2
+        assert capsys.readouterr().err.endswith(f"forecasters with one: {known}\n")
