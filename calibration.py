@@ -36,6 +36,7 @@ from scorecard import (
     span,
 )
 from track_record import auc, brier_scores, check_forecasts, cluster_folds, log_scores
+from voices import stored_voice
 
 Floats = NDArray[np.float64]
 
@@ -349,16 +350,19 @@ def _values(
 def _all_means(
     database: Database, forecaster: str, kind: str, run_id: int | None
 ) -> dict[tuple[int, str], float]:
-    """Raw probability (0-1) of a forecaster's forecasts of one record (and run); chunks count equally."""
-    rows = database.all_ensembles() if forecaster == ENSEMBLE else database.successful_forecasts()
-    values: dict[tuple[int, str], list[float]] = {}
-    for row in rows:
+    """Raw probability (0-1) of a forecaster's forecasts of one record (and run)."""
+    pools = forecaster == ENSEMBLE
+    found: dict[tuple[int, str], list[Any]] = {}
+    for row in database.all_ensembles() if pools else database.successful_forecasts():
         if (
-            (forecaster == ENSEMBLE or row["agent"] == forecaster)
+            (pools or row["agent"] == forecaster)
             and (row["as_of"] is None) == (kind == LIVE)
             and run_id in (None, row["run_id"])
         ):
-            values.setdefault((row["run_id"], row["question_id"]), []).append(
-                Distribution.from_json(row["probabilities"]).probability
-            )
-    return {key: float(np.clip(np.mean(parts), 0, 1)) for key, parts in values.items()}
+            found.setdefault((row["run_id"], row["question_id"]), []).append(row)
+    read = (lambda rows: Distribution.from_json(rows[0]["probabilities"])) if pools else _spoken
+    return {key: float(np.clip(read(rows).probability, 0, 1)) for key, rows in found.items()}
+
+
+def _spoken(rows: Sequence[Any]) -> Distribution:
+    return stored_voice(rows).distribution

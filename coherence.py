@@ -14,6 +14,7 @@ from typing import Any
 from database import CoherenceRecord, Database
 from questions import Question, QuestionError
 from track_record import negation_gap, paraphrase_range
+from voices import stored_voice
 
 # Keys in ``Question.extra`` that mark a question as a check of another one; such questions are kept out of tables and plots.
 PARENT_KEY = "coherence_of"
@@ -132,9 +133,9 @@ def check_coherence(database: Database, run_id: int) -> list[CoherenceRecord]:
 
 
 def _agent_means(rows: Iterable[Any]) -> dict[tuple[str, str], float]:
-    """Probability (0-1) by question and agent; the chunks of one agent count equally."""
-    means: dict[tuple[str, str], list[float]] = {}
+    """Probability (0-1) by question and agent, over the chunks of its evidence."""
+    found: dict[tuple[str, str], list[Any]] = {}
     for row in rows:
         if row["error"] is None:
-            means.setdefault((row["question_id"], row["agent"]), []).append(row["mean"] / 100)
-    return {key: sum(values) / len(values) for key, values in means.items()}
+            found.setdefault((row["question_id"], row["agent"]), []).append(row)
+    return {key: stored_voice(parts).distribution.probability for key, parts in found.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from calibration import _all_means
 from coherence import check_coherence, coherence_questions, parent_id
 from database import Database, EnsembleRecord, ForecastRecord
 from distribution import Distribution
@@ -88,3 +89,23 @@ def test_a_run_without_checks_stores_nothing(tmp_path):
         run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=[Question("A?")])
         assert check_coherence(database, run) == []
         assert database.coherence() == []
+
+
+def test_a_weak_chunk_of_an_agent_weighs_as_in_its_pool(tmp_path, monkeypatch):
+    """Two chunks say 80 % in full and 20 % with a fifth of the mass that counts in full: (80 + 4) / 1.2 = 70 %."""
+    monkeypatch.setattr("config.MIN_CAPTURED_MASS", 0.5)
+    question = Question("A?", id="q", extra={"negation": "Not A?"})
+    asked = [question, *coherence_questions(question)]
+    with Database(tmp_path / "d.db") as database:
+        run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=asked)
+        for name, chunk, percent, mass in (("q", 0, 80, 1), ("q", 1, 20, 0.1), ("q~not", 0, 40, 1)):
+            p, numbers = at(percent)
+            database.save_forecast(
+                run,
+                ForecastRecord(
+                    name, "m", "m", chunk=chunk, probabilities=p, statistics=numbers, captured_mass=mass, residual_mass=0
+                ),
+            )  # fmt: skip
+        (record,) = check_coherence(database, run)
+        assert (record.probability, record.gap) == (pytest.approx(0.7), pytest.approx(0.1))
+        assert _all_means(database, "m", "live", run) == pytest.approx({(run, "q"): 0.7, (run, "q~not"): 0.4})
