@@ -30,7 +30,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from record_repair import forget_credentials, split_unrelated
+from record_repair import compose_ids, forget_credentials, split_unrelated
 from schema import ENSEMBLE, MIGRATIONS, SCHEMA_VERSION, SPLITTING_SCHEMA, STATISTICS, calibrated
 from untrusted_names import new_file
 from untrusted_text import visible_line
@@ -468,6 +468,7 @@ class Database:
                     self.connection.execute(statement)
                 if 0 < version < number == SPLITTING_SCHEMA:
                     forget_credentials(self.connection)
+                    compose_ids(self.connection)
                     for line in split_unrelated(self.connection, str(self.path)):
                         logger.warning("%s", visible_line(line))
                 # PRAGMA takes no bound parameters; both values are integers of this module.

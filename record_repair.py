@@ -3,7 +3,7 @@
 Addresses of a wiki were stored with the user and password in them; both are taken out.
 
 Before schema 6 a question file with row numbers as ids could rename last week's question. The newest wording keeps the id;
-each older one becomes a question of its own, and what its runs found moves to it.
+each older one becomes a question of its own, and what its runs found moves to it. Ids are brought into composed form (NFC).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shlex
 import sqlite3
 from dataclasses import dataclass
 
+from characters import nfc
 from questions import folded
 
 # What a run stores of one question, by run and question.
@@ -88,6 +89,23 @@ def split_unrelated(connection: sqlite3.Connection, name: str) -> list[str]:
     return lines
 
 
+def compose_ids(connection: sqlite3.Connection) -> None:
+    """Bring ids into Unicode's composed form (NFC), the only one that questions have today.
+
+    An id whose composed form is taken stays. Must run inside a transaction.
+    """
+    connection.execute("PRAGMA defer_foreign_keys = ON")
+    for old, asked in _asked(connection).items():
+        new = nfc(old)
+        if new == old or connection.execute("SELECT 1 FROM questions WHERE id = ?", (new,)).fetchone():
+            continue
+        for before, after in _move(connection, old, new, [a.run_id for a in asked]).items():
+            connection.execute(
+                "UPDATE resolutions SET question_id = ? WHERE question_id = ?", (after, before)
+            )
+            connection.execute("DELETE FROM questions WHERE id = ?", (before,))
+
+
 def _asked(connection: sqlite3.Connection) -> dict[str, list[Asked]]:
     """Every question's wordings in the order of the runs; checks of another question go where that one goes."""
     rows = connection.execute(
@@ -111,8 +129,8 @@ def _new_id(connection: sqlite3.Connection, question_id: str, first: Asked) -> s
     return new
 
 
-def _move(connection: sqlite3.Connection, old: str, new: str, runs: list[int]) -> None:
-    """Move what these runs stored for a question, and for the checks of it, to a new id."""
+def _move(connection: sqlite3.Connection, old: str, new: str, runs: list[int]) -> dict[str, str]:
+    """Move what these runs stored for a question and its checks to a new id; returns all new ids."""
     among = json.dumps(runs)
     checks = connection.execute(
         "SELECT DISTINCT question_id FROM run_questions WHERE json_extract(asked, '$.extra.coherence_of') = ?"
@@ -145,6 +163,7 @@ def _move(connection: sqlite3.Connection, old: str, new: str, runs: list[int]) -
             )
         _refresh(connection, after)
     _rename_compared(connection, new, names)
+    return names
 
 
 def _rename_compared(connection: sqlite3.Connection, question_id: str, names: dict[str, str]) -> None:

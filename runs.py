@@ -302,7 +302,11 @@ def stored_questions(database: Database, run_id: int) -> list[Question]:
             f"run {run_id} was stored by an older Forecaster without what --resume and --replay need; start a new run"
         )
     try:
-        return [Question(**json.loads(row["asked"])) for row in rows]
+        questions = [Question(**json.loads(row["asked"])) for row in rows]
+        for row, question in zip(rows, questions, strict=True):
+            if question.id != row["id"]:
+                raise ValueError(f"{row['id']!r} is stored as {question.id!r}")
+        return questions
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise RunError(f"run {run_id}: its stored questions are damaged ({error}); start a new run") from None
 

@@ -15,7 +15,9 @@ import analysis
 import forecaster
 from database import Database
 from questions import Question, folded, text_id
+from record_repair import _TABLES as STORED_BY_RUN
 from record_repair import split_unrelated
+from runs import stored_questions
 from scorecard import collect
 from tests.stub_cli import stub_main
 
@@ -170,6 +172,41 @@ def test_a_run_of_a_split_question_is_resumed_under_its_new_id(ask, tmp_path, mo
     with Database(tmp_path / "run.db") as db:
         assert {row["id"]: row["text"] for row in db.questions()} == {SPLIT: NORWAY, "1": BRENT}
         assert [row["question_id"] for row in db.forecasts(3)] == [SPLIT]
+
+
+DECOMPOSED = "cafe\u0301"
+
+
+def test_ids_of_an_older_database_are_composed(two_weeks):
+    """Files are read in composed form: an id stored in another form would begin a second history."""
+    with contextlib.closing(sqlite3.connect(two_weeks)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for table in (*STORED_BY_RUN, "resolutions"):
+            connection.execute(f"UPDATE {table} SET question_id = ? WHERE question_id = '2'", (DECOMPOSED,))
+        connection.execute("UPDATE questions SET id = ? WHERE id = '2'", (DECOMPOSED,))
+        connection.execute(
+            "UPDATE run_questions SET asked = json_set(asked, '$.id', ?) WHERE question_id = ?",
+            (DECOMPOSED, DECOMPOSED),
+        )
+        connection.execute(
+            "INSERT INTO resolutions (question_id, outcome, resolved_at, source, recorded_at)"
+            " VALUES (?, 1, '2026-01-20', '', '2026-01-21T00:00:00Z')",
+            (DECOMPOSED,),
+        )
+    with Database(two_weeks) as db:
+        assert db.query("PRAGMA foreign_key_check") == []
+        assert {row["id"] for row in db.questions()} == {"1", SPLIT, "café"}
+        assert {row["run"] for row in db.history("café")} == {1, 2}
+        assert db.resolutions()["café"]["outcome"] == 1
+        assert [q.id for q in stored_questions(db, 2)] == ["1", "café"]
+
+
+def test_a_run_whose_question_has_two_ids_is_refused(ask, tmp_path, capsys):
+    ask([{"id": "1", "question": NORWAY}])
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.db")) as connection, connection:
+        connection.execute("UPDATE run_questions SET asked = json_set(asked, '$.id', '2')")
+    assert stub_main(["--database", str(tmp_path / "run.db"), "--resume", "1"], today="2026-03-03") == 2
+    assert "run 1: its stored questions are damaged ('1' is stored as '2')" in capsys.readouterr().err
 
 
 def test_checks_of_a_split_question_go_along(two_weeks):

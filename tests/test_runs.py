@@ -209,7 +209,7 @@ def test_questions_come_back_as_they_were_asked():
         Question("Will B happen?", id="b", as_of="2026-01-01"),
     ]
     names = ("text", "id", "background", "resolution_criteria", "close_date", "as_of", "extra", "subject")
-    rows = [{"asked": json.dumps({name: getattr(q, name) for name in names})} for q in asked]
+    rows = [{"id": q.id, "asked": json.dumps({name: getattr(q, name) for name in names})} for q in asked]
     assert runs.stored_questions(Rows(rows), 1) == asked
 
 
