@@ -114,10 +114,10 @@ def reciprocal_ranks(ranks: Ranks) -> Floats:
 
 
 def cell(values: Floats, pairs: Sequence[Pair]) -> str:
-    """Mean and its 95 % interval."""
-    countries = [pair.country for pair in pairs]
-    interval = mean_interval(values, countries)
-    return f"{values.mean():.2f} ({interval.low:.2f}–{interval.high:.2f})"
+    """Mean and its 95 % interval, a dash where there are too few countries for one."""
+    interval = mean_interval(values, [pair.country for pair in pairs], least=0, most=1)
+    ends = f"{interval.low:.2f}–{interval.high:.2f}" if interval.known else "–"
+    return f"{values.mean():.2f} ({ends})"
 
 
 def table(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
@@ -150,8 +150,11 @@ def kinds_table(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
 
 
 def comparisons(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
-    """What the method with the best MRR gains over every other; "beyond chance" where the interval of the paired
-    differences leaves out zero."""
+    """What the method with the best MRR gains over every other, by question.
+
+    "beyond chance" where the interval of the paired differences leaves out zero; "no interval" where
+    there are too few countries for one, or all differences are alike.
+    """
     best = max(ranks, key=lambda name: float(reciprocal_ranks(ranks[name]).mean()))
     countries = [pair.country for pair in pairs]
     lines = [f"| {best} gains over | MRR | recall@{DEPTHS[-1]} |", "|---|---|---|"]
@@ -159,11 +162,17 @@ def comparisons(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
         cells = []
         for score in (reciprocal_ranks, lambda found: recall(found, DEPTHS[-1])):
             gain = score(ranks[best]) - score(ranks[name])
-            interval = mean_interval(gain, countries)
-            verdict = "beyond chance" if interval.low > 0 or interval.high < 0 else "not beyond chance"
-            cells.append(f"{gain.mean():+.2f} ({interval.low:+.2f} to {interval.high:+.2f}), {verdict}")
+            cells.append(f"{gain.mean():+.2f} {_verdict(gain, countries)}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _verdict(gain: Floats, countries: Sequence[str]) -> str:
+    interval = mean_interval(gain, countries, least=-1, most=1)
+    if not interval.known:
+        return "(no interval)"
+    verdict = "beyond chance" if interval.low > 0 or interval.high < 0 else "not beyond chance"
+    return f"({interval.low:+.2f} to {interval.high:+.2f}), {verdict}"
 
 
 # --- running ------------------------------------------------------------------------------------------------------

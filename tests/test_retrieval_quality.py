@@ -105,8 +105,8 @@ def test_tables_by_hand():
     ranks = {"bm25": np.array([1, 2, 0, 0]), "hybrid": np.array([1, 1, 2, 0])}
     lines = quality.table(ranks, pairs)
     assert lines[0] == "| ranking | recall@1 | recall@5 | recall@10 | recall@20 | MRR |"
-    assert lines[2].startswith("| bm25 | 0.25 (0.00–")
-    assert lines[3].startswith("| hybrid | 0.50 (0.00–1.00) | 0.75 (")
+    assert lines[2].startswith("| bm25 | 0.25 (–) |")  # three countries are too few for an interval
+    assert lines[3].startswith("| hybrid | 0.50 (–) | 0.75 (–) |")
     assert quality.kinds_table(ranks, pairs)[2:] == [
         "| bm25 | 0.75, 1.00 | 0.00, 0.00 |",
         "| hybrid | 1.00, 1.00 | 0.25, 0.50 |",
@@ -115,13 +115,15 @@ def test_tables_by_hand():
 
 def test_the_best_ranking_is_compared_question_by_question():
     pairs = [quality.Pair("named", str(n), "", "", "") for n in range(40)]
-    better, same, worse = np.ones(40, int), np.r_[2, np.ones(39, int)], np.full(40, 2)
+    better = np.ones(40, int)
+    same, worse = np.r_[2, np.full(39, 1)], np.r_[np.full(30, 2), np.ones(10, int)]
     lines = quality.comparisons({"bm25": worse, "hybrid": better, "embedding": same}, pairs)
     assert lines[0] == "| hybrid gains over | MRR | recall@20 |"
-    assert lines[2:] == [
-        "| bm25 | +0.50 (+0.50 to +0.50), beyond chance | +0.00 (+0.00 to +0.00), not beyond chance |",
-        "| embedding | +0.01 (+0.00 to +0.04), not beyond chance | +0.00 (+0.00 to +0.00), not beyond chance |",
-    ]
+    # 30 gains of 0.5 among 40: 0.375, standard deviation 0.219, so about 0.375 ± 2.02 · 0.0347.
+    assert lines[2].startswith("| bm25 | +0.38 (+0.30 to +0.44)")
+    assert lines[2].endswith("), beyond chance | +0.00 (no interval) |")
+    assert lines[3].startswith("| embedding | +0.01 (")
+    assert lines[3].endswith("), not beyond chance | +0.00 (no interval) |")
     # Better by rank, worse by depth: a loss is told too.
     half = np.r_[np.ones(20, int), np.zeros(20, int)]
     line = quality.comparisons({"bm25": np.full(40, 20), "hybrid": half}, pairs)[2]
@@ -183,14 +185,14 @@ def test_every_ranking_is_run_with_and_without_the_cross_encoder(corpus, tmp_pat
         line.split(" | ")[0]: line.split(" | ")[1] for line in strict if line.startswith("| ") and "–" in line
     }
     assert rows == {
-        "| bm25": "1.00 (1.00–1.00)",
-        "| embedding": "1.00 (1.00–1.00)",
-        "| hybrid": "1.00 (1.00–1.00)",
-        "| embedding of word matches": "1.00 (1.00–1.00)",
-        "| bm25, reranked": "0.50 (0.00–1.00)",  # only one passage shares a word with the second question
-        "| embedding, reranked": "0.00 (0.00–0.00)",
-        "| hybrid, reranked": "0.00 (0.00–0.00)",
-        "| embedding of word matches, reranked": "0.50 (0.00–1.00)",
+        "| bm25": "1.00 (–)",
+        "| embedding": "1.00 (–)",
+        "| hybrid": "1.00 (–)",
+        "| embedding of word matches": "1.00 (–)",
+        "| bm25, reranked": "0.50 (–)",  # only one passage shares a word with the second question
+        "| embedding, reranked": "0.00 (–)",
+        "| hybrid, reranked": "0.00 (–)",
+        "| embedding of word matches, reranked": "0.50 (–)",
     }
 
 
