@@ -30,9 +30,9 @@ import numpy as np
 from characters import trimmed
 from check_config import config, name_problems, validate_config
 from coherence import parent_id
-from columns import composed, listed
+from columns import composed, listed, moment
 from config_rules import ConfigError
-from database import Database, DatabaseError
+from database import Database, DatabaseError, Resolution
 from distribution import Distribution, agreement
 from drawing import (
     Curve,
@@ -330,13 +330,12 @@ def resolve(database: Database, outcomes: Outcomes, path: Path | None = None) ->
     subjects = {row["id"]: row["subject"] for row in database.questions()}
     before = {subjects.get(name, name): row for name, row in database.resolutions().items()}
     added = database.add_resolutions(found)
-    changed = [r for r in found if r.question_id in before and before[r.question_id]["outcome"] != r.outcome]
+    changed = [
+        line for r in found if r.question_id in before and (line := changed_line(before[r.question_id], r))
+    ]
     show(f"{added} outcomes recorded, {len(found) - added} known already, {len(unknown)} without a question")
-    for r in changed:
-        old = Outcome(before[r.question_id]["outcome"], None).word
-        show(
-            f"  changed: {r.question_id} from {old} to {Outcome(r.outcome, None).word} (the earlier record is kept)"
-        )
+    for line in changed:
+        show(f"  changed: {line} (the earlier record is kept)")
     if late:
         show(
             f"  warning: {listed(map(repr, late))}: the outcome was known before the first forecast was made, so none of its"
@@ -350,6 +349,19 @@ def resolve(database: Database, outcomes: Outcomes, path: Path | None = None) ->
     if len(unknown) > LISTED_ENTRIES:
         show(f"  and {len(unknown) - LISTED_ENTRIES} more that were not recorded")
     return 1 if unknown else 0
+
+
+def changed_line(before: sqlite3.Row, now: Resolution) -> str:
+    """Say what differs from the earlier outcome of a question, "" where nothing does.
+
+    The day counts as well: it decides which forecasts were made in time.
+    """
+    if before["outcome"] != now.outcome:
+        words = [Outcome(outcome, None).word for outcome in (before["outcome"], now.outcome)]
+        return f"{now.question_id} from {words[0]} to {words[1]}"
+    if moment(before["resolved_at"], "date") != moment(now.resolved_at, "date"):
+        return f"the date of {now.question_id} from {before['resolved_at']} to {now.resolved_at}"
+    return ""
 
 
 def join(database: Database, one: str, other: str) -> int:

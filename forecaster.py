@@ -47,7 +47,7 @@ from logger import (
     show,
 )
 from model_entries import ModelSpec, model_spec
-from question_files import Reading, closed_note, read_question_file, unique_questions
+from question_files import Reading, answered_note, closed_note, read_question_file, unique_questions
 from questions import Question, QuestionError
 
 if TYPE_CHECKING:
@@ -338,7 +338,8 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
         if lines := contradictions(found.questions, known):
             raise UsageError("\n".join(f"{plan.backtest}: {line}" for line in lines.values()))
     closed = closed_note(found.questions, plan.as_of or plan.today)
-    notes = (*plan.notes, *found.notes, *([closed] if closed else []))
+    answered = answered_note(found.questions, plan.as_of)
+    notes = (*plan.notes, *found.notes, *filter(None, (closed, answered)))
     return replace(plan, questions=found.questions, rewordings=found.rewordings, notes=notes)
 
 

@@ -158,6 +158,16 @@ def closed_note(questions: Iterable[Question], today: str) -> str:
     return f"{counted(len(closed), 'question')} with a close_date in the past: {names}"
 
 
+def answered_note(questions: Iterable[Question], as_of: str | None) -> str:
+    """Name the questions asked live although their file gives the outcome, "" for none."""
+    answered = [q for q in questions if not (q.as_of or as_of) and not is_nothing(q.extra.get("outcome"))]
+    if not answered:
+        return ""
+    names = listed(shortened(q.id) for q in answered)
+    what = f"{counted(len(answered), 'question')} asked live with the outcome in the file already: {names}"
+    return f"{what}; --backtest forecasts such a question from a past day"
+
+
 # --- identity within a file -------------------------------------------------------------------
 
 # Rows of one id that differ in these are two questions; in the last two only on one day.

@@ -418,6 +418,13 @@ def test_a_file_written_by_a_spreadsheet_comes_back(tmp_path):
         assert [q.text for q in read_questions(path)] == [" ".join(text.split()) for text in texts]
 
 
+def test_a_live_question_with_its_outcome_in_the_file_is_said(ask):
+    text = "id,question,outcome,as_of\na,Will A?,yes,\nb,Will B?,,\nc,Will C?,no,2025-01-01\n"
+    code, err, asked = ask("q.csv", text)
+    assert (code, len(asked)) == (0, 3)
+    assert "1 question asked live with the outcome in the file already: 'a'; --backtest forecasts" in err
+
+
 # --- ids as spreadsheets and web pages give them ------------------------------------------------------
 
 

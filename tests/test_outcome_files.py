@@ -268,3 +268,20 @@ def test_the_text_of_an_outcome_is_filled_as_that_of_a_question(resolve):
 def test_manifold_in_four_columns_has_milliseconds(resolve):
     row = {"id": "AbC", "resolution": "YES", "resolutionTime": 1771545600000, "isResolved": True}
     assert resolve("r.jsonl", json.dumps(row))[2] == {"AbC": (1.0, "2026-02-20T00:00:00+00:00")}
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("no,2026-02-20", "changed: AbC from yes to no (the earlier record is kept)"),
+        (
+            "yes,2026-03-01",
+            "changed: the date of AbC from 2026-02-20 to 2026-03-01 (the earlier record is kept)",
+        ),
+        ("yes,2026-02-20T00:00:00Z", ""),
+    ],
+)
+def test_another_outcome_or_date_in_a_later_file_is_said(resolve, second, said):
+    assert resolve("r.csv", "id,outcome,date\nAbC,yes,2026-02-20\n")[0] == 0
+    code, out, _ = resolve("s.csv", f"id,outcome,date\nAbC,{second}\n")
+    assert (code, said in out, "changed" in out) == (0, True, bool(said))
