@@ -362,7 +362,7 @@ CREATE VIEW forecast_history AS
 CREATE VIEW latest_forecasts AS
     SELECT run, started_at, question_id, question, agent, chunk, mean, median, p10, p90, entropy, captured_mass,
            residual_mass, low_confidence, error, subject, as_of, record, agents, agents_configured, calibrated
-    FROM (SELECT *, max(run) OVER (PARTITION BY subject, as_of, agent, chunk) AS newest FROM forecast_history)
+    FROM (SELECT *, max(run) OVER (PARTITION BY subject, as_of, agent) AS newest FROM forecast_history)
     WHERE run = newest;
 CREATE VIEW ablation_pairs AS
     SELECT f.run_id AS run, f.question_id, {_TEXT} AS question, f.agent, f.chunk, a.condition,

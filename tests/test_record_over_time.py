@@ -1,0 +1,53 @@
+"""What earlier runs, outcomes and calibrations left in the database, met by later runs on the command line."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+import analysis
+import forecaster
+from tests.stub_cli import stub_main
+
+ASKED = "id,question\neu,Will a country join the EU?\noil,Will oil rise?\n"
+ENDED = "id,question,as_of,outcome,resolution_date\neu,Will a country join the EU?,2026-05-01,{},{}\n"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder that the runs write to, without plots."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
+    (tmp_path / "q.csv").write_text(ASKED)
+    return tmp_path
+
+
+def ask(today: str, *arguments: str, **settings) -> int:
+    words = arguments if "--backtest" in arguments else ("--questions", "q.csv", *arguments)
+    return stub_main([*words, "--database", "d.db", "--no-retrieval"], today=today, **settings)
+
+
+def analyse(*arguments: str) -> int:
+    return analysis.main(["--database", "d.db", "--plots", "plots", *arguments])
+
+
+def rows(sql: str):
+    with sqlite3.connect("d.db") as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_the_latest_forecasts_are_those_of_one_run_when_evidence_had_more_parts_before(place):
+    documents = place / "documents"
+    documents.mkdir()
+    for name in ("north", "south", "east", "west"):
+        said = f"In the {name}ern country oil of the {name} may rise, and join the EU {name} of it. "
+        (documents / f"{name}.txt").write_text(said * 30)
+    words = ["--questions", "q.csv", "--database", "d.db", "--documents", str(documents)]
+    assert stub_main(words, today="2026-05-11", EVIDENCE_CHUNKS=2, CONTEXT_TOKENS=600) == 0
+    assert rows("SELECT max(chunk) FROM forecasts") == [(1,)]
+    assert ask("2026-05-18") == 0
+    latest = "SELECT run, question_id, agent, chunk FROM latest_forecasts"
+    assert rows(f"SELECT DISTINCT run FROM ({latest})") == [(2,)]
+    assert rows(f"SELECT count(*) FROM ({latest})") == [(8,)]  # two questions, three models and the pool
