@@ -675,7 +675,7 @@ def _record_lines(title: str, record: Record) -> list[str]:
             f"Skill of {name} (Brier; each reference on the questions it has; the in-sample base rate is"
             " known only afterwards)"
         )
-        lines += table(SKILL_HEADERS, skill_rows(latest[name]))
+        lines += table(SKILL_HEADERS, skill_rows(latest[name]), width=52)
     lines += _pool_section(record)
     lines += _group_section("By horizon", apart, record, lambda j: horizon_name(j.horizon_days))
     lines += _group_section("By run", apart, record, lambda j: f"run {j.run_id}")

@@ -51,3 +51,11 @@ def test_the_latest_forecasts_are_those_of_one_run_when_evidence_had_more_parts_
     latest = "SELECT run, question_id, agent, chunk FROM latest_forecasts"
     assert rows(f"SELECT DISTINCT run FROM ({latest})") == [(2,)]
     assert rows(f"SELECT count(*) FROM ({latest})") == [(8,)]  # two questions, three models and the pool
+
+
+def test_the_mark_of_a_younger_reference_is_not_cut(place, capsys):
+    text = ENDED.format("yes", "2026-06-01").splitlines()
+    given = ("superforecaster_median,forecast_due_date", "0.6,2026-05-20")
+    (place / "b.csv").write_text("\n".join(f"{row},{more}" for row, more in zip(text, given, strict=True)))
+    assert ask("2026-06-11", "--backtest", "b.csv") == 0
+    assert "superforecaster median (later than the forecast)  " in capsys.readouterr().out
