@@ -95,7 +95,7 @@ class OverviewRow:
     """One question's latest forecast in percent, the one before it if any, and its outcome if known.
 
     ``previous`` is the latest minus the change over the models that both pools have, ``same_models`` says that this is not
-    the change of the pools; the rest is as in ``HistoryPoint``.
+    the change of the pools; ``day`` is the one a back-dated forecast speaks from; the rest is as in ``HistoryPoint``.
     """
 
     text: str
@@ -107,6 +107,13 @@ class OverviewRow:
     calibrated: float | None = None
     fewer: str = ""
     same_models: bool = False
+    day: str = ""
+
+    def label(self) -> str:
+        """The question, the day, and whether it was voided, which no place on the scale shows."""
+        voided = self.outcome is not None and self.outcome.value is None
+        ending = f"(as of {self.day})" if self.day else ""
+        return wrap(self.text, 54, 2, f"{ending} (voided)".strip() if voided else ending)
 
 
 def file_part(identifier: object) -> str:
@@ -122,11 +129,12 @@ def file_part(identifier: object) -> str:
     )
 
 
-def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 3) -> str:
-    """Text in at most ``lines`` lines of ``width`` characters, cut with an ellipsis where it is longer."""
+def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 3, ending: str = "") -> str:
+    """Text in at most ``lines`` lines of ``width`` characters, cut where it is longer, but not its ``ending``."""
     # An ideograph is as wide as two letters: for the wrapping a second character stands behind it.
     wide = "".join(c + "\0" if unicodedata.east_asian_width(c) in "WF" else c for c in _drawable(text))
-    wrapped = textwrap.wrap(" ".join(wide.split()), width, max_lines=lines, placeholder=" …")
+    whole = " ".join(f"{wide} {ending}".split())
+    wrapped = textwrap.wrap(whole, width, max_lines=lines, placeholder=f" … {ending}".rstrip())
     return "\n".join(wrapped or [""]).replace("\0", "")
 
 
@@ -668,7 +676,7 @@ def _overview_page(rows: Sequence[OverviewRow], title: str) -> Any:
                 zorder=5,
                 clip_on=False,
             )
-    axes.set_yticks(range(len(rows)), [wrap(row.text, 54, 2) for row in rows], fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(rows)), [row.label() for row in rows], fontsize=8, parse_math=False)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlim(0, 100)
     axes.set_xticks(range(0, 101, 20))

@@ -43,9 +43,15 @@ class History:
         if not self.ensemble:
             return None
         last = self.ensemble[-1]
-        day = "" if self.record == LIVE else f" (as of {last.when:%Y-%m-%d})"
         row = OverviewRow(
-            self.text + day, last.mean, last.low, last.high, None, self.outcome, last.calibrated, last.fewer
+            self.text,
+            last.mean,
+            last.low,
+            last.high,
+            outcome=self.outcome,
+            calibrated=last.calibrated,
+            fewer=last.fewer,
+            day="" if self.record == LIVE else f"{last.when:%Y-%m-%d}",
         )
         if self.change is None:
             return row

@@ -68,10 +68,8 @@ def test_live_and_back_dated_forecasts_never_share_a_line(ask, tmp_path):
     assert means(dated.ensemble) == [("2026-03-01", stored[3]), ("2026-03-05", stored[2])]
     assert live.change == pytest.approx(stored[4] - stored[1], abs=1e-5)
     assert dated.change == pytest.approx(stored[2] - stored[3], abs=1e-5)
-    assert (live.overview_row().text, dated.overview_row().text) == (
-        live.text,
-        f"{dated.text} (as of 2026-03-05)",
-    )
+    assert live.overview_row().label() == live.text
+    assert dated.overview_row().label() == f"{dated.text} (as of 2026-03-05)"
     assert {name: len(points) for name, points in dated.agents.items()} == dict.fromkeys(MODELS, 2)
 
 

@@ -8,6 +8,9 @@ import pytest
 
 import analysis
 import forecaster
+from database import Database
+from histories import histories
+from scorecard import BACK_DATED, LIVE
 from tests.stub_cli import stub_main
 
 ASKED = "id,question\neu,Will a country join the EU?\noil,Will oil rise?\n"
@@ -59,3 +62,21 @@ def test_the_mark_of_a_younger_reference_is_not_cut(place, capsys):
     (place / "b.csv").write_text("\n".join(f"{row},{more}" for row, more in zip(text, given, strict=True)))
     assert ask("2026-06-11", "--backtest", "b.csv") == 0
     assert "superforecaster median (later than the forecast)  " in capsys.readouterr().out
+
+
+def test_a_long_question_keeps_its_day_and_a_voided_one_says_so(place):
+    long = "Will the committee that was set up by the assembly of the member states " * 3 + "meet?"
+    (place / "q.csv").write_text(f"id,question\neu,{long}\noil,Will oil rise?\n")
+    assert ask("2026-05-18", "--as-of", "2026-05-11") == 0
+    assert ask("2026-05-18") == 0
+    assert analyse("--resolve-one", "oil", "void", "--date", "2026-06-02") == 0
+    labels = {}
+    with Database("d.db") as database:
+        for record in (LIVE, BACK_DATED):
+            found = histories(database, record, database.latest_asked(record))
+            labels |= {(h.subject, record): h.overview_row().label() for h in found}
+    assert labels["oil", LIVE] == "Will oil rise? (voided)"
+    assert labels["oil", BACK_DATED] == "Will oil rise? (as of 2026-05-11) (voided)"
+    assert labels["eu", LIVE].endswith(" …")
+    assert labels["eu", BACK_DATED].endswith(" … (as of 2026-05-11)")
+    assert labels["eu", BACK_DATED].count("\n") == 1
