@@ -350,15 +350,14 @@ def _values(
 def _all_means(
     database: Database, forecaster: str, kind: str, run_id: int | None
 ) -> dict[tuple[int, str], float]:
-    """Raw probability (0-1) of a forecaster's forecasts of one record (and run)."""
+    """Raw probability (0-1) of a forecaster's forecasts of one record; of one run nothing else is read."""
+    asked = (
+        None if run_id is None else [(run_id, question["id"]) for question in database.run_questions(run_id)]
+    )
     pools = forecaster == ENSEMBLE
     found: dict[tuple[int, str], list[Any]] = {}
-    for row in database.all_ensembles() if pools else database.successful_forecasts():
-        if (
-            (pools or row["agent"] == forecaster)
-            and (row["as_of"] is None) == (kind == LIVE)
-            and run_id in (None, row["run_id"])
-        ):
+    for row in database.all_ensembles(asked) if pools else database.successful_forecasts(asked):
+        if (pools or row["agent"] == forecaster) and (row["as_of"] is None) == (kind == LIVE):
             found.setdefault((row["run_id"], row["question_id"]), []).append(row)
     read = (lambda rows: Distribution.from_json(rows[0]["probabilities"])) if pools else _spoken
     return {key: float(np.clip(read(rows).probability, 0, 1)) for key, rows in found.items()}

@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 import forecaster
-from database import Database
+from database import CalibrationRecord, Database
 from histories import histories
 from scorecard import BACK_DATED, LIVE
 from tests.stub_cli import stub_main
@@ -80,3 +80,27 @@ def test_a_long_question_keeps_its_day_and_a_voided_one_says_so(place):
     assert labels["eu", LIVE].endswith(" …")
     assert labels["eu", BACK_DATED].endswith(" … (as of 2026-05-11)")
     assert labels["eu", BACK_DATED].count("\n") == 1
+
+
+def test_a_calibrated_run_reads_its_own_forecasts_only(place, monkeypatch):
+    assert ask("2026-05-04") == 0
+    assert ask("2026-05-11") == 0
+    with Database("d.db") as database:
+        for name in ("ensemble", "stub-a"):
+            record = CalibrationRecord(name, "platt", {"weights": [0.5, 0.1]}, 100, 50, 0.2, 0.2)
+            database.save_calibration(record, [])
+    read = []
+
+    def noted(of):
+        def reading(database, asked=None):
+            found = of(database, asked)
+            read.extend(row["run_id"] for row in found)
+            return found
+
+        return reading
+
+    for name in ("successful_forecasts", "all_ensembles"):
+        monkeypatch.setattr(Database, name, noted(getattr(Database, name)))
+    assert ask("2026-05-18") == 0
+    assert set(read) == {3}
+    assert rows("SELECT run_id, count(*) FROM calibrated_forecasts GROUP BY run_id") == [(3, 4)]
