@@ -1,6 +1,6 @@
 """Measure whether the tests notice small faults in the code they test.
 
-    python benchmarks/mutants.py [MODULE ...] [--count N] [--seed N] [--list]
+    python benchmarks/mutants.py [MODULE ...] [--count N] [--seed N] [--list] [--retry FILE]
 
 Each mutant is one small change of a module (benchmarks/mutations.py). The test files of the module
 are run on it, in a temporary copy of this folder; a mutant is *killed* when a test fails, and
@@ -267,8 +267,13 @@ def table(fates: dict[str, Counter[str]]) -> list[str]:
     return lines
 
 
-def measure(modules: Sequence[str], count: int, seed: int, patience: float) -> list[str]:
-    """Try mutants of some modules: the table, then one line for each survivor."""
+def measure(
+    modules: Sequence[str], count: int, seed: int, patience: float, wanted: str | None = None
+) -> list[str]:
+    """Try mutants of some modules: the table, then one line for each survivor.
+
+    ``wanted`` is what an earlier call printed: only its survivors are tried again.
+    """
     known = equivalents()
     fates: dict[str, Counter[str]] = {}
     survivors = []
@@ -283,6 +288,8 @@ def measure(modules: Sequence[str], count: int, seed: int, patience: float) -> l
                 continue
             fates[module] = Counter()
             chosen = sample(mutants(bench.copy / f"{module}.py"), count, seed)
+            if wanted is not None:
+                chosen = [mutant for mutant in chosen if f"  {mutant.change}\n" in wanted]
             for number, mutant in enumerate(chosen, start=1):
                 fate = "equivalent" if mutant.key in known else bench.fate(mutant, baseline)
                 fates[module][fate] += 1
@@ -304,7 +311,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--patience", type=float, default=PATIENCE, help="seconds beyond the tests' (default: %(default)s)"
     )
     parser.add_argument("--list", action="store_true", help="print the mutants drawn, and run nothing")
+    parser.add_argument("--retry", metavar="FILE", help="try the survivors in an earlier output again")
     arguments = parser.parse_args(argv)
+    wanted = Path(arguments.retry).read_text(encoding="utf-8") if arguments.retry else None
     if unknown := sorted({*arguments.modules} - {*TESTS}):
         parser.error(f"no test files are named for {', '.join(unknown)}; known: {', '.join(TESTS)}")
     modules = arguments.modules or list(TESTS)
@@ -313,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for mutant in sample(mutants(ROOT / f"{module}.py"), arguments.count, arguments.seed):
                 print(f"{module}.py:{mutant.line}  {mutant.change}")
         return 0
-    print("\n".join(measure(modules, arguments.count, arguments.seed, arguments.patience)))
+    print("\n".join(measure(modules, arguments.count, arguments.seed, arguments.patience, wanted)))
     return 0
 
 
