@@ -214,3 +214,23 @@ def test_inverse_score_weights_by_hand():
     np.testing.assert_allclose(tr.inverse_score_weights(np.full((2, 2), math.nan)), [0.5, 0.5])
     with pytest.raises(ValueError, match="shape"):
         tr.inverse_score_weights([0.1])
+
+
+def test_three_pairs_have_a_rank_correlation_and_tables_have_none():
+    assert tr.spread_error_correlation([1, 2, 3], [0.1, 0.3, 0.2]) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="one-dimensional"):
+        tr.spread_error_correlation([[1, 2], [3, 4]], [[1, 2], [3, 4]])
+
+
+def test_one_bin_holds_everything_and_no_edge_is_none():
+    (only,) = tr.reliability_bins(P, Y, [0.0, 1.0])
+    assert (only.count, only.mean_forecast) == (5, pytest.approx(0.54))
+    with pytest.raises(ValueError, match="edges"):
+        tr.reliability_bins(P, Y, [])
+
+
+def test_spread_bins_need_a_cluster_for_each_forecast():
+    with pytest.raises(ValueError, match="equally long"):
+        tr.spread_bins([1, 2, 3, 4, 5], P, Y, ["a", "b"])
+    with pytest.raises(ValueError, match="equally long"):
+        tr.spread_bins([1, 2], P, Y, list("abcde"))
