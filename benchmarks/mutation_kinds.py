@@ -198,12 +198,11 @@ def _renamed(called: ast.expr, name: str) -> ast.expr:
 def _part(node: ast.Subscript) -> Iterator[Found]:
     part = node.slice
     if isinstance(part, ast.Slice):
-        for slice_ in (
-            ast.Slice(None, part.upper, part.step),
-            ast.Slice(part.lower, None, part.step),
-            ast.Slice(part.lower, part.upper, None),
-        ):
-            yield node, ast.unparse(ast.Subscript(node.value, slice_))
+        ends = (part.lower, part.upper, part.step)
+        for without in range(3):
+            if ends[without] is not None:
+                lower, upper, step = (None if n == without else end for n, end in enumerate(ends))
+                yield node, ast.unparse(ast.Subscript(node.value, ast.Slice(lower, upper, step)))
     elif ast.unparse(part) in ("0", "-1"):
         other = ast.Constant(-1 if ast.unparse(part) == "0" else 0)
         yield node, ast.unparse(ast.Subscript(node.value, other))

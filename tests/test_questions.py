@@ -184,6 +184,13 @@ def test_a_wording_is_folded_and_its_letters_are_not_confused():
     assert folded("A.B?") == "a.b"
 
 
+def test_what_has_no_width_belongs_to_no_wording_and_to_no_end_of_a_text():
+    assert folded("Will\u200b A\u200e happen?") == folded("Will A happen?")
+    assert folded("Ünder\u200b?") == "ünder"
+    assert Question("\ufeff Will A happen?\u200b").text == "Will A happen?"
+    assert Question("\u200bWill \u200eA\u200e happen?").text == "Will \u200eA\u200e happen?"
+
+
 def test_fine_print_stands_below_the_criteria():
     assert question_from({"question": "A?", "fine_print": " F\n"}).resolution_criteria == "F"
     row = {
