@@ -483,7 +483,7 @@ class Database:
             DatabaseError: the disk is full, the file is locked or damaged. Nothing of it is kept.
             ReplacedDatabaseError: the file has no longer its name.
         """
-        self._check_in_place()
+        self.check_in_place()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection
@@ -493,9 +493,9 @@ class Database:
         finally:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-        self._check_in_place()
+        self.check_in_place()
 
-    def _check_in_place(self) -> None:
+    def check_in_place(self) -> None:
         """Raise ``ReplacedDatabaseError`` where the open file has no longer its name: SQLite writes into it all the same."""
         if self._opened in (None, _identity(self._file)):
             return

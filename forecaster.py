@@ -612,6 +612,9 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
     """The retriever the plan asks for; for the demonstration the packaged corpus is read into the database first.
 
     None when retrieval is switched off, and when the run to resume or to replay has all its evidence.
+
+    Raises:
+        UsageError: the folder of documents is not there any more.
     """
     settings = retrieval_settings(plan)
     if (
@@ -620,6 +623,8 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
         or (plan.resume and not _unsearched(plan.resume, database))
     ):
         return None
+    if plan.documents is not None:
+        _check_documents(plan.documents)
     from semanticretriever import SemanticRetriever
 
     if plan.demo:
@@ -792,6 +797,7 @@ def run(
             complete = status == "finished" and drawn and not evidence_failed(plan, database, run_id)
         except KeyboardInterrupt:
             status = "interrupted"
+    database.check_in_place()
     with reader_may_leave():
         show(summary(database, run_id))
         if closing:

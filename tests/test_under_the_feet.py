@@ -123,6 +123,17 @@ def test_a_database_that_is_put_back_is_resumed(forecast):
     assert len(rows("run.db", "SELECT * FROM forecasts")) == 4
 
 
+@pytest.mark.parametrize("disturb", [delete, move, replace])
+def test_a_database_that_is_gone_while_the_run_is_drawn_is_not_a_finished_run(forecast, monkeypatch, disturb):
+    with Database("other.db"):
+        pass
+    monkeypatch.setattr(forecaster, "draw", lambda *_: disturb() or True)
+    code, said = forecast(*QUESTIONS, "--no-retrieval")
+    assert code == 2
+    assert "run.db: was moved, deleted or replaced while this run was using it" in said.err.splitlines()[-1]
+    assert said.out == ""
+
+
 def test_a_disk_that_is_full_before_the_first_row_is_no_run_to_resume(forecast, monkeypatch):
     def full(self, **_):
         raise database_module._database_error(self.path, sqlite3.OperationalError("database or disk is full"))
@@ -387,6 +398,36 @@ def test_documents_that_are_gone_by_then_are_named_and_the_run_goes_on(tmp_path,
     assert code == 1
     assert f"No evidence: --documents {documents}: there is no such folder" in capsys.readouterr().out
     assert rows(database, "SELECT count(*) FROM forecasts WHERE error IS NULL") == [(1,)]
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced by a file", "emptied"])
+def test_a_run_is_not_resumed_without_the_documents_that_it_was_to_read(
+    tmp_path, monkeypatch, capsys, change
+):
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "a.txt").write_text("The bridge opens in May.")
+    asked = ("--question", "Will the bridge open?", "--documents", str(documents))
+    with monkeypatch.context() as killed:
+        killed.setattr(forecaster, "gather_evidence", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            stub_run(tmp_path, monkeypatch, *asked)
+    shutil.rmtree(documents)
+    if change == "emptied":
+        documents.mkdir()
+    elif change == "replaced by a file":
+        documents.write_text("x")
+    capsys.readouterr()
+    code, database = stub_run(tmp_path, monkeypatch, "--resume")
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"forecaster.py: --documents {documents}: ")
+    assert rows(database, "SELECT count(*) FROM forecasts") == [(0,)]
+    documents.unlink() if documents.is_file() else shutil.rmtree(documents, ignore_errors=True)
+    documents.mkdir()
+    (documents / "a.txt").write_text("The bridge opens in May.")
+    assert stub_run(tmp_path, monkeypatch, "--resume")[0] == 0
+    assert rows(database, "SELECT title FROM articles") == [("documents/a.txt",)]
 
 
 def test_a_document_that_is_gone_by_then_costs_itself_alone(tmp_path, monkeypatch, capsys):
