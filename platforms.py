@@ -22,6 +22,7 @@ from columns import (
     InputError,
     folded_heading,
     from_milliseconds,
+    is_fractional,
     is_nothing,
     iso_date,
     json_list,
@@ -133,7 +134,13 @@ def standard(row: Row, head: Mapping[str, Any]) -> Record:
     if platform == "forecastbench":
         forecastbench.complete(values, head)
     if str(values.get("resolved", "")).strip().casefold() in ("false", "no", "0", "open"):
-        values.pop("outcome", None)
+        outcome = values.pop("outcome", None)
+        # Platforms keep the price of an open question there.
+        if not platform and outcome is not None and not is_fractional(outcome):
+            raise InputError(
+                f"resolved is {shortened(values['resolved'])} and outcome is {shortened(outcome)};"
+                " leave one of them blank"
+            )
     for name in PROBABILITIES:
         probability(values.get(name), name)
     for name in DAYS:

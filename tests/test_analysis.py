@@ -70,9 +70,12 @@ def test_resolve_lists_unknown_questions_and_keeps_history(path, capsys):
     assert "0 outcomes recorded, 2 known already" in capsys.readouterr().out
     assert call(path, "--resolve-one", "a", "no", "--date", "2025-06-03", "--source", "T") == 0
     assert "changed: a from yes to no (the earlier record is kept)" in capsys.readouterr().out
+    assert call(path, "--resolve-one", "a", "no", "--date", "2025-06-04", "--source", "T") == 0
+    said = "changed: the date of a from 2025-06-03 to 2025-06-04 (the earlier record is kept)"
+    assert said in capsys.readouterr().out
     with Database(path) as database:
         history = database.resolution_history("a")
-        assert [(r["outcome"], r["source"]) for r in history] == [(1, "S"), (0, "T")]
+        assert [(r["outcome"], r["source"]) for r in history] == [(1, "S"), (0, "T"), (0, "T")]
         assert database.resolutions()["a"]["outcome"] == 0
         assert set(database.resolutions()) == {"a", "c"}
 

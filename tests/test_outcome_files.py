@@ -78,6 +78,8 @@ def resolve(tmp_path, database, capsys):
         ("id,outcome,date\nAbC,yes,2099-02-20\n", "line 2: date is '2099-02-20', which lies in the future"),
         ("id,outcome,date\nAbC,0.7,2026-02-20\n", "line 2: outcome is '0.7', expected 0, 1 (no, yes) or void"),
         ("id,outcome,date\nAbC,,\n,,\n", "r.csv: no outcome in it; 1 open question skipped"),
+        ("id,outcome,resolved,date\nAbC,yes,no,2026-02-20\n",
+         "line 2: resolved is 'no' and outcome is 'yes'; leave one of them blank"),
         ("i\0d,outcome,date\n", "line 1: holds NUL characters"),
     ],
 )  # fmt: skip
