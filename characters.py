@@ -18,7 +18,7 @@ _MARKS_KEPT: Final = 30
 
 
 def _ranges(belongs: Callable[[str], bool]) -> str:
-    """The inside of a regular expression's class: all characters up to ``_LAST`` that belong."""
+    """Write the characters up to ``_LAST`` that belong as the class of a pattern."""
     parts: list[str] = []
     start: int | None = None
     for code in range(_LAST + 2):
@@ -48,7 +48,7 @@ _TOO_MANY_MARKS: Final = re.compile(rf"([{MARKS}]{{{_MARKS_KEPT}}})[{MARKS}]+")
 
 
 def trimmed(text: str) -> str:
-    """Take white space and characters of no width off both ends; copied cells are full of them."""
+    """Take white space and characters of no width off both ends."""
     stripped = text.strip()
     if stripped.isascii():
         return stripped
@@ -66,7 +66,7 @@ def _shows_nothing(character: str) -> bool:
 
 
 def nfc(text: str) -> str:
-    """Unicode's composed form (NFC), in linear time; marks beyond 30 on one character are dropped.
+    """Compose a text (NFC) in linear time; marks beyond 30 on a character are dropped.
 
     Ordering a run of marks takes ``unicodedata.normalize`` time quadratic in its length.
     """

@@ -87,7 +87,7 @@ def name_problems(values: Mapping[str, Any] | None = None) -> list[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value could be meant as a setting; what imports leave (modules, classes, UTC) is not."""
+    """Return whether a value may be meant as a setting; modules and classes are not."""
     return value is None or isinstance(
         value, str | bytes | int | float | Mapping | list | tuple | set | PurePath
     )
@@ -217,7 +217,7 @@ def import_problem(error: BaseException) -> str:
 
 
 def refuse(problems: list[str]) -> None:
-    """Print the problems of config.py under the running program's name and end it, if there are any."""
+    """Print the problems of config.py and end the program, if there are any."""
     if problems:
         program = sys.argv[0].rsplit("/", 1)[-1] or "forecaster.py"
         show(*(f"{program}: {problem}" for problem in problems), error=True)

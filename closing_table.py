@@ -1,4 +1,4 @@
-"""The closing table of a run: what was forecast, live and back-dated apart, then what a reader must know of it."""
+"""Make the table that closes a run, live and back-dated apart, and its footnotes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Columns:
-    """What the rows of a table have in common: its optional columns, its width, and the articles by question.
+    """Format the rows of one table.
 
     ``configured`` is the number of models; ``calibrated`` and ``short`` say whether those columns are there.
     """
@@ -109,7 +109,7 @@ def _table(title: str, questions: Sequence[Any], ensembles: Mapping[str, Any], c
 
 
 def wrapped(line: str) -> str:
-    """A line of text, broken between words for a terminal; elsewhere (a file, grep) it stays one line."""
+    """Break a line between words for a terminal; in a file it stays one line."""
     if not sys.stdout.isatty():
         return line
     columns = shutil.get_terminal_size().columns
@@ -119,7 +119,7 @@ def wrapped(line: str) -> str:
 
 
 def evidence_note(context_error: str) -> str:
-    """A question's ``context_error`` as a sentence begins: what is missing, or why there is none at all."""
+    """Say with a question's ``context_error`` what evidence is missing and why."""
     from database import INCOMPLETE
 
     if context_error.startswith(INCOMPLETE):
@@ -128,7 +128,7 @@ def evidence_note(context_error: str) -> str:
 
 
 def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> list[str]:
-    """What a reader of the table must know: certificate, low confidence, missing agents and evidence, errors."""
+    """List certificate, low confidence, missing agents and evidence, and errors."""
     notes = []
     rows = database.forecasts(run_id)
     scored = [row for row in rows if row["error"] is None]

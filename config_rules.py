@@ -1,4 +1,4 @@
-"""What each setting of config.py may be, in a form that is checked and said in one line.
+"""Define what each setting of config.py may be, and name wrong values in a line.
 
 A problem is one line: the setting, its value, what is allowed, what to do. Only the standard library
 and modules that need no more are imported, so that a wrong setting is reported before torch or vLLM are touched.
@@ -57,7 +57,7 @@ def is_number(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in a message: on one line, without secrets, and not endless."""
+    """Show a value in a message: on one line, without secrets, not too long."""
     try:
         text = redact(repr(value))
     except (ValueError, RecursionError):  # Python writes no whole number of more than 4300 digits
@@ -67,7 +67,7 @@ def shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one setting may be: a test, what is allowed in words, and what to do about a wrong value."""
+    """Say what one setting may be: a test, the same in words, and a remedy."""
 
     check: Callable[[Any], bool]
     allowed: str
@@ -92,7 +92,7 @@ def one_of(*values: Any) -> Rule:
 
 
 def is_address(value: Any) -> bool:
-    """Whether a value is an http address; a user and a password may stand in it, percent-encoded."""
+    """Return whether a value is an http address; it may hold user and password."""
     try:
         return isinstance(value, str) and bool(web_address(value))
     except ValueError:

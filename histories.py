@@ -1,4 +1,4 @@
-"""Each question's forecasts over time, live and back-dated apart: plain series for the plots and the report."""
+"""Read each question's forecasts over time, live and back-dated apart."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def histories(
 
 
 def change(before: sqlite3.Row, after: sqlite3.Row, voices: Mapping[Any, Voices]) -> float | None:
-    """Percentage points between two pools over the models both have; None where they share none.
+    """Return the points between two pools over their shared models; None without any.
 
     ``voices`` holds the agents' rows by run and question. Both pools are made again from the shared models' stored
     distributions, with the later one's method.
@@ -144,7 +144,7 @@ def _by_run(rows: Iterable[sqlite3.Row]) -> dict[tuple[int, str], Voices]:
 
 
 def _agent_rows(runs: Mapping[tuple[int, str], Voices]) -> list[tuple[str, list[sqlite3.Row]]]:
-    """Each agent with its rows of one run, by name and time; of several runs as of one day the newest."""
+    """List agents' rows by run, in order of time; of runs as of one day the newest."""
     found: dict[tuple[str, Any], list[sqlite3.Row]] = {}
     for voices in runs.values():
         for agent, rows in voices.items():
@@ -160,7 +160,10 @@ def _newest(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
 
 
 def _slot(row: sqlite3.Row) -> Any:
-    """What one point of a history stands for: a run, or a day forecast from (several runs may repeat it)."""
+    """Identify a point of a history: a run, or the day it was forecast from.
+
+    Several runs may repeat the forecast of one day.
+    """
     return row["as_of"] or (row["run_id"], row["question_id"])
 
 
@@ -169,7 +172,7 @@ def _moment(row: sqlite3.Row) -> tuple[Any, int]:
 
 
 def _point(row: sqlite3.Row, distribution: Distribution) -> HistoryPoint:
-    """A run is one moment, that of its start: its agents and the pool, stored minutes apart, stand beside one another."""
+    """Make a point at its run's start, so that agents and pool are side by side."""
     low, high = distribution.interval(0.8)
     names = row.keys()
     calibrated = row["calibrated"] if "calibrated" in names else None

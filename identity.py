@@ -63,7 +63,7 @@ class Known:
         return cls(asked, resolved, subjects, str(database.path))
 
     def subject(self, question: Question) -> str:
-        """The subject of a question; the database's word counts where it knows the id, or that of the subject."""
+        """Return the subject of a question, as the database has it where it knows an id."""
         return self.subjects.get(question.id, self.subjects.get(question.subject, question.subject))
 
 

@@ -1,4 +1,4 @@
-"""95 % intervals of a mean over clusters of related questions, for few and unequal clusters.
+"""Compute 95 % intervals of a mean over few and unequal clusters of questions.
 
 A percentile bootstrap over clusters covers far less than it says with few of them (docs/intervals.md).
 These intervals are closed formulas, so the same data give the same interval:
@@ -73,7 +73,7 @@ class ClusteredMean:
 
 
 def cluster_numbers(clusters: Sequence[Hashable], count: int) -> tuple[NDArray[np.int64], int]:
-    """Number each row's cluster 0 ... k-1 in order of first appearance; returns the numbers and k."""
+    """Number each row's cluster 0 ... k-1 by first appearance; returns numbers and k."""
     if len(clusters) != count:
         raise ValueError(f"{count} rows but {len(clusters)} cluster labels")
     numbers: dict[Hashable, int] = {}
@@ -82,7 +82,7 @@ def cluster_numbers(clusters: Sequence[Hashable], count: int) -> tuple[NDArray[n
 
 
 def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable]) -> ClusteredMean | None:
-    """Estimate mean, CR2 error, degrees of freedom and skewness; None with fewer than two clusters.
+    """Estimate mean, CR2 error, degrees of freedom and skewness; None for one cluster.
 
     values: shape (n,), n >= 1; each row counts equally. Sources: see the module's first lines.
     """
@@ -114,7 +114,7 @@ def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable]) -> Clustered
 
 
 def intraclass_correlation(values: Floats, rows: NDArray[np.int64], sizes: Floats, sums: Floats) -> float:
-    """Estimate the correlation of two rows of one cluster, 0-1 (0 when every cluster is one row).
+    """Estimate the correlation of two rows of one cluster, 0-1 (0 without any).
 
     Analysis of variance with unequal group sizes: Donner (1986), International Statistical Review 54:67-82.
     """
@@ -147,7 +147,7 @@ def satterthwaite(sizes: Floats, correlation: float) -> float:
 
 
 def _untransformed(x: float, skewness: float) -> float:
-    """Solve x = 3/(2a) (exp(2a t/3) - 1) + a/6 for t, where a is the skewness; infinite beyond its range.
+    """Solve x = 3/(2a) (exp(2a t/3) - 1) + a/6 for t; infinite beyond its range.
 
     Hall's second, monotone transformation of a studentised mean (Hall 1992, section 2).
     """
@@ -158,7 +158,7 @@ def _untransformed(x: float, skewness: float) -> float:
 
 
 def refused(found: ClusteredMean | None) -> bool:
-    """Whether a mean rests on too few or too unequal clusters for an interval, or its rows are all alike."""
+    """Return whether clusters are too few or unequal for an interval, or rows alike."""
     return (
         found is None
         or found.clusters < config.MIN_INTERVAL_CLUSTERS
@@ -174,9 +174,9 @@ def mean_interval(
     least: float = -math.inf,
     most: float = math.inf,
 ) -> Interval:
-    """95 % interval of the mean of ``values``, shape (n,), whose errors are related within clusters.
+    """Compute the 95 % interval of a mean whose errors are related within clusters.
 
-    least, most: the range of the values, which the interval does not leave. Give the differences of two
+    values: shape (n,). least, most: the range of the values, which the interval does not leave. Give the differences of two
     forecasters' scores to compare them on the same questions. Unknown where ``refused``.
     Source: see the module's first lines.
     """
@@ -192,7 +192,7 @@ def mean_interval(
 
 
 def rank_correlation_interval(x: ArrayLike, y: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
-    """95 % interval of Spearman's rank correlation of two variables, shape (n,), -1 to 1.
+    """Compute the 95 % interval of Spearman's rank correlation, -1 to 1.
 
     The influence of each row on the correlation is averaged over clusters like a mean; the interval is on
     Fisher's z scale. Sources: Croux & Dehon (2010), Statistical Methods & Applications 19:497-515 (influence
@@ -218,7 +218,7 @@ def rank_correlation_interval(x: ArrayLike, y: ArrayLike, clusters: Sequence[Has
 
 
 def _mean_above(of: Floats, other: Floats) -> Floats:
-    """For each row the sum of ``other`` over the rows with a larger ``of`` (ties half), divided by n."""
+    """Sum ``other`` over the rows with a larger ``of`` (ties half), divided by n."""
     order = np.argsort(of, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(other[order])])
     left, right = (np.searchsorted(of[order], of, side=side) for side in ("left", "right"))

@@ -69,7 +69,7 @@ def _decode(text: str, begin: int, place: str) -> tuple[Any, int]:
 
 
 def _judge_depth(value: Any) -> None:
-    """Raise RecursionError where a value nests deeper than what handles it later may recurse."""
+    """Raise RecursionError where a value nests deeper than ``MAX_DEPTH``."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

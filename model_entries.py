@@ -1,4 +1,4 @@
-"""Entries of the model tables: what one may be, and the ``ModelSpec`` it stands for."""
+"""Judge the entries of the model tables and make each a ``ModelSpec``."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def model_spec(name: str, entries: Mapping[str, Any] | None = None) -> ModelSpec
 
 
 def is_local(path: str) -> bool:
-    """Whether a model path means a place on this machine (it exists, or is written like one)."""
+    """Return whether a model path is a local one: it exists, or is written like one."""
     return path.startswith(("/", "./", "../", "~")) or _existing(path) is not None
 
 
@@ -149,7 +149,7 @@ def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[s
 
 
 def package_problems(setting: str, *modules: str) -> Iterator[str]:
-    """The parts of the Run:ai streamer that a setting needs and that are not installed."""
+    """Name the parts of the Run:ai streamer that a setting needs and that are missing."""
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
         yield (
             f"{setting} but the package {missing[0].replace('_', '-')} is missing; allowed: only with it;"

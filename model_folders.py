@@ -19,7 +19,7 @@ NAME_CHARACTERS: Final = 120
 
 
 def not_a_model(names: Collection[str], read: Callable[[str], str]) -> str | None:
-    """What a folder with these files is in place of a model, and the mend; None where it may be one.
+    """Say what a folder is if it is no model, with a remedy; None if it may be one.
 
     Args:
         names: the files at its top.
@@ -61,7 +61,7 @@ def _adapter(names: Collection[str], read: Callable[[str], str]) -> str:
 
 
 def folder_problem(folder: Path) -> str | None:
-    """``not_a_model`` for a local folder; one of the Hugging Face cache is named with its snapshot."""
+    """Apply ``not_a_model`` to a folder; one of the hub's cache gets its snapshot."""
     try:
         names = {entry.name for entry in folder.iterdir()}
         snapshots = sorted(p for p in folder.glob("snapshots/*") if p.is_dir())

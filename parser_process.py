@@ -1,4 +1,4 @@
-"""Parse foreign text in a process of its own, so that a parser's crash costs one text.
+"""Parse foreign text in another process, so that a crash costs one text.
 
 Parsers of wikitext, HTML, Markdown and PDF meet text that nobody checked. Some inputs crash a C
 parser, others take it hours or all memory. One long-lived child process does the parsing under
@@ -44,7 +44,7 @@ class ParserError(Exception):
 def parse_wikitext(
     text: str, *, file_namespaces: Iterable[str], category_namespaces: Iterable[str]
 ) -> list[tuple[str, str]]:
-    """Clean wikitext into (section title, text) pairs as ``passages.sections_from_wikitext``.
+    """Clean wikitext as ``passages.sections_from_wikitext``: (section, text) pairs.
 
     Raises:
         ParserError: the parser crashed, took too long or too much memory.
@@ -71,7 +71,7 @@ def parse_document(path: Path) -> list[tuple[str, str]]:
 
 
 class ParserProcess:
-    """A child that parses one text at a time; started when needed, and again after its end."""
+    """Run a child that parses one text at a time; it is restarted when it has ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -121,7 +121,7 @@ class ParserProcess:
             raise ParserError(f"the parser did not finish within {PATIENCE * seconds} s") from None
 
     def _started(self) -> subprocess.Popen[bytes]:
-        """The child; a new one where there is none, it has ended, or this process was forked."""
+        """Return the child; a new one if there is none, it ended, or we were forked."""
         child = self._child
         if child is not None and self._owner == os.getpid() and child.poll() is None:
             return child
@@ -142,7 +142,7 @@ class ParserProcess:
 
 
 def _read(stream: IO[bytes], size: int, deadline: float) -> bytes:
-    """Exactly ``size`` bytes; raises EOFError or, past the monotonic ``deadline``, TimeoutError."""
+    """Read ``size`` bytes; raises EOFError or, past ``deadline``, TimeoutError."""
     chunks: list[bytes] = []
     poll = select.poll()
     poll.register(stream, select.POLLIN)
@@ -218,7 +218,7 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unicode(text: str) -> str:
-    """The text without halves of characters, which neither SQLite nor a tokenizer takes."""
+    """Drop halves of characters, which neither SQLite nor a tokenizer takes."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Read rows as the platform that wrote them means them, under this program's names.
+"""Read rows under our names, as the platform that wrote them means them.
 
 Known by their own columns are ForecastBench's question and resolution sets, Metaculus (posts,
 questions, the CSV download), Manifold, Polymarket, INFER and Good Judgment Open, and Prophet Arena.

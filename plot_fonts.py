@@ -1,4 +1,4 @@
-"""Find installed fonts for the characters of a figure, and name the scripts that none of them has.
+"""Find installed fonts for a figure's characters, and name the scripts none has.
 
 DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic, Arabic, Hebrew and many symbols. For
 anything else the fonts of this machine are looked through once; what matplotlib remembers of them
@@ -46,7 +46,7 @@ _said: set[str] = set()
 
 
 def families(texts: Iterable[str]) -> list[str]:
-    """Font families that together have the characters of ``texts``, the usual one first.
+    """Choose font families that have the characters of ``texts``, the usual one first.
 
     Characters that no installed font has are remembered for ``say_what_lacks``.
     """
@@ -67,7 +67,7 @@ def families(texts: Iterable[str]) -> list[str]:
 
 
 def say_what_lacks() -> None:
-    """Log one line on the scripts that no installed font has, unless it was said of them before."""
+    """Log one line on the scripts that no installed font has, once for each."""
     new = {script: sorted(_lacking[script]) for script in sorted(set(_lacking) - _said)}
     _lacking.clear()
     if not new:
@@ -80,7 +80,7 @@ def say_what_lacks() -> None:
 
 
 def _script(character: str) -> str:
-    """What a reader would call the kind of a character: "Devanagari", "CJK", "emoji and symbols"."""
+    """Name the kind of a character: "Devanagari", "CJK", "emoji and symbols"."""
     word = unicodedata.name(character, "").partition(" ")[0]
     if word in CJK:
         return "CJK"
@@ -90,7 +90,7 @@ def _script(character: str) -> str:
 
 
 def _package(character: str) -> str:
-    """The Debian package whose fonts have a character; empty for private and unassigned ones."""
+    """Name the Debian package whose fonts have a character; empty for private ones."""
     return {
         "CJK": "fonts-noto-cjk",
         "emoji and symbols": "fonts-symbola",
@@ -116,7 +116,7 @@ def _installed() -> tuple[str, ...]:
 
 @cache
 def _coverage(path: str) -> frozenset[str]:
-    """The characters a font file has outlines for; none for a file that cannot be read or holds bitmaps."""
+    """Read the characters a font file has outlines for; none if unreadable or bitmaps."""
     from matplotlib.ft2font import FT2Font
 
     try:
@@ -149,7 +149,7 @@ def _family(path: str) -> str:
 
 
 def give_fonts(figure: Any) -> None:
-    """Set the fonts of every text of a figure so that each character is drawn, where a font has it."""
+    """Set the fonts of a figure's texts so that each character is drawn, if possible."""
     from matplotlib.text import Text
 
     texts = figure.findobj(Text)

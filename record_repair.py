@@ -44,7 +44,7 @@ class Asked:
 
 
 def forget_credentials(connection: sqlite3.Connection) -> None:
-    """Take user and password out of every stored address; must run inside a transaction."""
+    """Take user and password out of every stored address, inside a transaction."""
     connection.create_function(
         "without_credentials", 1, lambda text: _CREDENTIALS.sub("", text), deterministic=True
     )
@@ -58,7 +58,7 @@ def forget_credentials(connection: sqlite3.Connection) -> None:
 
 
 def split_unrelated(connection: sqlite3.Connection, name: str) -> list[str]:
-    """Give each older wording of an id a question row of its own; returns one line for each, for the user.
+    """Give each older wording of an id a question of its own; returns a line for each.
 
     Two wordings are one question when they are the same but for case, white space and the punctuation at their end. Must run
     inside a transaction. ``name`` is the database's, for the lines.
@@ -90,7 +90,7 @@ def split_unrelated(connection: sqlite3.Connection, name: str) -> list[str]:
 
 
 def compose_ids(connection: sqlite3.Connection) -> None:
-    """Bring ids into Unicode's composed form (NFC), the only one that questions have today.
+    """Bring ids into Unicode's composed form (NFC), that of today's questions.
 
     An id whose composed form is taken stays. Must run inside a transaction.
     """
@@ -107,7 +107,7 @@ def compose_ids(connection: sqlite3.Connection) -> None:
 
 
 def _asked(connection: sqlite3.Connection) -> dict[str, list[Asked]]:
-    """Every question's wordings in the order of the runs; checks of another question go where that one goes."""
+    """Read every question's wordings by run, without those of coherence checks."""
     rows = connection.execute(
         "SELECT rq.question_id, rq.run_id, r.started_at, json_extract(rq.asked, '$.text'), r.origin_run IS NOT NULL"
         " FROM run_questions rq JOIN runs r ON r.id = rq.run_id"
@@ -130,7 +130,7 @@ def _new_id(connection: sqlite3.Connection, question_id: str, first: Asked) -> s
 
 
 def _move(connection: sqlite3.Connection, old: str, new: str, runs: list[int]) -> dict[str, str]:
-    """Move what these runs stored for a question and its checks to a new id; returns all new ids."""
+    """Move a question of these runs and its checks to a new id; returns all new ids."""
     among = json.dumps(runs)
     checks = connection.execute(
         "SELECT DISTINCT question_id FROM run_questions WHERE json_extract(asked, '$.extra.coherence_of') = ?"
@@ -198,7 +198,7 @@ def _refresh(connection: sqlite3.Connection, question_id: str) -> None:
 def _share_outcomes(
     connection: sqlite3.Connection, question_id: str, asked: list[Asked], names: dict[str, str]
 ) -> None:
-    """Give each outcome of the id to the wording that was the newest when it was recorded."""
+    """Give each outcome to the wording that was the newest when it was recorded."""
     real = [a for a in asked if not a.replay] or asked
     rows = connection.execute(
         "SELECT id, recorded_at FROM resolutions WHERE question_id = ?", (question_id,)

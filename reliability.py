@@ -54,7 +54,7 @@ def calibration_noise(
     seed: int = 0,
     edges: Sequence[float] = DEFAULT_BIN_EDGES,
 ) -> CalibrationNoise:
-    """Simulate outcomes in which each forecast probability is right, and measure their ECE.
+    """Measure the ECE of simulated outcomes in which each forecast is right.
 
     probabilities, outcomes: shape (n,). Outcomes of one cluster are as related as they were found to be:
     with the estimated probability all questions of a cluster draw on the same uniform number, else each on
@@ -79,7 +79,7 @@ def calibration_noise(
 
 
 def outcome_correlation(p: Floats, y: Floats, rows: NDArray[np.int64]) -> float:
-    """How related the outcomes of one cluster are, 0 (not) to 1 (as far as their probabilities allow).
+    """Estimate how related outcomes of one cluster are, 0 to 1 (as far as possible).
 
     The mean product of y - p over pairs of one cluster, divided by its largest value min(p, q) - p q.
     Moment estimator in the form of Zeger & Liang (1986), Biometrics 42:121-130; p, y, rows of shape (n,).
@@ -100,7 +100,7 @@ def outcome_correlation(p: Floats, y: Floats, rows: NDArray[np.int64]) -> float:
 def corrected(
     probabilities: ArrayLike, outcomes: ArrayLike, edges: Sequence[float] | None = None
 ) -> Decomposition:
-    """Murphy's decomposition without the bias of few forecasts in a bin; the terms still add up to Brier.
+    """Decompose the Brier score (Murphy) without the bias of few forecasts in a bin.
 
     Reliability loses what the sampling of each bin's frequency adds to it and may fall below 0; resolution
     loses the same, and uncertainty gains the bias of the base rate's variance. A bin of one forecast, whose

@@ -1,4 +1,4 @@
-"""The database's schema as numbered migrations; a migration that was released is never changed."""
+"""Define the schema as numbered migrations; a released one is never changed."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ ENSEMBLE: Final = "'ensemble'"
 
 
 def calibrated(alias: str, forecaster: str, value: str = "100 * c.calibrated") -> str:
-    """SQL for the newest calibrated value (percent) of a row of ``alias``, beside ``rq`` of the same run and question."""
+    """Write SQL for a row's newest calibrated value (percent); ``rq`` is its question."""
     return f"""(SELECT {value} FROM calibrated_forecasts c JOIN calibrations k ON k.id = c.calibration_id
             WHERE c.run_id = {alias}.run_id AND c.question_id = {alias}.question_id AND k.forecaster = {forecaster}
             AND k.record = {_RECORD} ORDER BY k.id DESC LIMIT 1)"""  # noqa: S608 - names of this module

@@ -1,4 +1,4 @@
-"""Refuse an old Python, missing packages and empty options before anything else happens.
+"""Refuse an old Python, missing packages and empty options before all else.
 
 The command lines import this module first. It must itself run on an old Python: no newer syntax,
 no packages.

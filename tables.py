@@ -225,7 +225,7 @@ def _csv_row(
 def _judge_split(
     headings: list[str], cells: list[str], raw: str, word: str, place: str, notes: list[str]
 ) -> None:
-    """Refuse a question that an unquoted separator has cut in two; note one that looks like it."""
+    """Refuse a question that an unquoted separator cut in two; note a doubtful one."""
     columns = [i for i, heading in enumerate(headings) if our_name(heading) == "question"]
     at = columns[0] if len(columns) == 1 else len(cells)
     if at >= len(cells) or not cells[at].strip() or _quoted(cells[at], raw):

@@ -158,7 +158,7 @@ NAMELESS: Final = re.compile(
 
 
 def cutoff(name: str, path: str = "") -> Cutoff | None:
-    """Look up a model's training cut-off; None when its exact name is not in the table.
+    """Look up a model's training cut-off; None if its exact name is not listed.
 
     Args:
         name: how the model is called in config.py; used where the path says nothing.
@@ -185,7 +185,7 @@ def model_name(path: str) -> str:
 
 
 def _parts(name: str) -> list[str]:
-    """Parts of a name in lower case, without those that only say how the weights are stored."""
+    """Split a name into parts in lower case, without those on the weights' format."""
     text = GGUF_QUANTISATION.sub(" ", name.lower().removesuffix(".gguf").removesuffix(".git"))
     text = FAMILY_WORD.sub(r"\1-\2", text)
     # A dot parts words ("instruct.w4a16") unless it stands between digits ("3.1").

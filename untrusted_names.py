@@ -1,4 +1,4 @@
-"""File names from outside, and files that are written whole under a name of their own.
+"""Judge file names from outside, and write files whole.
 
 A listing of a store, an id of a question or a name in a shared folder must not decide where this program writes:
 ``is_file_name`` says which names may become a path, ``write_whole`` never follows a link.
@@ -20,7 +20,7 @@ MAX_NAME_BYTES: Final = 255
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name from outside is a plain file name: one part, no drive, nothing invisible, not too long."""
+    """Return whether a name is one plain part: no drive, all visible, not too long."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -31,7 +31,7 @@ def is_file_name(name: str) -> bool:
 
 @contextlib.contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """A new empty file beside ``target`` that takes its place at the end, or is deleted when an exception passes.
+    """Make a file beside ``target`` that replaces it at the end, or goes on an error.
 
     Its name cannot be foreseen and it is created exclusively, so that nobody can put a link in its place.
 
@@ -49,7 +49,7 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 def write_whole(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all; a link under its name is replaced, never followed.
+    """Write a file whole or not at all; a link is replaced, never followed.
 
     Raises:
         OSError: it cannot be written.

@@ -19,7 +19,7 @@ _UNSEEN: Final = re.compile(f"[{_COMMANDS}{_DIRECTION}]")
 
 
 def visible(text: str) -> str:
-    r"""Write out every character that commands a terminal or a page, for example as ``\x1b``.
+    r"""Write out characters that command a terminal or a page, for example as ``\x1b``.
 
     Newlines and tabs stay. The result can be encoded in UTF-8, and applying it twice changes nothing.
     """
@@ -32,7 +32,7 @@ def visible_line(text: str) -> str:
 
 
 def without_direction_marks(text: str) -> str:
-    """Leave out the marks of the bidirectional algorithm, for figures: their renderer reorders nothing."""
+    """Leave out direction marks, for figures: their renderer reorders nothing."""
     return _DIRECTION_MARKS.sub("", text)
 
 

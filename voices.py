@@ -41,7 +41,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Pooled:
-    """A pool: its voice, each member's share of the weight (0-1, together 1), and their agreement."""
+    """Hold a pool: its voice, its members' weights (0-1, sum 1) and their agreement."""
 
     voice: Voice
     weights: Mapping[str, float]
@@ -49,7 +49,7 @@ class Pooled:
 
 
 def voice_weights(captured: Sequence[float]) -> FloatArray:
-    """Weights before normalisation: captured mass over ``MIN_CAPTURED_MASS``, at most 1.
+    """Weigh voices by captured mass over ``MIN_CAPTURED_MASS``, at most 1.
 
     All are 1 where no mass is captured at all.
     """
@@ -80,7 +80,7 @@ def average(parts: Sequence[Voice]) -> Voice:
 
 
 def stored_voice(rows: Sequence[Any]) -> Voice:
-    """One agent's voice from its ``forecasts`` rows of one question and run: the mean over chunks."""
+    """Average an agent's ``forecasts`` rows of one question and run over its chunks."""
     return average([_stored(row) for row in rows])
 
 

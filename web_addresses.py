@@ -1,4 +1,4 @@
-"""Addresses of servers: the user and password in them are taken apart at once and go no further."""
+"""Take user and password out of servers' addresses at once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class WebAddress:
-    """An http or https address without credentials; ``auth`` holds the user and password that stood in it."""
+    """Hold an http address without its credentials, which are in ``auth``."""
 
     url: str
     auth: tuple[str, str] | None = field(default=None, repr=False)
 
 
 def web_address(text: str) -> WebAddress:
-    """Take an address apart (RFC 3986, section 3.2); user and password may be percent-encoded.
+    """Split an address (RFC 3986, 3.2); user and password may be percent-encoded.
 
     Raises:
         ValueError: it is no http or https address, or an @, a / or a ? of a password is not percent-encoded.
@@ -41,7 +41,7 @@ def web_address(text: str) -> WebAddress:
 
 
 def same_server(url: str, other: str) -> bool:
-    """Whether two addresses are of one host and port; from http to https of one host counts as the same.
+    """Return whether two addresses are of one server; http to https is the same.
 
     Not the other way round: what was encrypted, a password too, would be sent in the clear.
     """

@@ -1,4 +1,4 @@
-"""Measures how often the record's 95 % intervals hold the true value, by simulation.
+"""Simulate how often the record's 95 % intervals hold the true value.
 
     python benchmarks/interval_coverage.py [--samples N] [--clusters K ...] [--part mean|rank|ece]
 
@@ -74,7 +74,7 @@ SIZES: dict[str, Callable[[np.random.Generator, int], NDArray[np.int64]]] = {
 
 @dataclass(frozen=True)
 class Questions:
-    """Simulated questions: log-odds of the evidence, outcomes and cluster numbers, shape (n,)."""
+    """Hold simulated questions: log-odds, outcomes and cluster numbers, shape (n,)."""
 
     evidence: Floats
     outcomes: Floats
@@ -84,7 +84,7 @@ class Questions:
 def questions(
     g: np.random.Generator, sizes: NDArray[np.int64], *, spread: float, base: float, shock: float
 ) -> Questions:
-    """Draw questions; ``spread`` is the deviation of their log-odds, half of the variance shared."""
+    """Draw questions; ``spread`` is the log-odds' deviation, half the variance shared."""
     rows = np.repeat(np.arange(sizes.size), sizes)
     evidence = base + g.normal(0, spread, sizes.size)[rows] + g.normal(0, spread, rows.size)
     chance = sigmoid(evidence + g.normal(0, shock, sizes.size)[rows])
@@ -98,7 +98,7 @@ def said(g: np.random.Generator, q: Questions, slope: float, bias: float, noise:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A forecaster, or two that are compared: (slope, bias, noise) each, and what the questions are like."""
+    """Describe one or two forecasters, (slope, bias, noise) each, and their questions."""
 
     name: str
     forecasters: tuple[tuple[float, float, float], ...]
@@ -142,7 +142,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of intervals that hold the truth, of those given, and share of records without one."""
+    """Count the intervals that hold the truth, and the records without one."""
 
     held: float
     refused: float
@@ -173,7 +173,7 @@ def mean_coverage(
     low, high = scenario.bounds
 
     def records() -> Iterator[Interval]:
-        """Intervals of simulated records until there are enough; cluster sizes alone may refuse one."""
+        """Simulate records until there are enough intervals; some sizes are refused."""
         given = 0
         for _ in range(MOST_TRIES * samples):
             sizes = SIZES[kind](g, clusters)
@@ -197,21 +197,24 @@ def too_unequal(sizes: NDArray[np.int64]) -> bool:
 
 
 def true_mean(scenario: Scenario, kind: str) -> float:
-    """Mean score per question of a very large record; clusters of any size are alike but for their size."""
+    """Return the mean score per question of a very large record.
+
+    Clusters of any size are alike but for their size.
+    """
     g = np.random.default_rng(config.SEED)
     sizes = SIZES["one" if kind in ("three", "thirteen") else kind](g, LARGE)
     return float(scenario.values(g, sizes)[0].mean())
 
 
 def cells_of_the_table() -> list[tuple[Scenario, str]]:
-    """Scenarios and kinds of cluster sizes; a shock is not shared in clusters of one question."""
+    """List scenarios and cluster sizes; a cluster of one question shares no shock."""
     return [
         (s, kind) for s in SCENARIOS for kind in SIZES if not (s.name.startswith("shared") and kind == "one")
     ]
 
 
 def percentile_bootstrap(values: Floats, clusters: Sequence[int], *, least: float, most: float) -> Interval:
-    """The 95 % percentile interval of a cluster bootstrap (1000 resamples), for comparison only."""
+    """Compute the 95 % interval of a cluster bootstrap (1000 resamples), to compare."""
     rows = np.array(clusters)
     sums, sizes = np.bincount(rows, weights=values), np.bincount(rows)
     draws = np.random.default_rng(0).integers(0, sums.size, size=(1000, sums.size))
@@ -237,7 +240,7 @@ def mean_table(numbers: Sequence[int], samples: int, method: Callable[..., Inter
 
 
 def rank_table(numbers: Sequence[int], samples: int) -> list[str]:
-    """Coverage of the interval of a rank correlation: of two normal variables, true value 0 or 0.4."""
+    """Measure a rank correlation's interval on normal variables, true value 0 or 0.4."""
     lines = [
         "| true rank correlation | " + " | ".join(map(str, numbers)) + " |",
         "|---|" + "---|" * len(numbers),
@@ -260,7 +263,7 @@ def rank_table(numbers: Sequence[int], samples: int) -> list[str]:
 
 
 def ece_table(samples: int) -> list[str]:
-    """A calibrated forecaster's ECE beside its noise, and how often it exceeds the 95 % bound."""
+    """Compare a calibrated forecaster's ECE with its noise and its 95 % bound."""
     lines = [
         "| forecaster | questions | clusters | ECE | a calibrated one would show | up to | exceeds |",
         "|---|---|---|---|---|---|---|",

@@ -73,7 +73,7 @@ IGNORED: Final = shutil.ignore_patterns(".*", "venv", "__pycache__", "plots", "*
 
 @dataclass
 class Coverage:
-    """A pytest plugin that notes which lines of one file each test runs, and how long it takes."""
+    """Note which lines of one file each test runs, and how long it takes (a plugin)."""
 
     file: str
     lines: dict[str, list[int]] = field(default_factory=dict)
@@ -132,7 +132,7 @@ def run_pytest(copy: Path, files: Sequence[str], plugins: Sequence[Any]) -> int:
 
 
 def forked(work: Callable[[], int], log: Path, seconds: float) -> int | None:
-    """Run ``work`` in a fork of this process; its exit code, or None when it took too long."""
+    """Run ``work`` in a fork; returns its exit code, or None when it took too long."""
     process = os.fork()
     if process == 0:
         code = 99
@@ -256,7 +256,7 @@ def equivalents(file: Path = EQUIVALENT) -> dict[tuple[str, str, str], str]:
 
 
 def table(fates: dict[str, Counter[str]]) -> list[str]:
-    """One line a module: numbers of mutants by what became of them, and the share that was noticed."""
+    """Make a line a module: mutants by result, and the share that was noticed."""
     columns = ("mutants", "equivalent", "killed", "timed out", "survived", "share")
     lines = ["| module | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for module, count in fates.items():

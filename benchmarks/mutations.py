@@ -22,7 +22,7 @@ LOGGERS: Final = ("logger", "log", "logging", "warnings")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of a module: where, what it replaces by what, and the module's whole source with it."""
+    """Hold one change of a module: its place, and the module's source with it."""
 
     module: str
     line: int
@@ -38,7 +38,7 @@ class Mutant:
 
 
 def mutants(path: Path) -> list[Mutant]:
-    """Every mutant of a module, in the order of its lines; each compiles and differs from the others."""
+    """Yield a module's mutants by line; each compiles and differs from the others."""
     source = path.read_text(encoding="utf-8")
     lines = source.splitlines(keepends=True)
     starts = [0]
@@ -67,7 +67,7 @@ def mutants(path: Path) -> list[Mutant]:
 
 
 def sample(every: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
-    """``count`` mutants drawn by hash, so that an edit elsewhere in the module leaves the draw as it was."""
+    """Draw ``count`` mutants by hash, so that an edit elsewhere changes no draw."""
 
     def rank(mutant: Mutant) -> str:
         return hashlib.sha256(repr((seed, mutant.key)).encode()).hexdigest()
@@ -76,7 +76,7 @@ def sample(every: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
 
 
 def _is_whole(text: str, node: ast.stmt | ast.expr) -> bool:
-    """Whether a node's position is right: inside f-strings Python 3.11 gives wrong ones."""
+    """Return whether a node's position is right; in f-strings 3.11 gives wrong ones."""
     try:
         body = ast.parse(f"({text})", mode="eval").body if isinstance(node, ast.expr) else None
     except SyntaxError:
@@ -147,7 +147,7 @@ class _Collector(ast.NodeVisitor):
 
 
 def _for_reading_only(node: ast.AST) -> bool:
-    """Docstrings, log messages, ``if TYPE_CHECKING``, ``__name__ == "__main__"``, ``__slots__``."""
+    """Return whether a node is a docstring, a log message or the like."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
