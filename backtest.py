@@ -27,7 +27,7 @@ from database import Database, Resolution
 from drawing import Outcome
 from identity import Known
 from question_files import Reading, question_from, read_question_file
-from questions import Question, QuestionError
+from questions import Question, QuestionError, cluster_of
 from resolutions import ResolutionError, parse_date, parse_outcome
 from scorecard import SCORE_HEADERS, Judged, Record, collect, score_lines, score_row, table
 from training_cutoffs import cutoff
@@ -181,7 +181,7 @@ def question_warnings(questions: Sequence[Question]) -> list[str]:
         lines.append(
             f"{len(late)} questions were resolved on or before their as_of day; their forecasts will not count"
         )
-    clusters = {str(q.extra.get("cluster") or q.id) for q in questions}
+    clusters = {cluster_of(q.extra, q.subject) for q in questions}
     if len(clusters) < len(questions):
         lines.append(
             f"{len(questions)} questions form {len(clusters)} clusters of related ones; intervals are over clusters"

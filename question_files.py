@@ -130,11 +130,16 @@ def question_from(values: Mapping[str, Any]) -> Question:
             continue
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise QuestionError(f"{column} is {shortened(value)}, expected text")
+        if column == "question" and not any(map(str.isalpha, str(value))):
+            raise QuestionError(f"question is {shortened(value)}, expected a question in words")
         known["text" if column == "question" else column] = str(value)
     if fine_print := known.pop("fine_print", ""):
         known["resolution_criteria"] = f"{known.get('resolution_criteria', '')}\n\n{fine_print}".strip()
     if not is_nothing(outcome := values.get("outcome")) and not is_fractional(outcome):
         _judge_outcome(outcome)
+    cluster = values.get("cluster")
+    if not is_nothing(cluster) and not isinstance(cluster, str | int | float):
+        raise QuestionError(f"cluster is {shortened(cluster)}, expected text")
     used = {"question", *TEXT_FIELDS, "fine_print"}
     question = Question(**known, extra={key: value for key, value in values.items() if key not in used})
     if question.as_of and question.as_of > datetime.now(UTC).date().isoformat():

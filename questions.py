@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from characters import trimmed
-from columns import InputError, composed, iso_date
+from columns import InputError, composed, is_nothing, iso_date
 
 # A question is a sentence or two. Anything longer is a wrong column or a wrong file.
 MAX_QUESTION_CHARACTERS = 2000
@@ -103,6 +103,12 @@ class Question:
         identifier = composed(trimmed(self.id)) or text_id(text)
         object.__setattr__(self, "id", identifier)
         object.__setattr__(self, "subject", composed(self.subject) or identifier)
+
+
+def cluster_of(extra: Mapping[str, Any], subject: str) -> str:
+    """Return the cluster of related questions: the column, else the question alone."""
+    cluster = extra.get("cluster")
+    return subject if is_nothing(cluster) else trimmed(str(cluster))
 
 
 # The columns of a question file; the subject is never one of them.

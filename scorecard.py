@@ -33,6 +33,7 @@ from columns import counted
 from database import Database
 from distribution import POOL_METHODS, Distribution, pool
 from intervals import Interval
+from questions import cluster_of
 from reliability import calibration_noise, corrected
 from voices import stored_voice, voice_weights
 
@@ -233,7 +234,7 @@ def collect(database: Database) -> Record:
                 forecaster=name,
                 distribution=distribution,
                 outcome=int(resolution["outcome"]),
-                cluster=str(extras[key].get("cluster") or subject),
+                cluster=cluster_of(extras[key], subject),
                 made=forecast_time(row["as_of"], row["created_at"]),
                 resolved=parse_time(resolution["resolved_at"]),
                 extra=extras[key],

@@ -478,3 +478,16 @@ def test_one_text_with_other_dates_or_background_is_no_repeat(ask, content):
 def test_an_id_that_a_spreadsheet_has_cut_is_said(ask, name):
     code, err, _ = ask("q.csv", f'id,question\n"{name}",Will A?\n')
     assert (code, f"whose last digits are lost: {name};" in err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"question": 5}', "question is 5, expected a question in words"),
+        ('{"question": "2027-01-01?"}', "question is '2027-01-01?', expected a question in words"),
+        ('{"question": "Will A?", "cluster": ["x"]}', "cluster is ['x'], expected text"),
+    ],
+)
+def test_a_wrong_column_is_no_question_and_no_cluster(ask, content, message):
+    code, err, _ = ask("q.jsonl", content)
+    assert (code, err) == (2, f"forecaster.py: q.jsonl, line 1: {message}")

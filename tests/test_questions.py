@@ -15,6 +15,7 @@ from questions import (
     MAX_QUESTION_CHARACTERS,
     Question,
     QuestionError,
+    cluster_of,
     folded,
     text_id,
 )
@@ -319,3 +320,12 @@ def test_a_subject_is_the_id_unless_given_and_never_a_column(tmp_path):
     file.write_text("question,id,subject\nWill it rain?,rain,weather\n", encoding="utf-8")
     (question,) = read_questions(file)
     assert (question.subject, question.extra) == ("rain", {"subject": "weather"})
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [(0, "0"), ("0", "0"), (" oil ", "oil"), ("oil\u200b", "oil"), ("", "q"), (None, "q"), ("N/A", "q")],
+)
+def test_a_cluster_is_its_text_or_the_question_alone(cluster, expected):
+    assert cluster_of({"cluster": cluster}, "q") == expected
+    assert cluster_of({}, "q") == "q"
