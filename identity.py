@@ -144,6 +144,12 @@ def _wordings(
         names = {question.id, question.subject}
         if names & set(reworded):
             used |= names
+            if taken := _asked_as_another(question.text, earlier[-1].subject, by_subject):
+                problems.append(
+                    f"--reworded {question.id}: run {taken.run_id} asked {question.text[:QUOTED]!r} as the question"
+                    f" {taken.id!r}; ask it under that id, or join the two with analysis.py --same-question"
+                )
+                continue
             accepted.append(Rewording(question.id, earlier[-1].text, question.text))
             continue
         name = question.subject if question.id.startswith(question.subject + "@") else question.id
@@ -160,6 +166,15 @@ def _wordings(
             why = "no earlier run asked it in other words" if asked else "no question of this run has that id"
             problems.append(f"--reworded {name}: {why}")
     return accepted, problems
+
+
+def _asked_as_another(
+    text: str, subject: str, by_subject: Mapping[str, Sequence[EarlierQuestion]]
+) -> EarlierQuestion | None:
+    """Find the question of another subject that has this text: ids that were shifted, not words."""
+    others = (one for name, asked in by_subject.items() if name != subject for one in asked)
+    wanted = folded(text)
+    return next((one for one in others if folded(one.text) == wanted), None)
 
 
 def _told_apart(one: str, other: str) -> tuple[str, str]:

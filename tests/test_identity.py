@@ -320,6 +320,17 @@ def test_an_id_that_is_not_reworded_is_refused(ask, tmp_path, name, why):
     assert len(asked(tmp_path)) == 1
 
 
+def test_shifted_ids_are_no_rewordings(ask, tmp_path):
+    ask([{"id": "1", "question": NORWAY}, {"id": "2", "question": BRENT}])
+    shifted = [{"id": "1", "question": BRENT}, {"id": "2", "question": "Will India vote early?"}]
+    code, said = ask(shifted, "--reworded", "1", "--reworded", "2")
+    assert code == 2
+    assert said.startswith(
+        f"forecaster.py: --reworded 1: run 1 asked {BRENT!r} as the question '2'; ask it under"
+    )
+    assert len(asked(tmp_path)) == 2
+
+
 def test_a_refused_rewording_makes_no_database(ask, tmp_path):
     assert ask([{"id": "1", "question": NORWAY}], "--reworded", "1")[0] == 2
     assert not (tmp_path / "run.db").exists()
