@@ -193,3 +193,16 @@ def test_an_outcome_known_before_the_first_forecast_counts_for_none():
     ]
     first = {"a": datetime(2026, 1, 2), "b": datetime(2026, 1, 3, 11), "d": datetime(2026, 1, 1)}
     assert late_outcomes(found, first) == ["a"]
+
+
+@pytest.mark.parametrize("cell", [True, 0.5, {"a": 1}])
+def test_an_id_that_is_no_text_is_refused(tmp_path, cell):
+    row = {"id": cell, "outcome": 1, "date": "2026-01-02"}
+    with pytest.raises(ResolutionError, match=r"line 1: id is .*, expected text"):
+        read_resolutions(write(tmp_path, "r.jsonl", json.dumps(row)))
+
+
+def test_two_outcomes_under_one_name_are_told_without_a_second_name():
+    entries = [Entry(f"line {n}", "a", "", n, "2026-01-02", "") for n in (0, 1)]
+    with pytest.raises(ResolutionError, match=r"^line 1: 'a' has another outcome in line 0$"):
+        match(entries, QUESTIONS)

@@ -108,6 +108,12 @@ def test_settings_of_another_kind_are_damaged(changes):
         runs.stored_settings(stored(**changes))
 
 
+@pytest.mark.parametrize("settings", ["{}", "[]", "null", "{"])
+def test_settings_without_anything_are_damaged_too(settings):
+    with pytest.raises(runs.RunError, match=r"^run 7: its stored settings are damaged"):
+        runs.stored_settings({"id": 7, "settings": settings})
+
+
 def test_a_stored_model_that_is_not_configured_has_its_path_and_the_defaults(monkeypatch):
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"known": "owner/known-today"})
     stored_models = {
@@ -273,6 +279,7 @@ def test_a_run_belongs_to_a_process_until_that_ends(sleeper):
     assert runs.working_on(f"elsewhere {sleeper.pid} {started}") is None
     assert runs.working_on(f"{host} {own} 1") is None
     assert runs.working_on(None) is None
+    assert runs.working_on(f"{host} process 1") is None
     sleeper.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and waits to be reaped
     assert runs.working_on(owner) is None
@@ -296,12 +303,20 @@ def row(question, agent, mean, chunk=0, sha="a", error=None):
 
 
 def test_the_lines_of_a_replay():
-    before = [row("q1", "m", 40.0), row("q1", "m", 50.0, chunk=1), row("q2", "m", 10.0), row("q3", "m", 20.0)]
+    failed = row("q5", "m", 0, error="nan")
+    before = [
+        failed,
+        row("q1", "m", 40.0),
+        row("q1", "m", 50.0, chunk=1),
+        row("q2", "m", 10.0),
+        row("q3", "m", 20.0),
+    ]
     after = [
         row("q1", "m", 41.5, sha="b"),
         row("q1", "m", 50.0, chunk=1),
         row("q2", "m", 0, error="nan"),
         row("q4", "m", 1),
+        row("q5", "m", 1),
     ]
 
     def distance(old, new):
@@ -309,6 +324,7 @@ def test_the_lines_of_a_replay():
 
     head, *lines, empty, closing = runs.replay_lines(Rows({1: before, 2: after}), 1, 2, distance)
     assert [line.split() for line in lines] == [
+        ["m", "q5", "then:", "failed", "(nan);", "now:", "a", "forecast"],
         ["m", "q1", "0.015", "+1.50", "differs"],
         ["m", "q1", "(chunk", "1)", "0", "+0.00", "same"],
         ["m", "q2", "then:", "a", "forecast;", "now:", "failed", "(nan)"],
@@ -318,5 +334,5 @@ def test_the_lines_of_a_replay():
     assert head.split() == ["agent", "question", "TV", "points", "prompt"]
     assert empty == ""
     assert closing == (
-        "Run 2 replays run 1: the largest total variation is 0.015; 3 forecasts cannot be compared."
+        "Run 2 replays run 1: the largest total variation is 0.015; 4 forecasts cannot be compared."
     )
