@@ -224,6 +224,7 @@ def test_what_a_forecast_does_not_say_is_nothing(db):
     names = (
         "chunk",
         "samples",
+        "prompt_tokens",
         "forward_tokens",
         "requests",
         "seconds",
