@@ -30,7 +30,7 @@ import numpy as np
 from characters import trimmed
 from check_config import config, name_problems, validate_config
 from coherence import parent_id
-from columns import composed, listed, moment
+from columns import composed, listed
 from config_rules import ConfigError
 from database import Database, DatabaseError, Resolution
 from distribution import Distribution, agreement
@@ -73,6 +73,7 @@ from scorecard import (
     brier_interval,
     collect,
     forecast_time,
+    parse_time,
     score_lines,
 )
 from tables import prefixed
@@ -359,7 +360,7 @@ def changed_line(before: sqlite3.Row, now: Resolution) -> str:
     if before["outcome"] != now.outcome:
         words = [Outcome(outcome, None).word for outcome in (before["outcome"], now.outcome)]
         return f"{now.question_id} from {words[0]} to {words[1]}"
-    if moment(before["resolved_at"], "date") != moment(now.resolved_at, "date"):
+    if parse_time(before["resolved_at"]) != parse_time(now.resolved_at):
         return f"the date of {now.question_id} from {before['resolved_at']} to {now.resolved_at}"
     return ""
 

@@ -29,7 +29,7 @@ from identity import Known
 from question_files import Reading, question_from, read_question_file
 from questions import Question, QuestionError, cluster_of
 from resolutions import ResolutionError, parse_date, parse_outcome
-from scorecard import SCORE_HEADERS, Judged, Record, collect, score_lines, score_row, table
+from scorecard import SCORE_HEADERS, Judged, Record, collect, parse_time, score_lines, score_row, table
 from training_cutoffs import cutoff
 
 AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
@@ -114,7 +114,8 @@ def contradictions(questions: Iterable[Question], known: Known) -> dict[str, str
         if recorded is None:
             continue
         here, there = parse_outcome(q.extra["outcome"]), recorded["outcome"]
-        days = [iso_date(text, "") for text in (q.extra["resolution_date"], recorded["resolved_at"])]
+        moments = (str(q.extra["resolution_date"]), recorded["resolved_at"])
+        days = [parse_time(text).date().isoformat() for text in moments]
         if here != there or days[0] != days[1]:
             words = [Outcome(value, None).word for value in (here, there)]
             lines[q.id] = (

@@ -11,7 +11,7 @@ import pytest
 
 import analysis
 import config
-from database import Database
+from database import Database, Resolution
 from questions import Question
 from tests.record_database import add_run, around, small
 
@@ -78,6 +78,16 @@ def test_resolve_lists_unknown_questions_and_keeps_history(path, capsys):
         assert [(r["outcome"], r["source"]) for r in history] == [(1, "S"), (0, "T"), (0, "T")]
         assert database.resolutions()["a"]["outcome"] == 0
         assert set(database.resolutions()) == {"a", "c"}
+
+
+def test_an_outcome_of_an_older_database_may_have_another_form_of_date(path, capsys):
+    """Dates were once stored in every form that Python reads."""
+    with Database(path) as database:
+        database.add_resolutions([Resolution("a", 1, "20250601")])
+    assert call(path, "--resolve-one", "a", "yes", "--date", "2025-06-01") == 0
+    assert "changed" not in capsys.readouterr().out
+    assert call(path, "--resolve-one", "a", "yes", "--date", "2025-06-02") == 0
+    assert "changed: the date of a from 2025-06-01 to 2025-06-02" in capsys.readouterr().out
 
 
 def test_resolve_one_by_text_and_void(path):

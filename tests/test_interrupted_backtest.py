@@ -11,7 +11,7 @@ import pytest
 import analysis
 import config
 import forecaster
-from database import Database
+from database import Database, Resolution
 from tests.stub_cli import StubAgent, stub_main
 
 COUNT = 40
@@ -173,6 +173,10 @@ def test_a_recorded_outcome_of_another_day_is_not_moved(place, capsys):
     assert (
         "'q00' ended no on 2026-03-01 in the file and no on 2026-02-02 in stub.db" in capsys.readouterr().err
     )
+    # An older Forecaster stored dates in every form that Python reads.
+    with Database(place / "stub.db") as database:
+        database.add_resolutions([Resolution("q00", 0, "20260301")])
+    assert backtest() == 0
 
 
 def test_a_backtest_stopped_before_its_first_forecast_speaks_of_no_sample(place, monkeypatch, capsys):
