@@ -327,7 +327,7 @@ def resolve(database: Database, outcomes: Outcomes, path: Path | None = None) ->
         found, unknown = match(outcomes.entries, [*database.questions(), *database.asked_before()])
     except ResolutionError as error:
         raise ResolutionError(prefixed(path, error) if path else str(error)) from None
-    late = late_outcomes(found, first_forecasts(database))
+    late = late_outcomes(found, first_forecasts(database, [r.question_id for r in found]))
     subjects = {row["id"]: row["subject"] for row in database.questions()}
     before = {subjects.get(name, name): row for name, row in database.resolutions().items()}
     added = database.add_resolutions(found)
@@ -389,14 +389,16 @@ def join(database: Database, one: str, other: str) -> int:
     return 0
 
 
-def first_forecasts(database: Database) -> dict[str, datetime]:
-    """The moment of the first forecast by subject, in UTC without a zone; that of a back-dated one is its day's end."""
-    subjects = {row["id"]: row["subject"] for row in database.questions()}
+def first_forecasts(database: Database, subjects: Iterable[str]) -> dict[str, datetime]:
+    """The moment of the first forecast of some subjects, in UTC without a zone.
+
+    That of a back-dated one is its day's end.
+    """
     first: dict[str, datetime] = {}
-    for row in database.successful_forecasts():
+    asked = [key for record in RECORDS for key in database.asked_in(subjects, record)]
+    for row in database.first_forecasts(asked):
         made = forecast_time(row["as_of"], row["created_at"])
-        subject = subjects[row["question_id"]]
-        first[subject] = min(made, first.get(subject, made))
+        first[row["subject"]] = min(made, first.get(row["subject"], made))
     return first
 
 

@@ -203,7 +203,8 @@ def score_run(database: Database, run_id: int) -> list[str]:
     Raises:
         scorecard.AnalysisError: no forecast of the run counts.
     """
-    part = collect(database).of_run(run_id)
+    subjects = {question["subject"] for question in database.run_questions(run_id)}
+    part = collect(database, subjects).of_run(run_id)
     return score_lines(part) + _untouched(part, database, run_id)
 
 

@@ -1127,6 +1127,25 @@ class Database:
                 asked += [(row["run_id"], row["question_id"]) for row in rows]
         return asked
 
+    def asked_columns(self, asked: Sequence[tuple[int, str]] | None = None) -> list[sqlite3.Row]:
+        """Each question of each run, or of ``asked`` (runs and questions): its subject, ``as_of`` and ``extra`` there."""
+        among = _ASKED_IN_RUNS if asked is None else _ASKED_AMONG
+        return self.query(
+            "SELECT rq.run_id, rq.question_id, q.subject, rq.as_of,"  # noqa: S608 - constants
+            " coalesce(json_extract(rq.asked, '$.extra'), '{}') AS extra"
+            f" FROM {among} JOIN questions q ON q.id = rq.question_id",
+            () if asked is None else (json.dumps(asked),),
+        )
+
+    def first_forecasts(self, asked: Sequence[tuple[int, str]]) -> list[sqlite3.Row]:
+        """When each of ``asked`` (runs and questions) was first forecast: subject, ``as_of`` and ``created_at``."""
+        return self.query(
+            "SELECT q.subject, rq.as_of, min(f.created_at) AS created_at"  # noqa: S608 - constants
+            f" FROM {_ASKED_AMONG} JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
+            " JOIN questions q ON q.id = rq.question_id WHERE f.error IS NULL GROUP BY rq.run_id, rq.question_id",
+            (json.dumps(asked),),
+        )
+
     def successful_forecasts(self, asked: Sequence[tuple[int, str]] | None = None) -> list[sqlite3.Row]:
         """Forecasts without an error, oldest run first; of ``asked`` (runs and questions) where it is given.
 

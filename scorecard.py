@@ -182,16 +182,19 @@ class Record:
         return sorted(names, key=lambda name: name != ENSEMBLE)
 
 
-def collect(database: Database) -> Record:
-    """Read every forecast of a resolved question and decide whether it counts."""
+def collect(database: Database, subjects: Iterable[str] | None = None) -> Record:
+    """Read every forecast of a resolved question and decide whether it counts; nothing but ``subjects`` where given."""
     resolutions = database.resolutions()
-    asked = {
-        (run["id"], row["id"]): row for run in database.runs() for row in database.run_questions(run["id"])
-    }
+    wanted = (
+        None
+        if subjects is None
+        else [key for kind in RECORDS for key in database.asked_in(set(subjects), kind)]
+    )
+    asked = {(row["run_id"], row["question_id"]): row for row in database.asked_columns(wanted)}
     extras = {key: json.loads(row["extra"]) for key, row in asked.items() if key[1] in resolutions}
     scored = {key for key, extra in extras.items() if parent_id(extra) is None}
     agents: dict[tuple[int, str], dict[str, list[sqlite3.Row]]] = {}
-    for row in database.successful_forecasts():
+    for row in database.successful_forecasts(wanted):
         key = (row["run_id"], row["question_id"])
         if key in scored:
             agents.setdefault(key, {}).setdefault(row["agent"], []).append(row)
@@ -211,7 +214,7 @@ def collect(database: Database) -> Record:
             candidates.append((agent, distribution, rows[-1], newest))
     candidates += [
         (ENSEMBLE, Distribution.from_json(row["probabilities"]), row, row["latest_evidence"])
-        for row in database.all_ensembles()
+        for row in database.all_ensembles(wanted)
         if (row["run_id"], row["question_id"]) in scored
     ]
     judged, excluded = [], []

@@ -104,3 +104,28 @@ def test_a_calibrated_run_reads_its_own_forecasts_only(place, monkeypatch):
     assert ask("2026-05-18") == 0
     assert set(read) == {3}
     assert rows("SELECT run_id, count(*) FROM calibrated_forecasts GROUP BY run_id") == [(3, 4)]
+
+
+def test_outcomes_and_scores_of_a_backtest_read_the_forecasts_of_their_questions_only(
+    place, monkeypatch, capsys
+):
+    assert ask("2026-05-11") == 0
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
+    (place / "b.csv").write_text(ENDED.format("yes", "2026-06-01"))
+    query, read = Database.query, []
+
+    def noted(database, sql, parameters=()):
+        found = query(database, sql, parameters)
+        names = found[0].keys() if found else ()
+        if "probabilities" in names:
+            read.extend((row["run_id"], row["question_id"]) for row in found)
+        return found
+
+    monkeypatch.setattr(Database, "query", noted)
+    assert ask("2026-06-11", "--backtest", "b.csv") == 0
+    assert set(read) == {(1, "eu"), (2, "eu")}
+    assert "4 forecasts of 1 resolved question count" in capsys.readouterr().out
+    read.clear()
+    assert analyse("--resolve-one", "oil", "no", "--date", "2026-05-11") == 0
+    assert read == []
+    assert "'oil': the outcome was known before the first forecast was made" in capsys.readouterr().out
