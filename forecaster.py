@@ -779,16 +779,14 @@ def run(
     def forecast() -> list[str]:
         with libraries_to_file(verbose=verbose):
             ensemble.forecast(gather_evidence(plan, database, run_id, retriever))
-        if plan.origin is None:
-            from calibration import apply_latest
-
-            apply_latest(database, run_id)
+        calibrate(plan, database, run_id)
         # Before the run counts as finished: a run that was killed in here is resumed and does it again.
         return closing_lines(plan, database, run_id)
 
     status, closing = finished(forecast, database, run_id, command)
     complete = False
     if status == "interrupted":
+        calibrate(plan, database, run_id)
         closing = interrupted_backtest_lines(plan, database, run_id)
     # After an interrupt nothing slow is begun; a resumed run, or analysis.py, draws.
     if status != "interrupted":
@@ -848,6 +846,14 @@ def finished(
             database.finish_run(run_id, "failed")
         raise
     return status, closing
+
+
+def calibrate(plan: Plan, database: Database, run_id: int) -> None:
+    """Give the run's forecasts the newest calibrations; those of a replay get none."""
+    if plan.origin is None:
+        from calibration import apply_latest
+
+        apply_latest(database, run_id)
 
 
 def evidence_failed(plan: Plan, database: Database, run_id: int) -> bool:

@@ -11,7 +11,7 @@ import forecaster
 from database import CalibrationRecord, Database
 from histories import histories
 from scorecard import BACK_DATED, LIVE
-from tests.stub_cli import stub_main
+from tests.stub_cli import StubAgent, stub_main
 
 ASKED = "id,question\neu,Will a country join the EU?\noil,Will oil rise?\n"
 ENDED = "id,question,as_of,outcome,resolution_date\neu,Will a country join the EU?,2026-05-01,{},{}\n"
@@ -129,3 +129,30 @@ def test_outcomes_and_scores_of_a_backtest_read_the_forecasts_of_their_questions
     assert analyse("--resolve-one", "oil", "no", "--date", "2026-05-11") == 0
     assert read == []
     assert "'oil': the outcome was known before the first forecast was made" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_shows_calibrated_values_too(place, monkeypatch, capsys):
+    with Database("d.db") as database:
+        record = CalibrationRecord("ensemble", "platt", {"weights": [0.5, 0.1]}, 100, 50, 0.2, 0.2)
+        database.save_calibration(record, [])
+    answer = StubAgent.next_token_logprobs
+
+    def interrupted(agent, requests):
+        if agent.name == "stub-b":
+            raise KeyboardInterrupt
+        return answer(agent, requests)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StubAgent, "next_token_logprobs", interrupted)
+        assert ask("2026-05-11") == 130
+    shown = capsys.readouterr().out
+    assert "calibrated" in shown
+    assert "Calibrated: by calibration 1 (platt), fitted on 100 resolved live forecasts." in shown
+    raw = "SELECT raw FROM calibrated_forecasts ORDER BY question_id"
+    one = [value for (value,) in rows(raw)]
+    assert len(one) == 2
+    # Resumed, the pool is of three models, and so is its calibrated value.
+    assert stub_main(["--resume", "1", "--database", "d.db"], today="2026-05-11") == 0
+    pools = [value for (value,) in rows("SELECT mean / 100 FROM ensembles ORDER BY question_id")]
+    assert [value for (value,) in rows(raw)] == pytest.approx(pools)
+    assert one != pytest.approx(pools)
