@@ -29,7 +29,7 @@ _NO_WIDTH = " \ufeff\u200b\u2060"
 
 
 # What spreadsheets make of a long number: 1.23457E+17.
-SHORTENED_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
+SHORTENED_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+\d{1,3}", re.IGNORECASE)
 
 
 def folded(text: str) -> str:

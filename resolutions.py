@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -268,15 +269,25 @@ class _Known:
                 return found
         return None
 
+    @cached_property
+    def _names(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Known ids by what stands before an ``@``, and by their fold."""
+        dates: dict[str, list[str]] = {}
+        alike: dict[str, list[str]] = {}
+        for name in self.subject_of:
+            for end in (n for n, character in enumerate(name) if character == "@"):
+                dates.setdefault(name[:end], []).append(name)
+            alike.setdefault(_alike(name), []).append(name)
+        return dates, alike
+
     def missing(self, entry: Entry) -> str:
         """Say why an entry's question was not found."""
-        dates = [name for name in self.subject_of if entry.id and name.startswith(f"{entry.id}@")]
-        if dates:
-            return f"asked for other dates: {listed(dates)}"
+        dates, alike = self._names
+        if others := dates.get(entry.id):
+            return f"asked for other dates: {listed(others)}"
         if SHORTENED_NUMBER.fullmatch(entry.id):
             return "no such question in the database; a spreadsheet has cut the digits of this id"
-        wanted = _alike(entry.id)
-        near = [shortened(name) for name in self.subject_of if entry.id and _alike(name) == wanted]
+        near = list(map(shortened, alike.get(_alike(entry.id), ()))) if entry.id else []
         return f"no such question in the database{f'; is it {listed(near)}?' if near else ''}"
 
 
