@@ -271,19 +271,18 @@ class _Known:
 
     @cached_property
     def _names(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """Known ids by what stands before an ``@``, and by their fold."""
+        """Known ids by what stands before their last ``@``, and by their fold."""
         dates: dict[str, list[str]] = {}
         alike: dict[str, list[str]] = {}
         for name in self.subject_of:
-            for end in (n for n, character in enumerate(name) if character == "@"):
-                dates.setdefault(name[:end], []).append(name)
+            dates.setdefault(name.rpartition("@")[0], []).append(name)
             alike.setdefault(_alike(name), []).append(name)
         return dates, alike
 
     def missing(self, entry: Entry) -> str:
         """Say why an entry's question was not found."""
         dates, alike = self._names
-        if others := dates.get(entry.id):
+        if entry.id and (others := dates.get(entry.id)):
             return f"asked for other dates: {listed(others)}"
         if SHORTENED_NUMBER.fullmatch(entry.id):
             return "no such question in the database; a spreadsheet has cut the digits of this id"
