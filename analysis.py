@@ -376,6 +376,9 @@ def join(database: Database, one: str, other: str) -> int:
         if name not in subjects and name not in subjects.values():
             raise AnalysisError(f"--same-question: no question has the id {name!r}")
     first, second = subjects.get(one, one), subjects.get(other, other)
+    for row in database.questions():
+        if row["subject"] in (first, second) and (parent := parent_id(row["extra"])) is not None:
+            raise AnalysisError(f"--same-question: {row['id']!r} is a coherence check of {parent!r}")
     if first == second:
         raise AnalysisError(f"--same-question: {one!r} and {other!r} are one question already")
     outcomes = {subjects[name]: row["outcome"] for name, row in database.resolutions().items()}

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import columns
 from characters import trimmed
@@ -29,6 +29,8 @@ from placeholders import filled_text, placeholders
 from platforms import Record, Records, left_out_line, read_records
 from questions import SHORTENED_NUMBER, folded
 from tables import prefixed
+
+SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
 
 
 class ResolutionError(InputError):
@@ -112,8 +114,8 @@ def read_resolutions(path: str | Path) -> Outcomes:
             of one question.
     """
     path = Path(path)
-    if path.suffix.lower() == ".txt":
-        raise ResolutionError(f"{path}: unknown kind of file; allowed: .csv, .tsv, .jsonl, .json")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ResolutionError(f"{path}: unknown kind of file; allowed: {', '.join(SUFFIXES)}")
     try:
         records = read_records(path)
         _judge_header(records)

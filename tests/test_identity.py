@@ -432,6 +432,18 @@ def test_two_ids_can_share_a_history_and_their_outcome(ask, tmp_path, capsys):
         assert why in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("ids", [("eu", "eu~not"), ("eu~not", "rain")])
+def test_a_negation_is_not_joined_with_a_question(ask, tmp_path, capsys, ids):
+    rows = [
+        {"id": "eu", "question": NORWAY, "negation": "Will Norway stay outside?"},
+        {"id": "rain", "question": "Will it rain?"},
+    ]
+    assert ask(rows, "--coherence")[0] == 0
+    assert analysis.main(["--database", str(tmp_path / "run.db"), "--same-question", *ids]) == 2
+    line = "analysis.py: --same-question: 'eu~not' is a coherence check of 'eu'\n"
+    assert capsys.readouterr().err == line
+
+
 def test_ids_with_different_outcomes_are_not_joined(two_weeks, capsys):
     assert analysis.main(["--database", str(two_weeks), "--same-question", "1", SPLIT]) == 2
     assert "'1' ended yes and '1 (run 1)' ended no" in capsys.readouterr().err

@@ -86,7 +86,8 @@ def test_dates():
         ("r.jsonl", '{"id": "a", "outcome": 1, "date": "2026-01-02"}\n{"id": \n', r"line 2: not JSON"),
         ("r.jsonl", "[1]\n", r"line 1: expected a JSON object"),
         ("r.jsonl", '{"outcome": 1, "date": "2026-01-02"}\n', r"line 1: neither id nor question"),
-        ("r.txt", "a", "unknown kind of file"),
+        ("r.txt", "a", "unknown kind of file; allowed: .csv, .tsv, .jsonl, .json"),
+        ("r.xlsx", "a", "unknown kind of file; allowed: .csv, .tsv, .jsonl, .json"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(tmp_path, name, text, words):
