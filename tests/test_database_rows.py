@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sqlite3
 
 import numpy as np
@@ -85,6 +86,75 @@ def test_a_file_that_may_not_be_written_is_refused_before_anything_is_tried(tmp_
     assert path.read_bytes() == before
     with Database(path, reading=True) as reading:
         assert reading.runs() == []
+
+
+class Refusing(sqlite3.Connection):
+    """A connection to a file with a write-ahead log in a folder where SQLite can add nothing."""
+
+    def execute(self, *_):
+        raise sqlite3.OperationalError("unable to open database file")
+
+
+@pytest.fixture
+def frozen(tmp_path, monkeypatch):
+    """A database with a run that is in the write-ahead log only, where nothing may be written."""
+    folder = tmp_path / "frozen"
+    folder.mkdir()
+    with Database(tmp_path / "database.db") as opened:
+        start(opened)
+        for path in tmp_path.glob("database.db*"):
+            if not path.name.endswith("-shm"):
+                shutil.copy(path, folder / path.name)
+    assert (folder / "database.db-wal").stat().st_size
+    monkeypatch.setattr(database.os, "access", lambda place, mode: False)
+    return folder / "database.db"
+
+
+def refuse_reading_in_place(monkeypatch):
+    connect = sqlite3.connect
+
+    def refusing(address, **options):
+        mode = str(address).partition("?")[2]
+        return connect(address, **options, **({"factory": Refusing} if mode == "mode=ro" else {}))
+
+    monkeypatch.setattr(database.sqlite3, "connect", refusing)
+
+
+def test_a_log_that_sqlite_can_read_in_place_is_not_copied(frozen, monkeypatch):
+    monkeypatch.setattr(database.shutil, "copyfile", lambda *_: pytest.fail("copied"))
+    with Database(frozen, reading=True) as reading:
+        assert len(reading.runs()) == 1
+
+
+def test_a_log_that_cannot_be_read_in_place_is_read_in_a_copy(frozen, monkeypatch):
+    refuse_reading_in_place(monkeypatch)
+    before = frozen.read_bytes()
+    with Database(frozen, reading=True) as reading:
+        assert len(reading.runs()) == 1
+    assert frozen.read_bytes() == before
+
+
+def test_a_copy_without_room_is_one_line_and_leaves_nothing(frozen, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    refuse_reading_in_place(monkeypatch)
+    monkeypatch.setattr(database.shutil, "copyfile", full)
+    monkeypatch.setattr(database.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(DatabaseError, match=r"cannot be copied to .* \(No space left on device\); make room"):
+        Database(frozen, reading=True)
+    assert not list(tmp_path.glob("forecaster-database-*"))
+
+
+def test_without_a_log_a_file_is_read_in_place(tmp_path, monkeypatch):
+    path = tmp_path / "database.db"
+    with Database(path) as opened:
+        start(opened)
+    refuse_reading_in_place(monkeypatch)
+    monkeypatch.setattr(database.os, "access", lambda place, mode: False)
+    monkeypatch.setattr(database.shutil, "copyfile", lambda *_: pytest.fail("copied"))
+    with Database(path, reading=True) as reading:
+        assert len(reading.runs()) == 1
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -281,6 +351,25 @@ def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(
     assert shown == [(new, 1, 1), (old, 2, 2), (other, 4, 1)]
 
 
+def test_a_passage_in_two_prompts_has_its_best_rank(db):
+    run = start(db)
+    one, two = passages(db, "2025-01-01", "2025-01-02")
+    links = {"m": ((one, 5), (two, 2)), "n": ((one, 1), (two, 4))}
+    for agent, ranks in links.items():
+        evidence = tuple(EvidenceLink(passage, rank + 10, rank, 0.5) for passage, rank in ranks)
+        db.save_forecast(run, forecast("a", agent, evidence=evidence))
+    shown = [(row["id"], row["rank"], row["number"]) for row in db.prompt_evidence(run, "a")]
+    assert shown == [(one, 1, 11), (two, 2, 12)]
+
+
+def test_the_newest_runs_of_a_question_are_those_that_pooled_it(db):
+    first, second = start(db), start(db)
+    db.save_ensemble(first, pooled("a"))
+    db.save_ensemble(second, pooled("z"))
+    assert db.asked_in(["a"], "live", newest=1) == [(first, "a")]
+    assert db.asked_in(["a"], "live") == [(second, "a"), (first, "a")]
+
+
 def test_articles_count_once_and_passages_each(db):
     run = start(db)
     db.add_article(
@@ -447,6 +536,14 @@ def test_embeddings_are_of_a_model_and_read_from_where_one_was(db):
     assert db.embeddings_after("m", last)[2].tolist() == [[5, 6]]
 
 
+def test_embedding_models_come_by_name(db):
+    first, second = passages(db, "2025-01-01", "2025-01-02")
+    db.add_embeddings("z", [(first, np.zeros(1, dtype=np.float32))])
+    db.add_embeddings("b", [(second, np.zeros(1, dtype=np.float32))])
+    db.add_embeddings("c", [(first, np.zeros(1, dtype=np.float32))])
+    assert db.embedding_models([first, second]) == ["b", "c", "z"]
+
+
 def test_words_are_found_best_first_and_count_more_in_titles(db):
     texts = {
         "Ferries": "nothing of it",
@@ -521,3 +618,19 @@ def test_a_distribution_that_sums_to_one_but_for_rounding_is_read(db):
     db.save_forecast(run, forecast("z", probabilities=p))
     with pytest.raises(DatabaseError, match="as probabilities"):
         db.forecasts(run)
+
+
+def test_a_forecast_without_numbers_and_without_an_error_is_one_line(db):
+    run = start(db)
+    db.save_forecast(run, forecast())
+    with contextlib.closing(sqlite3.connect(db.path)) as other, other:
+        other.execute("PRAGMA ignore_check_constraints = ON")
+        other.execute("UPDATE forecasts SET probabilities = NULL")
+    with pytest.raises(DatabaseError, match="a row has neither probabilities nor an error"):
+        db.forecasts(run)
+
+
+def test_a_column_that_always_has_a_value_is_not_empty(db):
+    with pytest.raises(DatabaseError, match="a row has None as created_at, which Forecaster does not"):
+        db.query("SELECT NULL AS created_at")
+    assert db.query("SELECT NULL AS close_date")[0]["close_date"] is None

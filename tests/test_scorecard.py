@@ -13,6 +13,7 @@ import intervals
 import scorecard
 import track_record as tr
 from database import Database, EvidenceLink, ForecastRecord, Resolution
+from distribution import Distribution
 from questions import Question
 from scorecard import (
     AnalysisError,
@@ -316,6 +317,53 @@ def test_coverage_of_a_reference_is_over_clusters():
         f" (95 %: {interval.low:.2f} … {interval.high:.2f})"
     ]
     assert scorecard.coverage_lines(rows[:29])[0].endswith("of 29 questions (95 %: –)")
+
+
+def test_a_point_forecast_is_never_above_one_by_rounding():
+    p = np.zeros(101)
+    p[99:] = 1e-16, 1.0
+    (j,) = [replace(j, distribution=Distribution(p)) for j in forecasts(1)]
+    assert j.distribution.probability > 1
+    assert j.probability == 1
+
+
+def test_an_agent_without_a_captured_mass_counts_in_full():
+    (j,) = forecasts(1)
+    agents = {"x": point(20), "y": point(80)}
+    record = scorecard.Record((j,), (), {(1, "q0"): agents}, {(1, "q0"): {"x": config.MIN_CAPTURED_MASS}})
+    assert scorecard._pool(record, j, agents, "mean").mean == pytest.approx(50)
+    weak = replace(record, captured={(1, "q0"): {"x": config.MIN_CAPTURED_MASS / 3}})
+    assert scorecard._pool(weak, j, agents, "mean").mean == pytest.approx(65)  # (20 / 3 + 80) / (4 / 3)
+
+
+def test_parts_are_by_kind_informative_crowd_and_half_year_and_smaller_than_the_whole():
+    crowds = [0.04, 0.05, 0.5, 0.95, 0.96, None]
+    rows = [
+        replace(j, extra={"baseline_crowd": crowd, "source_type": kind}, made=datetime(2025, month, 1))
+        for j, crowd, kind, month in zip(
+            forecasts(6), crowds, ["market"] * 4 + ["dataset", ""], [1, 6, 7, 7, 7, 7], strict=True
+        )
+    ]
+    found = {name: [j.question_id for j in part] for name, part in scorecard.strata(rows).items()}
+    assert found == {
+        "crowd at freeze 5–95 %": ["q1", "q2", "q3"],
+        "dataset questions": ["q4"],
+        "forecast from 2025 Jan–Jun": ["q0", "q1"],
+        "forecast from 2025 Jul–Dec": ["q2", "q3", "q4", "q5"],
+        "market questions": ["q0", "q1", "q2", "q3"],
+    }
+    assert list(found) == sorted(found)
+    assert scorecard.strata(rows[2:4]) == {}  # what all of them have in common is no part
+
+
+def test_spread_is_printed_in_percentage_points():
+    half = np.zeros(101)
+    half[[40, 60]] = 0.5  # standard deviation: ten points
+    rows = [replace(j, distribution=Distribution(half)) for j in forecasts(30)]
+    first, *groups = [line for line in scorecard.spread_lines(rows) if "spread" in line]
+    assert first.startswith("spread within distributions: rank correlation with squared error –")
+    assert groups
+    assert all("mean spread  10.0 points" in line for line in groups)
 
 
 # --- two records --------------------------------------------------------------------------------------------
