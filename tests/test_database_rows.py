@@ -634,3 +634,13 @@ def test_a_column_that_always_has_a_value_is_not_empty(db):
     with pytest.raises(DatabaseError, match="a row has None as created_at, which Forecaster does not"):
         db.query("SELECT NULL AS created_at")
     assert db.query("SELECT NULL AS close_date")[0]["close_date"] is None
+
+
+@pytest.mark.parametrize("versions", ["{", "[]"])
+def test_what_holds_names_and_values_is_a_json_object(db, versions):
+    run = start(db)
+    with contextlib.closing(sqlite3.connect(db.path)) as other, other:
+        other.execute("PRAGMA ignore_check_constraints = ON")
+        other.execute("UPDATE runs SET versions = ?", (versions,))
+    with pytest.raises(DatabaseError, match="as versions, which Forecaster does not write"):
+        db.run(run)

@@ -14,6 +14,7 @@ import config
 import intervals
 from benchmarks import interval_coverage as benchmark
 from intervals import (
+    ClusteredMean,
     clustered_mean,
     intraclass_correlation,
     mean_interval,
@@ -181,7 +182,8 @@ def test_too_few_or_too_unequal_clusters_have_no_interval(sizes, known):
 
 def test_values_that_are_all_alike_have_no_interval():
     assert not mean_interval(np.full(50, 0.1), range(50)).known
-    assert clustered_mean(np.full(50, 0.1), range(50)).error == 0
+    assert clustered_mean(np.full(50, 0.5), range(50)) == ClusteredMean(0.5, 0, 49, 49, 0, 50)
+    assert clustered_mean(np.full(50, 0.1), range(50)).error == 0  # but for rounding
     assert clustered_mean([0.3, 0.3], ["a", "a"]) is None
     with pytest.raises(ValueError, match="2 rows but 1 cluster labels"):
         clustered_mean([0.3, 0.3], ["a"])
