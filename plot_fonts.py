@@ -35,8 +35,6 @@ CJK: Final = frozenset(
 )
 # Variation selectors, joiners and tags say how a neighbour is drawn and have no picture of their own.
 UNDRAWN: Final = frozenset(map(chr, (*range(0xFE00, 0xFE10), 0x200C, 0x200D, *range(0xE0000, 0xE0080))))
-# Words in the names of font files that are taken last.
-STYLES: Final = ("bold", "italic", "oblique", "light", "thin", "black", "mono", "condensed")
 # Characters that are shown of a script without a font.
 SHOWN: Final = 5
 
