@@ -588,7 +588,8 @@ class Database:
         """Set the final status: ``finished``, ``partial``, ``interrupted`` or ``failed``."""
         with self.atomic() as connection:
             connection.execute(
-                "UPDATE runs SET status = ?, finished_at = ? WHERE id = ?", (status, utc_now(), run_id)
+                "UPDATE runs SET status = ?, finished_at = max(?, started_at) WHERE id = ?",
+                (status, utc_now(), run_id),
             )
 
     def claim_run(
@@ -714,6 +715,11 @@ class Database:
         scores = {row["passage_id"]: row["score"] for row in rows}
         return self.get_passages([row["passage_id"] for row in rows], scores)
 
+    def _moment_in(self, run_id: int) -> str:
+        """The time now (UTC), but none before the run began: then the clock was set back since."""
+        rows = self.query("SELECT started_at FROM runs WHERE id = ?", (run_id,))
+        return max([utc_now(), *(row["started_at"] for row in rows)])
+
     # --- forecasts --------------------------------------------------------------------------------
 
     def save_forecast(self, run_id: int, record: ForecastRecord) -> int:
@@ -725,7 +731,7 @@ class Database:
         probabilities = None if record.probabilities is None else _probabilities_json(record.probabilities)
         values = {
             "run_id": run_id,
-            "created_at": utc_now(),
+            "created_at": self._moment_in(run_id),
             "probabilities": probabilities,
             "prompt_sha256": sha256,
             "low_confidence": int(record.low_confidence),
@@ -780,7 +786,7 @@ class Database:
 
     def save_reasoning(self, run_id: int, record: ReasoningRecord) -> None:
         """Store one reasoning in its own transaction; one that is there already stays."""
-        values = {"run_id": run_id, "created_at": utc_now(), **asdict(record)}
+        values = {"run_id": run_id, "created_at": self._moment_in(run_id), **asdict(record)}
         with self.atomic() as connection:
             connection.execute(
                 f"INSERT OR IGNORE INTO reasonings ({', '.join(values)}) VALUES ({', '.join(':' + name for name in values)})",  # noqa: S608 - column names of this module
@@ -810,7 +816,7 @@ class Database:
             "run_id": run_id,
             "question_id": record.question_id,
             "method": record.method,
-            "created_at": utc_now(),
+            "created_at": self._moment_in(run_id),
             "probabilities": _probabilities_json(record.probabilities),
             **{name: record.statistics[name] for name in STATISTICS},
             "agents": record.agents,

@@ -95,8 +95,10 @@ _SECRET_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 # Passwords that are known otherwise; see ``keep_secret``.
 _known_secrets: set[str] = set()
-# A value of the environment that is an address with a user and a password: of a proxy, a store, a mirror.
-_ADDRESS_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]{1,20}://([^\s/@:]*):(\S*)@", re.IGNORECASE)
+# A value of the environment that is an address with a user and a password, or a token alone: of a proxy, a store, a mirror.
+_ADDRESS_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]{1,20}://([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE)
+# Clients take the address of a proxy without its scheme too.
+_PROXY_WITH_PASSWORD = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://)?([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE)
 
 
 def keep_secret(*values: str) -> None:
@@ -113,13 +115,19 @@ def _secret_values() -> Iterator[str]:
     for name, value in os.environ.items():
         if SECRET_VARIABLE.search(name):
             found.add(value)
-        elif match := _ADDRESS_WITH_PASSWORD.match(value):
-            found |= {match[2], unquote(match[2])}
-            found.add(base64.b64encode(f"{unquote(match[1])}:{unquote(match[2])}".encode()).decode())
+        elif match := _address_pattern(name).match(value):
+            user, password = match[1], match[2] or ""
+            found |= {password, unquote(password)} if password else {user, unquote(user)}
+            found.add(base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
     for value in found:
         if len(value) >= MIN_SECRET_LENGTH:
             yield value
             yield quote(value, safe="")
+
+
+def _address_pattern(name: str) -> re.Pattern[str]:
+    """How user and password are found in the value of a variable of the environment."""
+    return _PROXY_WITH_PASSWORD if name.upper().endswith("_PROXY") else _ADDRESS_WITH_PASSWORD
 
 
 def redact(text: str) -> str:

@@ -696,14 +696,26 @@ class MediaWikiClient:
 def refuse_future(timestamp: str, as_of: str | None, what: str) -> None:
     """Raise ``FutureRevisionError`` unless ``timestamp`` is at or before ``as_of``; both UTC ISO-8601 with Z.
 
-    An unreadable timestamp is refused too when a date is to be kept. Not an ``assert``: it must hold under ``python -O``.
+    A timestamp that is no moment of the calendar is refused too when a date is to be kept. Not an ``assert``:
+    it must hold under ``python -O``.
     """
     if as_of is None:
         return
-    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", timestamp) or timestamp > as_of:
+    if not _is_moment(timestamp) or timestamp > as_of:
         raise FutureRevisionError(
             f"{what} is dated {timestamp or 'nothing'}, newer than {as_of}; it is not used"
         )
+
+
+def _is_moment(timestamp: str) -> bool:
+    """Whether a text is a moment of the calendar as MediaWiki writes it (UTC ISO-8601 with Z)."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", timestamp):
+        return False
+    try:
+        datetime.fromisoformat(timestamp)
+    except ValueError:
+        return False
+    return True
 
 
 def _search_text(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -34,6 +35,8 @@ PATIENCE: Final = 10
 MEMORY_BYTES: Final = 4 << 30
 # The longest answer that is taken, in bytes: what a compressed file unpacks to.
 ANSWER_BYTES: Final = 200_000_000
+# prctl(2): the signal a process gets when the thread that started it ends.
+PR_SET_PDEATHSIG: Final = 1
 _LENGTH: Final = struct.Struct(">Q")
 
 
@@ -176,7 +179,8 @@ atexit.register(_parser.end)
 
 
 def serve() -> None:
-    """Answer jobs from standard input until it ends, as it does when the parent dies."""
+    """Answer jobs from standard input until it ends, or the parent does, in the middle of a text too."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     _limit(resource.RLIMIT_CORE, 0)

@@ -135,7 +135,9 @@ class Evidence:
     @property
     def context_error(self) -> str | None:
         """What the record keeps: why there is nothing, or what is missing of it; None when all is well."""
-        return self.error or (f"{INCOMPLETE}{self.note}" if self.note else None)
+        found = self.error or (f"{INCOMPLETE}{self.note}" if self.note else None)
+        # A wiki's error may repeat what it was sent.
+        return redact(found) if found else None
 
 
 # --- models -------------------------------------------------------------------------------------------------------

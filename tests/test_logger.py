@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -346,6 +347,23 @@ def test_values_of_secret_variables_are_redacted_also_inside_a_url(monkeypatch, 
     monkeypatch.setenv(name, "plain/looking+value=")
     assert redact("a plain/looking+value= b") == "a *** b"
     assert redact("a?x=plain%2Flooking%2Bvalue%3D b") == "a?x=*** b"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "http://someone:{}@127.0.0.1:3128"),
+        ("https_proxy", "someone:{}@127.0.0.1:3128"),
+        ("ALL_PROXY", "socks5h://{}@127.0.0.1"),
+        ("HF_ENDPOINT", "https://{}@hub.example/models"),
+        ("PIP_INDEX_URL", "https://someone:{}@mirror.example/simple"),
+    ],
+)
+@pytest.mark.parametrize("secret", ["pass%20word%2Fof%23one", "a-token-alone"])
+def test_what_stands_before_the_host_of_an_address_is_known_alone_too(monkeypatch, name, value, secret):
+    monkeypatch.setenv(name, value.format(secret))
+    for form in (secret, unquote(secret)):
+        assert redact(f"refused: {form!r} at {name}") == f"refused: '***' at {name}"
 
 
 def test_empty_and_short_values_do_not_blank_ordinary_text(monkeypatch):

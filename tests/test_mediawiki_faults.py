@@ -528,7 +528,17 @@ def test_the_date_goes_to_the_wiki_and_the_text_is_that_revisions():
 
 
 @pytest.mark.parametrize(
-    "timestamp", ["2025-06-01T00:00:01Z", "2026-01-01T00:00:00Z", "", "yesterday", "2024"]
+    "timestamp",
+    [
+        "2025-06-01T00:00:01Z",
+        "2026-01-01T00:00:00Z",
+        "",
+        "yesterday",
+        "2024",
+        "2024-13-45T99:00:00Z",
+        "2025-02-29T00:00:00Z",
+        "٢٠٢٤-01-01T00:00:00Z",
+    ],
 )
 def test_a_wiki_that_serves_the_future_is_refused(timestamp):
     with (

@@ -139,6 +139,24 @@ def test_the_child_ends_with_its_parent_and_is_not_shared_with_a_fork(tmp_path):
         os.sched_yield()
 
 
+def test_the_child_ends_with_its_parent_in_the_middle_of_a_text(tmp_path):
+    script = (
+        "import os, signal, threading, parser_process as p\n"
+        "names = {'file_namespaces': (), 'category_namespaces': ()}\n"
+        "p.parse_wikitext('a', **names)\n"
+        "print(p._parser._child.pid, flush=True)\n"
+        "p._read = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "p.parse_wikitext('<div>' * 60_000, **names)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    child = Path(f"/proc/{int(done.stdout)}/stat")
+    deadline = time.monotonic() + 3  # it would go on for WIKITEXT_SECONDS of processor time
+    while child.exists() and child.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline, "the child lives on"
+        os.sched_yield()
+
+
 # --- where a user meets it ------------------------------------------------------------------------
 
 

@@ -24,8 +24,8 @@ import ensemble
 import forecaster
 import runs
 from agents_vllm import Agent
-from tests.stub_run import ChatLLM
-from tests.wiki_server import SmallWiki, answer
+from tests.stub_run import ChatLLM, stub_run
+from tests.wiki_server import SmallWiki, WikiServer, answer
 
 SECRETS = {
     "wiki user": "wiki-operator",
@@ -165,6 +165,32 @@ def png_texts(content: bytes) -> str:
 def forms(secret: str) -> set[str]:
     plain = {secret, quote(secret), quote(secret, safe=""), repr(secret)[1:-1]}
     return plain | {base64.b64encode(one.encode()).decode().rstrip("=")[:-1] for one in plain}
+
+
+def test_a_wiki_that_repeats_the_password_in_its_errors_is_not_believed_to_have_said_it(
+    tmp_path, monkeypatch, capsys
+):
+    user, password = "bot-of-the-wiki", "pass-word-of-the-wiki"
+    proxy = "pass#word of?the proxy"
+    sent = base64.b64encode(f"{user}:{password}".encode()).decode()
+    info = f"{user}:{password} may not read; Authorization: Basic {sent}; proxy {proxy}, {quote(proxy)}"
+    monkeypatch.setenv("HTTPS_PROXY", f"someone:{quote(proxy)}@127.0.0.1:9")  # without a scheme
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with WikiServer({"error": {"code": "readapidenied", "info": info}}) as server:
+        code, database = stub_run(
+            tmp_path, monkeypatch, "--question", "Will the bridge open?",
+            WIKIPEDIA_API_URL=server.url.replace("//", f"//{user}:{password}@") + "/w/api.php",
+            WIKIPEDIA_MAX_ATTEMPTS=1, WIKIPEDIA_MIN_INTERVAL_SECONDS=0,
+        )  # fmt: skip
+    assert code == 1
+    said = capsys.readouterr()
+    assert "readapidenied" in said.out
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        dump = "\n".join(connection.iterdump())
+    logs = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.log"))
+    assert "readapidenied" in dump
+    for secret in (password, sent, proxy, quote(proxy)):
+        assert secret not in said.out + said.err + dump + logs
 
 
 @pytest.fixture

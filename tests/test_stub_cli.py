@@ -24,6 +24,18 @@ pact,Will both countries sign the fishing treaty before 2027?,
 HEAVY = ("torch", "vllm", "transformers", "sklearn", "scipy")
 
 
+def test_a_clock_that_was_set_back_makes_no_forecast_older_than_its_run(place, monkeypatch):
+    monkeypatch.setenv("STUB_FAIL", "stub-b")
+    asked = ["--questions", "q.csv", "--no-retrieval", "--models", "stub-a", "stub-b"]
+    assert stub_main(asked, today="2026-09-08") == 1
+    monkeypatch.delenv("STUB_FAIL")
+    assert stub_main(["--resume"], today="2025-09-08") == 0
+    for table in ("forecasts", "ensembles"):
+        found = rows(place / "stub.db", f"SELECT DISTINCT created_at FROM {table}")
+        assert found == [("2026-09-08T12:00:00Z",)]
+    assert rows(place / "stub.db", "SELECT finished_at FROM runs") == [("2026-09-08T12:00:00Z",)]
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A working folder with a question file; no plots are drawn."""
