@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -101,11 +102,26 @@ def _table(title: str, questions: Sequence[Any], ensembles: Mapping[str, Any], c
     for question in questions:
         # Forecasts of one question from several days are told apart by the day.
         day = f" (as of {question['as_of'][:10]})" if len(days) > 1 else ""
-        text = textwrap.wrap(visible_line(question["text"]) + day, columns.width) or [""]
+        text = _broken(visible_line(question["text"]) + day, columns.width)
         cells = columns.cells(question["id"], ensembles.get(question["id"]))
-        lines.append(f"{text[0]:<{columns.width}}{cells}")
+        lines.append(f"{text[0]}{' ' * (columns.width - _width(text[0]))}{cells}")
         lines += text[1:]
     return lines
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Break a text into lines of at most ``width`` columns of a terminal."""
+    # A second character stands for the second column; it may part from the first, so a column is kept for it.
+    doubled = "".join(c + "\0" if _width(c) == 2 else c for c in text)
+    lines = textwrap.wrap(doubled, width - ("\0" in doubled)) or [""]
+    return [line.replace("\0", "") for line in lines]
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes: Chinese characters and emoji take two (UAX 11), marks none."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
 
 
 def wrapped(line: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unicodedata import combining, east_asian_width, normalize
 
 import pytest
 
@@ -135,3 +136,17 @@ def test_a_calibration_reaches_later_runs_of_its_record(tmp_path, monkeypatch, c
     # A back-dated run is another record.
     assert stub_main([*words, "--as-of", "2026-02-01"], today="2026-04-02") == 0
     assert "calibrated" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["中国" * 40, "하늘 " * 20, "\U0001f600" * 50, "W" * 300, "e\u0301" * 90, "q\u0323\u0307" * 70]
+)
+@pytest.mark.parametrize("columns", ["40", "80", "101"])
+def test_a_name_of_any_width_leaves_the_columns_in_line(ask, monkeypatch, name, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    _, head, rule, *rows = ask(f"a,Will {name} come?,\n")
+    rows = rows[: rows.index("")]
+    taken = [sum((not combining(c)) * (1 + (east_asian_width(c) in "WF")) for c in row) for row in rows]
+    assert taken[0] == len(head) == len(rule)
+    assert max(taken[1:]) < head.index("chance")
+    assert "".join(rows).replace(" ", "").count(normalize("NFC", name).strip()[0]) >= 20
