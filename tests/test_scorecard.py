@@ -327,12 +327,13 @@ def test_a_point_forecast_is_never_above_one_by_rounding():
     assert j.probability == 1
 
 
-def test_an_agent_without_a_captured_mass_counts_in_full():
+def test_an_agent_without_a_captured_mass_counts_in_full(monkeypatch):
+    monkeypatch.setattr(config, "MIN_CAPTURED_MASS", 0.9)
     (j,) = forecasts(1)
     agents = {"x": point(20), "y": point(80)}
-    record = scorecard.Record((j,), (), {(1, "q0"): agents}, {(1, "q0"): {"x": config.MIN_CAPTURED_MASS}})
+    record = scorecard.Record((j,), (), {(1, "q0"): agents}, {(1, "q0"): {"x": 0.9}})
     assert scorecard._pool(record, j, agents, "mean").mean == pytest.approx(50)
-    weak = replace(record, captured={(1, "q0"): {"x": config.MIN_CAPTURED_MASS / 3}})
+    weak = replace(record, captured={(1, "q0"): {"x": 0.3}})
     assert scorecard._pool(weak, j, agents, "mean").mean == pytest.approx(65)  # (20 / 3 + 80) / (4 / 3)
 
 
