@@ -370,6 +370,27 @@ def test_the_newest_runs_of_a_question_are_those_that_pooled_it(db):
     assert db.asked_in(["a"], "live") == [(second, "a"), (first, "a")]
 
 
+def test_what_was_asked_has_its_columns_and_the_moment_of_its_first_forecast(db):
+    dated = Question("Will A happen?", id="a@d", subject="a", as_of="2025-03-01", extra={"n": 1})
+    run = start(db, questions=[*QUESTIONS, dated])
+    for question, agent, day in (("a", "m", "03"), ("a", "n", "02"), ("a@d", "m", "05")):
+        db.save_forecast(run, forecast(question, agent))
+        with db.atomic() as connection:
+            connection.execute(
+                "UPDATE forecasts SET created_at = ? WHERE question_id = ? AND agent = ?",
+                (f"2026-01-{day}T00:00:00Z", question, agent),
+            )
+    db.save_forecast(run, ForecastRecord("z", "m", "org/m", error="nan"))
+    assert sorted(tuple(row) for row in db.asked_columns([(run, "a"), (run, "a@d")])) == [
+        (run, "a", "a", None, "{}"),
+        (run, "a@d", "a", "2025-03-01", '{"n":1}'),
+    ]
+    assert len(db.asked_columns()) == 3
+    found = [tuple(row) for row in db.first_forecasts([(run, name) for name in ("a", "a@d", "z")])]
+    assert found == [("a", None, "2026-01-02T00:00:00Z"), ("a", "2025-03-01", "2026-01-05T00:00:00Z")]
+    assert [row["created_at"] for row in db.first_forecasts([(run, "a@d")])] == ["2026-01-05T00:00:00Z"]
+
+
 def test_articles_count_once_and_passages_each(db):
     run = start(db)
     db.add_article(

@@ -77,6 +77,11 @@ def test_outcome_correlation_by_hand():
     assert outcome_correlation(p, np.array([1.0, 1.0, 0.0, 0.0]), np.arange(4)) == 0.0
 
 
+def test_outcomes_against_all_odds_are_fully_related_and_no_more():
+    # Both at 10 % and both yes: a product of 0.81, where 0.1 - 0.01 is the most that is possible on average.
+    assert outcome_correlation(np.array([0.1, 0.1]), np.ones(2), np.zeros(2, dtype=np.int64)) == 1.0
+
+
 def test_corrected_decomposition_by_hand():
     # 0.2 four times with one yes, 0.8 four times with three yes: each bin's frequency has variance 0.1875 / 3.
     p, y = [0.2] * 4 + [0.8] * 4, [1, 0, 0, 0, 1, 1, 1, 0]
