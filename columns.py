@@ -70,6 +70,8 @@ RESERVED: Final = ("coherence_of", "coherence_kind")
 # Longest list of names in a message, and how many unknown headings get a nearest name.
 NAMED: Final = 6
 COMPARED: Final = 50
+# No row or header of a real file has as many columns, keys of JSON among them.
+MAX_COLUMNS: Final = 1000
 
 
 def composed(value: Any) -> Any:
@@ -131,6 +133,12 @@ def named_alike(first: str, second: str) -> str:
     """Say in a message that two headings or keys mean one column."""
     also = "" if first == second else f" ({shortened(first)} and {shortened(second)})"
     return f"two columns are named {our_name(first) or shortened(first)}{also}; leave one out"
+
+
+def judge_count(columns: int) -> None:
+    """Refuse a row or header of too many columns: its cells are copied for each date and row."""
+    if columns > MAX_COLUMNS:
+        raise InputError(f"{columns} columns, at most {MAX_COLUMNS} are allowed; leave some out")
 
 
 def listed(names: Iterable[str]) -> str:

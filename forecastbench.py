@@ -14,6 +14,8 @@ from placeholders import FILLED, filled, placeholders, unfilled
 
 # A market's freeze value is a probability, a data set's a level of its series.
 MARKETS: Final = ("metaculus", "manifold", "polymarket", "infer")
+# Resolution dates of one question; the sets have eight.
+MAX_DATES: Final = 200
 DATASETS: Final = ("acled", "dbnomics", "fred", "wikipedia", "yfinance")
 
 
@@ -50,6 +52,8 @@ def dated(values: Mapping[str, Any]) -> list[dict[str, Any]]:
             raise InputError(
                 f"resolution_dates is {shortened(values['resolution_dates'])}, expected a list of dates"
             )
+    if dates and len(dates) > MAX_DATES:
+        raise InputError(f"resolution_dates holds {len(dates)} dates, at most {MAX_DATES} are allowed")
     if dates:
         days = [iso_date(day, "resolution_dates") for day in dates]
     elif any(

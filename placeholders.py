@@ -14,6 +14,8 @@ _FORM: Final = re.compile(
     r"(?:[!:][^{}\n]{0,40}+)?\}{1,2}"
 )
 FILLED: Final = ("question", "background", "resolution_criteria", "negation")
+# Characters that values may add to one text; no text of a question is allowed more.
+MAX_FILLED: Final = 20_000
 # Placeholders of ForecastBench, which stand for days wherever they occur.
 _DAYS: Final = ("resolution_date", "forecast_due_date")
 
@@ -39,12 +41,26 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def filled_text(text: str, values: Mapping[str, Any], column: str) -> str:
     """Replace the placeholders in the text of one column; see ``filled``."""
+    cells: dict[str, Any] = {}
+    if "{" in text:
+        for key, cell in values.items():
+            cells.setdefault(folded_heading(key), cell)
+    cells.pop("outcome", None)  # no prompt may show it
+    added = 0
 
     def value(found: re.Match[str]) -> str:
+        nonlocal added
+        new = replacement(found)
+        added += len(new)
+        if added > MAX_FILLED + len(text):
+            raise InputError(f"the {column}'s placeholders add more than {MAX_FILLED} characters")
+        return new
+
+    def replacement(found: re.Match[str]) -> str:
         if found["tex"] is not None:
             return found[0]
         name = our_name(found["name"]) or found["name"]
-        cell = _cell(values, name)
+        cell = cells.get(folded_heading(name))
         if name in _DAYS and cell is not None:
             return str(iso_date(cell, name))
         if isinstance(cell, str | int | float):
@@ -59,11 +75,3 @@ def filled_text(text: str, values: Mapping[str, Any], column: str) -> str:
 def unfilled(column: str, name: str) -> str:
     """Say that nothing fills a placeholder."""
     return f"the {column} holds {{{name}}}, and the row has no {name}"
-
-
-def _cell(values: Mapping[str, Any], name: str) -> Any:
-    """The value of a column; never the outcome, which no prompt may show."""
-    folded = folded_heading(name)
-    if folded == "outcome":
-        return None
-    return next((cell for key, cell in values.items() if folded_heading(key) == folded), None)

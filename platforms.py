@@ -26,6 +26,7 @@ from columns import (
     is_nothing,
     iso_date,
     json_list,
+    judge_count,
     listed,
     our_name,
     probability,
@@ -119,6 +120,7 @@ def standard(row: Row, head: Mapping[str, Any]) -> Record:
         InputError: a cell that cannot be used; the message lacks the place.
     """
     source = _unnested(row.values)
+    judge_count(len(source))
     folded = {folded_heading(key): key for key in source}
     for name in RESERVED:
         if folded_heading(name) in folded:
@@ -181,7 +183,7 @@ def _platform(source: Mapping[str, Any], folded: Mapping[str, str], head: Mappin
     if "taskid" in has and has & {"outcomes", "resolvedoutcome", "predictby"}:
         return "prophet"
     own = {"freezedatetime", "resolutiondates", "marketinfoclosedatetime", "combinationof", "resolvedto"}
-    if has & own or {"question_set", "forecast_due_date"} & set(head):
+    if has & own or "question_set" in head or "forecast_due_date" in head:
         return "forecastbench"
     return ""
 

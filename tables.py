@@ -21,11 +21,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from characters import trimmed
-from columns import InputError, composed, folded_heading, listed, named_alike, our_name, with_guesses
+from columns import (
+    InputError,
+    composed,
+    folded_heading,
+    judge_count,
+    listed,
+    named_alike,
+    our_name,
+    with_guesses,
+)
 from json_rows import json_rows, jsonl_rows
 
 SUFFIXES: Final = (".txt", ".csv", ".tsv", ".jsonl", ".json")
 SEPARATORS: Final[Mapping[str, str]] = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+# Cells that the lines of a file may lack together: each is stored as a blank.
+MAX_MISSING: Final = 1_000_000
 # What ends a question in the world's scripts.
 QUESTION_MARKS: Final = "?？؟⸮;՞፧⁇⁈⁉"
 
@@ -148,13 +159,19 @@ def _csv_table(lines: list[str], suffix: str) -> Table:
     separator = announced[1] if announced else _separator(lines[skip:], suffix)
     headings: list[str] | None = None
     rows, notes = [], list[str]()
+    missing = 0
     for number, end, fields in _records(lines, skip, separator):
         place = f"line {number}"
         if headings is None:
             headings = _headings(fields, place)
+            columns = [i for i, heading in enumerate(headings) if our_name(heading) == "question"]
         elif any(cell.strip() for cell in fields):
+            missing += max(0, len(headings) - len(fields))
+            if missing > MAX_MISSING:
+                raise InputError(f"{place}: too many lines have fewer columns than the header; fill them")
             raw = "".join(lines[number - 1 : end - 1])
-            rows.append(_csv_row(headings, [composed(cell) for cell in fields], raw, separator, place, notes))
+            cells = [composed(cell) for cell in fields]
+            rows.append(_csv_row(headings, cells, raw, separator, place, notes, columns))
     if headings is None:
         raise InputError("line 1: the file is empty; its first line names the columns")
     return Table(rows, notes=notes, headings=headings)
@@ -195,13 +212,23 @@ def _headings(fields: list[str], place: str) -> list[str]:
         if key in first:
             raise InputError(f"{place}: {named_alike(first[key], heading)}")
         first[key] = heading
+    try:
+        judge_count(len(headings))
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
     if not any(our_name(heading) for heading in headings):
         raise InputError(f"{place}: no known heading; it has {listed(with_guesses(headings))}")
     return headings
 
 
 def _csv_row(
-    headings: list[str], cells: list[str], raw: str, separator: str, place: str, notes: list[str]
+    headings: list[str],
+    cells: list[str],
+    raw: str,
+    separator: str,
+    place: str,
+    notes: list[str],
+    columns: list[int],
 ) -> Row:
     word = SEPARATORS.get(separator, repr(separator))
     if len(cells) > len(headings):
@@ -211,7 +238,7 @@ def _csv_row(
                 f" {len(headings)}); a text with a {word} in it needs quotes around it"
             )
         cells = cells[: len(headings)]
-    _judge_split(headings, cells, raw, word, place, notes)
+    _judge_split(headings, cells, raw, word, place, notes, columns)
     cells += [""] * (len(headings) - len(cells))
     values: dict[str, Any] = {}
     for number, (heading, cell) in enumerate(zip(headings, cells, strict=True), start=1):
@@ -223,10 +250,15 @@ def _csv_row(
 
 
 def _judge_split(
-    headings: list[str], cells: list[str], raw: str, word: str, place: str, notes: list[str]
+    headings: list[str],
+    cells: list[str],
+    raw: str,
+    word: str,
+    place: str,
+    notes: list[str],
+    columns: list[int],
 ) -> None:
     """Refuse a question that an unquoted separator cut in two; note a doubtful one."""
-    columns = [i for i, heading in enumerate(headings) if our_name(heading) == "question"]
     at = columns[0] if len(columns) == 1 else len(cells)
     if at >= len(cells) or not cells[at].strip() or _quoted(cells[at], raw):
         return
