@@ -96,9 +96,9 @@ _SECRET_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 # Passwords that are known otherwise; see ``keep_secret``.
 _known_secrets: set[str] = set()
 # A value of the environment that is an address with a user and a password, or a token alone: of a proxy, a store, a mirror.
-_ADDRESS_WITH_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]{1,20}://([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE)
+_ADDRESS_WITH_PASSWORD = re.compile(r"\A[a-z][a-z0-9+.-]{1,20}://([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE)
 # Clients take the address of a proxy without its scheme too.
-_PROXY_WITH_PASSWORD = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://)?([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE)
+_PROXY_WITH_PASSWORD = re.compile(r"\A(?:[a-z][a-z0-9+.-]{1,20}://)?([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE)
 
 
 def keep_secret(*values: str) -> None:

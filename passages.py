@@ -504,17 +504,17 @@ _MONTHS = (
     "|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
 )
 _DATES = re.compile(
-    rf"""\b(?:(?:before|by|until|till|after|since|during|in|on|from|to|through|between|as\s+of|no\s+later\s+than)\s++)?
-    (?:the\s++)?(?:end|start|beginning|middle|close|first\s+half|second\s+half)?\s*+(?:of\s++)?
+    rf"""\b(?:(?:before|by|until|till|after|since|during|in|on|from|to|through|between|as\s++of|no\s++later\s++than)\s++)?
+    (?:the\s++)?(?:end|start|beginning|middle|close|first\s++half|second\s++half)?\s*+(?:of\s++)?
     (?:
         \d{{4}}-\d{{2}}-\d{{2}}
-      | (?:{_MONTHS})\.?\s+\d{{1,2}}(?:st|nd|rd|th)?,?(?:\s+(?:19|20)\d{{2}})?
-      | \d{{1,2}}(?:st|nd|rd|th)?\s+(?:{_MONTHS})\b\.?,?(?:\s+(?:19|20)\d{{2}})?
-      | (?:{_MONTHS})\.?,?\s+(?:19|20)\d{{2}}
-      | (?:Q[1-4]|H[12])\s+(?:19|20)\d{{2}}
+      | (?:{_MONTHS})\.?\s++\d{{1,2}}(?:st|nd|rd|th)?,?(?:\s++(?:19|20)\d{{2}})?
+      | \d{{1,2}}(?:st|nd|rd|th)?\s++(?:{_MONTHS})\b\.?,?(?:\s++(?:19|20)\d{{2}})?
+      | (?:{_MONTHS})\.?,?\s++(?:19|20)\d{{2}}
+      | (?:Q[1-4]|H[12])\s++(?:19|20)\d{{2}}
       | (?:19|20)\d{{2}}s?
     )(?![\w%-])
-    | \b(?:before|by|until|in|end\s+of)\s+(?:{_MONTHS})\b(?!\s+[A-Z])""",
+    | \b(?:before|by|until|in|end\s++of)\s++(?:{_MONTHS})\b(?!\s++[A-Z])""",
     re.IGNORECASE | re.VERBOSE,
 )
 # English function words plus the vocabulary of forecasting questions ("Will …", "at least", "according to").
