@@ -62,6 +62,10 @@ class FullDiskError(DatabaseError):
     """There is no room for what was to be stored."""
 
 
+class DamagedDatabaseError(DatabaseError):
+    """The file is not what was stored: nothing can be said of what it still holds."""
+
+
 class ReplacedDatabaseError(DatabaseError):
     """The open file was moved, deleted or replaced: what is stored from now on would be lost."""
 
@@ -489,6 +493,7 @@ class Database:
             yield self.connection
             self.connection.execute("COMMIT")
         except SQLITE_ERRORS as error:
+            self.check_in_place()  # else what it says is of another file
             raise _database_error(self.path, error) from error
         finally:
             if self.connection.in_transaction:
@@ -503,7 +508,7 @@ class Database:
             # The log keeps its name: left full, it would be replayed into whatever has the file's name now.
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         raise ReplacedDatabaseError(
-            f"{self.path}: was moved, deleted or replaced while this run was using it"
+            f"{self.path}: was moved, deleted or replaced while this run was using it; put the file back"
         )
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
@@ -511,6 +516,7 @@ class Database:
         try:
             rows = self.connection.execute(sql, parameters).fetchall()
         except SQLITE_ERRORS as error:
+            self.check_in_place()  # else what it says is of another file
             raise _database_error(self.path, error) from error
         if problem := _foreign_value(rows):
             raise DatabaseError(
@@ -1380,8 +1386,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _database_error(path: Path, error: Exception) -> DatabaseError:
+    advice = _advice(error)
     kind = FullDiskError if "full" in str(error) else DatabaseError
-    return kind(f"{path}: {_advice(error)}")
+    return (DamagedDatabaseError if "is damaged" in advice else kind)(f"{path}: {advice}")
 
 
 def _advice(error: Exception) -> str:

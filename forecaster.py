@@ -795,9 +795,11 @@ def run(
             complete = status == "finished" and drawn and not evidence_failed(plan, database, run_id)
         except KeyboardInterrupt:
             status = "interrupted"
+    table = summary(database, run_id)
+    # Last of all: what is shown is stored where the user will look for it.
     database.check_in_place()
     with reader_may_leave():
-        show(summary(database, run_id))
+        show(table)
         if closing:
             show(*closing)
         if plan.demo:
@@ -823,7 +825,7 @@ def finished(
     Raises:
         DatabaseError: with what to do, ``command`` where the run can be resumed.
     """
-    from database import DatabaseError, ReplacedDatabaseError
+    from database import DamagedDatabaseError, DatabaseError, ReplacedDatabaseError
 
     status, closing = "interrupted", list[str]()
     try:
@@ -834,13 +836,14 @@ def finished(
         database.finish_run(run_id, status)
     except ReplacedDatabaseError as error:
         raise DatabaseError(
-            f"{error}; put the file back and go on with: {command}, or start the run again where it is gone"
+            f"{error} and go on with: {command}, or start the run again where it is gone"
         ) from error
     except DatabaseError as error:
         # The status stays "running", and the owner's end makes it resumable, where even that cannot be written.
         with contextlib.suppress(DatabaseError):
             database.finish_run(run_id, "failed")
-        raise DatabaseError(f"{error}; what was forecast is kept, go on with: {command}") from error
+        kept = ", then" if isinstance(error, DamagedDatabaseError) else "; what was forecast is kept,"
+        raise DatabaseError(f"{error}{kept} go on with: {command}") from error
     except BaseException:
         with contextlib.suppress(DatabaseError):
             database.finish_run(run_id, "failed")
