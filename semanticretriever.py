@@ -21,7 +21,16 @@ import numpy as np
 import numpy.typing as npt
 
 import config
-from database import INCOMPLETE, NOTHING_FOUND, Article, Database, NewPassage, Passage, utc_now
+from database import (
+    INCOMPLETE,
+    NOTHING_FOUND,
+    Article,
+    Database,
+    DatabaseError,
+    NewPassage,
+    Passage,
+    utc_now,
+)
 from documents import Document, DocumentError, find_documents
 from logger import redact
 from mediawiki import (
@@ -531,6 +540,8 @@ class SemanticRetriever:
         self._checked: set[tuple[str, str | None]] = set()
         self._gone: set[tuple[int, str | None]] = set()
         self._searches: dict[str, list[SearchHit]] = {}
+        # Failures of articles that were logged: one that many questions find is named once.
+        self._logged: set[str] = set()
         # Articles that could not be parsed: title and date to the reason. No question asks for them again.
         self._unparsed: dict[tuple[str, str | None], str] = {}
 
@@ -544,11 +555,13 @@ class SemanticRetriever:
         try:
             self._load_models()
             self._read_documents()
+        except DatabaseError:
+            raise
         except Exception as error:  # the agent boundary: retrieval never stops a run
             self._give_up("retrieval cannot be prepared", error)
 
     def retrieve(self, question: Question, *, as_of: str | None = None) -> Evidence:
-        """Evidence for one question; ``as_of`` (ISO date) is overridden by the question's own. Never raises."""
+        """Evidence for one question; ``as_of`` (ISO date) is overridden by the question's own. Raises only DatabaseError."""
         return self.retrieve_all([question], as_of=as_of)[0]
 
     def retrieve_all(
@@ -654,6 +667,8 @@ class SemanticRetriever:
             return self._fetch(question, moment)
         except MediaWikiError as error:
             return str(error)
+        except DatabaseError:
+            raise
         except Exception as error:  # the question boundary
             logger.warning("retrieval for %r failed (%s)", question.id, _first_line(error))
             logger.debug("traceback", exc_info=error)
@@ -677,7 +692,9 @@ class SemanticRetriever:
                 self._update_article(hit, moment)
             except MediaWikiError as error:
                 problems.append(str(error))
-                logger.warning("%s: %s", hit.title, error)
+                if (line := f"{hit.title}: {error}") not in self._logged:
+                    self._logged.add(line)
+                    logger.warning("%s", line)
             except ParserError as error:
                 problems.append(f"{hit.title}: left out, {error}")
                 logger.warning("%s", problems[-1])
@@ -821,6 +838,8 @@ class SemanticRetriever:
                     # The last word is a ranking, never a change after it.
                     if not left or not self._freshen([found[n] for n in numbers], moment):
                         break
+            except DatabaseError:
+                raise
             except Exception as error:  # the question boundary
                 logger.warning("ranking failed (%s)", _first_line(error))
                 logger.debug("traceback", exc_info=error)
@@ -857,6 +876,8 @@ class SemanticRetriever:
             for title in dict.fromkeys(p.title for p in chosen if p.source == self._source):
                 if (title, moment) not in self._checked:
                     changed |= self._try_update(title, moment)
+        except DatabaseError:
+            raise
         except Exception as error:  # the question boundary: what is stored serves as it is
             logger.warning("stored articles could not be compared with the wiki (%s)", _first_line(error))
             logger.debug("traceback", exc_info=error)
@@ -867,6 +888,8 @@ class SemanticRetriever:
     ) -> list[Passage] | str:
         try:
             return self._choose_passages(question.text, ranking, moment)
+        except DatabaseError:
+            raise
         except Exception as error:  # the question boundary
             logger.warning("ranking for %r failed (%s)", question.id, _first_line(error))
             logger.debug("traceback", exc_info=error)
