@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
-from typing import Self
+from typing import Any, Self
 
 
 class QuietHandler(BaseHTTPRequestHandler):
@@ -17,14 +18,24 @@ class QuietHandler(BaseHTTPRequestHandler):
         """Keep the tests quiet."""
 
 
+class Server(ThreadingTCPServer):
+    """Says nothing of a client that has gone in the middle of an answer."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """As its base, where the fault is not the client's."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 class LoopbackServer:
     """Serves while it is entered; ``released`` is set at the end, for handlers that wait on purpose."""
 
     def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
         self.released = threading.Event()
         # Not http.server's own class: it looks up the host's name in the DNS, a second each time.
-        self.server = ThreadingTCPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), handler)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
 
     @property
