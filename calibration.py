@@ -11,6 +11,7 @@ forecasts hold no information that a calibration could use; then it is refused, 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ from scorecard import (
 )
 from track_record import auc, brier_scores, check_forecasts, cluster_folds, log_scores
 from voices import stored_voice
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
@@ -328,7 +331,12 @@ def apply_latest(database: Database, run_id: int) -> int:
     """
     curves: dict[tuple[str, str], tuple[int, Curve]] = {}
     for row in database.calibrations():  # oldest first
-        curve = Curve(row["method"], json.loads(row["parameters"]))
+        try:
+            curve = Curve(row["method"], json.loads(row["parameters"]))
+            curve([0.5])
+        except (TypeError, ValueError, KeyError, RecursionError):
+            logger.warning("calibration %s is not one that Forecaster writes; it is not applied", row["id"])
+            continue
         curves[row["forecaster"], row["record"]] = (row["id"], curve)
     count = 0
     for (forecaster, kind), (number, curve) in curves.items():

@@ -59,16 +59,22 @@ def _percent(value: float | None) -> str:
     return "none" if value is None else f"{value:.1f} %"
 
 
+def _models_configured(settings: Any) -> int:
+    """Count the models in a run's stored settings; 0 where another program has written them."""
+    try:
+        models = json.loads(settings)["model_order"]
+    except (TypeError, ValueError, KeyError, RecursionError):
+        return 0
+    return len(models) if isinstance(models, list) else 0
+
+
 def summary(database: Database, run_id: int) -> str:
     """The closing table of a run: one block a question, then what failed and why."""
     ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
     asked = database.run_questions(run_id)
-    settings = json.loads(database.run(run_id)["settings"])
-    # Another program may have written anything here; the number of models is then unknown.
-    models = settings.get("model_order", ()) if isinstance(settings, dict) else ()
     configured = max(
         (row["agents_configured"] for row in ensembles.values()),
-        default=len(models) if isinstance(models, list) else 0,
+        default=_models_configured(database.run(run_id)["settings"]),
     )
     columns = Columns(
         0,

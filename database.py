@@ -1284,6 +1284,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def _is_mass(value: Any) -> bool:
+    """Whether it is a share of probability; a sum of many in single precision may end a little above 1."""
+    return _is_number(value) and 0 <= value <= 1.001
+
+
 def _is_moment(value: Any) -> bool:
     try:
         moment = datetime.fromisoformat(value)
@@ -1320,10 +1325,11 @@ _ALWAYS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "agreement": _is_number,
 }  # fmt: skip
 _OR_NULL: Final[Mapping[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys((*STATISTICS, "captured_mass", "residual_mass", "outcome"), _is_number),
+    **dict.fromkeys((*STATISTICS, "outcome"), _is_number),
+    **dict.fromkeys(("captured_mass", "residual_mass", "weakest_captured"), _is_mass),
     **dict.fromkeys(("within_deviation", "between_deviation", "shift", "divergence"), _is_number),
     **dict.fromkeys(("agents", "agents_configured"), lambda v: isinstance(v, int)),
-    **dict.fromkeys(("weakest_captured", "calibrated"), _is_number),
+    "calibrated": _is_number,
     **dict.fromkeys(("as_of", "close_date"), _is_moment),
     **dict.fromkeys(_TEXTS, lambda v: isinstance(v, str)),
     "probabilities": _is_distribution,

@@ -254,3 +254,16 @@ def test_an_unknown_forecaster_is_told_who_there_is(tmp_path, capsys):
     for arguments, known in (((), "ensemble, x"), (("--record", "back-dated"), "none")):
         assert call(tmp_path / "d.db", "--calibrate", "platt", "--forecaster", "nobody", *arguments) == 2
         assert capsys.readouterr().err.endswith(f"forecasters with one: {known}\n")
+
+
+@pytest.mark.parametrize("parameters", ["[]", "{}", '{"weights": ["x", 1]}', '{"weights": [1]}'])
+def test_a_calibration_that_another_program_wrote_is_not_applied(tmp_path, caplog, parameters):
+    with Database(tmp_path / "run.db") as database:
+        said, outcomes = percents(2)
+        add(database, "A", said, outcomes)
+        calibration.calibrate_database(database, "x", "platt")
+        with database.atomic() as connection:
+            connection.execute("UPDATE calibrations SET parameters = ?", (parameters,))
+        later = add_run(database, [Question("Will B happen?", id="B")], {"x": [point(30)]})
+        assert calibration.apply_latest(database, later) == 0
+        assert "calibration 1 is not one that Forecaster writes; it is not applied" in caplog.text

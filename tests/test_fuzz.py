@@ -630,6 +630,9 @@ stored = (
 @example(("ensembles", "created_at"), "yesterday")
 @example(("runs", "as_of"), "soon")
 @example(("runs", "settings"), "[]")
+@example(("runs", "settings"), "")
+@example(("forecasts", "captured_mass"), -1)
+@example(("forecasts", "residual_mass"), 7)
 @example(("questions", "extra"), "[7]")
 @example(("forecasts", "mean"), None)
 def test_a_database_with_foreign_values_is_read_or_refused(tmp_path, healthy, quiet, cell, value):

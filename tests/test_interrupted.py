@@ -246,7 +246,8 @@ def test_ctrl_c_at_a_real_engine_in_this_process_and_in_its_own(folder, stage, m
     ] == ["stopping; press Ctrl-C again to end at once"], run.screen
     assert shown[-1].endswith("Resume with: python forecaster.py --resume 1 --database run.db")
     before = rows(folder / "run.db", FORECASTS)
-    assert len(before) == (0 if stage == "loading" else 3)
+    # The third row is the mark; those behind it may be stored before the signal arrives.
+    assert len(before) == 0 if stage == "loading" else 3 <= len(before) < 8
     run = start(folder, "--resume", "1", "--database", "run.db", REAL="1")
     assert run.end() == 0, run.screen
     after = rows(folder / "run.db", FORECASTS)
