@@ -4,7 +4,7 @@ Each reader and each regular expression is given texts of 0.25, 0.5 and 1 MB: th
 for an earlier version, and for an expression those made from it. Twice the text may take three times
 the processor time, a megabyte two seconds, which is generous: the worst takes 0.8.
 
-Files of many rows are judged by their growth alone: a megabyte holds 30,000 rows and more.
+Files of many rows have bounds of their own: a megabyte holds 30,000 rows and more.
 Parsers of wikitext, HTML, Markdown and PDF by others (``sections_from_wikitext``,
 ``sections_from_html``, ``documents.READERS``) are exempt: they run in ``parser_process``, under its
 limit of processor time.
