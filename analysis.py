@@ -519,12 +519,9 @@ def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> E
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 1 partly done (the output says what is missing), 2 nothing done."""
-    if problems := name_problems():
-        show(*(f"analysis.py: {problem}" for problem in problems), error=True)
-        return 2
     argv = sys.argv[1:] if argv is None else list(argv)
-    if empty := startup.empty_option(argv):
-        show(f"analysis.py: {empty} is empty; give it a value or leave it out", error=True)
+    if problems := name_problems() or startup.option_problems(argv):
+        show(*(f"analysis.py: {problem}" for problem in problems), error=True)
         return 2
     arguments = parser().parse_args(argv)
     code = 0  # also where the reader of our output has left: what was to be recorded is recorded

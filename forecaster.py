@@ -784,15 +784,16 @@ def run(
         return closing_lines(plan, database, run_id)
 
     status, closing = finished(forecast, database, run_id, command)
-    complete = False
+    complete = in_vain = False
     if status == "interrupted":
         calibrate(plan, database, run_id)
         closing = interrupted_backtest_lines(plan, database, run_id)
     # After an interrupt nothing slow is begun; a resumed run, or analysis.py, draws.
     if status != "interrupted":
         try:
+            in_vain = status == "finished" and evidence_failed(plan, database, run_id)
             drawn = plan.origin is not None or draw(plan, database, run_id)
-            complete = status == "finished" and drawn and not evidence_failed(plan, database, run_id)
+            complete = status == "finished" and drawn and not in_vain
         except KeyboardInterrupt:
             status = "interrupted"
     table = summary(database, run_id)
@@ -810,7 +811,7 @@ def run(
             show(f"\n{INTERRUPTED} Resume with: {command}")
         elif status == "partial":
             show(f"\nTry what is missing again with: {command}")
-        elif not complete and evidence_failed(plan, database, run_id):
+        elif in_vain:
             show(
                 "\nNo search for evidence worked: every forecast was made without any. Start a new run later."
             )
@@ -827,27 +828,28 @@ def finished(
     """
     from database import DamagedDatabaseError, DatabaseError, ReplacedDatabaseError
 
+    def failed() -> None:
+        # Where even that cannot be written the status stays "running", and the owner's end makes it resumable.
+        with contextlib.suppress(DatabaseError):
+            database.finish_run(run_id, "failed")
+
     status, closing = "interrupted", list[str]()
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            closing = forecast()
-            rows = database.forecasts(run_id)
-            status = "finished" if rows and all(row["error"] is None for row in rows) else "partial"
-        database.finish_run(run_id, status)
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(failed)
+            with contextlib.suppress(KeyboardInterrupt):
+                closing = forecast()
+                rows = database.forecasts(run_id)
+                status = "finished" if rows and all(row["error"] is None for row in rows) else "partial"
+            database.finish_run(run_id, status)
+            on_error.pop_all()
     except ReplacedDatabaseError as error:
         raise DatabaseError(
             f"{error} and go on with: {command}, or start the run again where it is gone"
         ) from error
     except DatabaseError as error:
-        # The status stays "running", and the owner's end makes it resumable, where even that cannot be written.
-        with contextlib.suppress(DatabaseError):
-            database.finish_run(run_id, "failed")
         kept = ", then" if isinstance(error, DamagedDatabaseError) else "; what was forecast is kept,"
         raise DatabaseError(f"{error}{kept} go on with: {command}") from error
-    except BaseException:
-        with contextlib.suppress(DatabaseError):
-            database.finish_run(run_id, "failed")
-        raise
     return status, closing
 
 
@@ -1012,12 +1014,9 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
         argv: arguments without the program's name.
         agent_factory: makes the agents in place of vLLM, and skips the checks of the environment; for tests.
     """
-    if problems := name_problems():
-        show(*(f"forecaster.py: {problem}" for problem in problems), error=True)
-        return 2
     argv = sys.argv[1:] if argv is None else list(argv)
-    if empty := startup.empty_option(argv):
-        show(f"forecaster.py: {empty} is empty; give it a value or leave it out", error=True)
+    if problems := name_problems() or startup.option_problems(argv):
+        show(*(f"forecaster.py: {problem}" for problem in problems), error=True)
         return 2
     arguments = parser().parse_args(argv)
     from database import Database, DatabaseError, FullDiskError

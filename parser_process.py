@@ -84,12 +84,11 @@ class ParserProcess:
     def run(self, job: Mapping[str, Any], seconds: int) -> list[tuple[str, str]]:
         """Sections of one job, within ``seconds`` of processor time; raises ParserError."""
         request = json.dumps({**job, "seconds": seconds}).encode()
-        with self._lock:
-            try:
-                answer = json.loads(self._exchange(request, seconds))
-            except BaseException:
-                self.end()  # also after an interrupt: its answer would be taken for the next one's
-                raise
+        with self._lock, contextlib.ExitStack() as on_error:
+            # After an interrupt too: its answer would be taken for the next one's.
+            on_error.callback(self.end)
+            answer = json.loads(self._exchange(request, seconds))
+            on_error.pop_all()
         if "error" in answer:
             raise ParserError(answer["error"])
         return [(title, text) for title, text in answer["sections"]]

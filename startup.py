@@ -54,6 +54,13 @@ def empty_option(arguments):
     return ""
 
 
+def option_problems(arguments):
+    # type: (list[str]) -> list[str]
+    """Say in one line that an option was given an empty value; nothing when none was."""
+    option = empty_option(arguments)
+    return [f"{option} is empty; give it a value or leave it out"] if option else []
+
+
 if problem():
     sys.stderr.write(f"{sys.argv[0].rpartition(chr(47))[2]}: {problem()}\n")
     sys.exit(2)
