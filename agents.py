@@ -1,7 +1,7 @@
 """**Legacy**: ``Agent`` on Hugging Face transformers. Same interface as ``agents_vllm.Agent``, plain and slow.
 
 Kept as the oracle: float32 teacher forcing of every node of the number trie, with the whole
-vocabulary's softmax in float64, and none of the bounds, budgets and shortcuts of ``scoring.py``. What
+vocabulary's softmax in float64, and none of the bounds, budgets and shortcuts of ``scoring/scorer.py``. What
 the vLLM agent reports is tested against ``Agent.exact_distribution``.
 """
 
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from agent_base import AgentError, BaseAgent, ForecastTask
-from distribution import SUPPORT_SIZE, Distribution
-from model_entries import ModelSpec, is_local
-from scoring import Path, Reply, Request
+from preflight.model_entries import ModelSpec, is_local
+from scoring.agent import AgentError, BaseAgent, ForecastTask
+from scoring.distribution import SUPPORT_SIZE, Distribution
+from scoring.scorer import Path, Reply, Request
 
 # Nodes run side by side: each needs its own copy of the prompt's keys and values.
 BATCH = 16
@@ -34,7 +34,12 @@ class Agent(BaseAgent):
     """
 
     def __init__(
-        self, spec: ModelSpec, *, tolerance: float | None = None, model: Any = None, tokenizer: Any = None
+        self,
+        spec: ModelSpec,
+        *,
+        tolerance: float | None = None,
+        model: Any = None,
+        tokenizer: Any = None,
     ) -> None:
         super().__init__(spec, tolerance=tolerance)
         self.model = model
@@ -43,7 +48,11 @@ class Agent(BaseAgent):
     def load(self) -> None:
         """Load tokenizer and weights; raises ``AgentError``."""
         if self.model is None:
-            path = str(FilePath(self.spec.path).expanduser()) if is_local(self.spec.path) else self.spec.path
+            path = (
+                str(FilePath(self.spec.path).expanduser())
+                if is_local(self.spec.path)
+                else self.spec.path
+            )
             try:
                 import torch
                 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -77,7 +86,9 @@ class Agent(BaseAgent):
         for request in requests:
             row = self._rows(request.token_ids, [()])[()]
             replies.append(
-                Reply({token: float(row[token]) for token in request.wanted}, len(request.token_ids))
+                Reply(
+                    {token: float(row[token]) for token in request.wanted}, len(request.token_ids)
+                )
             )
         return replies
 

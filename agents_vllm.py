@@ -2,7 +2,7 @@
 
 vLLM is imported only when an engine is started, so that ``--help``, configuration errors and most
 tests never wait for it. The engine runs with prefix caching on: a scoring request repeats its
-prompt and pays for one to three tokens of it (see ``scoring.py``).
+prompt and pays for one to three tokens of it (see ``scoring/scorer.py``).
 """
 
 from __future__ import annotations
@@ -21,14 +21,22 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-import checkpoint
 import config
-import fit
-import prompts
-from agent_base import AgentError, BaseAgent, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
-from engine_process import EngineProcesses, LoadEnded
-from model_entries import HUGGING_FACE_ID, ModelSpec, is_local
-from scoring import Path, Reply, Request
+from engine.processes import EngineProcesses, LoadEnded
+from preflight import checkpoint
+from preflight import machine as fit
+from preflight.model_entries import HUGGING_FACE_ID, ModelSpec, is_local
+from scoring import prompts
+from scoring.agent import (
+    AgentError,
+    BaseAgent,
+    ForecastTask,
+    PromptError,
+    Reasoning,
+    Wave,
+    reasoning_seed,
+)
+from scoring.scorer import Path, Reply, Request
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +92,9 @@ def prepare_environment(ranks: int = 1) -> None:
     # The log-probability helper would be compiled with g++ at the first request: seconds, for no gain here.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_CACHE_GIB))
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", core_lists(len(os.sched_getaffinity(0)), ranks))
+    os.environ.setdefault(
+        "VLLM_CPU_OMP_THREADS_BIND", core_lists(len(os.sched_getaffinity(0)), ranks)
+    )
     # A pipeline's stages make their buffers in a warm-up that would compile ahead of time, switched off or not.
     os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
 
@@ -97,7 +107,9 @@ def runs_in_children(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> bool:
     """
     if chosen := os.environ.get(MULTIPROCESSING):
         return chosen != "0"
-    ranks = [vllm_config.get(key) or 1 for key in ("tensor_parallel_size", "pipeline_parallel_size")]
+    ranks = [
+        vllm_config.get(key) or 1 for key in ("tensor_parallel_size", "pipeline_parallel_size")
+    ]
     return not vllm_is_cpu_build() or max(ranks) > 1 or spec.path.startswith("s3://")
 
 
@@ -162,7 +174,7 @@ def engine_arguments(
         if vllm_config.get(key) is not None:
             arguments[key] = vllm_config[key]
     if arguments.get("load_format") == "auto" and HUGGING_FACE_ID.fullmatch(path):
-        # "auto" would fall back to weights in PyTorch's format, which are pickles; a folder's are refused by checkpoint.py.
+        # "auto" would fall back to weights in PyTorch's format, which are pickles; a folder's are refused earlier.
         arguments["load_format"] = "safetensors"
     if loader := vllm_config.get("model_loader_extra_config"):
         arguments["model_loader_extra_config"] = dict(loader)
@@ -267,7 +279,9 @@ class Agent(BaseAgent):
                 raise AgentError(_with_advice(line)) from error
         if self.llm is None:  # outside of "except", which would keep what failed, and its memory
             return self._open()
-        if self._checkpoint is not None and (changed := checkpoint.changes(self.spec.path, self._checkpoint)):
+        if self._checkpoint is not None and (
+            changed := checkpoint.changes(self.spec.path, self._checkpoint)
+        ):
             raise AgentError(f"{self.name} did not load: {changed[0]}")
         self.tokenizer = self.llm.get_tokenizer()
         settings = self.llm.llm_engine.vllm_config
@@ -331,8 +345,8 @@ class Agent(BaseAgent):
             arguments["enforce_eager"] = arguments.get("pipeline_parallel_size", 1) == 1
             # A seeded request whose prompt is computed in two steps ends a CPU engine ("CPU Generator does not use offset").
             arguments["enable_chunked_prefill"] = False
-            # torch's log_softmax is not accurate to float32 on a CPU; log_normalizer.py says why and how much.
-            arguments["logits_processors"] = ["log_normalizer:LogNormalizer"]
+            # torch's log_softmax is not accurate to float32 on a CPU; engine/log_normalizer.py says why and how much.
+            arguments["logits_processors"] = ["engine.log_normalizer:LogNormalizer"]
             arguments["logprobs_mode"] = "processed_logits"
         child = runs_in_children(self.spec, self.vllm_config)
         with _multiprocessing(child):
@@ -381,7 +395,9 @@ class Agent(BaseAgent):
             return
         try:
             llm.llm_engine.engine_core.shutdown(timeout=SHUTDOWN_SECONDS)
-        except Exception:  # an engine that died cannot be asked to end; its processes are already gone
+        except (
+            Exception
+        ):  # an engine that died cannot be asked to end; its processes are already gone
             logger.debug("%s: shutdown of the engine failed", self.name, exc_info=True)
         del llm
         gc.collect()
@@ -412,7 +428,10 @@ class Agent(BaseAgent):
         """What became of an engine at work, in one line; None for an error that it survives."""
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if type(error).__name__ == "EngineDeadError":
-            cause = self._processes.cause() or "a process of it was killed; was main memory short? see dmesg"
+            cause = (
+                self._processes.cause()
+                or "a process of it was killed; was main memory short? see dmesg"
+            )
             return f"{self.name} ({self.spec.path}): the engine died at work: {cause[:300]}"
         if OUT_OF_MEMORY.search(said):
             return f"{self.name} ({self.spec.path}): memory ran out at work: {said[:300]}"
@@ -424,14 +443,18 @@ class Agent(BaseAgent):
         """One batched ``generate`` call; each request returns exactly the log-probabilities it names."""
         asked = [{"prompt_token_ids": list(request.token_ids)} for request in requests]
         outputs = self._generate(asked, [self._sampling(request.wanted) for request in requests])
-        return [self._reply(request, output) for request, output in zip(requests, outputs, strict=True)]
+        return [
+            self._reply(request, output) for request, output in zip(requests, outputs, strict=True)
+        ]
 
     def _sampling(self, wanted: Sequence[int]) -> Any:
         if self._llm_factory is not None:
             return {"max_tokens": 1, "temperature": 0.0, "logprob_token_ids": list(wanted)}
         from vllm import SamplingParams
 
-        return SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=list(wanted), detokenize=False)
+        return SamplingParams(
+            max_tokens=1, temperature=0.0, logprob_token_ids=list(wanted), detokenize=False
+        )
 
     # --- reasoning --------------------------------------------------------------------------------
 
@@ -455,7 +478,9 @@ class Agent(BaseAgent):
             try:
                 ids = self.reasoning_prompt(task)
             except PromptError as error:
-                results |= {(index, n): Reasoning(index, n, error=str(error)) for n in range(samples)}
+                results |= {
+                    (index, n): Reasoning(index, n, error=str(error)) for n in range(samples)
+                }
                 continue
             asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
         if asked:
@@ -498,7 +523,9 @@ class Agent(BaseAgent):
         rows = completions[0].logprobs if completions else None
         row = rows[0] if rows else {}
         computed = len(request.token_ids) - (output.num_cached_tokens or 0)
-        return Reply({token: row[token].logprob for token in request.wanted if token in row}, computed)
+        return Reply(
+            {token: row[token].logprob for token in request.wanted if token in row}, computed
+        )
 
 
 def _with_advice(line: str) -> str:

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-import startup
+from preflight import startup
 
 # isort: split
 import argparse
@@ -27,14 +27,40 @@ from typing import Any
 
 import numpy as np
 
-from characters import trimmed
-from check_config import config, name_problems, validate_config
-from coherence import parent_id
-from columns import composed, listed
-from config_rules import ConfigError
 from database import Database, DatabaseError, Resolution
-from distribution import Distribution, agreement
-from drawing import (
+from evaluation.coherence import parent_id
+from evaluation.metrics import brier_scores, reliability_bins
+from evaluation.outcomes import (
+    Entry,
+    Outcomes,
+    ResolutionError,
+    late_outcomes,
+    match,
+    parse_date,
+    parse_outcome,
+    read_resolutions,
+)
+from evaluation.scorecard import (
+    ENSEMBLE,
+    LIVE,
+    RECORDS,
+    AnalysisError,
+    Judged,
+    Record,
+    arrays,
+    brier_interval,
+    collect,
+    forecast_time,
+    parse_time,
+    score_lines,
+)
+from logger import CommandLine, reader_may_leave, show
+from preflight.rules import ConfigError
+from preflight.settings import config, name_problems, validate_config
+from questions.characters import trimmed
+from questions.columns import composed, listed
+from questions.tables import prefixed
+from reporting.drawing import (
     Curve,
     Outcome,
     OverviewRow,
@@ -49,35 +75,9 @@ from drawing import (
     save,
     score_figure,
 )
-from histories import histories, outcome_of
-from logger import CommandLine, reader_may_leave, show
-from plot_fonts import say_what_lacks
-from resolutions import (
-    Entry,
-    Outcomes,
-    ResolutionError,
-    late_outcomes,
-    match,
-    parse_date,
-    parse_outcome,
-    read_resolutions,
-)
-from scorecard import (
-    ENSEMBLE,
-    LIVE,
-    RECORDS,
-    AnalysisError,
-    Judged,
-    Record,
-    arrays,
-    brier_interval,
-    collect,
-    forecast_time,
-    parse_time,
-    score_lines,
-)
-from tables import prefixed
-from track_record import brier_scores, reliability_bins
+from reporting.fonts import say_what_lacks
+from reporting.histories import histories, outcome_of
+from scoring.distribution import Distribution, agreement
 
 log = logging.getLogger(__name__)
 # Outcomes without a question that are listed one by one.
@@ -144,7 +144,11 @@ def _curves(rows: Sequence[sqlite3.Row], ensemble: sqlite3.Row | None) -> list[C
     curves = []
     for row in rows:
         name = row["agent"] + (f" · part {row['chunk'] + 1}" if row["agent"] in chunked else "")
-        note = f"low confidence ({100 * (row['captured_mass'] or 0):.0f} %)" if row["low_confidence"] else ""
+        note = (
+            f"low confidence ({100 * (row['captured_mass'] or 0):.0f} %)"
+            if row["low_confidence"]
+            else ""
+        )
         curves.append(Curve(name, Distribution.from_json(row["probabilities"]), note))
     if ensemble is not None:
         note = f"agreement {100 * ensemble['agreement']:.0f} %" if ensemble["agents"] > 1 else ""
@@ -159,7 +163,9 @@ def _curves(rows: Sequence[sqlite3.Row], ensemble: sqlite3.Row | None) -> list[C
     return curves
 
 
-def draw_history(database: Database, plots_dir: str | Path, run_id: int | None = None) -> list[Path]:
+def draw_history(
+    database: Database, plots_dir: str | Path, run_id: int | None = None
+) -> list[Path]:
     """Draw each question's forecasts over time and the overview of latest forecasts; returns the files.
 
     Live and back-dated forecasts get figures of their own. At most ``config.MAX_PLOTTED_QUESTIONS`` questions of each,
@@ -185,9 +191,14 @@ def draw_history(database: Database, plots_dir: str | Path, run_id: int | None =
                 overview.append(row)
         if run_id is not None:
             questions = plotted(database.latest_asked(record), newest=True)
-            rows = (history.overview_row() for history in histories(database, record, questions, newest=2))
+            rows = (
+                history.overview_row()
+                for history in histories(database, record, questions, newest=2)
+            )
             overview = [row for row in rows if row is not None]
-        for number, figure in enumerate(overview_figures(overview, f"Latest {record} forecasts"), start=1):
+        for number, figure in enumerate(
+            overview_figures(overview, f"Latest {record} forecasts"), start=1
+        ):
             page = "" if number == 1 else f"_{number}"
             paths.append(save(figure, folder / f"latest_forecasts{page}{mark}.png"))
     say_what_lacks()
@@ -206,7 +217,9 @@ def history_figures(
         questions = [row for row in questions if row["subject"] in subjects]
     questions = plotted(questions, newest=True)
     for history in histories(database, record, questions):
-        figure = history_figure(history.text, history.agents, history.ensemble, history.outcome, kind=record)
+        figure = history_figure(
+            history.text, history.agents, history.ensemble, history.outcome, kind=record
+        )
         yield history.subject, figure, history.overview_row()
 
 
@@ -233,7 +246,9 @@ def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
     Raises:
         PlotError: a file cannot be written, or no forecast counts.
     """
-    paths = [save(figure, Path(plots_dir) / f"{name}.png") for name, figure in record_figures(record)]
+    paths = [
+        save(figure, Path(plots_dir) / f"{name}.png") for name, figure in record_figures(record)
+    ]
     say_what_lacks()
     return paths
 
@@ -253,15 +268,25 @@ def _part_figures(record: Record, kind: str) -> Iterator[tuple[str, Any]]:
     most = sorted(names, key=lambda name: (name != ENSEMBLE, -len(record.latest(name))))[:3]
     bins = {name: reliability_bins(*arrays(record.latest(name))[:2]) for name in most}
     count = len({j.scored_as for j in record.judged})
-    which = "last live forecast before each ended" if kind == LIVE else "back-dated forecasts, each day apart"
+    which = (
+        "last live forecast before each ended"
+        if kind == LIVE
+        else "back-dated forecasts, each day apart"
+    )
     subtitle = f"{count} resolved questions, {which}; on the diagonal: as often as said"
-    yield f"reliability{mark}", reliability_figure(f"Reliability of {kind} forecasts", subtitle, bins)
+    yield (
+        f"reliability{mark}",
+        reliability_figure(f"Reliability of {kind} forecasts", subtitle, bins),
+    )
     series = {name: score_points(record.latest(name)) for name in names}
     subtitle = (
         "mean Brier score by month of the forecast; 95 % intervals where there are"
         f" {config.MIN_INTERVAL_CLUSTERS} clusters of related questions"
     )
-    yield f"score_over_time{mark}", score_figure(f"Score of {kind} forecasts over time", subtitle, series)
+    yield (
+        f"score_over_time{mark}",
+        score_figure(f"Score of {kind} forecasts over time", subtitle, series),
+    )
     agents = sorted({name for parts in record.agents.values() for name in parts})
     if len(agents) > 1:
         subtitle = "100 % minus the mean total variation distance of their distributions on shared resolved questions"
@@ -281,7 +306,10 @@ def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:
         scores = brier_scores(p, y)
         points.append(
             ScorePoint(
-                datetime(year, month, 15), len(part), float(scores.mean()), brier_interval(scores, clusters)
+                datetime(year, month, 15),
+                len(part),
+                float(scores.mean()),
+                brier_interval(scores, clusters),
             )
         )
     return points
@@ -294,7 +322,9 @@ def agreement_matrix(record: Record, agents: Sequence[str]) -> np.ndarray:
         matrix[i, i] = 1.0
         for k, second in enumerate(agents[:i]):
             shared = [
-                agreement([p[first], p[second]]) for p in record.agents.values() if first in p and second in p
+                agreement([p[first], p[second]])
+                for p in record.agents.values()
+                if first in p and second in p
             ]
             if shared:
                 matrix[i, k] = matrix[k, i] = np.mean(shared)
@@ -332,9 +362,13 @@ def resolve(database: Database, outcomes: Outcomes, path: Path | None = None) ->
     before = {subjects.get(name, name): row for name, row in database.resolutions().items()}
     added = database.add_resolutions(found)
     changed = [
-        line for r in found if r.question_id in before and (line := changed_line(before[r.question_id], r))
+        line
+        for r in found
+        if r.question_id in before and (line := changed_line(before[r.question_id], r))
     ]
-    show(f"{added} outcomes recorded, {len(found) - added} known already, {len(unknown)} without a question")
+    show(
+        f"{added} outcomes recorded, {len(found) - added} known already, {len(unknown)} without a question"
+    )
     for line in changed:
         show(f"  changed: {line} (the earlier record is kept)")
     if late:
@@ -378,7 +412,9 @@ def join(database: Database, one: str, other: str) -> int:
     first, second = subjects.get(one, one), subjects.get(other, other)
     for row in database.questions():
         if row["subject"] in (first, second) and (parent := parent_id(row["extra"])) is not None:
-            raise AnalysisError(f"--same-question: {row['id']!r} is a coherence check of {parent!r}")
+            raise AnalysisError(
+                f"--same-question: {row['id']!r} is a coherence check of {parent!r}"
+            )
     if first == second:
         raise AnalysisError(f"--same-question: {one!r} and {other!r} are one question already")
     outcomes = {subjects[name]: row["outcome"] for name, row in database.resolutions().items()}
@@ -409,23 +445,33 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = CommandLine(prog="analysis.py", description=(__doc__ or "").split("\n")[0])
     result.add_argument(
-        "--database", default=config.DATABASE_PATH, metavar="FILE", help="the database (default: %(default)s)"
+        "--database",
+        default=config.DATABASE_PATH,
+        metavar="FILE",
+        help="the database (default: %(default)s)",
     )
     result.add_argument(
-        "--plots", default=config.PLOTS_DIR, metavar="DIR", help="folder of the plots (default: %(default)s)"
+        "--plots",
+        default=config.PLOTS_DIR,
+        metavar="DIR",
+        help="folder of the plots (default: %(default)s)",
     )
     result.add_argument(
         "--run", type=int, metavar="N", help="redraw or report this run instead of the newest"
     )
     _add_jobs(result.add_mutually_exclusive_group())
     result.add_argument(
-        "--date", metavar="DATE", help="with --resolve-one: the day the outcome became known (default: today)"
+        "--date",
+        metavar="DATE",
+        help="with --resolve-one: the day the outcome became known (default: today)",
     )
     result.add_argument(
         "--source", metavar="TEXT", help="with --resolve-one: where the outcome is documented"
     )
     result.add_argument(
-        "--forecaster", metavar="NAME", help=f"with --calibrate: an agent's name (default: {ENSEMBLE})"
+        "--forecaster",
+        metavar="NAME",
+        help=f"with --calibrate: an agent's name (default: {ENSEMBLE})",
     )
     result.add_argument(
         "--record",
@@ -455,7 +501,9 @@ def _add_jobs(job: argparse._MutuallyExclusiveGroup) -> None:
         help="let two ids share one history and their outcomes",
     )
     job.add_argument(
-        "--score", action="store_true", help="score every forecast made before its question was resolved"
+        "--score",
+        action="store_true",
+        help="score every forecast made before its question was resolved",
     )
     job.add_argument(
         "--calibrate",
@@ -476,7 +524,9 @@ def judge_options(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, option)
         if value is not None and job not in jobs:
             only = " or with drawing alone" if "" in jobs else ""
-            raise AnalysisError(f"--{option} is {value!r}; it goes with --{jobs[0].replace('_', '-')}{only}")
+            raise AnalysisError(
+                f"--{option} is {value!r}; it goes with --{jobs[0].replace('_', '-')}{only}"
+            )
 
 
 def act(arguments: argparse.Namespace, database: Database) -> int:
@@ -495,13 +545,13 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
         show(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
         return 0
     if arguments.calibrate:
-        from calibration import calibrate_database
+        from evaluation.calibration import calibrate_database
 
         name = arguments.forecaster or ENSEMBLE
         show(calibrate_database(database, name, arguments.calibrate, arguments.record))
         return 0
     if arguments.report:
-        from report import write_report
+        from reporting.report import write_report
 
         show(write_report(database, Path(arguments.report), arguments.run))
         return 0

@@ -62,7 +62,7 @@ else
   # Logged in through the environment: the token never stands on a command line, where ps would show it.
   run "$venv/bin/python" -c 'import os, huggingface_hub; huggingface_hub.login(token=os.environ["HF_TOKEN"])'
   if [ "${#models[@]}" -eq 0 ]; then
-    listing=$("$python" -c 'import config, model_entries
+    listing=$("$python" -c 'import config; from preflight import model_entries
 for entry in config.FORECAST_MODEL_PATHS_VLLM.values():
     path = entry if isinstance(entry, str) else entry["path"]
     if not path.startswith("s3://") and not model_entries.is_local(path):

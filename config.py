@@ -1,7 +1,7 @@
 """Every setting of Forecaster, as plain Python values to edit.
 
 Only the standard library is imported here. What each setting may be, and what is said about a wrong
-one, is in config_rules.py and check_config.py.
+one, is in preflight/rules.py and preflight/settings.py.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ VLLM_CONFIG: dict[str, Any] = {
     "enforce_eager": False,
 }
 
-# Weights on S3 are looked at before an engine starts (checkpoint.py). Seconds until a connection stands, seconds without a
+# Weights on S3 are looked at before an engine starts. Seconds until a connection stands, seconds without a
 # byte of an answer, and tries of one request: a silent endpoint is given up after about 3 x 10 s.
 S3_CONNECT_TIMEOUT_SECONDS = 5
 S3_READ_TIMEOUT_SECONDS = 10

@@ -30,10 +30,17 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from record_repair import compose_ids, forget_credentials, split_unrelated
-from schema import ENSEMBLE, MIGRATIONS, SCHEMA_VERSION, SPLITTING_SCHEMA, STATISTICS, calibrated
-from untrusted_names import new_file
-from untrusted_text import visible_line
+from storage.migrations import (
+    ENSEMBLE,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    SPLITTING_SCHEMA,
+    STATISTICS,
+    calibrated,
+)
+from storage.repairs import compose_ids, forget_credentials, split_unrelated
+from terminal.file_names import new_file
+from terminal.text import visible_line
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +86,7 @@ _ASKED_AMONG: Final = (
     "json_each(?) k CROSS JOIN run_questions rq"
     " ON rq.run_id = json_extract(k.value, '$[0]') AND rq.question_id = json_extract(k.value, '$[1]')"
 )
-_POOLED: Final = (
-    "AND EXISTS (SELECT 1 FROM ensembles n WHERE n.run_id = rq.run_id AND n.question_id = rq.question_id)"
-)
+_POOLED: Final = "AND EXISTS (SELECT 1 FROM ensembles n WHERE n.run_id = rq.run_id AND n.question_id = rq.question_id)"
 # Notes a check of a stored revision. A moment later than now was written by a wrong clock.
 CHECKED: Final = (
     "UPDATE articles SET fetched_at = ?, current_until ="
@@ -365,7 +370,11 @@ class Database:
             )
         try:
             places = (self.path, self.path.parent)
-            if reading and not all(os.access(place, os.W_OK) for place in places) and self._open_unwritable():
+            if (
+                reading
+                and not all(os.access(place, os.W_OK) for place in places)
+                and self._open_unwritable()
+            ):
                 return
             with contextlib.ExitStack() as undo:
                 self.connection = sqlite3.connect(
@@ -415,7 +424,9 @@ class Database:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise DatabaseError(f"{self.path}: an SQLite file of another program; choose another --database")
+            raise DatabaseError(
+                f"{self.path}: an SQLite file of another program; choose another --database"
+            )
         if version > SCHEMA_VERSION:
             raise DatabaseError(
                 f"{self.path}: written by a newer Forecaster (schema {version}, this one"
@@ -511,7 +522,9 @@ class Database:
             f"{self.path}: was moved, deleted or replaced while this run was using it; put the file back"
         )
 
-    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
+    def query(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[sqlite3.Row]:
         """Run one reading statement of this module and return its rows."""
         try:
             rows = self.connection.execute(sql, parameters).fetchall()
@@ -582,7 +595,13 @@ class Database:
                 )
                 connection.execute(
                     "INSERT INTO run_questions (run_id, question_id, position, as_of, asked) VALUES (?, ?, ?, ?, ?)",
-                    (run_id, q.id, position, q.as_of or as_of, to_json({**vars(q), "extra": dict(q.extra)})),
+                    (
+                        run_id,
+                        q.id,
+                        position,
+                        q.as_of or as_of,
+                        to_json({**vars(q), "extra": dict(q.extra)}),
+                    ),
                 )
             connection.executemany(
                 "INSERT INTO rewordings (question_id, run_id, old_text, new_text, accepted_at) VALUES (?, ?, ?, ?, ?)",
@@ -607,7 +626,9 @@ class Database:
         processes one only gets the run.
         """
         with self.atomic() as connection:
-            row = connection.execute("SELECT owner, status FROM runs WHERE id = ?", (run_id,)).fetchone()
+            row = connection.execute(
+                "SELECT owner, status FROM runs WHERE id = ?", (run_id,)
+            ).fetchone()
             worker = working_on(row["owner"]) if row["status"] == "running" else None
             if worker is None:
                 connection.execute(
@@ -619,7 +640,9 @@ class Database:
     def save_weights(self, run_id: int, agent: str, weights: str) -> None:
         """Note which weights a model of a run has; the first note stands."""
         with self.atomic() as connection:
-            connection.execute("INSERT OR IGNORE INTO run_models VALUES (?, ?, ?)", (run_id, agent, weights))
+            connection.execute(
+                "INSERT OR IGNORE INTO run_models VALUES (?, ?, ?)", (run_id, agent, weights)
+            )
 
     def weights(self, run_id: int) -> dict[str, str]:
         """What ``save_weights`` noted, by agent."""
@@ -701,11 +724,15 @@ class Database:
         with self.atomic() as connection:
             for question_id, passages, context_error in found:
                 connection.execute(
-                    "DELETE FROM retrievals WHERE run_id = ? AND question_id = ?", (run_id, question_id)
+                    "DELETE FROM retrievals WHERE run_id = ? AND question_id = ?",
+                    (run_id, question_id),
                 )
                 connection.executemany(
                     "INSERT INTO retrievals VALUES (?, ?, ?, ?, ?)",
-                    [(run_id, question_id, p.id, rank, p.score) for rank, p in enumerate(passages, start=1)],
+                    [
+                        (run_id, question_id, p.id, rank, p.score)
+                        for rank, p in enumerate(passages, start=1)
+                    ],
                 )
                 connection.execute(
                     "UPDATE run_questions SET retrieved_at = ?, context_error = ? WHERE run_id = ? AND question_id = ?",
@@ -734,7 +761,9 @@ class Database:
         A row that holds an error is replaced (a later try may succeed); a forecast never is.
         """
         sha256 = _prompt_hash(record.prompt)
-        probabilities = None if record.probabilities is None else _probabilities_json(record.probabilities)
+        probabilities = (
+            None if record.probabilities is None else _probabilities_json(record.probabilities)
+        )
         values = {
             "run_id": run_id,
             "created_at": self._moment_in(run_id),
@@ -802,7 +831,8 @@ class Database:
     def reasonings(self, run_id: int) -> list[sqlite3.Row]:
         """All reasonings of a run, by question, chunk and sample."""
         return self.query(
-            "SELECT * FROM reasonings WHERE run_id = ? ORDER BY question_id, chunk, sample", (run_id,)
+            "SELECT * FROM reasonings WHERE run_id = ? ORDER BY question_id, chunk, sample",
+            (run_id,),
         )
 
     def copy_reasonings(self, origin: int, run_id: int) -> None:
@@ -963,7 +993,9 @@ class Database:
             + " GROUP BY source, title",
             (as_of or "9999", *(sources or ())),
         )
-        return [Article(**{name: row[name] for name in Article.__dataclass_fields__}) for row in rows]
+        return [
+            Article(**{name: row[name] for name in Article.__dataclass_fields__}) for row in rows
+        ]
 
     def passages_without_embedding(
         self, model: str, articles: Sequence[int], *, ids: Sequence[int] | None = None
@@ -986,7 +1018,9 @@ class Database:
         )
         return [str(row["model"]) for row in rows]
 
-    def add_embeddings(self, model: str, vectors: Sequence[tuple[int, npt.NDArray[np.float32]]]) -> None:
+    def add_embeddings(
+        self, model: str, vectors: Sequence[tuple[int, npt.NDArray[np.float32]]]
+    ) -> None:
         """Store embeddings as raw little-endian float32 in one transaction."""
         with self.atomic() as connection:
             connection.executemany(
@@ -1026,7 +1060,12 @@ class Database:
         return owners[:, 0], owners[:, 1], vectors, max(int(last), after)
 
     def search_words(
-        self, words: Sequence[str], articles: Sequence[int], *, limit: int, embedded_by: str | None = None
+        self,
+        words: Sequence[str],
+        articles: Sequence[int],
+        *,
+        limit: int,
+        embedded_by: str | None = None,
     ) -> list[tuple[int, float]]:
         """Passages of ``articles`` (ids) that hold any of ``words``: (passage id, BM25 score, higher is better), best first.
 
@@ -1063,7 +1102,9 @@ class Database:
         )
         return int(rows[0][0])
 
-    def get_passages(self, ids: Sequence[int], scores: Mapping[int, float] | None = None) -> list[Passage]:
+    def get_passages(
+        self, ids: Sequence[int], scores: Mapping[int, float] | None = None
+    ) -> list[Passage]:
         """Passages by id, in the given order; ``scores`` fills ``Passage.score``."""
         rows = self.query(
             "SELECT p.id, a.source, a.title, p.section, p.text, p.tokens, a.revision_id, a.timestamp, a.url"
@@ -1071,7 +1112,10 @@ class Database:
             (json.dumps([int(i) for i in ids]),),
         )
         by_id = {row["id"]: row for row in rows}
-        return [Passage(**dict(by_id[int(i)]), score=float((scores or {}).get(int(i), 0.0))) for i in ids]
+        return [
+            Passage(**dict(by_id[int(i)]), score=float((scores or {}).get(int(i), 0.0)))
+            for i in ids
+        ]
 
     # --- resolutions and scores -------------------------------------------------------------------
 
@@ -1158,7 +1202,9 @@ class Database:
             (json.dumps(asked),),
         )
 
-    def successful_forecasts(self, asked: Sequence[tuple[int, str]] | None = None) -> list[sqlite3.Row]:
+    def successful_forecasts(
+        self, asked: Sequence[tuple[int, str]] | None = None
+    ) -> list[sqlite3.Row]:
         """Forecasts without an error, oldest run first; of ``asked`` (runs and questions) where it is given.
 
         With the question's ``as_of`` and ``latest_evidence``, the newest revision that stood in the prompt, None without
@@ -1213,7 +1259,11 @@ class Database:
             record: what was fitted, on how much, and how well.
             forecasts: (run id, question id, raw probability, calibrated probability, out of fold) with probabilities in 0-1.
         """
-        values = {**vars(record), "created_at": utc_now(), "parameters": to_json(dict(record.parameters))}
+        values = {
+            **vars(record),
+            "created_at": utc_now(),
+            "parameters": to_json(dict(record.parameters)),
+        }
         with self.atomic() as connection:
             calibration_id = connection.execute(
                 f"INSERT INTO calibrations ({', '.join(values)}) VALUES ({', '.join(':' + name for name in values)})",  # noqa: S608 - column names of this module
@@ -1355,7 +1405,11 @@ def _foreign_value(rows: Sequence[sqlite3.Row]) -> str | None:
         for name in judged:
             value = row[name]
             if value is None and name not in _ALWAYS:
-                wrong = name in _WITH_PROBABILITIES and "probabilities" in names and row["probabilities"]
+                wrong = (
+                    name in _WITH_PROBABILITIES
+                    and "probabilities" in names
+                    and row["probabilities"]
+                )
             else:
                 wrong = not (_ALWAYS.get(name) or _OR_NULL[name])(value)
             if wrong:

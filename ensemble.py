@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import config
-from ablation import FULL, effect, variants
-from agent_base import AgentError, BaseAgent, ForecastOutcome, ForecastTask, PromptError, Reasoning
 from database import (
     AblationRecord,
     Database,
@@ -27,14 +25,23 @@ from database import (
     Passage,
     ReasoningRecord,
 )
-from distribution import Distribution, spread
+from evaluation.ablation import FULL, effect, variants
 from logger import redact
-from model_entries import ModelSpec
-from progress import progress, waiting
-from questions import Question
-from runs import UNKNOWN_WEIGHTS, weights_identity
-from scoring import ScoringResult, TokenizationError
-from voices import Voice, average, pool_voices, stored_voice, voice_weights, weak
+from preflight.model_entries import ModelSpec
+from questions.question import Question
+from runs.manifest import UNKNOWN_WEIGHTS, weights_identity
+from scoring.agent import (
+    AgentError,
+    BaseAgent,
+    ForecastOutcome,
+    ForecastTask,
+    PromptError,
+    Reasoning,
+)
+from scoring.distribution import Distribution, spread
+from scoring.scorer import ScoringResult, TokenizationError
+from scoring.voices import Voice, average, pool_voices, stored_voice, voice_weights, weak
+from terminal.progress import progress, waiting
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +89,7 @@ class Ensemble:
         agent_factory: makes an agent from a spec; ``agents_vllm.Agent`` in earnest.
         pool_method: see ``distribution.pool``.
         logic: the model that writes reasoning first; one of ``specs`` is loaded once for both.
-        ablate: whether each forecast is also made without reasoning and without evidence (``ablation.py``).
+        ablate: whether each forecast is also made without reasoning and without evidence (``evaluation/ablation.py``).
         write: whether the logic model writes what is missing; a replay scores with the reasonings that are stored.
         stopping: whether the user has asked to stop. An interrupt that a library has swallowed is then made good.
     """
@@ -135,11 +142,17 @@ class Ensemble:
             if self.logic is not None and self.logic not in self.specs and unreasoned:
                 self._reason_alone(self.logic, unreasoned)
             for number, spec in enumerate(self.specs, start=1):
-                left = [pair for pair in work if (pair[1].question.id, spec.name, pair[1].chunk) not in done]
+                left = [
+                    pair
+                    for pair in work
+                    if (pair[1].question.id, spec.name, pair[1].chunk) not in done
+                ]
                 reason = unreasoned if spec == self.logic else []
                 if not left and not reason:
                     continue
-                logger.info("model %d of %d: %s (%s)", number, len(self.specs), spec.name, spec.path)
+                logger.info(
+                    "model %d of %d: %s (%s)", number, len(self.specs), spec.name, spec.path
+                )
                 self._run_model(spec, left, reason)
         finally:
             # After an interrupt too: what is there is pooled, and the row says over how many agents.
@@ -151,7 +164,9 @@ class Ensemble:
         """The tasks that some model still has to forecast and that lack a reasoning."""
         if self.logic is None:
             return []
-        counts = Counter((row["question_id"], row["chunk"]) for row in self.database.reasonings(self.run_id))
+        counts = Counter(
+            (row["question_id"], row["chunk"]) for row in self.database.reasonings(self.run_id)
+        )
         missing = [
             task
             for _, task in work
@@ -161,7 +176,9 @@ class Ensemble:
         if self.write:
             return missing
         for task in missing:
-            self._reasoning_errors[task.question.id, task.chunk] = "the replayed run has no more reasonings"
+            self._reasoning_errors[task.question.id, task.chunk] = (
+                "the replayed run has no more reasonings"
+            )
         return []
 
     def _reason_alone(self, spec: ModelSpec, tasks: Sequence[ForecastTask]) -> None:
@@ -213,7 +230,9 @@ class Ensemble:
         )
         self.database.save_reasoning(self.run_id, record)
 
-    def _reasoning_failed(self, spec: ModelSpec, tasks: Sequence[ForecastTask], error: Exception) -> None:
+    def _reasoning_failed(
+        self, spec: ModelSpec, tasks: Sequence[ForecastTask], error: Exception
+    ) -> None:
         self._refuse_to_go_on(error)
         message = _logged(f"{spec.name} wrote no reasoning, the forecast goes on without", error)
         for task in tasks:
@@ -293,7 +312,8 @@ class Ensemble:
             if texts and task.passages:
                 try:
                     used = min(
-                        agent.build_prompt(replace(task, reasoning=text)).passages_used for text in texts
+                        agent.build_prompt(replace(task, reasoning=text)).passages_used
+                        for text in texts
                     )
                 except (PromptError, TokenizationError):
                     used = len(task.passages)  # scoring meets the error again and says so
@@ -323,7 +343,9 @@ class Ensemble:
             record = replace(record, reasoning=texts, **_sample_columns(full, mean))
         if isinstance(mean, str):
             return record
-        others = [_ablation(name, prompts, mean) for name, prompts in scored.items() if name != FULL]
+        others = [
+            _ablation(name, prompts, mean) for name, prompts in scored.items() if name != FULL
+        ]
         return replace(record, ablations=tuple(others))
 
     def _note_weights(self, spec: ModelSpec) -> None:
@@ -333,7 +355,9 @@ class Ensemble:
         if noted is None:
             self.database.save_weights(self.run_id, spec.name, weights)
         elif noted not in (weights, UNKNOWN_WEIGHTS):
-            raise AgentError(f"{spec.name}: this run began with the weights {noted}, these are {weights}")
+            raise AgentError(
+                f"{spec.name}: this run began with the weights {noted}, these are {weights}"
+            )
 
     def pool_all(self, question_ids: Iterable[str]) -> None:
         """Pool each question's forecasts into its ensemble row; a question without any gets none."""
@@ -418,7 +442,9 @@ def _sample_columns(scored: Scored, mean: Voice | str) -> dict[str, Any]:
         "samples": len(results),
         "within_deviation": divided.within,
         "between_deviation": divided.between,
-        "sample_distributions": tuple((n, one.probabilities) for n, one in enumerate(distributions)),
+        "sample_distributions": tuple(
+            (n, one.probabilities) for n, one in enumerate(distributions)
+        ),
     }
 
 

@@ -14,7 +14,7 @@ why); 2 wrong usage, settings or environment, or the database cannot be used; 13
 
 from __future__ import annotations
 
-import startup
+from preflight import startup
 
 # isort: split
 import argparse
@@ -35,9 +35,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from check_config import config, name_problems, validate_config
-from closing_table import summary, wrapped
-from config_rules import ConfigError
 from logger import (
     CommandLine,
     configure_root_logger,
@@ -46,9 +43,18 @@ from logger import (
     say_at_once,
     show,
 )
-from model_entries import ModelSpec, model_spec
-from question_files import Reading, answered_note, closed_note, read_question_file, unique_questions
-from questions import Question, QuestionError
+from preflight.model_entries import ModelSpec, model_spec
+from preflight.rules import ConfigError
+from preflight.settings import config, name_problems, validate_config
+from questions.files import (
+    Reading,
+    answered_note,
+    closed_note,
+    read_question_file,
+    unique_questions,
+)
+from questions.question import Question, QuestionError
+from runs.summary import summary, wrapped
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -65,14 +71,20 @@ QUESTIONS: list[Question] = [
     Question(
         "Will Ukraine and Russia sign a ceasefire agreement that covers the whole front line before 1 July 2027?"
     ),
-    Question("Will the People's Republic of China impose a naval blockade on Taiwan before 1 January 2028?"),
+    Question(
+        "Will the People's Republic of China impose a naval blockade on Taiwan before 1 January 2028?"
+    ),
     Question("Will a new country join the European Union before 1 January 2030?"),
     Question("Will NATO admit a new member state before 1 January 2029?"),
-    Question("Will global mean surface temperature in 2027 exceed that of 2024 in the GISTEMP v4 data set?"),
+    Question(
+        "Will global mean surface temperature in 2027 exceed that of 2024 in the GISTEMP v4 data set?"
+    ),
     Question(
         "Will the United States enter a recession, as dated by the NBER, that begins before 1 January 2028?"
     ),
-    Question("Will Brent crude oil close above 100 US dollars a barrel on any day before 1 January 2028?"),
+    Question(
+        "Will Brent crude oil close above 100 US dollars a barrel on any day before 1 January 2028?"
+    ),
     Question(
         "Will India's population exceed 1.5 billion in the United Nations' estimate for any date before 1 January 2029?"
     ),
@@ -85,7 +97,9 @@ QUESTIONS: list[Question] = [
     Question(
         "Will the World Health Organization declare a new public health emergency of international concern before 1 January 2028?"
     ),
-    Question("Will Japan's central bank raise its policy rate above 2 percent before 1 January 2029?"),
+    Question(
+        "Will Japan's central bank raise its policy rate above 2 percent before 1 January 2029?"
+    ),
 ]
 
 MISSING_VLLM = (
@@ -185,7 +199,10 @@ def parser() -> argparse.ArgumentParser:
         help="score a stored run again from its stored evidence, without network, and report the differences",
     )
     result.add_argument(
-        "--sample", type=int, metavar="N", help="with --backtest: N of its questions, drawn with the seed"
+        "--sample",
+        type=int,
+        metavar="N",
+        help="with --backtest: N of its questions, drawn with the seed",
     )
     result.add_argument(
         "--models",
@@ -194,7 +211,9 @@ def parser() -> argparse.ArgumentParser:
         help="configured names or model paths (default: all configured)",
     )
     result.add_argument(
-        "--as-of", metavar="DATE", help="forecast as if today were this date: no newer evidence is used"
+        "--as-of",
+        metavar="DATE",
+        help="forecast as if today were this date: no newer evidence is used",
     )
     result.add_argument(
         "--reworded",
@@ -207,7 +226,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="ask again what is resolved or past its close date; it is left out otherwise",
     )
-    result.add_argument("--no-retrieval", action="store_true", help="ask the models without any evidence")
+    result.add_argument(
+        "--no-retrieval", action="store_true", help="ask the models without any evidence"
+    )
     result.add_argument(
         "--documents", metavar="DIR", help="folder with your own .txt, .md, .html and .pdf evidence"
     )
@@ -231,7 +252,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")
     result.add_argument(
-        "--verbose", action="store_true", help="show the libraries' messages, not only in the log file"
+        "--verbose",
+        action="store_true",
+        help="show the libraries' messages, not only in the log file",
     )
     return result
 
@@ -257,7 +280,11 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
     # A sample is drawn with a setting, which must be right for it.
     sound = not problems
     nothing = Reading([])
-    asked = attempt(lambda: asked_questions(arguments), nothing) if sound or not arguments.sample else nothing
+    asked = (
+        attempt(lambda: asked_questions(arguments), nothing)
+        if sound or not arguments.sample
+        else nothing
+    )
     as_of = attempt(lambda: as_of_date(arguments.as_of), None)
     specs: list[ModelSpec] = []
     configured = config.FORECAST_MODEL_PATHS_VLLM
@@ -281,7 +308,9 @@ def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Pl
     return Plan(
         questions=asked.questions,
         specs=specs,
-        database=Path(arguments.database or ("demo.db" if arguments.demo else config.DATABASE_PATH)),
+        database=Path(
+            arguments.database or ("demo.db" if arguments.demo else config.DATABASE_PATH)
+        ),
         plots=Path(arguments.plots or config.PLOTS_DIR),
         as_of=as_of,
         retrieval=not arguments.no_retrieval,
@@ -302,11 +331,17 @@ def _conflicts(arguments: argparse.Namespace) -> list[str]:
     """Options that exclude each other or lack the one they go with, one line each."""
     problems = []
     if arguments.demo and arguments.models:
-        problems.append("--models and --demo exclude each other; the demonstration brings its own model")
+        problems.append(
+            "--models and --demo exclude each other; the demonstration brings its own model"
+        )
     if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
-        problems.append(f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest")
+        problems.append(
+            f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest"
+        )
     if arguments.ablate and arguments.no_retrieval and not arguments.logic:
-        problems.append("--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve")
+        problems.append(
+            "--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve"
+        )
     if arguments.documents and arguments.no_retrieval:
         problems.append("--documents and --no-retrieval exclude each other; documents are evidence")
     return problems
@@ -318,7 +353,7 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
     Raises:
         UsageError: an id stood for another question, or no question is left; one line each. DatabaseError: it cannot be read.
     """
-    from identity import IdentityError, Known, admit
+    from runs.identity import IdentityError, Known, admit
 
     known = Known.of(plan.database)
     try:
@@ -333,7 +368,7 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
     except IdentityError as error:
         raise UsageError(str(error)) from None
     if plan.backtest:
-        from backtest import contradictions
+        from evaluation.backtest import contradictions
 
         if lines := contradictions(found.questions, known):
             raise UsageError("\n".join(f"{plan.backtest}: {line}" for line in lines.values()))
@@ -350,7 +385,14 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         UsageError: one line for every problem found. DatabaseError: the database cannot be used.
     """
     from database import Database
-    from runs import RunError, find_run, stored_questions, stored_settings, stored_specs, working_on
+    from runs.manifest import (
+        RunError,
+        find_run,
+        stored_questions,
+        stored_settings,
+        stored_specs,
+        working_on,
+    )
 
     option = "--replay" if arguments.replay else "--resume"
     problems = [
@@ -367,7 +409,9 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
             row = find_run(database, arguments.replay or arguments.resume)
             questions = stored_questions(database, row["id"])
         if arguments.resume and (worker := working_on(row["owner"])) and row["status"] == "running":
-            raise UsageError(f"run {row['id']} is being worked on by {worker}; wait for it, or end it first")
+            raise UsageError(
+                f"run {row['id']} is being worked on by {worker}; wait for it, or end it first"
+            )
         settings = stored_settings(row)
         specs = [] if settings["demo"] else stored_specs(settings)
         logic = None
@@ -400,10 +444,12 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
 def _engine_settings(demonstration: bool) -> dict[str, Any]:
     """``VLLM_CONFIG`` of config.py or of the demonstration; a wrong one of config.py as it is, to be judged."""
     if demonstration:
-        import demo
+        from engine import demo
 
         return dict(demo.VLLM_CONFIG)
-    return dict(config.VLLM_CONFIG) if isinstance(config.VLLM_CONFIG, Mapping) else config.VLLM_CONFIG
+    return (
+        dict(config.VLLM_CONFIG) if isinstance(config.VLLM_CONFIG, Mapping) else config.VLLM_CONFIG
+    )
 
 
 def _today() -> str:
@@ -415,7 +461,7 @@ def _specs(name: str) -> list[ModelSpec]:
 
 
 def _check_documents(folder: str) -> None:
-    from documents import DocumentError, check_folder
+    from evidence.documents import DocumentError, check_folder
 
     try:
         check_folder(folder)
@@ -428,7 +474,7 @@ def asked_questions(arguments: argparse.Namespace) -> Reading:
     if arguments.questions:
         reading = read_question_file(arguments.questions)
     elif arguments.backtest:
-        from backtest import fair_order, read_backtest, sample
+        from evaluation.backtest import fair_order, read_backtest, sample
 
         reading = read_backtest(arguments.backtest)
         count = len(reading.questions) if arguments.sample is None else arguments.sample
@@ -437,13 +483,13 @@ def asked_questions(arguments: argparse.Namespace) -> Reading:
     elif arguments.question:
         reading = unique_questions([Question(text) for text in arguments.question], "--question")
     elif arguments.demo:
-        import demo
+        from engine import demo
 
         reading = Reading(list(demo.DEMO_QUESTIONS))
     else:
         reading = unique_questions(QUESTIONS, "forecaster.py")
     if arguments.coherence:
-        from coherence import coherence_questions
+        from evaluation.coherence import coherence_questions
 
         asked = [each for q in reading.questions for each in (q, *coherence_questions(q))]
         checked = unique_questions(asked, "--coherence")
@@ -471,8 +517,8 @@ def environment_problems(vllm_config: Any, specs: Sequence[ModelSpec] = ()) -> l
     """What stands in the way of these models' engines on this machine, one line each; neither torch nor vLLM is imported."""
     if importlib.util.find_spec("vllm") is None:
         return [MISSING_VLLM]
-    import fit
     from agents_vllm import vllm_is_cpu_build
+    from preflight import machine as fit
 
     gpus = None if vllm_is_cpu_build() else fit.visible_gpus()
     if gpus == 0:
@@ -486,7 +532,9 @@ def environment_problems(vllm_config: Any, specs: Sequence[ModelSpec] = ()) -> l
 
 
 # Packages whose version decides no more than a number's last digits; a run may be resumed with another one.
-HARMLESS_VERSIONS: Final = tuple(f"version.{name} " for name in ("python", "numpy", "runai-model-streamer"))
+HARMLESS_VERSIONS: Final = tuple(
+    f"version.{name} " for name in ("python", "numpy", "runai-model-streamer")
+)
 
 
 def versions() -> dict[str, str]:
@@ -520,7 +568,11 @@ def log_environment(found: dict[str, str]) -> None:
 
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     logger.info(
-        "CUDA %s, driver %s, %d GPUs: %s", torch.version.cuda, driver_version(), len(names), ", ".join(names)
+        "CUDA %s, driver %s, %d GPUs: %s",
+        torch.version.cuda,
+        driver_version(),
+        len(names),
+        ", ".join(names),
     )
 
 
@@ -569,7 +621,7 @@ def _retrieve(
     plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever, missing: set[str]
 ) -> None:
     """Search for the questions of ``missing`` (ids), group by group, and commit each group's evidence."""
-    from progress import progress
+    from terminal.progress import progress
 
     everything = []
     with progress("evidence", len(missing), "question") as bar:
@@ -579,10 +631,13 @@ def _retrieve(
                 continue
             found = retriever.retrieve_all(group, as_of=plan.as_of, searched=bar.update)
             database.save_retrievals(
-                run_id, [(q.id, e.passages, e.context_error) for q, e in zip(group, found, strict=True)]
+                run_id,
+                [(q.id, e.passages, e.context_error) for q, e in zip(group, found, strict=True)],
             )
             for question, evidence in zip(group, found, strict=True):
-                logger.debug("%s: %s", question.id, evidence.error or f"{len(evidence.passages)} passages")
+                logger.debug(
+                    "%s: %s", question.id, evidence.error or f"{len(evidence.passages)} passages"
+                )
             everything += found
     articles = {(p.source, p.title) for evidence in everything for p in evidence.passages}
     passages = sum(len(evidence.passages) for evidence in everything)
@@ -628,7 +683,7 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
     from semanticretriever import SemanticRetriever
 
     if plan.demo:
-        import demo
+        from engine import demo
 
         return demo.make_retriever(database, settings)
     return SemanticRetriever(database, settings)
@@ -653,7 +708,11 @@ def _unsearched(run_id: int, database: Database) -> set[str]:
         row["id"]
         for row in database.run_questions(run_id)
         if row["retrieved_at"] is None
-        or (row["context_error"] and row["id"] not in forecast and not database.retrieval(run_id, row["id"]))
+        or (
+            row["context_error"]
+            and row["id"] not in forecast
+            and not database.retrieval(run_id, row["id"])
+        )
     }
 
 
@@ -664,7 +723,7 @@ def begin(plan: Plan, database: Database) -> int:
         UsageError: settings, weights or versions that decide the numbers differ from those of the run to resume,
             one line each; or another process has it.
     """
-    from runs import (
+    from runs.manifest import (
         UNKNOWN_WEIGHTS,
         changed_settings,
         run_settings,
@@ -709,8 +768,12 @@ def begin(plan: Plan, database: Database) -> int:
     now = {spec.name: weights_identity(spec.path) for spec in plan.specs}
     then = database.weights(plan.resume)
     # What is not to be known before the model is loaded is compared after it (``Ensemble``).
-    known = [name for name in then if UNKNOWN_WEIGHTS not in (then[name], now.get(name, UNKNOWN_WEIGHTS))]
-    changed += changed_settings(*({f"weights of {name}": w[name] for name in known} for w in (then, now)))
+    known = [
+        name for name in then if UNKNOWN_WEIGHTS not in (then[name], now.get(name, UNKNOWN_WEIGHTS))
+    ]
+    changed += changed_settings(
+        *({f"weights of {name}": w[name] for name in known} for w in (then, now))
+    )
     if changed:
         raise UsageError(
             "\n".join(
@@ -721,7 +784,9 @@ def begin(plan: Plan, database: Database) -> int:
             )
         )
     if worker := database.claim_run(plan.resume, this_process(), working_on):
-        raise UsageError(f"run {plan.resume} is being worked on by {worker}; wait for it, or end it first")
+        raise UsageError(
+            f"run {plan.resume} is being worked on by {worker}; wait for it, or end it first"
+        )
     return plan.resume
 
 
@@ -751,7 +816,7 @@ def run(
 ) -> int:
     """Carry out a plan, print what came of it and return the exit code."""
     from ensemble import Ensemble
-    from runs import resume_command
+    from runs.manifest import resume_command
 
     run_id = begin(plan, database)
     command = resume_command(run_id, plan.database)
@@ -804,7 +869,7 @@ def run(
         if closing:
             show(*closing)
         if plan.demo:
-            import demo
+            from engine import demo
 
             show(f"\n{wrapped(demo.NOTICE)}")
         if status == "interrupted":
@@ -840,7 +905,9 @@ def finished(
             with contextlib.suppress(KeyboardInterrupt):
                 closing = forecast()
                 rows = database.forecasts(run_id)
-                status = "finished" if rows and all(row["error"] is None for row in rows) else "partial"
+                status = (
+                    "finished" if rows and all(row["error"] is None for row in rows) else "partial"
+                )
             database.finish_run(run_id, status)
             on_error.pop_all()
     except ReplacedDatabaseError as error:
@@ -848,7 +915,9 @@ def finished(
             f"{error} and go on with: {command}, or start the run again where it is gone"
         ) from error
     except DatabaseError as error:
-        kept = ", then" if isinstance(error, DamagedDatabaseError) else "; what was forecast is kept,"
+        kept = (
+            ", then" if isinstance(error, DamagedDatabaseError) else "; what was forecast is kept,"
+        )
         raise DatabaseError(f"{error}{kept} go on with: {command}") from error
     return status, closing
 
@@ -856,7 +925,7 @@ def finished(
 def calibrate(plan: Plan, database: Database, run_id: int) -> None:
     """Give the run's forecasts the newest calibrations; those of a replay get none."""
     if plan.origin is None:
-        from calibration import apply_latest
+        from evaluation.calibration import apply_latest
 
         apply_latest(database, run_id)
 
@@ -869,7 +938,8 @@ def evidence_failed(plan: Plan, database: Database, run_id: int) -> bool:
         return False
     rows = database.run_questions(run_id)
     return bool(rows) and all(
-        row["context_error"] not in (None, NOTHING_FOUND) and not database.retrieval(run_id, row["id"])
+        row["context_error"] not in (None, NOTHING_FOUND)
+        and not database.retrieval(run_id, row["id"])
         for row in rows
     )
 
@@ -877,11 +947,13 @@ def evidence_failed(plan: Plan, database: Database, run_id: int) -> bool:
 def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
     """What is reported below the table: differences of a replay, scores of a backtest; coherence is stored."""
     if plan.origin is not None:
-        from distribution import Distribution, total_variation
-        from runs import replay_lines
+        from runs.manifest import replay_lines
+        from scoring.distribution import Distribution, total_variation
 
         def distance(a: Any, b: Any) -> float:
-            return total_variation(*(Distribution.from_json(row["probabilities"]) for row in (a, b)))
+            return total_variation(
+                *(Distribution.from_json(row["probabilities"]) for row in (a, b))
+            )
 
         return ["", *replay_lines(database, plan.origin, run_id, distance)]
     if plan.coherence:
@@ -892,7 +964,7 @@ def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
 
 def ablation_lines(database: Database, run_id: int) -> list[str]:
     """What reasoning and evidence did to the numbers of the run; nothing for a run that did not ask."""
-    from ablation import effect_lines
+    from evaluation.ablation import effect_lines
 
     rows = database.ablations(run_id)
     asked = {row["question_id"] for row in rows}
@@ -909,7 +981,10 @@ def draw(plan: Plan, database: Database, run_id: int) -> bool:
     from analysis import PlotError, draw_history, draw_run
 
     try:
-        drawn = [*draw_run(database, run_id, plan.plots), *draw_history(database, plan.plots, run_id)]
+        drawn = [
+            *draw_run(database, run_id, plan.plots),
+            *draw_history(database, plan.plots, run_id),
+        ]
     except PlotError as error:
         logger.error("%s", error)
         return False
@@ -919,7 +994,7 @@ def draw(plan: Plan, database: Database, run_id: int) -> bool:
 
 def report_coherence(database: Database, run_id: int) -> None:
     """Store and log how far negations and paraphrases of a question disagree with it."""
-    from coherence import check_coherence
+    from evaluation.coherence import check_coherence
 
     for record in check_coherence(database, run_id):
         logger.info(
@@ -933,8 +1008,8 @@ def report_coherence(database: Database, run_id: int) -> None:
 
 def backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
     """Record the outcomes, now that the forecasts exist, and say how they did and what limits the comparison."""
-    from backtest import record_outcomes, score_run
-    from scorecard import AnalysisError
+    from evaluation.backtest import record_outcomes, score_run
+    from evaluation.scorecard import AnalysisError
 
     kept = record_outcomes(database, plan.questions, Path(plan.backtest or "").name)
     try:
@@ -948,7 +1023,7 @@ def backtest_cautions(plan: Plan) -> list[str]:
     """What limits a backtest: models that may know answers, and the set of questions; else nothing."""
     if not plan.backtest or plan.origin is not None:
         return []
-    from backtest import leak_warnings, question_warnings
+    from evaluation.backtest import leak_warnings, question_warnings
 
     models = {spec.name: spec.path for spec in plan.specs}
     return [*leak_warnings(models, plan.questions), *question_warnings(plan.questions)]
@@ -958,8 +1033,8 @@ def interrupted_backtest_lines(plan: Plan, database: Database, run_id: int) -> l
     """Record the outcomes of the questions that an interrupted backtest has forecast, and say so."""
     if not plan.backtest or plan.origin is not None:
         return []
-    from backtest import record_outcomes
-    from coherence import parent_id
+    from evaluation.backtest import record_outcomes
+    from evaluation.coherence import parent_id
 
     forecast = {row["question_id"] for row in database.forecasts(run_id) if row["error"] is None}
     asked = [q for q in plan.questions if parent_id(q.extra) is None]
@@ -1036,7 +1111,9 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
             interrupts.install()
             for note in plan.notes:
                 logger.warning("%s", note)
-            return _prepared_run(plan, database, agent_factory, interrupts, verbose=arguments.verbose)
+            return _prepared_run(
+                plan, database, agent_factory, interrupts, verbose=arguments.verbose
+            )
     except FullDiskError as error:
         show(f"forecaster.py: {error}, then start the run again with the same command", error=True)
         return 2
@@ -1052,7 +1129,7 @@ def interrupted_early(arguments: argparse.Namespace) -> list[str]:
     """What is said when the run was not begun: there is nothing new to resume."""
     if arguments.resume is None:
         return ["interrupted before the run began; start it again with the same command"]
-    from runs import resume_command
+    from runs.manifest import resume_command
 
     command = resume_command(arguments.resume, Path(arguments.database or config.DATABASE_PATH))
     return [f"{INTERRUPTED} Resume with: {command}"]
@@ -1076,7 +1153,7 @@ def _prepared_run(
         if not plan.demo:
             retriever = make_retriever(plan, database)
         else:
-            import demo
+            from engine import demo
 
             try:
                 spec = demo.model_spec()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 from urllib.parse import quote, unquote
 
-from untrusted_text import visible
+from terminal.text import visible
 
 DEFAULT_LOG_DIR = "."
 DEFAULT_LOG_FILE = "runpod_forecast_logs.log"
@@ -67,7 +67,11 @@ _SECRET_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             rf"\1\2{REDACTED}",
             True,
         ),
-        (r"([?&](?:sig|policy|token|access_token|api_key|key)=)[^\s&\"'<>]+", rf"\1{REDACTED}", True),
+        (
+            r"([?&](?:sig|policy|token|access_token|api_key|key)=)[^\s&\"'<>]+",
+            rf"\1{REDACTED}",
+            True,
+        ),
         (
             r"((?:proxy-)?authorization[\"']?\s*[=:]\s*[\"']?)(?:(?:bearer|basic|token|digest)\s+)?[^\s\"',]+",
             rf"\1{REDACTED}",
@@ -96,9 +100,13 @@ _SECRET_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 # Passwords that are known otherwise; see ``keep_secret``.
 _known_secrets: set[str] = set()
 # A value of the environment that is an address with a user and a password, or a token alone: of a proxy, a store, a mirror.
-_ADDRESS_WITH_PASSWORD = re.compile(r"\A[a-z][a-z0-9+.-]{1,20}://([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE)
+_ADDRESS_WITH_PASSWORD = re.compile(
+    r"\A[a-z][a-z0-9+.-]{1,20}://([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE
+)
 # Clients take the address of a proxy without its scheme too.
-_PROXY_WITH_PASSWORD = re.compile(r"\A(?:[a-z][a-z0-9+.-]{1,20}://)?([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE)
+_PROXY_WITH_PASSWORD = re.compile(
+    r"\A(?:[a-z][a-z0-9+.-]{1,20}://)?([^\s/@:]*)(?::(\S*))?@", re.IGNORECASE
+)
 
 
 def keep_secret(*values: str) -> None:
@@ -312,11 +320,17 @@ def configure_root_logger(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = LogFile(
-            path, maxBytes=MAX_LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8", errors="backslashreplace"
+            path,
+            maxBytes=MAX_LOG_BYTES,
+            backupCount=LOG_BACKUPS,
+            encoding="utf-8",
+            errors="backslashreplace",
         )
     except OSError as error:
         reason = error.strerror or str(error)
-        root.warning("no log file: %s cannot be opened (%s); set LOG_DIR to a writable folder", path, reason)
+        root.warning(
+            "no log file: %s cannot be opened (%s); set LOG_DIR to a writable folder", path, reason
+        )
         return None
     file.setLevel(logging.DEBUG)
     file.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -377,13 +391,21 @@ def libraries_to_file(*, verbose: bool = False) -> Iterator[None]:
         reading, writing = os.pipe()
         with contextlib.suppress(OSError):
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        reader = threading.Thread(target=take_lines, args=(reading,), name="library output", daemon=True)
+        reader = threading.Thread(
+            target=take_lines, args=(reading,), name="library output", daemon=True
+        )
         # An engine process that outlives us keeps the pipe open: then the reader is left behind.
         reader.start()
         undo.callback(reader.join, 1.0)
         kept = os.dup(2)
         _screen = undo.enter_context(
-            open(os.dup(kept), "w", encoding=sys.stderr.encoding, errors="backslashreplace", buffering=1)
+            open(
+                os.dup(kept),
+                "w",
+                encoding=sys.stderr.encoding,
+                errors="backslashreplace",
+                buffering=1,
+            )
         )
         undo.callback(_leave_screen)
         for number, stream in ((1, sys.stdout), (2, sys.stderr)):

@@ -31,9 +31,8 @@ from database import (
     Passage,
     utc_now,
 )
-from documents import Document, DocumentError, find_documents
-from logger import redact
-from mediawiki import (
+from evidence.documents import Document, DocumentError, find_documents
+from evidence.mediawiki import (
     MediaWikiClient,
     MediaWikiError,
     Revision,
@@ -41,8 +40,8 @@ from mediawiki import (
     WikiSettings,
     refuse_future,
 )
-from parser_process import ParserError, parse_wikitext
-from passages import (
+from evidence.parser_process import ParserError, parse_wikitext
+from evidence.passages import (
     build_queries,
     cut_passages,
     drop_near_duplicates,
@@ -50,9 +49,10 @@ from passages import (
     is_list_title,
     match_query,
 )
-from progress import progress, shown
-from prompts import format_evidence, passage_block
-from questions import Question
+from logger import redact
+from questions.question import Question
+from scoring.prompts import format_evidence, passage_block
+from terminal.progress import progress, shown
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,9 @@ class Embedder:
         ModelError: the model or sentence-transformers is missing, or the files are damaged.
     """
 
-    def __init__(self, path: str, *, max_tokens: int, batch_size: int = 32, device: str = "cpu") -> None:
+    def __init__(
+        self, path: str, *, max_tokens: int, batch_size: int = 32, device: str = "cpu"
+    ) -> None:
         with _quiet_loading():
             try:
                 import torch
@@ -255,11 +257,15 @@ class Reranker:
 
                 folder = Path(path).expanduser()
                 self.model = CrossEncoder(
-                    str(folder) if folder.is_dir() else path, device=device, model_kwargs=SAFETENSORS_ONLY
+                    str(folder) if folder.is_dir() else path,
+                    device=device,
+                    model_kwargs=SAFETENSORS_ONLY,
                 )
                 absent = _absent_weights(self.model)
             except Exception as error:  # hub, file and import errors of many kinds
-                raise ModelError(f"cross-encoder {path!r} cannot be loaded ({_first_line(error)})") from error
+                raise ModelError(
+                    f"cross-encoder {path!r} cannot be loaded ({_first_line(error)})"
+                ) from error
         if absent:
             raise ModelError(
                 f"cross-encoder {path!r} lacks the weights {', '.join(absent[:3])} (is it an embedding model?)"
@@ -276,10 +282,14 @@ class Reranker:
         """Relevance of each text to the query, float32 (n,). Raises ModelError when the model fails or gives no numbers."""
         try:
             found = self.model.predict(
-                [(query, text) for text in texts], batch_size=self.batch_size, show_progress_bar=False
+                [(query, text) for text in texts],
+                batch_size=self.batch_size,
+                show_progress_bar=False,
             )
         except (RuntimeError, ValueError, IndexError) as error:  # torch: out of memory, shapes
-            raise ModelError(f"cross-encoder {self.path!r} failed ({_first_line(error)})") from error
+            raise ModelError(
+                f"cross-encoder {self.path!r} failed ({_first_line(error)})"
+            ) from error
         scores = np.asarray(found, dtype=np.float32).reshape(len(texts))
         if not np.isfinite(scores).all():
             raise ModelError(f"cross-encoder {self.path!r} failed (a score is not a finite number)")
@@ -405,7 +415,10 @@ def embed_missing(
     such a model embeds nothing.
     """
     missing = database.passages_without_embedding(embedder.name, articles, ids=passages)
-    slices = [missing[start : start + EMBEDDING_SLICE] for start in range(0, len(missing), EMBEDDING_SLICE)]
+    slices = [
+        missing[start : start + EMBEDDING_SLICE]
+        for start in range(0, len(missing), EMBEDDING_SLICE)
+    ]
     if others := database.embedding_models(missing) if missing else []:
         logger.info(
             "%d passages have embeddings of %s only and are embedded anew with %s",
@@ -413,7 +426,9 @@ def embed_missing(
         )  # fmt: skip
     with progress("embedding", len(missing), "passage") as bar:
         for ids in slices:
-            vectors = embedder.encode([embedded_text(passage) for passage in database.get_passages(ids)])
+            vectors = embedder.encode(
+                [embedded_text(passage) for passage in database.get_passages(ids)]
+            )
             database.add_embeddings(embedder.name, list(zip(ids, vectors, strict=True)))
             bar.update(len(ids))
     return len(missing)
@@ -442,7 +457,9 @@ class VectorIndex:
 
     def refresh(self) -> None:
         """Append the embeddings stored since the last call."""
-        passages, articles, vectors, self.last_row = self.database.embeddings_after(self.model, self.last_row)
+        passages, articles, vectors, self.last_row = self.database.embeddings_after(
+            self.model, self.last_row
+        )
         if len(passages):
             self.blocks.append((passages, articles, vectors))
 
@@ -474,7 +491,9 @@ class VectorIndex:
             best = np.argpartition(-scores, top - 1, axis=1)[:, :top]
             for row, columns in enumerate(best):
                 results[row] += [
-                    (int(passages[c]), float(scores[row, c])) for c in columns if scores[row, c] > -np.inf
+                    (int(passages[c]), float(scores[row, c]))
+                    for c in columns
+                    if scores[row, c] > -np.inf
                 ]
         return [sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k] for found in results]
 
@@ -524,7 +543,9 @@ class SemanticRetriever:
         self.database = database
         self.settings = settings
         self.client = (
-            client if client is not None or settings.wiki is None else MediaWikiClient(settings.wiki)
+            client
+            if client is not None or settings.wiki is None
+            else MediaWikiClient(settings.wiki)
         )
         self.embedder = embedder
         self.reranker = reranker
@@ -590,10 +611,18 @@ class SemanticRetriever:
         as in a prompt, so that a number is the passage's rank.
         """
         passages = self.retrieve(question, as_of=as_of).passages
-        count = self.embedder.count_tokens if self.embedder else lambda texts: [*map(estimate_tokens, texts)]
-        sizes = count([passage_block(number, passage) for number, passage in enumerate(passages, start=1)])
+        count = (
+            self.embedder.count_tokens
+            if self.embedder
+            else lambda texts: [*map(estimate_tokens, texts)]
+        )
+        sizes = count(
+            [passage_block(number, passage) for number, passage in enumerate(passages, start=1)]
+        )
         fitting = sum(total <= self.settings.context_tokens for total in accumulate(sizes))
-        return f"<evidence>\n{format_evidence(passages[:fitting])}\n</evidence>" if fitting else None
+        return (
+            f"<evidence>\n{format_evidence(passages[:fitting])}\n</evidence>" if fitting else None
+        )
 
     # --- preparation
 
@@ -641,7 +670,9 @@ class SemanticRetriever:
                         settings=self.settings,
                         embed=False,
                     )
-                    stored = self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
+                    stored = self.database.has_revision(
+                        DOCUMENT_SOURCE, document.title, revision_id
+                    )
             except DocumentError as error:
                 self._give_up(str(error))
                 continue
@@ -760,7 +791,9 @@ class SemanticRetriever:
     def _store(self, revision: Revision, now: str, target: str) -> None:
         site = self._wiki.site()
         sections = parse_wikitext(
-            revision.text, file_namespaces=site.file_namespaces, category_namespaces=site.category_namespaces
+            revision.text,
+            file_namespaces=site.file_namespaces,
+            category_namespaces=site.category_namespaces,
         )
         article = Article(
             source=self._source,
@@ -807,7 +840,9 @@ class SemanticRetriever:
             self._give_up(f"no most viewed articles: {error}")
             return
         logger.info("most viewed articles: %d", len(titles))
-        for title in shown([title for title in titles if not is_list_title(title)], "most viewed", "article"):
+        for title in shown(
+            [title for title in titles if not is_list_title(title)], "most viewed", "article"
+        ):
             self._try_update(title, moment)
 
     def _try_update(self, title: str, moment: str | None) -> bool:
@@ -857,7 +892,10 @@ class SemanticRetriever:
             cut_off = []
             for number, ranking in zip(short, rankings, strict=True):
                 chosen = found[number] = self._guarded_choice(questions[number], ranking, moment)
-                few = not isinstance(chosen, str) and len(chosen) < self.settings.passages_per_question
+                few = (
+                    not isinstance(chosen, str)
+                    and len(chosen) < self.settings.passages_per_question
+                )
                 if few and len(ranking) >= limit:
                     cut_off.append(number)
             short, limit = cut_off, 4 * limit
@@ -879,7 +917,9 @@ class SemanticRetriever:
         except DatabaseError:
             raise
         except Exception as error:  # the question boundary: what is stored serves as it is
-            logger.warning("stored articles could not be compared with the wiki (%s)", _first_line(error))
+            logger.warning(
+                "stored articles could not be compared with the wiki (%s)", _first_line(error)
+            )
             logger.debug("traceback", exc_info=error)
         return changed
 
@@ -895,7 +935,9 @@ class SemanticRetriever:
             logger.debug("traceback", exc_info=error)
             return _first_line(error)
 
-    def _evidence(self, question: Question, found: list[Passage] | str, note: str | None) -> Evidence:
+    def _evidence(
+        self, question: Question, found: list[Passage] | str, note: str | None
+    ) -> Evidence:
         problems = list(dict.fromkeys(filter(None, (note, *self.problems))))
         if found and not isinstance(found, str):
             return Evidence(passages=tuple(found), note="; ".join(problems) or None)
@@ -920,7 +962,8 @@ class SemanticRetriever:
         others = [
             a.id
             for a in articles
-            if (a.source != DOCUMENT_SOURCE or a.title in earlier) and (a.id, moment) not in self._gone
+            if (a.source != DOCUMENT_SOURCE or a.title in earlier)
+            and (a.id, moment) not in self._gone
         ]
         return [*others, *standing.values()]
 
@@ -935,11 +978,15 @@ class SemanticRetriever:
             return [[] for _ in texts]
         method = "bm25" if self.embedder is None else self.settings.ranking
         # A very large corpus is not embedded as a whole: what shares words with a question is, when it is first asked.
-        partly = method != "bm25" and self.database.count_passages(articles) > self.settings.embed_all_up_to
+        partly = (
+            method != "bm25"
+            and self.database.count_passages(articles) > self.settings.embed_all_up_to
+        )
         by_words: list[list[tuple[int, float]]] = [[] for _ in texts]
         if method != "embedding" or partly:
             by_words = [
-                self.database.search_words(match_query(text), articles, limit=limit) for text in texts
+                self.database.search_words(match_query(text), articles, limit=limit)
+                for text in texts
             ]
         if method == "bm25" or self.embedder is None or self._index is None:
             return by_words
@@ -962,7 +1009,9 @@ class SemanticRetriever:
     ) -> list[Passage]:
         candidates = self.database.get_passages([i for i, _ in ranking], dict(ranking))
         chosen = self._choose(self._rerank(text, self._distinct(candidates)))
-        for passage in chosen:  # the last gate: whatever went wrong before, nothing newer leaves this room
+        for (
+            passage
+        ) in chosen:  # the last gate: whatever went wrong before, nothing newer leaves this room
             refuse_future(passage.timestamp, moment, f"{passage.title!r}")
         return chosen
 
@@ -978,7 +1027,9 @@ class SemanticRetriever:
             self._give_up(f"{error}; {ORDER_KEPT}")
             return list(candidates)
         order = np.argsort(-scores, kind="stable")
-        return [replace(head[i], score=float(scores[i])) for i in order] + list(candidates[len(head) :])
+        return [replace(head[i], score=float(scores[i])) for i in order] + list(
+            candidates[len(head) :]
+        )
 
     def _distinct(self, candidates: Sequence[Passage]) -> list[Passage]:
         """The candidates without near-duplicates, before a cross-encoder spends its places on them."""

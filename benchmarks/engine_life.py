@@ -23,13 +23,13 @@ sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402 - the folder of the modules has to be known first
 
-from agent_base import ForecastTask  # noqa: E402
 from agents_vllm import MULTIPROCESSING, Agent  # noqa: E402
-from engine_process import SHARED, shared_memory  # noqa: E402
+from engine.processes import SHARED, shared_memory  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from logger import configure_root_logger  # noqa: E402
-from model_entries import ModelSpec  # noqa: E402
-from tests.tiny_models import merged_tokenizer, save_model  # noqa: E402
+from preflight.model_entries import ModelSpec  # noqa: E402
+from scoring.agent import ForecastTask  # noqa: E402
+from tests.support.tiny_models import merged_tokenizer, save_model  # noqa: E402
 
 TASKS = [ForecastTask(question, "2026-11-24") for question in QUESTIONS]
 

@@ -39,15 +39,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
-from intervals import (  # noqa: E402
+from evaluation.intervals import (  # noqa: E402
     UNKNOWN_INTERVAL,
     Interval,
     mean_interval,
     rank_correlation_interval,
     satterthwaite,
 )
-from reliability import calibration_noise  # noqa: E402
-from track_record import brier_scores, log_scores  # noqa: E402
+from evaluation.metrics import brier_scores, log_scores  # noqa: E402
+from evaluation.reliability import calibration_noise  # noqa: E402
 
 Floats = NDArray[np.float64]
 CLUSTERS = (2, 3, 5, 8, 10, 15, 20, 30, 50, 100)
@@ -113,7 +113,9 @@ class Scenario:
         most = 1.0 if self.score is brier_scores else 5.3
         return (0.0, most) if len(self.forecasters) == 1 else (-most, most)
 
-    def values(self, g: np.random.Generator, sizes: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    def values(
+        self, g: np.random.Generator, sizes: NDArray[np.int64]
+    ) -> tuple[Floats, NDArray[np.int64]]:
         """Scores (or differences) and clusters of one simulated record."""
         q = questions(g, sizes, spread=self.spread, base=self.base, shock=self.shock)
         scores = [self.score(said(g, q, *one), q.outcomes) for one in self.forecasters]
@@ -150,7 +152,9 @@ class Coverage:
     def __str__(self) -> str:
         if self.refused > 0.98:
             return "–"
-        return f"{100 * self.held:.1f}" + (f" ({100 * self.refused:.0f})" if self.refused >= 0.005 else "")
+        return f"{100 * self.held:.1f}" + (
+            f" ({100 * self.refused:.0f})" if self.refused >= 0.005 else ""
+        )
 
 
 def coverage(intervals: Iterator[Interval], truth: float) -> Coverage:
@@ -209,11 +213,16 @@ def true_mean(scenario: Scenario, kind: str) -> float:
 def cells_of_the_table() -> list[tuple[Scenario, str]]:
     """List scenarios and cluster sizes; a cluster of one question shares no shock."""
     return [
-        (s, kind) for s in SCENARIOS for kind in SIZES if not (s.name.startswith("shared") and kind == "one")
+        (s, kind)
+        for s in SCENARIOS
+        for kind in SIZES
+        if not (s.name.startswith("shared") and kind == "one")
     ]
 
 
-def percentile_bootstrap(values: Floats, clusters: Sequence[int], *, least: float, most: float) -> Interval:
+def percentile_bootstrap(
+    values: Floats, clusters: Sequence[int], *, least: float, most: float
+) -> Interval:
     """Compute the 95 % interval of a cluster bootstrap (1000 resamples), to compare."""
     rows = np.array(clusters)
     sums, sizes = np.bincount(rows, weights=values), np.bincount(rows)
@@ -298,8 +307,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=2000, help="simulated records a cell")
     parser.add_argument("--clusters", type=int, nargs="+", default=list(CLUSTERS))
     parser.add_argument("--part", choices=("mean", "rank", "ece"), action="append")
-    parser.add_argument("--all", action="store_true", help="refuse no interval of two clusters or more")
-    parser.add_argument("--bootstrap", action="store_true", help="measure a percentile bootstrap instead")
+    parser.add_argument(
+        "--all", action="store_true", help="refuse no interval of two clusters or more"
+    )
+    parser.add_argument(
+        "--bootstrap", action="store_true", help="measure a percentile bootstrap instead"
+    )
     arguments = parser.parse_args(argv)
     if arguments.all:
         config.MIN_INTERVAL_CLUSTERS, config.MIN_INTERVAL_DF = 2, 1

@@ -119,12 +119,21 @@ def run_pytest(copy: Path, files: Sequence[str], plugins: Sequence[Any]) -> int:
     """Run test files of the copy in this process; returns pytest's exit code."""
     os.chdir(copy)
     sys.path[:] = [
-        entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "benchmarks")
+        entry
+        for entry in sys.path
+        if Path(entry or ".").resolve() not in (ROOT, ROOT / "benchmarks")
     ]
     for name in [name for name in sys.modules if name.split(".")[0] in ("benchmarks", "tests")]:
         del sys.modules[name]
     places = [f"tests/{name}.py" for name in files]
-    quiet = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", f"--basetemp={copy.parent / 'pytest'}"]
+    quiet = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        f"--basetemp={copy.parent / 'pytest'}",
+    ]
     return int(pytest.main([*quiet, *places], plugins=list(plugins)))
 
 
@@ -165,7 +174,9 @@ class Baseline:
     def running(self, mutant: Mutant) -> list[str]:
         """The tests that run a mutant's lines, fastest first."""
         wanted = range(mutant.line, mutant.end + 1)
-        return self.quickest(name for name, lines in self.lines.items() if not lines.isdisjoint(wanted))
+        return self.quickest(
+            name for name, lines in self.lines.items() if not lines.isdisjoint(wanted)
+        )
 
     def quickest(self, names: Iterable[str]) -> list[str]:
         """Tests in the order of their time."""
@@ -197,7 +208,9 @@ class Bench:
         def work() -> int:
             plugin = Coverage(str(self.copy / f"{module}.py"))
             code = run_pytest(self.copy, files, [plugin])
-            outside = sorted(name for name, m in list(sys.modules.items()) if self._is_library(name, m))
+            outside = sorted(
+                name for name, m in list(sys.modules.items()) if self._is_library(name, m)
+            )
             report.write_text(json.dumps([plugin.seconds, plugin.lines, outside]))
             return code
 
@@ -207,14 +220,18 @@ class Bench:
         for name in libraries:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-        found = Baseline(files, seconds, {name: frozenset(numbers) for name, numbers in lines.items()})
+        found = Baseline(
+            files, seconds, {name: frozenset(numbers) for name, numbers in lines.items()}
+        )
         # As with a mutant, but without one: what fails now would pass for noticing every mutant.
         if forked(partial(self._tested, found, found.quickest(seconds)), self.log, 600) != 0:
             self._give_up(files)
         return found
 
     def _give_up(self, files: Sequence[str]) -> None:
-        raise BrokenTestsError(f"{', '.join(files)}: fails without a mutant\n{self.log.read_text()[-3000:]}")
+        raise BrokenTestsError(
+            f"{', '.join(files)}: fails without a mutant\n{self.log.read_text()[-3000:]}"
+        )
 
     def _is_library(self, name: str, module: Any) -> bool:
         file = getattr(module, "__file__", None) or ""
@@ -242,7 +259,9 @@ class Bench:
 
     def _tested(self, baseline: Baseline, names: Sequence[str]) -> int:
         sys.dont_write_bytecode = True
-        files = [file for file in baseline.files if any(n.startswith(f"tests/{file}.py") for n in names)]
+        files = [
+            file for file in baseline.files if any(n.startswith(f"tests/{file}.py") for n in names)
+        ]
         return run_pytest(self.copy, files, [Selection(names)])
 
 
@@ -252,7 +271,10 @@ class Bench:
 def equivalents(file: Path = EQUIVALENT) -> dict[tuple[str, str, str], str]:
     """Why a mutant cannot be told from the original, by module, line and change."""
     with file.open(encoding="utf-8", newline="") as stream:
-        return {(row["module"], row["line"], row["change"]): row["reason"] for row in csv.DictReader(stream)}
+        return {
+            (row["module"], row["line"], row["change"]): row["reason"]
+            for row in csv.DictReader(stream)
+        }
 
 
 def table(fates: dict[str, Counter[str]]) -> list[str]:
@@ -305,13 +327,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="mutants.py", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"default: {', '.join(TESTS)}")
-    parser.add_argument("--count", type=int, default=60, help="mutants a module (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=int, default=60, help="mutants a module (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default: %(default)s)")
     parser.add_argument(
-        "--patience", type=float, default=PATIENCE, help="seconds beyond the tests' (default: %(default)s)"
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        help="seconds beyond the tests' (default: %(default)s)",
     )
-    parser.add_argument("--list", action="store_true", help="print the mutants drawn, and run nothing")
-    parser.add_argument("--retry", metavar="FILE", help="try the survivors in an earlier output again")
+    parser.add_argument(
+        "--list", action="store_true", help="print the mutants drawn, and run nothing"
+    )
+    parser.add_argument(
+        "--retry", metavar="FILE", help="try the survivors in an earlier output again"
+    )
     arguments = parser.parse_args(argv)
     wanted = Path(arguments.retry).read_text(encoding="utf-8") if arguments.retry else None
     if unknown := sorted({*arguments.modules} - {*TESTS}):

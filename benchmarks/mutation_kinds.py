@@ -45,7 +45,9 @@ sorted:list reversed:list fetchone:fetchall issubset:issuperset union:intersecti
 CALLS: Final = dict(pair.split(":") for pair in SWAPPED.split())
 # Methods without which their object is still of the same type.
 REMOVABLE: Final = ("strip", "lstrip", "rstrip", "lower", "casefold", "upper")
-SQL: Final = re.compile(r"\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE (?:VIEW|TABLE|INDEX))\b")
+SQL: Final = re.compile(
+    r"\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE (?:VIEW|TABLE|INDEX))\b"
+)
 SQL_WORDS: Final = (
     (r"\bDESC\b", "ASC"),
     (r"(?<![<>=-])>=", ">"),
@@ -151,7 +153,9 @@ def _returned(node: ast.Return) -> Iterator[Found]:
 
 
 def _removed(node: ast.stmt) -> Iterator[Found]:
-    if isinstance(node, ast.Assign) and not isinstance(node.targets[0], ast.Attribute | ast.Subscript):
+    if isinstance(node, ast.Assign) and not isinstance(
+        node.targets[0], ast.Attribute | ast.Subscript
+    ):
         return
     if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call):
         return

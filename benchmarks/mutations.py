@@ -112,7 +112,9 @@ def _change(source: str, begin: int, end: int, after: str) -> str:
 
 def _common(a: str, b: str) -> int:
     """How many characters two texts begin with in common."""
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return next(
+        (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
 
 
 def _one_line(text: str) -> str:
@@ -139,7 +141,14 @@ class _Collector(ast.NodeVisitor):
             for kind in CHANGES.get(type(node), ()):
                 self.changes += [(target, text) for target, text in kind(node)]
         for name, value in ast.iter_fields(node):
-            if name in ("annotation", "returns", "decorator_list", "type_comment", "type_params", "bases"):
+            if name in (
+                "annotation",
+                "returns",
+                "decorator_list",
+                "type_comment",
+                "type_params",
+                "bases",
+            ):
                 continue
             for part in value if isinstance(value, list) else [value]:
                 if isinstance(part, ast.AST):

@@ -12,7 +12,7 @@ the weights of ``distribution.entropy_weights``. Linear pool, median, geometric 
 functions of the point forecasts in both cases (the median of 101-point distributions has a mean of its own).
 
 Weights from past scores and the extremising factor are learnt on other clusters of questions than those they are used on
-(5-fold cross-validation by cluster of related questions). Intervals are 95 %, over those clusters (intervals.py).
+(5-fold cross-validation by cluster of related questions). Intervals are 95 %, over those clusters (evaluation/intervals.py).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
-from distribution import EXTREMISING_FACTOR, ODDS_CLIP, extremised  # noqa: E402
-from intervals import Interval, mean_interval  # noqa: E402
-from track_record import (  # noqa: E402
+from evaluation.intervals import Interval, mean_interval  # noqa: E402
+from evaluation.metrics import (  # noqa: E402
     brier_scores,
     cluster_folds,
     inverse_score_weights,
     log_scores,
 )
+from scoring.distribution import EXTREMISING_FACTOR, ODDS_CLIP, extremised  # noqa: E402
 
 Floats = NDArray[np.float64]
 DEFAULT_FOLDER = ROOT.parent / "shared" / "data" / "forecastbench"
@@ -103,7 +103,11 @@ def load(folder: Path) -> Data:
         raise BenchmarkError(f"{path}: no row belongs to a question of questions_dev.jsonl")
     outcomes = np.array([float(row["outcome"]) for row in kept])
     return Data(
-        models, np.array(forecasts), outcomes, tuple(str(row["cluster"]) for row in kept), tuple(kept)
+        models,
+        np.array(forecasts),
+        outcomes,
+        tuple(str(row["cluster"]) for row in kept),
+        tuple(kept),
     )
 
 
@@ -158,7 +162,9 @@ def median(p: Floats) -> Floats:
 
 def geometric(p: Floats, weights: Floats | None = None) -> Floats:
     """(Weighted) geometric mean of odds."""
-    return np.asarray(1 / (1 + np.exp(-np.average(log_odds(p), axis=1, weights=weights))), dtype=np.float64)
+    return np.asarray(
+        1 / (1 + np.exp(-np.average(log_odds(p), axis=1, weights=weights))), dtype=np.float64
+    )
 
 
 def entropy_weighted(p: Floats) -> Floats:
@@ -183,13 +189,17 @@ def by_past_score(
     return result
 
 
-def extremised_by_fit(p: Floats, outcomes: Floats, clusters: Sequence[str]) -> tuple[Floats, list[float]]:
+def extremised_by_fit(
+    p: Floats, outcomes: Floats, clusters: Sequence[str]
+) -> tuple[Floats, list[float]]:
     """Geometric mean of odds, extremised by the factor (1.0 to 3.0) with the least Brier score on the other folds."""
     folds = cluster_folds(clusters, config.CROSS_VALIDATION_FOLDS, seed=config.SEED)
     pooled, result, chosen = geometric(p), np.empty(len(p)), []
     for fold in np.unique(folds):
         train = folds != fold
-        losses = [((extremised(pooled[train], float(f)) - outcomes[train]) ** 2).mean() for f in FACTORS]
+        losses = [
+            ((extremised(pooled[train], float(f)) - outcomes[train]) ** 2).mean() for f in FACTORS
+        ]
         chosen.append(float(FACTORS[int(np.argmin(losses))]))
         result[~train] = extremised(pooled[~train], chosen[-1])
     return result, chosen
@@ -205,7 +215,9 @@ def pools(data: Data) -> dict[str, Floats]:
         "entropy-weighted": entropy_weighted(p),
         f"extremised x{EXTREMISING_FACTOR}": extremised(geometric(p)),
         "extremised, fitted": extremised_by_fit(p, y, clusters)[0],
-        "past score, linear": by_past_score(p, y, clusters, lambda q, w: np.asarray(q @ w, dtype=np.float64)),
+        "past score, linear": by_past_score(
+            p, y, clusters, lambda q, w: np.asarray(q @ w, dtype=np.float64)
+        ),
         "past score, geometric": by_past_score(p, y, clusters, geometric),
     }
 
@@ -229,9 +241,7 @@ def table(data: Data, pooled: Mapping[str, Floats], reference: str) -> list[str]
         brier, log = brier_scores(p, data.outcomes), log_scores(p, data.outcomes)
         line = f"{name:32s} {brier.mean():7.4f}  {_interval(_clustered(brier, data)):15s}  {log.mean():5.3f}"
         if name != reference:
-            line += (
-                f"  {_difference(brier - base_brier, data, 4):26s}  {_difference(log - base_log, data, 3)}"
-            )
+            line += f"  {_difference(brier - base_brier, data, 4):26s}  {_difference(log - base_log, data, 3)}"
         lines.append(line)
     return lines
 
@@ -243,7 +253,11 @@ def _clustered(values: Floats, data: Data) -> Interval:
 def _difference(values: Floats, data: Data, digits: int) -> str:
     interval = _clustered(values, data)
     shown = f"{values.mean():+.{digits}f}"
-    return f"{shown} ({interval.low:+.{digits}f} … {interval.high:+.{digits}f})" if interval.known else shown
+    return (
+        f"{shown} ({interval.low:+.{digits}f} … {interval.high:+.{digits}f})"
+        if interval.known
+        else shown
+    )
 
 
 def comparison_rows(data: Data) -> dict[str, Floats]:
@@ -253,7 +267,10 @@ def comparison_rows(data: Data) -> dict[str, Floats]:
         "always 50 %": np.full(n, 0.5),
         "base rate (of these questions)": np.full(n, data.outcomes.mean()),
     }
-    for column, name in (("baseline_crowd", "crowd at freeze"), ("crowd_at_due", "crowd at due date")):
+    for column, name in (
+        ("baseline_crowd", "crowd at freeze"),
+        ("crowd_at_due", "crowd at due date"),
+    ):
         values = [row.get(column) for row in data.rows]
         if all(value is not None for value in values):
             rows[name] = np.array(values, dtype=np.float64)
@@ -277,7 +294,9 @@ def report(data: Data, group: str, models: Sequence[str], kind: str) -> list[str
     rows = {**comparison_rows(chosen), **singles, **pools(chosen)}
     lines += table(chosen, rows, "linear")
     _, factors = extremised_by_fit(chosen.forecasts, chosen.outcomes, chosen.clusters)
-    lines.append(f"extremising factors chosen on the five folds: {', '.join(f'{f:.1f}' for f in factors)}")
+    lines.append(
+        f"extremising factors chosen on the five folds: {', '.join(f'{f:.1f}' for f in factors)}"
+    )
     return lines + leave_one_out(chosen)
 
 
@@ -291,22 +310,32 @@ def leave_one_out(data: Data) -> list[str]:
         rest = np.delete(data.forecasts, number, axis=1)
         scores = {pool: brier_scores(pool(rest), data.outcomes) for pool in full}
         change = _difference(scores[linear] - full[linear], data, 4)
-        lines.append(f"{name:32s} {scores[linear].mean():8.4f} {scores[geometric].mean():10.4f}   {change}")
+        lines.append(
+            f"{name:32s} {scores[linear].mean():8.4f} {scores[geometric].mean():10.4f}   {change}"
+        )
     return lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print every table; 0, or 2 when the data cannot be used."""
-    parser = argparse.ArgumentParser(prog="benchmarks/pools.py", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/pools.py", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=DEFAULT_FOLDER, help="default: ../shared/data/forecastbench"
+        "folder",
+        nargs="?",
+        type=Path,
+        default=DEFAULT_FOLDER,
+        help="default: ../shared/data/forecastbench",
     )
     try:
         data = load(parser.parse_args(argv).folder)
     except BenchmarkError as error:
         print(f"pools.py: {error}", file=sys.stderr)
         return 2
-    print(f"{len(data.outcomes)} questions with forecasts of {len(data.models)} model configurations")
+    print(
+        f"{len(data.outcomes)} questions with forecasts of {len(data.models)} model configurations"
+    )
     for group, belongs in GROUPS.items():
         # A model that answered few questions would shrink every table to those.
         models = [

@@ -47,7 +47,9 @@ def fill(database: Database, count: int, dimension: int) -> None:
     for number in range(-(-count // PASSAGES_AN_ARTICLE)):
         size = min(PASSAGES_AN_ARTICLE, count - number * PASSAGES_AN_ARTICLE)
         article = Article("benchmark", f"Article {number}", "1", "2026-01-01T00:00:00Z", "", "text")
-        passages = [NewPassage("", f"passage {part} of article {number}", 5) for part in range(size)]
+        passages = [
+            NewPassage("", f"passage {part} of article {number}", 5) for part in range(size)
+        ]
         database.add_article(article, passages)
         vectors = unit_vectors(size, dimension, generator)
         database.add_embeddings(MODEL, [(first + part, vectors[part]) for part in range(size)])
@@ -117,7 +119,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
         k = min(CANDIDATES, len(index))
         found = index.search(questions, articles, k)
-        halves = [timed(lambda: index.search(questions, articles[::2], k)) for _ in range(options.repeats)]
+        halves = [
+            timed(lambda: index.search(questions, articles[::2], k)) for _ in range(options.repeats)
+        ]
         held, peak = megabytes(), peak_megabytes()
         faiss_index = filled_faiss(index, options.dimension)
         ours: list[float] = []

@@ -10,7 +10,7 @@ as right when it holds it. The last table counts any passage of the country and 
 
 Each row of a table is the project's own retrieval from question to evidence (``SemanticRetriever.retrieve_all``: ranking,
 reranking where a cross-encoder is given, near-duplicates, the share of one article), with only the first-stage ranking changed.
-Intervals are 95 %, over countries (intervals.py); two rows are compared by the interval of their differences question by
+Intervals are 95 %, over countries; two rows are compared by the interval of their differences question by
 question.
 """
 
@@ -30,10 +30,16 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from database import Database, DatabaseError, Passage
-from demo import DemoError, make_retriever
-from intervals import mean_interval
-from questions import Question
-from semanticretriever import ModelError, Reranker, RetrievalSettings, SemanticRetriever, TextReranker
+from engine.demo import DemoError, make_retriever
+from evaluation.intervals import mean_interval
+from questions.question import Question
+from semanticretriever import (
+    ModelError,
+    Reranker,
+    RetrievalSettings,
+    SemanticRetriever,
+    TextReranker,
+)
 
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int64]
@@ -143,7 +149,8 @@ def kinds_table(ranks: Mapping[str, Ranks], pairs: Sequence[Pair]) -> list[str]:
     for name, found in ranks.items():
         parts = [found[rows[kind]] for kind in kinds]
         cells = [
-            f"{reciprocal_ranks(part).mean():.2f}, {recall(part, DEPTHS[-1]).mean():.2f}" for part in parts
+            f"{reciprocal_ranks(part).mean():.2f}, {recall(part, DEPTHS[-1]).mean():.2f}"
+            for part in parts
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
@@ -195,7 +202,9 @@ def evidence(
     )
     for ranking, changes in RANKINGS.items():
         settings = replace(common, **changes)
-        retriever = SemanticRetriever(base.database, settings, embedder=base.embedder, reranker=reranker)
+        retriever = SemanticRetriever(
+            base.database, settings, embedder=base.embedder, reranker=reranker
+        )
         answers = retriever.retrieve_all([Question(pair.question) for pair in pairs])
         for answer in answers:
             if answer.error and answer.error != "nothing was found":
@@ -210,7 +219,10 @@ def report(found: Mapping[str, Sequence[Sequence[Passage]]], pairs: Sequence[Pai
     strict, loose = (
         {
             name: np.array(
-                [first_rank(passages, right(pair)) for passages, pair in zip(lists, pairs, strict=True)]
+                [
+                    first_rank(passages, right(pair))
+                    for passages, pair in zip(lists, pairs, strict=True)
+                ]
             )
             for name, lists in found.items()
         }
@@ -234,9 +246,13 @@ def report(found: Mapping[str, Sequence[Sequence[Passage]]], pairs: Sequence[Pai
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read, embed, retrieve and print; 2 when a part is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("database", type=Path, help="keeps corpus and embeddings; made where there is none")
     parser.add_argument(
-        "--cross-encoder", metavar="PATH", help="Hugging Face id or folder: a second set of rows, reranked"
+        "database", type=Path, help="keeps corpus and embeddings; made where there is none"
+    )
+    parser.add_argument(
+        "--cross-encoder",
+        metavar="PATH",
+        help="Hugging Face id or folder: a second set of rows, reranked",
     )
     options = parser.parse_args(arguments)
     pairs = read_pairs()

@@ -37,14 +37,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
-import demo  # noqa: E402
-from agent_base import ForecastTask, Prompt  # noqa: E402
 from agents_vllm import Agent, prepare_environment  # noqa: E402
 from database import Passage  # noqa: E402
-from distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
+from engine import demo  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
-from model_entries import ModelSpec  # noqa: E402
-from scoring import Reply, Request  # noqa: E402
+from preflight.model_entries import ModelSpec  # noqa: E402
+from scoring.agent import ForecastTask, Prompt  # noqa: E402
+from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
+from scoring.scorer import Reply, Request  # noqa: E402
 
 PASSAGE_TOKENS = 200
 TODAY = "2026-11-24"
@@ -77,7 +77,7 @@ class Row:
 
 def corpus_passages() -> list[Passage]:
     """Passages of the packaged World Factbook, about ``PASSAGE_TOKENS`` tokens each, in the corpus's order."""
-    from passages import estimate_tokens
+    from evidence.passages import estimate_tokens
 
     found: list[Passage] = []
     for article, sections in demo.factbook_articles():
@@ -119,7 +119,7 @@ def make_tasks(count: int, tokens: int) -> list[ForecastTask]:
 def plain_logprobs() -> None:
     """Make the engine report log-probabilities in vLLM's default way.
 
-    The CPU agent's own way (see ``log_normalizer.py``) would give the log-likelihood requests unnormalised logits.
+    The CPU agent's own way (see ``engine/log_normalizer.py``) would give the log-likelihood requests unnormalised logits.
     """
     prepare_environment()
     import vllm
@@ -153,7 +153,9 @@ class Bench:
         tokens, result = method()
         return time.perf_counter() - started, tokens, result
 
-    def generate(self, prompts: Sequence[Sequence[int]], parameters: Sequence[Any]) -> tuple[float, Any]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], parameters: Sequence[Any]
+    ) -> tuple[float, Any]:
         """One batched call; forward tokens and the outputs."""
         outputs = self.agent.llm.generate(
             [{"prompt_token_ids": list(ids)} for ids in prompts], list(parameters), use_tqdm=False
@@ -168,7 +170,9 @@ class Bench:
         tokens, _ = self.generate([p.token_ids for p in prompts], [parameters] * len(prompts))
         return tokens, None
 
-    def score(self, tasks: Sequence[ForecastTask], tolerance: float) -> tuple[float, list[Distribution]]:
+    def score(
+        self, tasks: Sequence[ForecastTask], tolerance: float
+    ) -> tuple[float, list[Distribution]]:
         """(b) This project's scoring, prompts included."""
         self.agent.tolerance = tolerance
         results = []
@@ -183,7 +187,8 @@ class Bench:
         pairs = [(list(prompt.token_ids), list(path)) for path in prompt.trie.paths]
         if self.harness is not None:
             answers = self.harness._loglikelihood_tokens(
-                [(("", str(n)), context, path) for n, (context, path) in enumerate(pairs)], disable_tqdm=True
+                [(("", str(n)), context, path) for n, (context, path) in enumerate(pairs)],
+                disable_tqdm=True,
             )
             values = [value for value, _ in answers]
             # prompt_logprobs switches the prefix cache off: every token of every request is run.
@@ -191,24 +196,32 @@ class Bench:
         else:
             from vllm import SamplingParams
 
-            parameters = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
+            parameters = SamplingParams(
+                max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False
+            )
             tokens, outputs = self.generate(
                 [context + path for context, path in pairs], [parameters] * len(pairs)
             )
             values = [
-                sum(output.prompt_logprobs[len(context) + i][token].logprob for i, token in enumerate(path))
+                sum(
+                    output.prompt_logprobs[len(context) + i][token].logprob
+                    for i, token in enumerate(path)
+                )
                 for (context, path), output in zip(pairs, outputs, strict=True)
             ]
         return tokens, [Distribution.from_weights(np.exp(np.array(values)))]
 
-    def sample(self, prompts: Sequence[Prompt], count: int) -> tuple[float, list[Distribution | None]]:
+    def sample(
+        self, prompts: Sequence[Prompt], count: int
+    ) -> tuple[float, list[Distribution | None]]:
         """(d) ``count`` answers a prompt at temperature 1, read as integers; None where no answer was one."""
         from vllm import SamplingParams
 
         # No seed of their own (the engine's rules): vLLM's CPU build fails on a seeded request it prefills in two steps.
         parameters = SamplingParams(max_tokens=8, temperature=1.0)
         tokens, outputs = self.generate(
-            [p.token_ids for p in prompts for _ in range(count)], [parameters] * (len(prompts) * count)
+            [p.token_ids for p in prompts for _ in range(count)],
+            [parameters] * (len(prompts) * count),
         )
         found: list[Distribution | None] = []
         for start in range(0, len(outputs), count):
@@ -265,7 +278,10 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
     config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
     tasks = make_tasks(count, tokens)
     prompts = [bench.agent.build_prompt(task) for task in tasks]
-    print(f"{count} prompts of {min(map(length, prompts))} to {max(map(length, prompts))} tokens", flush=True)
+    print(
+        f"{count} prompts of {min(map(length, prompts))} to {max(map(length, prompts))} tokens",
+        flush=True,
+    )
     tolerance = config.SCORING_TOLERANCE
     bench.timed(lambda: bench.prefill(prompts))  # the first call after a start is slow
     exact_seconds, exact_tokens, exact = bench.timed(lambda: bench.score(tasks, 0.0))
@@ -315,12 +331,20 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
         seconds, used, found = bench.timed(lambda: bench.loglikelihoods(prompts[0]))
         name = "lm_eval" if bench.harness is not None else "the same requests"
         rows.append(
-            Row(f"(c) 101 log-likelihoods ({name})", seconds, seconds / one, used, *errors(found, exact[:1]))
+            Row(
+                f"(c) 101 log-likelihoods ({name})",
+                seconds,
+                seconds / one,
+                used,
+                *errors(found, exact[:1]),
+            )
         )
     return rows
 
 
-def wave_lines(bench: Bench, tokens: int, count: int, repeats: int, sizes: Sequence[int]) -> list[str]:
+def wave_lines(
+    bench: Bench, tokens: int, count: int, repeats: int, sizes: Sequence[int]
+) -> list[str]:
     """Engine calls, requests, forward tokens and time of scoring in waves of each size; ratios to the first, round by round."""
     config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
     tasks = make_tasks(count, tokens)
@@ -334,7 +358,9 @@ def wave_lines(bench: Bench, tokens: int, count: int, repeats: int, sizes: Seque
     setattr(bench.agent, "next_token_logprobs", counted)  # noqa: B010 - a plain assignment to a method fails mypy
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
     costs: dict[int, tuple[int, int, float]] = {}
-    bench.timed(lambda: bench.score(tasks, config.SCORING_TOLERANCE))  # the first call after a start is slow
+    bench.timed(
+        lambda: bench.score(tasks, config.SCORING_TOLERANCE)
+    )  # the first call after a start is slow
     for _ in range(repeats):
         for size in sizes:
             config.SCORING_WAVE = size
@@ -348,7 +374,11 @@ def wave_lines(bench: Bench, tokens: int, count: int, repeats: int, sizes: Seque
     ]
     for size in sizes:
         pairs = [b / a for a, b in zip(seconds[sizes[0]], seconds[size], strict=True)]
-        cells = (*costs[size], statistics.median(pairs), ", ".join(f"{ratio:.2f}" for ratio in pairs))
+        cells = (
+            *costs[size],
+            statistics.median(pairs),
+            ", ".join(f"{ratio:.2f}" for ratio in pairs),
+        )
         lines.append("| {} | {} | {:,} | {:,.0f} | {:.2f} ({}) |".format(size, *cells))
     return lines
 
@@ -375,7 +405,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def one_token_model(folder: Path) -> ModelSpec:
     """A random model of SmolLM2's shape whose tokenizer gives every integer one token."""
-    from tests.tiny_models import save_model, single_token_tokenizer
+    from tests.support.tiny_models import save_model, single_token_tokenizer
 
     save_model(folder, single_token_tokenizer(), **SMOLLM2_SHAPE)
     return ModelSpec("one-token", str(folder), answer_prefix="Probability: ")
@@ -386,14 +416,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Cost of scoring beside plain prefill, log-likelihoods and sampling."
     )
-    parser.add_argument("--tokens", type=int, nargs="+", default=[1000, 4000], help="prompt lengths")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", default=[1000, 4000], help="prompt lengths"
+    )
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--model", help="folder or Hugging Face id (default: the demonstration's)")
     parser.add_argument("--load-format", default="auto", help='"dummy" needs no weights')
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
-    parser.add_argument("--one-token", action="store_true", help="a random model with one token an integer")
-    parser.add_argument("--skip", nargs="*", default=[], choices=["harness"], help="leave the slow (c) out")
+    parser.add_argument(
+        "--one-token", action="store_true", help="a random model with one token an integer"
+    )
+    parser.add_argument(
+        "--skip", nargs="*", default=[], choices=["harness"], help="leave the slow (c) out"
+    )
     parser.add_argument("--waves", type=int, nargs="+", help="only compare waves of these sizes")
     arguments = parser.parse_args()
     settings = {
@@ -414,7 +450,9 @@ def main() -> None:
             bench = Bench(agent)
             if arguments.waves:
                 for tokens in arguments.tokens:
-                    lines = wave_lines(bench, tokens, arguments.prompts, arguments.repeats, arguments.waves)
+                    lines = wave_lines(
+                        bench, tokens, arguments.prompts, arguments.repeats, arguments.waves
+                    )
                     print("\n".join(lines), "\n", flush=True)
                 return
             if "harness" not in arguments.skip:

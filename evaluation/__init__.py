@@ -1,0 +1,1 @@
+"""Outcomes, scores, calibration: how good the forecasts were."""

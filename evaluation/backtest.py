@@ -1,0 +1,243 @@
+"""Forecasting questions whose answers are known, as if they were not; reading, warnings and comparison are a job of their own.
+
+    python forecaster.py --backtest questions.jsonl
+
+A backtest file is a question file (not .txt) with two more columns, ``outcome`` (0 or 1) and ``resolution_date``, and
+a day to forecast from: ``as_of``, else ForecastBench's ``forecast_due_date``, else ``freeze_date``. Evidence and "today" are
+held at or before that day. Every column that is not part of a question (outcome, resolution date, prices, address,
+cluster ...) goes to ``Question.extra``, which no prompt shows.
+
+Three things a backtest cannot promise are said in its output: a model may have been trained on the answer (training_cutoffs.py),
+questions that resolved by now are not a fair sample of all questions, and related questions count as one cluster.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from database import Database, Resolution
+from evaluation.coherence import parent_id
+from evaluation.outcomes import ResolutionError, parse_date, parse_outcome
+from evaluation.scorecard import (
+    SCORE_HEADERS,
+    Judged,
+    Record,
+    collect,
+    parse_time,
+    score_lines,
+    score_row,
+    table,
+)
+from evaluation.training_cutoffs import cutoff
+from questions.columns import counted, iso_date, listed, shortened
+from questions.files import Reading, question_from, read_question_file
+from questions.question import Question, QuestionError, cluster_of
+from reporting.drawing import Outcome
+from runs.identity import Known
+
+AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_backtest(path: str | Path) -> Reading:
+    """Read resolved questions, each with its own ``as_of``; the answers are in ``Question.extra`` only.
+
+    Rows without an outcome are skipped and counted.
+
+    Raises:
+        QuestionError: what ``read_question_file`` refuses, a file without outcomes, or a row without a resolution date or a
+            day to forecast from, with its line.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".txt":
+        raise QuestionError(
+            f"{path}: a backtest needs outcomes; use a .csv, .tsv, .jsonl or .json file"
+        )
+    skipped: list[str] = []
+
+    def question_of(values: Mapping[str, Any]) -> Question | None:
+        if "outcome" not in values:
+            skipped.append(str(values.get("id") or values.get("question")))
+            return None
+        return _backtest_question(values)
+
+    try:
+        reading = read_question_file(path, question_of)
+    except QuestionError as error:
+        if skipped and "no question in it" in str(error):
+            raise QuestionError(f"{path}: a backtest needs outcomes; no row has one") from None
+        raise
+    if not skipped:
+        return reading
+    note = f"{path}: {counted(len(skipped), 'open question')} skipped (no outcome yet): {listed(map(shortened, skipped))}"
+    return Reading(reading.questions, [*reading.notes, note])
+
+
+def _backtest_question(values: Mapping[str, Any]) -> Question:
+    if parse_outcome(values.get("outcome")) is None:
+        raise ResolutionError("outcome is void, expected 0 or 1")
+    day = values.get("resolution_date", values.get("date"))
+    try:
+        parse_date(day)
+    except ResolutionError as error:
+        raise ResolutionError(f"resolution_{error}") from None
+    for name in AS_OF_COLUMNS:
+        iso_date(values.get(name), name)
+    as_of = next((values[name] for name in AS_OF_COLUMNS if name in values), None)
+    if as_of is None:
+        raise QuestionError(f"no day to forecast from; give one of {', '.join(AS_OF_COLUMNS)}")
+    return question_from({**values, "as_of": as_of, "resolution_date": parse_date(day)})
+
+
+def sample(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
+    """``count`` questions drawn at random with a seed, in their original order; all of them when there are fewer."""
+    if count >= len(questions):
+        return list(questions)
+    chosen = np.random.default_rng(seed).choice(len(questions), size=count, replace=False)
+    return [questions[i] for i in sorted(chosen.tolist())]
+
+
+def fair_order(questions: Sequence[Question], seed: int) -> list[Question]:
+    """The questions in an order drawn at random, so that any first part of them is a fair sample of all.
+
+    A run that is interrupted has forecast the first part of its questions.
+    """
+    return [questions[i] for i in np.random.default_rng(seed).permutation(len(questions)).tolist()]
+
+
+def contradictions(questions: Iterable[Question], known: Known) -> dict[str, str]:
+    """Name the questions that ended otherwise, or on another day, in the record than in their file.
+
+    Returns:
+        A line by question id.
+    """
+    lines = {}
+    for q in questions:
+        recorded = known.resolved.get(known.subject(q)) if parent_id(q.extra) is None else None
+        if recorded is None:
+            continue
+        here, there = parse_outcome(q.extra["outcome"]), recorded["outcome"]
+        moments = (str(q.extra["resolution_date"]), recorded["resolved_at"])
+        days = [parse_time(text).date().isoformat() for text in moments]
+        if here != there or days[0] != days[1]:
+            words = [Outcome(value, None).word for value in (here, there)]
+            lines[q.id] = (
+                f"{q.id!r} ended {words[0]} on {days[0]} in the file and {words[1]} on {days[1]} in"
+                f" {known.path}; correct the file, or the record: python analysis.py --database"
+                f" {shlex.quote(known.path)} --resolve-one {shlex.quote(q.id)} {words[0]} --date {days[0]}"
+            )
+    return lines
+
+
+def record_outcomes(database: Database, questions: Iterable[Question], source: str) -> list[str]:
+    """Store the outcomes of backtest questions that the database knows and that have none there.
+
+    To be called after the forecasts exist, so that nothing that makes a forecast can read an answer
+    from the database. Returns a line for each recorded outcome that is another one; it stays.
+    """
+    known = Known.read(database)
+    asked = [q for q in questions if q.id in known.subjects and parent_id(q.extra) is None]
+    database.add_resolutions(
+        [
+            Resolution(
+                q.id, parse_outcome(q.extra["outcome"]), str(q.extra["resolution_date"]), source
+            )
+            for q in asked
+            if known.subject(q) not in known.resolved
+        ]
+    )
+    return list(contradictions(asked, known).values())
+
+
+# --- warnings ---------------------------------------------------------------------------------------------------------
+
+
+def may_know(name: str, path: str, as_of: str) -> bool:
+    """Whether a model's training may reach the day a question is forecast from; unknown models may."""
+    known = cutoff(name, path)
+    return known is None or date.fromisoformat(as_of[:10]) <= date.fromisoformat(known.day)
+
+
+def leak_warnings(models: Mapping[str, str], questions: Sequence[Question]) -> list[str]:
+    """One line per model (name to path) whose training may contain what happened after some questions' ``as_of``."""
+    questions = [q for q in questions if parent_id(q.extra) is None]
+    lines = []
+    for name, path in models.items():
+        known = cutoff(name, path)
+        count = sum(may_know(name, path, q.as_of) for q in questions if q.as_of)
+        if known is None:
+            lines.append(
+                f"{name}: no training cut-off is known of {path}; it may have been trained on all {count} answers"
+            )
+        elif count:
+            how = "stated cut-off" if known.stated else "no cut-off stated, released"
+            lines.append(
+                f"{name}: {count} of {len(questions)} questions are forecast from a day that its training may include"
+                f" ({how} {known.day}; {known.source})"
+            )
+    return lines
+
+
+def question_warnings(questions: Sequence[Question]) -> list[str]:
+    """What limits the set of questions itself: answers before ``as_of``, related questions, uneven base rates."""
+    lines = []
+    questions = [q for q in questions if parent_id(q.extra) is None]
+    late = [q for q in questions if str(q.extra["resolution_date"])[:10] <= str(q.as_of)]
+    if late:
+        lines.append(
+            f"{len(late)} questions were resolved on or before their as_of day; their forecasts will not count"
+        )
+    clusters = {cluster_of(q.extra, q.subject) for q in questions}
+    if len(clusters) < len(questions):
+        lines.append(
+            f"{len(questions)} questions form {len(clusters)} clusters of related ones; intervals are over clusters"
+        )
+    yes = np.mean([parse_outcome(q.extra["outcome"]) or 0 for q in questions])
+    lines.append(
+        f"{100 * yes:.0f} % of them ended yes; questions resolved by now are not a fair sample of all that were open"
+    )
+    return lines
+
+
+# --- comparison -------------------------------------------------------------------------------------------------------
+
+
+def score_run(database: Database, run_id: int) -> list[str]:
+    """The record of one run: scores beside the crowd, always 50 % and base rate, and the part that no model may know.
+
+    Raises:
+        scorecard.AnalysisError: no forecast of the run counts.
+    """
+    subjects = {question["subject"] for question in database.run_questions(run_id)}
+    part = collect(database, subjects).of_run(run_id)
+    return score_lines(part) + _untouched(part, database, run_id)
+
+
+def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
+    """Scores on the questions whose ``as_of`` lies after every model's cut-off."""
+    models = sorted({(row["agent"], row["model"]) for row in database.forecasts(run_id)})
+    clean: dict[str, list[Judged]] = {}
+    for j in record.judged:
+        if not any(may_know(name, path, j.made.date().isoformat()) for name, path in models):
+            clean.setdefault(j.forecaster, []).append(j)
+    title = ["", "## Only questions forecast from a day after every model's training cut-off"]
+    if not clean:
+        return [
+            *title,
+            "none: each question lies before a cut-off, or a model's cut-off is unknown",
+        ]
+    return [
+        *title,
+        *table(
+            SCORE_HEADERS,
+            [score_row(name, clean[name]) for name in record.forecasters() if name in clean],
+        ),
+    ]

@@ -1,0 +1,212 @@
+"""The user's own documents: a folder of .txt, .md, .html and .pdf files read into titled sections.
+
+A room of its own because file formats have nothing to do with search and ranking. Markdown is parsed by markdown-it-py,
+HTML by Beautiful Soup, PDF by pypdf; all are imported only when such a file is met, in the process of ``parser_process``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from evidence.parser_process import ParserError, parse_document
+from evidence.passages import Section, sections_from_html, tidy
+
+logger = logging.getLogger(__name__)
+
+# A file larger than this is no document an analyst wrote (bytes).
+MAX_DOCUMENT_BYTES: Final = 50_000_000
+
+
+class DocumentError(Exception):
+    """A folder or file that cannot be used; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One file as it stands on disk: ``title`` is its path in the folder, ``timestamp`` its modification time (UTC, Z)."""
+
+    path: Path
+    title: str
+    timestamp: str
+    sha256: str
+
+    def sections(self) -> list[Section]:
+        """Titled plain-text sections, parsed in another process.
+
+        Raises:
+            DocumentError: the file cannot be read as what its name says, or not within the limits.
+        """
+        try:
+            return [Section(*section) for section in parse_document(self.path)]
+        except ParserError as error:
+            raise DocumentError(f"{self.title}: {error}") from error
+
+
+def check_folder(folder: str | Path) -> Path:
+    """Return the folder as a path; raises DocumentError when it is missing or holds no readable kind of file."""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise DocumentError(f"--documents {folder}: there is no such folder")
+    if not _is_text(str(path.resolve())):
+        raise DocumentError(f"--documents {folder}: its name is not UTF-8; rename it")
+    if all(problem for _, problem in _files(path.resolve())):
+        raise DocumentError(f"--documents {folder}: holds no {', '.join(READERS)} file")
+    return path
+
+
+def find_documents(folder: str | Path) -> Iterator[Document]:
+    """The documents of a folder and its subfolders, by name; hidden files and links out of the folder are left out.
+
+    What cannot be opened, is too large or has no name in UTF-8 is logged and left out. Raises DocumentError as
+    ``check_folder``.
+    """
+    root = check_folder(folder).resolve()
+    for path, problem in _files(root):
+        title = f"{root.name}/{path.relative_to(root).as_posix()}"
+        try:
+            if problem is None:
+                yield _document(path, title)
+        except OSError as error:
+            problem = error.strerror or type(error).__name__
+        except (OverflowError, ValueError) as error:
+            problem = f"its time of modification is no date: {error}"
+        if problem is not None:
+            logger.warning("%s: left out (%s)", title, problem)
+
+
+def _document(path: Path, title: str) -> Document:
+    status = path.stat()
+    if status.st_size > MAX_DOCUMENT_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_DOCUMENT_BYTES // 1_000_000} MB")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    modified = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
+    return Document(
+        path=path, title=title, timestamp=modified.replace("+00:00", "Z"), sha256=digest
+    )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name of the file system is UTF-8: what is not comes as halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _files(root: Path) -> Iterator[tuple[Path, str | None]]:
+    """Files that look like documents below a resolved folder, by name, and why one is left out all the same."""
+    found: list[tuple[Path, str | None]] = []
+
+    def unreadable(error: OSError) -> None:
+        found.append((Path(error.filename), error.strerror))
+
+    for place, folders, names in os.walk(root, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(place, name)
+            if (
+                path.suffix.casefold() in READERS
+                and not name.startswith(".")
+                and _is_own_file(path, root)
+            ):
+                found.append(
+                    (path, None if _is_text(str(path)) else "its name is not UTF-8; rename it")
+                )
+    return iter(sorted(found, key=lambda item: item[0]))
+
+
+def _is_own_file(path: Path, root: Path) -> bool:
+    """Whether a path is a file of the folder: no device, and no link that leads out of it or in a circle."""
+    try:
+        return path.is_file() and path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a circle of links, or no right to look
+        return False
+
+
+def read_sections(path: Path) -> list[Section]:
+    """Read one file in this process; raises DocumentError, or whatever its parser raises."""
+    return READERS[path.suffix.casefold()](path)
+
+
+def read_text(path: Path) -> str:
+    """A text file as UTF-8 (with or without a byte order mark), UTF-16 with one, else Windows-1252.
+
+    Raises DocumentError when it holds zero bytes, as binary files do.
+    """
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    if b"\x00" in data:
+        raise DocumentError("not a text file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def _read_plain(path: Path) -> list[Section]:
+    text = tidy(read_text(path))
+    return [Section("", text)] if text else []
+
+
+def _read_html(path: Path) -> list[Section]:
+    return sections_from_html(read_text(path))
+
+
+def _read_markdown(path: Path) -> list[Section]:
+    """Rendered to HTML first: links, emphasis, tables and lists then become text by the same rules as in HTML files."""
+    from markdown_it import MarkdownIt
+
+    text = read_text(path)
+    if text.startswith("---\n"):  # front matter
+        end = text.find("\n---\n", 4)
+        text = text[end + 5 :] if end >= 0 else text
+    return sections_from_html(MarkdownIt("commonmark").enable("table").render(text))
+
+
+def _read_pdf(path: Path) -> list[Section]:
+    """One section a page ("page 3"). A scanned PDF without text gives a DocumentError."""
+    from pypdf import PdfReader
+
+    reader = PdfReader(path)
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise DocumentError("protected by a password")
+    pages = [
+        Section(f"page {number}", _pdf_text(page.extract_text()))
+        for number, page in enumerate(reader.pages, start=1)
+    ]
+    pages = [page for page in pages if page.text]
+    if not pages:
+        raise DocumentError("holds no text (scanned pages need text recognition first)")
+    return pages
+
+
+def _pdf_text(text: str) -> str:
+    """Lines of a page joined into paragraphs; words hyphenated at a line's end are put together."""
+    joined: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        last = joined[-1] if joined else ""
+        if last.endswith("-") and line[:1].islower():
+            joined[-1] = last[:-1]
+        elif line and last and last != "\n\n":
+            joined.append(" ")
+        joined.append(line or "\n\n")
+    return tidy("".join(joined))
+
+
+READERS: Final[dict[str, Callable[[Path], list[Section]]]] = {
+    ".txt": _read_plain,
+    ".md": _read_markdown,
+    ".html": _read_html,
+    ".htm": _read_html,
+    ".pdf": _read_pdf,
+}

@@ -1,0 +1,1 @@
+"""Everything that is judged before anything starts; each problem is one line."""

@@ -1,0 +1,199 @@
+"""Read the objects of JSON files with their lines.
+
+JSON is meant strictly: no NaN, no infinity, no key twice in one object, no half characters. Texts
+come in Unicode's composed form (NFC).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from questions.columns import InputError, composed, folded_heading, named_alike
+
+# Keys under which an object may hold the list of rows.
+CONTAINERS: Final = ("questions", "results", "resolutions", "markets")
+# No row of a question or outcome nests lists and objects deeper.
+MAX_DEPTH: Final = 50
+# Where a row begins in its file, as messages say it, and its values.
+JsonRow = tuple[str, Mapping[str, Any]]
+
+
+class _TwiceError(ValueError):
+    """A key that occurs twice in one object."""
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise _TwiceError(key)
+        values[key] = value
+    return values
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number[:40]} is too large")
+    return value
+
+
+def _not_json(constant: str) -> None:
+    # Python reads NaN and infinities; JSON has none, and SQLite would not store the row.
+    raise ValueError(f"{constant} is not a JSON value")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_constant=_not_json, parse_float=_finite
+)
+
+
+def _decode(text: str, begin: int, place: str) -> tuple[Any, int]:
+    """Return the value that begins at a position, and the position behind it."""
+    try:
+        value, end = _DECODER.raw_decode(text, begin)
+        _judge_depth(value)
+        value = composed(value)
+        _judge_texts(json.dumps(value, ensure_ascii=False))
+    except _TwiceError as error:
+        raise InputError(f"{place}: {named_alike(str(error), str(error))}") from None
+    except RecursionError:
+        raise InputError(f"{place}: not JSON (nested too deeply)") from None
+    except ValueError as error:
+        if isinstance(error, json.JSONDecodeError) and error.lineno > 1:
+            place = f"line {error.lineno}"
+        raise InputError(f"{place}: not JSON ({getattr(error, 'msg', error)})") from None
+    return value, end
+
+
+def _judge_depth(value: Any) -> None:
+    """Raise RecursionError where a value nests deeper than ``MAX_DEPTH``."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for one in level
+            for inner in (
+                one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+            )
+        ]
+        if not level:
+            return
+    raise RecursionError
+
+
+def _judge_texts(dumped: str) -> None:
+    try:
+        dumped.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half a character, a lone surrogate") from None
+    if "\\u0000" in dumped.replace("\\\\", ""):
+        raise ValueError("it holds NUL characters")
+
+
+def _object(value: Any, place: str) -> JsonRow:
+    if not isinstance(value, dict):
+        raise InputError(f"{place}: expected a JSON object, got {type(value).__name__}")
+    first: dict[str, str] = {}
+    for key in value:
+        twin = first.setdefault(folded_heading(key), key)
+        if twin != key and value[twin] != value[key]:
+            raise InputError(f"{place}: {named_alike(twin, key)}")
+    return place, value
+
+
+def jsonl_rows(lines: list[str]) -> Iterator[JsonRow]:
+    """Yield the objects of a file with one on each line."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            place = f"line {number}"
+            text = line.strip()
+            value, end = _decode(text, 0, place)
+            if text[end:].strip():
+                raise InputError(f"{place}: not JSON (more than one value in the line)")
+            yield _object(value, place)
+
+
+_SPACE: Final = re.compile(r"[ \t\n]*")
+
+
+def json_rows(text: str) -> tuple[list[JsonRow], Mapping[str, Any]]:
+    """Read the objects of a list, of the list in an object, or one object.
+
+    Returns:
+        The objects, and the values beside the list.
+
+    Raises:
+        InputError: not JSON, a key twice in one object, or something else than objects; the
+            message names the line.
+    """
+    text = text.rstrip()
+    begin = _after_space(text, 0)
+    if begin == len(text):
+        raise InputError("line 1: the file is empty")
+    if text[begin] == "[":
+        rows, end = _json_list(text, begin)
+        head: Mapping[str, Any] = {}
+    else:
+        place = f"line {text.count(chr(10), 0, begin) + 1}"
+        whole, end = _decode(text, begin, place)
+        _, head = _object(whole, place)
+        name = next((n for n in CONTAINERS if isinstance(head.get(n), list)), None)
+        if name is None:
+            rows = [(place, head)]
+            head = {}
+        else:
+            rows = _inner_list(text, begin, name)
+            head = {key: value for key, value in head.items() if key != name}
+    if end < len(text):
+        raise InputError(
+            f"line {text.count(chr(10), 0, end) + 1}: not JSON (more behind its end; name a file with one object a line .jsonl)"
+        )
+    return rows, head
+
+
+def _after_space(text: str, begin: int) -> int:
+    found = _SPACE.match(text, begin)
+    return found.end() if found else begin
+
+
+def _inner_list(text: str, begin: int, name: str) -> list[JsonRow]:
+    """Read the list under a key of the (valid) object that begins at ``begin``."""
+    at = _after_space(text, begin + 1)
+    while True:
+        key, at = _DECODER.raw_decode(text, at)
+        at = _after_space(text, _after_space(text, at) + 1)
+        if key == name:
+            return _json_list(text, at)[0]
+        _, at = _DECODER.raw_decode(text, at)
+        at = _after_space(text, _after_space(text, at) + 1)
+
+
+def _json_list(text: str, begin: int) -> tuple[list[JsonRow], int]:
+    """Return the objects of the list at ``begin``, and the position behind it."""
+    places: list[tuple[int, Any]] = []
+    line, counted, at = 1, 0, _after_space(text, begin + 1)
+    while at < len(text) and text[at] != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        value, at = _decode(text, at, f"line {line}, entry {len(places) + 1}")
+        places.append((line, value))
+        at = _after_space(text, at)
+        if text[at : at + 1] == ",":
+            at = _after_space(text, at + 1)
+            if text[at : at + 1] == "]":
+                raise InputError(f"line {line}: not JSON (a comma before the end of the list)")
+        elif text[at : at + 1] != "]":
+            raise InputError(
+                f"line {line}: not JSON (',' or ']' expected behind entry {len(places)})"
+            )
+    if at >= len(text):
+        raise InputError(f"line {text.count(chr(10)) + 1}: not JSON (the list does not end)")
+    alone = len({line for line, _ in places}) == len(places)
+    return [
+        _object(value, f"line {line}" if alone else f"line {line}, entry {number}")
+        for number, (line, value) in enumerate(places, start=1)
+    ], at + 1

@@ -1,0 +1,131 @@
+"""Questions: what one is and when two wordings are the same.
+
+Files of them are read in ``questions/files.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from questions.characters import trimmed
+from questions.columns import InputError, composed, is_nothing, iso_date
+
+# A question is a sentence or two. Anything longer is a wrong column or a wrong file.
+MAX_QUESTION_CHARACTERS = 2000
+MAX_BACKGROUND_CHARACTERS = 20_000
+
+
+# Punctuation that may end a question without making it another one.
+_END = " .?!…;:。？！؟"
+
+
+# At the ends of a text they belong to the file it comes from; direction marks belong to the text.
+_NO_WIDTH = " \ufeff\u200b\u2060"
+
+
+# What spreadsheets make of a long number: 1.23457E+17.
+SHORTENED_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+\d{1,3}", re.IGNORECASE)
+
+
+def folded(text: str) -> str:
+    """Fold a wording: case, white space, composition, final punctuation, what has no width."""
+    lower = composed(text).casefold()
+    if not lower.isascii():
+        lower = "".join(c for c in lower if unicodedata.category(c) != "Cf")
+    return " ".join(composed(lower).split()).rstrip(_END)
+
+
+def text_id(text: str) -> str:
+    """Return the id of a question without one.
+
+    It is the first 12 hexadecimal digits of the SHA-256 of the text with single spaces.
+    """
+    return hashlib.sha256(composed(" ".join(text.split())).encode()).hexdigest()[:12]
+
+
+class QuestionError(InputError):
+    """A question or a question file that cannot be used; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One forecastable yes/no question; its texts are kept in Unicode's composed form (NFC).
+
+    Args:
+        text: the question, not empty, at most ``MAX_QUESTION_CHARACTERS`` characters.
+        id: stable identity under which forecasts of different runs are joined; when empty, it is
+            made from the text (``text_id``).
+        background: optional facts given to the model with the question.
+        resolution_criteria: optional text that says exactly what counts as yes.
+        close_date: optional ISO date after which the question is settled.
+        as_of: optional ISO date; evidence and the prompt's "today" are held at or before it.
+        extra: further columns of the file; stored, never shown to a model.
+        subject: identity that joins histories and outcomes of several ids; when empty, the id.
+
+    Raises:
+        QuestionError: empty or overlong text, or a date that is not an ISO date.
+    """
+
+    text: str
+    id: str = ""
+    background: str = ""
+    resolution_criteria: str = ""
+    close_date: str | None = None
+    as_of: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        for name in TEXT_FIELDS:
+            if not _is_unicode(getattr(self, name) or ""):
+                raise QuestionError(
+                    f"{name} holds half a character (a lone surrogate), which is no Unicode text"
+                )
+        text = composed(" ".join(self.text.split()).strip(_NO_WIDTH))
+        if not text:
+            raise QuestionError("the question is empty")
+        if len(text) > MAX_QUESTION_CHARACTERS:
+            raise QuestionError(
+                f"the question has {len(text)} characters, at most {MAX_QUESTION_CHARACTERS} are allowed"
+            )
+        for name in ("background", "resolution_criteria"):
+            object.__setattr__(self, name, composed(getattr(self, name)))
+            if len(getattr(self, name)) > MAX_BACKGROUND_CHARACTERS:
+                raise QuestionError(f"{name} has more than {MAX_BACKGROUND_CHARACTERS} characters")
+        for name in ("close_date", "as_of"):
+            object.__setattr__(self, name, _iso_date(getattr(self, name), name))
+        object.__setattr__(self, "text", text)
+        identifier = composed(trimmed(self.id)) or text_id(text)
+        object.__setattr__(self, "id", identifier)
+        object.__setattr__(self, "subject", composed(self.subject) or identifier)
+
+
+def cluster_of(extra: Mapping[str, Any], subject: str) -> str:
+    """Return the cluster of related questions: the column, else the question alone."""
+    cluster = extra.get("cluster")
+    return subject if is_nothing(cluster) else trimmed(str(cluster))
+
+
+# The columns of a question file; the subject is never one of them.
+TEXT_FIELDS = tuple(f.name for f in fields(Question) if f.name not in ("extra", "subject"))
+
+
+def _iso_date(value: str | None, name: str) -> str | None:
+    try:
+        return iso_date(value, name)
+    except InputError as error:
+        raise QuestionError(str(error)) from None
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can hold a text; JSON and argv can spell half characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,160 @@
+"""Find installed fonts for a figure's characters, and name the scripts none has.
+
+DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic, Arabic, Hebrew and many symbols. For
+anything else the fonts of this machine are looked through once; what matplotlib remembers of them
+is not asked, since it does not notice a font that was installed later. Right-to-left text is put in
+order by matplotlib itself (3.11 and newer, with libraqm).
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+log = logging.getLogger(__name__)
+
+OWN_FONT: Final = "DejaVu Sans"
+# First words of Unicode names whose characters Debian keeps in fonts-noto-cjk.
+CJK: Final = frozenset(
+    [
+        "CJK",
+        "HIRAGANA",
+        "KATAKANA",
+        "KATAKANA-HIRAGANA",
+        "HANGUL",
+        "BOPOMOFO",
+        "IDEOGRAPHIC",
+        "FULLWIDTH",
+        "HALFWIDTH",
+    ]
+)
+# Variation selectors, joiners and tags say how a neighbour is drawn and have no picture of their own.
+UNDRAWN: Final = frozenset(
+    map(chr, (*range(0xFE00, 0xFE10), 0x200C, 0x200D, *range(0xE0000, 0xE0080)))
+)
+# Characters that are shown of a script without a font.
+SHOWN: Final = 5
+
+# Script to its characters that no font has, as long as it was not said; and all that was said.
+_lacking: dict[str, set[str]] = {}
+_said: set[str] = set()
+
+
+def families(texts: Iterable[str]) -> list[str]:
+    """Choose font families that have the characters of ``texts``, the usual one first.
+
+    Characters that no installed font has are remembered for ``say_what_lacks``.
+    """
+    from matplotlib import font_manager
+
+    wanted = {c for text in texts for c in text if c.isprintable() and not c.isspace()} - UNDRAWN
+    wanted -= _coverage(font_manager.findfont(OWN_FONT))
+    found = [OWN_FONT]
+    for path in _installed() if wanted else ():
+        if has := wanted & _coverage(path):
+            found.append(_family(path))
+            wanted -= has
+        if not wanted:
+            break
+    for character in wanted:
+        _lacking.setdefault(_script(character), set()).add(character)
+    return list(dict.fromkeys(found))
+
+
+def say_what_lacks() -> None:
+    """Log one line on the scripts that no installed font has, once for each."""
+    new = {script: sorted(_lacking[script]) for script in sorted(set(_lacking) - _said)}
+    _lacking.clear()
+    if not new:
+        return
+    _said.update(new)
+    lacking = ", ".join(f"{script} ({''.join(found[:SHOWN])})" for script, found in new.items())
+    packages = sorted(
+        {package for found in new.values() for c in found if (package := _package(c))}
+    )
+    mend = f"; on Debian: apt-get install {' '.join(packages)}, then draw again" if packages else ""
+    log.warning("plots: no installed font has %s; boxes stand in their place%s", lacking, mend)
+
+
+def _script(character: str) -> str:
+    """Name the kind of a character: "Devanagari", "CJK", "emoji and symbols"."""
+    word = unicodedata.name(character, "").partition(" ")[0]
+    if word in CJK:
+        return "CJK"
+    if unicodedata.category(character) in ("So", "Sk"):
+        return "emoji and symbols"
+    return word.capitalize() or "characters without a name"
+
+
+def _package(character: str) -> str:
+    """Name the Debian package whose fonts have a character; empty for private ones."""
+    return {
+        "CJK": "fonts-noto-cjk",
+        "emoji and symbols": "fonts-symbola",
+        "characters without a name": "",
+    }.get(_script(character), "fonts-noto-core")
+
+
+@cache
+def _installed() -> tuple[str, ...]:
+    """Font files of this machine, plain sans-serif ones first."""
+    from matplotlib import font_manager
+
+    def rank(path: str) -> tuple[bool, bool, bool, str]:
+        name = Path(path).stem.lower()
+        styled = any(
+            word in name
+            for word in ("bold", "italic", "oblique", "light", "thin", "black", "mono", "condensed")
+        )
+        return styled, "sans" not in name, "regular" not in name, path
+
+    return tuple(sorted(font_manager.findSystemFonts(), key=rank))
+
+
+@cache
+def _coverage(path: str) -> frozenset[str]:
+    """Read the characters a font file has outlines for; none if unreadable or bitmaps."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(path)
+        return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
+    except (OSError, RuntimeError, ValueError):
+        return frozenset()
+
+
+@cache
+def _family(path: str) -> str:
+    """A font file's family, made known to matplotlib.
+
+    Its bold file is, too. Where there is none the plain one stands for it: matplotlib would warn of
+    every bold title otherwise.
+    """
+    from matplotlib import font_manager
+
+    known = font_manager.fontManager
+    before = len(known.ttflist)
+    known.addfont(path)
+    # A collection adds several fonts; its first is the one whose characters were looked at.
+    plain = known.ttflist[before]
+    bold = Path(path.replace("Regular", "Bold"))
+    if bold != Path(path) and bold.is_file():
+        known.addfont(str(bold))
+    else:
+        known.ttflist.append(replace(plain, weight=700))
+    return str(plain.name)
+
+
+def give_fonts(figure: Any) -> None:
+    """Set the fonts of a figure's texts so that each character is drawn, if possible."""
+    from matplotlib.text import Text
+
+    texts = figure.findobj(Text)
+    chosen = families(text.get_text() for text in texts)
+    for text in texts:
+        text.set_fontfamily(chosen)

@@ -1,0 +1,1 @@
+"""A run: its plan, its manifest, its start, its table, its replay."""

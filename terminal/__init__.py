@@ -1,0 +1,1 @@
+"""Who may write to the screen, and what is taken out of it."""

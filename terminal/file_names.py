@@ -1,0 +1,58 @@
+"""Judge file names from outside, and write files whole.
+
+A listing of a store, an id of a question or a name in a shared folder must not decide where this program writes:
+``is_file_name`` says which names may become a path, ``write_whole`` never follows a link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from terminal.text import visible_line
+
+# Bytes of a name on the file systems of Linux (NAME_MAX, limits.h).
+MAX_NAME_BYTES: Final = 255
+
+
+def is_file_name(name: str) -> bool:
+    """Return whether a name is one plain part: no drive, all visible, not too long."""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return False
+    plain = name not in ("", ".", "..") and not any(mark in name for mark in "/\\:\n\t")
+    return plain and length <= MAX_NAME_BYTES and visible_line(name) == name
+
+
+@contextlib.contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Make a file beside ``target`` that replaces it at the end, or goes on an error.
+
+    Its name cannot be foreseen and it is created exclusively, so that nobody can put a link in its place.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    draft = target.with_name(f".{target.name[:150]}.{secrets.token_hex(8)}.part")
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    try:
+        yield draft
+        os.replace(draft, target)
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all; a link is replaced, never followed.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with new_file(target) as draft:
+        draft.write_bytes(content)

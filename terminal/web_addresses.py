@@ -1,0 +1,65 @@
+"""Take user and password out of servers' addresses at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class WebAddress:
+    """Hold an http address without its credentials, which are in ``auth``."""
+
+    url: str
+    auth: tuple[str, str] | None = field(default=None, repr=False)
+
+
+def web_address(text: str) -> WebAddress:
+    """Split an address (RFC 3986, 3.2); user and password may be percent-encoded.
+
+    Raises:
+        ValueError: it is no http or https address, or an @, a / or a ? of a password is not percent-encoded.
+    """
+    if re.search(r"[^\x21-\x7e]", text):
+        raise ValueError("holds spaces or other characters that no address has")
+    parts = urlsplit(text)
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise ValueError("is no http or https address")
+    port = parts.port  # raises ValueError itself
+    if "@" in parts.path + parts.query + parts.fragment or parts.netloc.count("@") > 1:
+        raise ValueError("holds a second @, or one behind a / or ?")
+    auth = None
+    if "@" in parts.netloc:
+        auth = unquote(parts.username or ""), unquote(parts.password or "")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    netloc = host if port is None else f"{host}:{port}"
+    return WebAddress(urlunsplit(parts._replace(netloc=netloc)), auth)
+
+
+def same_server(url: str, other: str) -> bool:
+    """Return whether two addresses are of one server; http to https is the same.
+
+    Not the other way round: what was encrypted, a password too, would be sent in the clear.
+    """
+    try:
+        first, second = urlsplit(url), urlsplit(other)
+    except ValueError:
+        return False
+    if second.scheme not in DEFAULT_PORTS or first.hostname != second.hostname:
+        return False
+    ports = _port(first), _port(second)
+    upgraded = (first.scheme, second.scheme) == ("http", "https")
+    return (first.scheme == second.scheme and ports[0] == ports[1]) or (
+        upgraded and ports == (80, 443)
+    )
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None

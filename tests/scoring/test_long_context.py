@@ -1,0 +1,118 @@
+"""Evidence that does not fit: what is dropped is on record, and chunks of one question share a batch and are pooled."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import config
+from agents_vllm import Agent
+from database import Article, Database, NewPassage
+from ensemble import Ensemble, QuestionEvidence
+from preflight.model_entries import ModelSpec
+from questions.question import Question
+from scoring.distribution import Distribution
+from scoring.voices import voice_weights
+from tests.scoring.test_agent_stub import StubLLM
+
+SPEC = ModelSpec("stub", "org/stub")
+QUESTION = Question("Will the bridge open?")
+FACTS = [f"fact {number}: " + "words about the bridge " * 8 for number in range(6)]
+
+
+class LeaningLLM(StubLLM):
+    """Writes "1" with 90 % where the best passage is in the prompt, and is indifferent elsewhere."""
+
+    def generate(self, prompts, sampling, *, use_tqdm):
+        outputs = super().generate(prompts, sampling, use_tqdm=use_tqdm)
+        size = len(self.tokenizer.texts)
+        one = self.tokenizer.ids["1"]
+        for prompt, output in zip(prompts, outputs, strict=True):
+            if "fact 0" in self.tokenizer.decode(prompt["prompt_token_ids"]):
+                for token, row in output.outputs[0].logprobs[0].items():
+                    row.logprob = math.log(0.9) if token == one else math.log(0.1 / (size - 1))
+        return outputs
+
+
+@pytest.fixture
+def database(tmp_path):
+    with Database(tmp_path / "database.db") as db:
+        yield db
+
+
+def forecast(database, *, window=4096):
+    """One question with six stored passages through ensemble, agent and database; the engine that answered."""
+    article = Article(
+        "wikipedia", "Bridge", "r1", "2026-01-01T00:00:00Z", "https://example.org", "text"
+    )
+    database.add_article(article, [NewPassage("", text, 30) for text in FACTS])
+    ids = [row["id"] for row in database.query("SELECT id FROM passages ORDER BY id")]
+    passages = database.get_passages(ids, {p: 1.0 - rank / 10 for rank, p in enumerate(ids)})
+    run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=[QUESTION])
+    engines = []
+
+    def start(**arguments):
+        engines.append(LeaningLLM(**arguments, window=window))
+        return engines[-1]
+
+    Ensemble(
+        database, run, [SPEC], lambda spec: Agent(spec, tolerance=0, llm_factory=start)
+    ).forecast([QuestionEvidence(QUESTION, "2026-11-24", tuple(passages))])
+    return run, SimpleNamespace(calls=[call for engine in engines for call in engine.calls])
+
+
+def links(database, chunk=0):
+    return database.query(
+        "SELECT e.number, e.rank, e.score, e.used, p.text FROM evidence e JOIN forecasts f ON f.id = e.forecast_id"
+        " JOIN passages p ON p.id = e.passage_id WHERE f.chunk = ? ORDER BY e.number",
+        (chunk,),
+    )
+
+
+def test_what_the_window_dropped_is_recorded_as_unused(database):
+    run, _ = forecast(database, window=2000)
+    (row,) = database.forecasts(run)
+    assert row["error"] is None
+    (prompt,) = database.query("SELECT text FROM prompts")
+    found = links(database)
+    assert [link["number"] for link in found] == [1, 2, 3, 4, 5, 6]
+    used = [bool(link["used"]) for link in found]
+    assert used == sorted(used, reverse=True)
+    assert True in used
+    assert False in used
+    for link in found:
+        assert (link["text"].strip() in prompt["text"]) == bool(link["used"])
+    assert QUESTION.text in prompt["text"]
+    assert row["passages"] == sum(used)
+
+
+def test_what_the_evidence_budget_dropped_is_recorded_too(database, monkeypatch):
+    monkeypatch.setattr(config, "CONTEXT_TOKENS", 600)
+    run, _ = forecast(database)
+    used = [link["used"] for link in links(database)]
+    assert 0 < sum(used) < 6
+    assert database.forecasts(run)[0]["passages"] == sum(used)
+
+
+def test_chunks_share_every_batch_and_their_mean_is_the_agents_voice(database, monkeypatch):
+    monkeypatch.setattr(config, "EVIDENCE_CHUNKS", 2)
+    run, engine = forecast(database)
+    rows = database.forecasts(run)
+    assert [row["chunk"] for row in rows] == [0, 1]
+    assert [link["rank"] for link in links(database, 0)] == [1, 3, 5]
+    assert [link["rank"] for link in links(database, 1)] == [2, 4, 6]
+    assert len(engine.calls) <= 3
+    assert len(engine.calls[0]) == 2
+    first, second = (Distribution.from_json(row["probabilities"]).probabilities for row in rows)
+    assert np.abs(first - second).sum() > 0.5
+    (pooled,) = database.ensembles(run)
+    assert pooled["agents"] == 1
+    weights = voice_weights([row["captured_mass"] for row in rows])
+    np.testing.assert_allclose(
+        Distribution.from_json(pooled["probabilities"]).probabilities,
+        np.average([first, second], axis=0, weights=weights),
+        atol=1e-9,
+    )

@@ -1,0 +1,20 @@
+"""What stand-ins for an agent share: no engine to load or to shut down, and a trie with one token an integer."""
+
+from __future__ import annotations
+
+from scoring.scorer import NumberTrie
+
+TRIE = NumberTrie((), tuple((n,) for n in range(101)))
+
+
+class FakeAgent:
+    """Loads nothing; a subclass answers in ``score``."""
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None

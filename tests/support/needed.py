@@ -1,0 +1,16 @@
+"""Skips that name what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+
+import pytest
+
+
+def needs(packages: Mapping[str, str]) -> pytest.MarkDecorator:
+    """Skip unless every module can be imported; ``packages`` has the name to install by module."""
+    missing = [
+        package for module, package in packages.items() if importlib.util.find_spec(module) is None
+    ]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
