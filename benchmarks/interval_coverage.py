@@ -1,6 +1,6 @@
 """Simulate how often the record's 95 % intervals hold the true value.
 
-    python benchmarks/interval_coverage.py [--samples N] [--clusters K ...] [--part mean|rank|ece]
+    python benchmarks/interval_coverage.py [--samples N] [--clusters K ...] [--part mean|ece]
 
 Each cell simulates records of K clusters of related questions until N have an interval (default 2000;
 standard error 0.5 points) and prints the share of intervals that hold the true mean, and in brackets the
@@ -43,7 +43,6 @@ from evaluation.intervals import (  # noqa: E402
     UNKNOWN_INTERVAL,
     Interval,
     mean_interval,
-    rank_correlation_interval,
     satterthwaite,
 )
 from evaluation.metrics import brier_scores, log_scores  # noqa: E402
@@ -248,29 +247,6 @@ def mean_table(numbers: Sequence[int], samples: int, method: Callable[..., Inter
     return lines
 
 
-def rank_table(numbers: Sequence[int], samples: int) -> list[str]:
-    """Measure a rank correlation's interval on normal variables, true value 0 or 0.4."""
-    lines = [
-        "| true rank correlation | " + " | ".join(map(str, numbers)) + " |",
-        "|---|" + "---|" * len(numbers),
-    ]
-    for pearson in (0.0, 0.416):  # Spearman's is 6/pi asin(r/2) for normal variables
-        truth = 6 / np.pi * np.arcsin(pearson / 2)
-        row = []
-        for k in numbers:
-            g = np.random.default_rng([config.SEED, k])
-
-            def one(k: int = k, g: np.random.Generator = g, r: float = pearson) -> Interval:
-                rows = np.repeat(np.arange(k), 3)
-                x = g.normal(size=k)[rows] + g.normal(size=3 * k)
-                y = r * x + np.sqrt(1 - r**2) * (g.normal(size=k)[rows] + g.normal(size=3 * k))
-                return rank_correlation_interval(x, y, rows.tolist())
-
-            row.append(coverage((one() for _ in range(samples)), float(truth)))
-        lines.append(f"| {truth:.2f} | " + " | ".join(map(str, row)) + " |")
-    return lines
-
-
 def ece_table(samples: int) -> list[str]:
     """Compare a calibrated forecaster's ECE with its noise and its 95 % bound."""
     lines = [
@@ -306,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--samples", type=int, default=2000, help="simulated records a cell")
     parser.add_argument("--clusters", type=int, nargs="+", default=list(CLUSTERS))
-    parser.add_argument("--part", choices=("mean", "rank", "ece"), action="append")
+    parser.add_argument("--part", choices=("mean", "ece"), action="append")
     parser.add_argument(
         "--all", action="store_true", help="refuse no interval of two clusters or more"
     )
@@ -316,12 +292,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.all:
         config.MIN_INTERVAL_CLUSTERS, config.MIN_INTERVAL_DF = 2, 1
-    parts = arguments.part or ["mean", "rank", "ece"]
+    parts = arguments.part or ["mean", "ece"]
     if "mean" in parts:
         method = percentile_bootstrap if arguments.bootstrap else mean_interval
         print("\n".join(mean_table(arguments.clusters, arguments.samples, method)), end="\n\n")
-    if "rank" in parts:
-        print("\n".join(rank_table(arguments.clusters, arguments.samples)), end="\n\n")
     if "ece" in parts:
         print("\n".join(ece_table(min(arguments.samples, 500))))
     return 0

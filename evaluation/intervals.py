@@ -193,37 +193,3 @@ def mean_interval(
     low = found.mean - found.error * _untransformed(quantile, found.skewness)
     high = found.mean - found.error * _untransformed(-quantile, found.skewness)
     return Interval(max(least, low), min(most, high))
-
-
-def rank_correlation_interval(x: ArrayLike, y: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
-    """Compute the 95 % interval of Spearman's rank correlation, -1 to 1.
-
-    The influence of each row on the correlation is averaged over clusters like a mean; the interval is on
-    Fisher's z scale. Sources: Croux & Dehon (2010), Statistical Methods & Applications 19:497-515 (influence
-    function); Fisher (1921), Metron 1:3-32 (scale).
-    """
-    from scipy.special import stdtrit
-    from scipy.stats import rankdata
-
-    a, b = ((rankdata(v) - 0.5) / np.size(v) for v in (x, y))
-    if a.size != b.size:
-        raise ValueError(f"expected as many values of both variables, got {a.size} and {b.size}")
-    scale = float(a.std() * b.std())
-    if scale == 0:
-        return UNKNOWN_INTERVAL
-    correlation = float(((a - a.mean()) * (b - b.mean())).mean() / scale)
-    influence = (a * b + _mean_above(a, b) + _mean_above(b, a)) / scale
-    found = clustered_mean(influence, clusters)
-    if found is None or refused(found) or abs(correlation) > 1 - 1e-9:
-        return UNKNOWN_INTERVAL
-    half = float(stdtrit(found.degrees, 0.975)) * found.error / (1 - correlation**2)
-    z = math.atanh(correlation)
-    return Interval(math.tanh(z - half), math.tanh(z + half))
-
-
-def _mean_above(of: Floats, other: Floats) -> Floats:
-    """Sum ``other`` over the rows with a larger ``of`` (ties half), divided by n."""
-    order = np.argsort(of, kind="stable")
-    sums = np.concatenate([[0.0], np.cumsum(other[order])])
-    left, right = (np.searchsorted(of[order], of, side=side) for side in ("left", "right"))
-    return np.asarray((sums[-1] - 0.5 * (sums[left] + sums[right])) / of.size, dtype=np.float64)

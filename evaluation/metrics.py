@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import UNKNOWN_INTERVAL, Interval, cluster_numbers, mean_interval
+from evaluation.intervals import UNKNOWN_INTERVAL, Interval, cluster_numbers
 
 Floats = NDArray[np.float64]
 
@@ -71,18 +71,6 @@ class Decomposition:
             + self.within_bin_variance
             - self.within_bin_covariance
         )
-
-
-@dataclass(frozen=True)
-class SpreadBin:
-    """Questions of similar spread: their count, mean spread, expected Brier mean(p(1-p)) and realised
-    Brier."""
-
-    count: int
-    mean_spread: float
-    expected_brier: float
-    realised_brier: float
-    interval: Interval
 
 
 def check_forecasts(probabilities: ArrayLike, outcomes: ArrayLike) -> tuple[Floats, Floats]:
@@ -279,80 +267,6 @@ def decompose(
         float(variance),
         float(covariance),
     )
-
-
-# --- the spread of the 101-point distributions --------------------------------------------------------------
-#
-# One binary outcome cannot judge the shape of a distribution over the event's probability t: if the outcome
-# is drawn with probability t and t from the distribution, "yes" comes up with probability mean(t), whatever
-# the spread. A continuous score such as the CRPS against an outcome of 0 or 100 does not measure honesty
-# either: its expectation is least for the two-point forecast "0 % with weight 1 - p, 100 % with weight p", so
-# it would punish every distribution that concentrates on a moderate probability. What can be checked over
-# many questions is (1) whether the mean forecasts' own expected error matches the realised one, and (2)
-# whether questions with a wide spread, within or between agents, have larger errors than their means already
-# admit, and (3) how often a reference probability (a crowd's price) lies inside the stated interval.
-
-
-def spread_error_correlation(spreads: ArrayLike, errors: ArrayLike) -> float:
-    """Spearman's rank correlation of spread and error, -1 to 1; NaN below three pairs or when one side is
-    constant.
-
-    Source: Whitaker & Loughe (1998), Monthly Weather Review 126:3292-3302 (spread-skill relation), ranks as
-    Spearman (1904).
-    """
-    spread, error = np.asarray(spreads, dtype=np.float64), np.asarray(errors, dtype=np.float64)
-    if spread.shape != error.shape or spread.ndim != 1:
-        raise ValueError(
-            f"spreads and errors must be one-dimensional and equally long, got {spread.shape} and {error.shape}"
-        )
-    if spread.size < 3 or np.ptp(spread) == 0 or np.ptp(error) == 0:
-        return float("nan")
-    return float(np.corrcoef(_ranks(spread), _ranks(error))[0, 1])
-
-
-def excess_errors(probabilities: ArrayLike, outcomes: ArrayLike) -> Floats:
-    """(p - y)^2 - p (1 - p) per forecast, shape (n,): the error beyond what p itself admits.
-
-    The mean is 0 for a calibrated forecaster, positive for an overconfident one; equal to (y - p)(1 - 2p), the
-    statistic of Spiegelhalter (1986), Statistics in Medicine 5:421-433.
-    """
-    p, y = check_forecasts(probabilities, outcomes)
-    return (p - y) ** 2 - p * (1 - p)
-
-
-def spread_bins(
-    spreads: ArrayLike,
-    probabilities: ArrayLike,
-    outcomes: ArrayLike,
-    clusters: Sequence[Hashable],
-    *,
-    bins: int = 3,
-) -> list[SpreadBin]:
-    """Questions cut into ``bins`` groups of equal size by rising spread, each with expected and realised
-    Brier score.
-
-    spreads: any unit, shape (n,). An honest spread gives realised close to expected in every group; if
-    realised exceeds expected only where agents disagree, disagreement is information the mean lacks. Groups
-    that would be empty are left out.
-    """
-    p, y = check_forecasts(probabilities, outcomes)
-    spread = np.asarray(spreads, dtype=np.float64)
-    if spread.shape != p.shape or len(clusters) != p.size:
-        raise ValueError("spreads, forecasts and clusters must be equally long")
-    order = np.argsort(spread, kind="stable")
-    result = []
-    for part in np.array_split(order, bins):
-        if part.size == 0:
-            continue
-        scores = (p[part] - y[part]) ** 2
-        interval = mean_interval(scores, [clusters[i] for i in part], least=0, most=1)
-        expected = float((p[part] * (1 - p[part])).mean())
-        result.append(
-            SpreadBin(
-                int(part.size), float(spread[part].mean()), expected, float(scores.mean()), interval
-            )
-        )
-    return result
 
 
 # --- coherence ----------------------------------------------------------------------------------------------

@@ -76,8 +76,7 @@ def forecast_time(as_of: str | None, created_at: str) -> datetime:
 class Judged:
     """One forecast of a resolved question.
 
-    ``probability`` is in 0-1, ``within`` the standard deviation of its distribution and ``between`` that of the agents'
-    means in the same run (both 0-1; None where there is one agent only), ``references`` other people's probabilities.
+    ``probability`` is in 0-1; ``extra`` holds other people's probabilities (``REFERENCES``).
     """
 
     run_id: int
@@ -89,7 +88,6 @@ class Judged:
     made: datetime
     resolved: datetime
     extra: Mapping[str, Any] = field(default_factory=dict)
-    between: float | None = None
     previous: float | None = None
     as_of: str | None = None
     subject: str = ""
@@ -108,11 +106,6 @@ class Judged:
     def probability(self) -> float:
         """The point forecast, 0-1."""
         return min(1.0, max(0.0, self.distribution.probability))
-
-    @property
-    def within(self) -> float:
-        """Standard deviation of the distribution, 0-1."""
-        return self.distribution.standard_deviation / 100
 
     @property
     def horizon_days(self) -> float:
@@ -237,7 +230,6 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
             excluded.append(Excluded(*key, name, reason, record))
             continue
         subject = asked[key]["subject"]
-        means = [d.probability for d in distributions.get(key, {}).values()]
         judged.append(
             Judged(
                 run_id=row["run_id"],
@@ -249,7 +241,6 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
                 made=forecast_time(row["as_of"], row["created_at"]),
                 resolved=parse_time(resolution["resolved_at"]),
                 extra=extras[key],
-                between=float(np.std(means)) if len(means) > 1 else None,
                 as_of=row["as_of"],
                 subject=subject,
             )
@@ -301,8 +292,7 @@ def _with_previous(judged: Sequence[Judged]) -> list[Judged]:
 def pooled(record: Record) -> dict[str, list[Judged]]:
     """Every pool method on the ensemble's latest forecasts that had at least two agents, on the same questions for all.
 
-    Besides ``distribution.POOL_METHODS``: the linear pool with weights from past scores, learnt on other clusters of questions,
-    and the configured pool with each agent left out (on the questions that agent took part in, with two others at least).
+    Besides ``distribution.POOL_METHODS``: the linear pool with weights from past scores, learnt on other clusters of questions.
     """
     base = [
         j
@@ -325,14 +315,6 @@ def pooled(record: Record) -> dict[str, list[Judged]]:
             replace(j, distribution=_pool(record, j, p, "mean", w))
             for j, p, w in zip(base, parts, weights, strict=True)
         ]
-    for left_out in sorted({name for p in parts for name in p}):
-        rows = []
-        for j, p in zip(base, parts, strict=True):
-            rest = {name: d for name, d in p.items() if name != left_out}
-            if left_out in p and len(rest) > 1:
-                rows.append(replace(j, distribution=_pool(record, j, rest, config.POOL_METHOD)))
-        if rows:
-            result[f"{config.POOL_METHOD} without {left_out}"] = rows
     return result
 
 
@@ -489,16 +471,13 @@ PARTS_HEADERS = (
     "uncertainty",
     "within bins",
     "sharpness",
-    "own Brier",
-    "Brier - own",
-    "95 %",
 )
 
 
 def parts_row(name: str, rows: Sequence[Judged]) -> list[str]:
-    """Decomposition over ten bins, sharpness, and the Brier score the forecasts expect of themselves."""
-    p, y, clusters = arrays(rows)
-    parts, excess = corrected(p, y, tr.DEFAULT_BIN_EDGES), tr.excess_errors(p, y)
+    """Decomposition of the Brier score over ten bins, and sharpness."""
+    p, y, _ = arrays(rows)
+    parts = corrected(p, y, tr.DEFAULT_BIN_EDGES)
     terms = (
         parts.reliability,
         parts.resolution,
@@ -506,19 +485,8 @@ def parts_row(name: str, rows: Sequence[Judged]) -> list[str]:
         parts.within_bin_variance - parts.within_bin_covariance,
     )
     few = len(rows) < config.MIN_CLAIM_QUESTIONS
-    values = (
-        parts.brier,
-        *(math.nan if few else term for term in terms),
-        tr.sharpness(p),
-        float((p * (1 - p)).mean()),
-    )
-    interval = difference_interval(excess, clusters)
-    return [
-        name,
-        *[_number(v, ".4f") for v in values],
-        _number(float(excess.mean()), "+.4f"),
-        span(interval, "+.4f"),
-    ]
+    values = (parts.brier, *(math.nan if few else term for term in terms), tr.sharpness(p))
+    return [name, *[_number(v, ".4f") for v in values]]
 
 
 def skill_rows(rows: Sequence[Judged]) -> list[list[str]]:
@@ -583,57 +551,6 @@ def horizon_name(days: float) -> str:
             return f"{lower}–{upper} days"
         lower = upper
     return f"over {lower} days"
-
-
-def strata(rows: Sequence[Judged]) -> dict[str, list[Judged]]:
-    """Parts of a question set that ForecastBench's caveats ask to be reported apart, where the question file has the columns.
-
-    By kind of question (market or dataset), the informative part where the crowd said 5-95 %, and by half-year of forecast:
-    date, base rate and difficulty go together.
-    """
-    parts: dict[str, list[Judged]] = {}
-    for j in rows:
-        kind = j.extra.get("source_type")
-        if kind:
-            parts.setdefault(f"{kind} questions", []).append(j)
-        crowd = reference_value(j, "baseline_crowd")
-        if crowd is not None and 0.05 <= crowd <= 0.95:
-            parts.setdefault("crowd at freeze 5–95 %", []).append(j)
-        parts.setdefault(
-            f"forecast from {j.made.year} {'Jan–Jun' if j.made.month <= 6 else 'Jul–Dec'}", []
-        ).append(j)
-    return {name: part for name, part in sorted(parts.items()) if len(part) < len(rows)}
-
-
-def spread_lines(rows: Sequence[Judged]) -> list[str]:
-    """Is the stated spread honest? Rank correlations of spread and error, and questions in three groups by spread."""
-    p, y, clusters = arrays(rows)
-    errors, excess = (p - y) ** 2, tr.excess_errors(p, y)
-    kinds = [
-        ("within distributions", np.array([j.within for j in rows]), np.ones(len(rows), dtype=bool))
-    ]
-    has = np.array([j.between is not None for j in rows])
-    if has.any():
-        kinds.append(("between agents", np.array([j.between or 0.0 for j in rows]), has))
-    lines = []
-    for name, spread, keep in kinds:
-        index = np.flatnonzero(keep)
-        raw = tr.spread_error_correlation(spread[index], errors[index])
-        beyond = tr.spread_error_correlation(spread[index], excess[index])
-        labels = [clusters[i] for i in index]
-
-        interval = intervals.rank_correlation_interval(spread[index], excess[index], labels)
-        lines.append(
-            f"spread {name}: rank correlation with squared error {_number(raw, '+.2f')}, with the error beyond p(1-p)"
-            f" {_number(beyond, '+.2f')} (95 %: {span(interval, '+.2f')}; 0 = the mean already says it all)"
-        )
-        bins = tr.spread_bins(spread[index], p[index], y[index], labels)
-        for word, one in zip(("narrow", "middle", "wide"), bins, strict=False):
-            lines.append(
-                f"  {word:7s} n={one.count:4d}  mean spread {100 * one.mean_spread:5.1f} points"
-                f"  expected Brier {one.expected_brier:.4f}  realised {one.realised_brier:.4f}  ({span(one.interval)})"
-            )
-    return lines + coverage_lines(rows)
 
 
 def coverage_lines(rows: Sequence[Judged]) -> list[str]:
@@ -713,9 +630,7 @@ def _record_lines(title: str, record: Record) -> list[str]:
     lines = _introduction(title, record, latest[head])
     lines += _section(_SCORED_ONCE[title])
     lines += table(SCORE_HEADERS, [score_row(name, latest[name]) for name in names])
-    lines += _section(
-        "Decomposition (ten bins, corrected for few forecasts), and the Brier score the forecasts expect of themselves"
-    )
+    lines += _section("Decomposition of the Brier score (ten bins, corrected for few forecasts)")
     lines += table(PARTS_HEADERS, [parts_row(name, latest[name]) for name in names])
     for name in apart:
         lines += _section(
@@ -726,12 +641,9 @@ def _record_lines(title: str, record: Record) -> list[str]:
     lines += _pool_section(record)
     lines += _group_section("By horizon", apart, record, lambda j: horizon_name(j.horizon_days))
     lines += _group_section("By run", apart, record, lambda j: f"run {j.run_id}")
-    parts = strata(latest[head])
-    if parts:
-        lines += _section(f"Parts of the questions, {head}")
-        lines += table(SCORE_HEADERS, [score_row(name, part) for name, part in parts.items()])
-    lines += _section(f"Honesty of the spread, {head}")
-    lines += spread_lines(latest[head])
+    coverage = coverage_lines(latest[head])
+    if coverage:
+        lines += [*_section(f"80 % range, {head}"), *coverage]
     lines += _section(f"Reliability, {head} (Wilson intervals, questions taken as independent)")
     return lines + reliability_lines(latest[head])
 

@@ -18,7 +18,6 @@ from evaluation.intervals import (
     clustered_mean,
     intraclass_correlation,
     mean_interval,
-    rank_correlation_interval,
     satterthwaite,
 )
 
@@ -212,27 +211,3 @@ def test_simulated_coverage(name, kind):
     assert 0.92 <= found.held <= 0.985
     few = benchmark.mean_coverage(scenario, kind, 5, 400, truth, benchmark.percentile_bootstrap)
     assert few.held < 0.9  # what was replaced
-
-
-def test_rank_correlation_matches_scipy_and_the_jackknife(permissive):
-    g = np.random.default_rng(7)
-    labels = np.repeat(np.arange(60), 3)
-    x = np.round(g.normal(size=60)[labels] + g.normal(size=180), 1)  # rounded: some ties
-    y = 0.5 * x + g.normal(size=180)
-    found = rank_correlation_interval(x, y, labels.tolist())
-    rho = stats.spearmanr(x, y).statistic
-    centre = (math.atanh(found.low) + math.atanh(found.high)) / 2
-    assert math.tanh(centre) == pytest.approx(rho)
-    left_out = [stats.spearmanr(x[labels != k], y[labels != k]).statistic for k in range(60)]
-    error = math.sqrt(59 / 60 * ((np.array(left_out) - np.mean(left_out)) ** 2).sum()) / (
-        1 - rho**2
-    )
-    half = (math.atanh(found.high) - math.atanh(found.low)) / 2
-    assert half / stats.t.ppf(0.975, 59) == pytest.approx(error, rel=0.05)
-
-
-def test_rank_correlation_of_a_constant_or_of_few_clusters_is_unknown():
-    assert not rank_correlation_interval([1.0] * 40, range(40), range(40)).known
-    assert not rank_correlation_interval(range(29), [*range(1, 29), 0], range(29)).known
-    with pytest.raises(ValueError, match="as many values"):
-        rank_correlation_interval([1, 2], [1], ["a", "b"])

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation import metrics as tr
-from evaluation.intervals import mean_interval
 
 # Five forecasts used by most tests: squares 0.04, 0.01, 0.36, 0.09, 0.25 add to 0.75.
 P = [0.8, 0.1, 0.6, 0.7, 0.5]
@@ -128,57 +127,6 @@ def test_bins_hold_every_forecast_once_and_ece_is_a_share(rows):
     assert 0 <= tr.expected_calibration_error(p, y) <= 1
 
 
-def test_crps_would_prefer_the_two_point_forecast():
-    """Why no CRPS is reported: for an event of 30 % the grid forecast that minimises it puts all mass on 0
-    and 100."""
-    grid = np.linspace(0, 1, 101)
-
-    def expected_crps(weights, chance):
-        cumulative = np.cumsum(weights)[:-1]
-        return np.mean(chance * cumulative**2 + (1 - chance) * (1 - cumulative) ** 2)
-
-    honest = np.exp(-(((grid - 0.3) / 0.03) ** 2))
-    honest /= honest.sum()
-    extreme = np.zeros(101)
-    extreme[0], extreme[100] = 0.7, 0.3
-    assert expected_crps(extreme, 0.3) == pytest.approx(0.21)
-    assert expected_crps(honest, 0.3) > expected_crps(extreme, 0.3) + 0.05
-
-
-def test_spread_error_correlation_by_hand():
-    assert tr.spread_error_correlation([1, 2, 3, 4], [0.1, 0.3, 0.2, 0.9]) == pytest.approx(
-        0.8
-    )  # 1 - 6*2/(4*15)
-    assert math.isnan(tr.spread_error_correlation([1, 1, 1], [0.1, 0.2, 0.3]))
-    assert math.isnan(tr.spread_error_correlation([1, 2], [0.1, 0.2]))
-    with pytest.raises(ValueError, match="equally long"):
-        tr.spread_error_correlation([1, 2, 3], [1, 2])
-
-
-def test_excess_errors_by_hand():
-    np.testing.assert_allclose(tr.excess_errors([0.8, 0.8], [1, 0]), [0.04 - 0.16, 0.64 - 0.16])
-    # Spiegelhalter's form of it: (y - p)(1 - 2p).
-    np.testing.assert_allclose(tr.excess_errors(P, Y), (np.array(Y) - P) * (1 - 2 * np.array(P)))
-
-
-def test_spread_bins_sort_by_spread():
-    spreads = [0.3, 0.1, 0.2, 0.4]
-    bins = tr.spread_bins(spreads, [0.5, 0.9, 0.8, 0.5], [1, 1, 1, 0], ["a", "b", "c", "d"], bins=2)
-    assert [b.count for b in bins] == [2, 2]
-    assert bins[0].mean_spread == pytest.approx(0.15)
-    assert bins[0].expected_brier == pytest.approx((0.09 + 0.16) / 2)
-    assert bins[0].realised_brier == pytest.approx((0.01 + 0.04) / 2)
-    assert bins[1].realised_brier == pytest.approx(0.25)
-    assert not bins[0].interval.known  # two clusters
-
-
-def test_spread_bins_have_the_interval_of_their_own_scores():
-    g = np.random.default_rng(0)
-    p, y, spreads = g.random(80), g.integers(0, 2, 80), np.arange(80.0)
-    bins = tr.spread_bins(spreads, p, y, list(range(80)), bins=2)
-    assert bins[1].interval == mean_interval((p[40:] - y[40:]) ** 2, range(40), least=0, most=1)
-
-
 def test_coherence_by_hand():
     assert tr.negation_gap(0.7, 0.4) == pytest.approx(0.1)
     assert tr.paraphrase_range([0.3, 0.45, 0.4]) == pytest.approx(0.15)
@@ -222,21 +170,8 @@ def test_inverse_score_weights_by_hand():
         tr.inverse_score_weights([0.1])
 
 
-def test_three_pairs_have_a_rank_correlation_and_tables_have_none():
-    assert tr.spread_error_correlation([1, 2, 3], [0.1, 0.3, 0.2]) == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="one-dimensional"):
-        tr.spread_error_correlation([[1, 2], [3, 4]], [[1, 2], [3, 4]])
-
-
 def test_one_bin_holds_everything_and_no_edge_is_none():
     (only,) = tr.reliability_bins(P, Y, [0.0, 1.0])
     assert (only.count, only.mean_forecast) == (5, pytest.approx(0.54))
     with pytest.raises(ValueError, match="edges"):
         tr.reliability_bins(P, Y, [])
-
-
-def test_spread_bins_need_a_cluster_for_each_forecast():
-    with pytest.raises(ValueError, match="equally long"):
-        tr.spread_bins([1, 2, 3, 4, 5], P, Y, ["a", "b"])
-    with pytest.raises(ValueError, match="equally long"):
-        tr.spread_bins([1, 2], P, Y, list("abcde"))
