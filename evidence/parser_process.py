@@ -130,8 +130,9 @@ class ParserProcess:
         self.end()
         try:
             # A session of its own: Ctrl-C in a terminal reaches every process of the foreground.
-            self._child = subprocess.Popen(  # noqa: S603 - this interpreter, this file
-                [sys.executable, "-X", "utf8", str(Path(__file__).resolve())],
+            self._child = subprocess.Popen(
+                [sys.executable, "-X", "utf8", "-m", "evidence.parser_process"],
+                cwd=Path(__file__).resolve().parent.parent,  # where the package is found
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ from tests.support.wiki_server import SmallWiki
 
 CRASHES = "=a" * 90_000  # mwparserfromhell 0.7 recurses in C
 STALLS = "{{a|" * 20_000
-HOME = Path(parser_process.__file__).parent
+HOME = Path(parser_process.__file__).parent.parent
 
 
 def wikitext(text):
@@ -117,7 +117,8 @@ def test_an_interrupt_leaves_no_answer_behind(process, monkeypatch):
 
 def test_the_child_ends_with_its_parent_and_is_not_shared_with_a_fork(tmp_path):
     script = (
-        "import os, signal, parser_process as p\n"
+        "import os, signal\n"
+        "from evidence import parser_process as p\n"
         "names = {'file_namespaces': (), 'category_namespaces': ()}\n"
         "p.parse_wikitext('a', **names)\n"
         "first = p._parser._child.pid\n"
@@ -142,7 +143,8 @@ def test_the_child_ends_with_its_parent_and_is_not_shared_with_a_fork(tmp_path):
 
 def test_the_child_ends_with_its_parent_in_the_middle_of_a_text(tmp_path):
     script = (
-        "import os, signal, threading, parser_process as p\n"
+        "import os, signal, threading\n"
+        "from evidence import parser_process as p\n"
         "names = {'file_namespaces': (), 'category_namespaces': ()}\n"
         "p.parse_wikitext('a', **names)\n"
         "print(p._parser._child.pid, flush=True)\n"
