@@ -44,6 +44,7 @@ from logger import (
     show,
 )
 from preflight.model_entries import ModelSpec, model_spec
+from preflight.packages import PackageError
 from preflight.rules import ConfigError
 from preflight.settings import config, name_problems, validate_config
 from questions.files import (
@@ -444,7 +445,7 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
 def _engine_settings(demonstration: bool) -> dict[str, Any]:
     """``VLLM_CONFIG`` of config.py or of the demonstration; a wrong one of config.py as it is, to be judged."""
     if demonstration:
-        from engine import demo
+        from runs import demo
 
         return dict(demo.VLLM_CONFIG)
     return (
@@ -483,9 +484,9 @@ def asked_questions(arguments: argparse.Namespace) -> Reading:
     elif arguments.question:
         reading = unique_questions([Question(text) for text in arguments.question], "--question")
     elif arguments.demo:
-        from engine import demo
+        from runs import demo
 
-        reading = Reading(list(demo.DEMO_QUESTIONS))
+        reading = Reading(list(demo.QUESTIONS))
     else:
         reading = unique_questions(QUESTIONS, "forecaster.py")
     if arguments.coherence:
@@ -683,7 +684,7 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
     from semanticretriever import SemanticRetriever
 
     if plan.demo:
-        from engine import demo
+        from runs import demo
 
         return demo.make_retriever(database, settings)
     return SemanticRetriever(database, settings)
@@ -869,7 +870,7 @@ def run(
         if closing:
             show(*closing)
         if plan.demo:
-            from engine import demo
+            from runs import demo
 
             show(f"\n{wrapped(demo.NOTICE)}")
         if status == "interrupted":
@@ -1153,14 +1154,14 @@ def _prepared_run(
         if not plan.demo:
             retriever = make_retriever(plan, database)
         else:
-            from engine import demo
+            from runs import demo
 
             try:
                 spec = demo.model_spec()
                 logic = spec if plan.logic is not None else None
                 plan = replace(plan, specs=[spec], logic=logic)
                 retriever = make_retriever(plan, database)
-            except demo.DemoError as error:
+            except PackageError as error:
                 raise UsageError(str(error)) from error
     agents = agent_factory or _vllm_agents(plan.vllm_config)
     return run(plan, agents, retriever, database, interrupts=interrupts, verbose=verbose)

@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from database import Database, DatabaseError, Passage
-from engine.demo import DemoError, make_retriever
 from evaluation.intervals import mean_interval
+from preflight.packages import PackageError
 from questions.question import Question
+from runs.demo import make_retriever
 from semanticretriever import (
     ModelError,
     Reranker,
@@ -269,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found: dict[str, list[Sequence[Passage]]] = {}
             for reranker in rerankers:
                 found |= evidence(base, pairs, reranker)
-    except (BenchmarkError, DatabaseError, DemoError, ModelError) as error:
+    except (BenchmarkError, DatabaseError, PackageError, ModelError) as error:
         print(f"retrieval_quality.py: {error}", file=sys.stderr)
         return 2
     print(

@@ -39,9 +39,10 @@ sys.path.insert(0, str(ROOT))
 import config  # noqa: E402 - the folder of the modules has to be known first
 from agents_vllm import Agent, prepare_environment  # noqa: E402
 from database import Passage  # noqa: E402
-from engine import demo  # noqa: E402
+from evidence.factbook import factbook_articles  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from preflight.model_entries import ModelSpec  # noqa: E402
+from runs import demo  # noqa: E402
 from scoring.agent import ForecastTask, Prompt  # noqa: E402
 from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
 from scoring.scorer import Reply, Request  # noqa: E402
@@ -80,7 +81,7 @@ def corpus_passages() -> list[Passage]:
     from evidence.passages import estimate_tokens
 
     found: list[Passage] = []
-    for article, sections in demo.factbook_articles():
+    for article, sections in factbook_articles():
         for section, text in sections:
             words = text.split()
             step = max(1, round(len(words) * PASSAGE_TOKENS / max(1, estimate_tokens(text))))

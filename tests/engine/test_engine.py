@@ -13,6 +13,7 @@ from database import Article, Database, NewPassage, Passage
 from ensemble import Ensemble, QuestionEvidence
 from forecaster import QUESTIONS
 from questions.question import Question
+from runs import demo
 from scoring.agent import ForecastTask
 from scoring.distribution import total_variation
 from tests.support.needed import needs
@@ -86,8 +87,6 @@ WAVES = -(-len(TASKS) // config.SCORING_WAVE)
 
 @pytest.fixture(scope="module")
 def spec():
-    demo = pytest.importorskip("engine.demo", reason="engine/demo.py is missing")
-    demo.prepare_model()
     return replace(demo.model_spec(), max_model_len=WINDOW)
 
 

@@ -12,6 +12,7 @@ import config
 import forecaster
 from agents_vllm import Agent
 from agents_vllm import vllm_is_cpu_build as cpu_build
+from engine.packaged_model import prepare_model
 from preflight.model_entries import ModelSpec
 from preflight.settings import config_problems
 from questions.question import Question
@@ -58,8 +59,7 @@ def server():
 @pytest.fixture(scope="module")
 def real(server):
     """The embedded model: its local folder, and its address."""
-    demo = pytest.importorskip("engine.demo", reason="engine/demo.py is missing")
-    folder = demo.prepare_model()
+    folder = prepare_model()
     return folder, upload(server, folder, BUCKET, "smollm2")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from database import Database
-from engine.demo import factbook_articles
+from evidence.factbook import factbook_articles
 from evidence.passages import cut_passages
 from questions.question import Question
 from scoring.prompts import passage_block

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from database import Article, NewPassage, Passage
-from engine.demo import factbook_articles
+from evidence.factbook import factbook_articles
 from evidence.passages import cut_passages
 from semanticretriever import RetrievalSettings, SemanticRetriever
 from tests.support.needed import needs

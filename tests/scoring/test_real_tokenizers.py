@@ -161,11 +161,12 @@ def test_the_demonstrations_own_tokenizer(text):
     """SmolLM2, as the demonstration converts it: digits one by one."""
     from transformers import AutoTokenizer
 
-    from engine import demo
+    from engine.packaged_model import prepare_model
+    from preflight.packages import PackageError
 
     try:
-        folder = demo.prepare_model()
-    except demo.DemoError as error:
+        folder = prepare_model()
+    except PackageError as error:
         pytest.skip(str(error))
     trie = check(NumberTokenizer(AutoTokenizer.from_pretrained(folder)), text)
     assert not trie.single_token
