@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 
 from database import Database, DatabaseError, Resolution
-from evaluation.coherence import parent_id
 from evaluation.metrics import brier_scores, reliability_bins
 from evaluation.outcomes import (
     Entry,
@@ -58,6 +57,7 @@ from logger import CommandLine, reader_may_leave, show
 from preflight.rules import ConfigError
 from preflight.settings import config, name_problems, validate_config
 from questions.characters import trimmed
+from questions.checks import parent_id
 from questions.columns import composed, listed
 from questions.tables import prefixed
 from reporting.drawing import (

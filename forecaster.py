@@ -490,7 +490,7 @@ def asked_questions(arguments: argparse.Namespace) -> Reading:
     else:
         reading = unique_questions(QUESTIONS, "forecaster.py")
     if arguments.coherence:
-        from evaluation.coherence import coherence_questions
+        from questions.checks import coherence_questions
 
         asked = [each for q in reading.questions for each in (q, *coherence_questions(q))]
         checked = unique_questions(asked, "--coherence")
@@ -1035,7 +1035,7 @@ def interrupted_backtest_lines(plan: Plan, database: Database, run_id: int) -> l
     if not plan.backtest or plan.origin is not None:
         return []
     from evaluation.backtest import record_outcomes
-    from evaluation.coherence import parent_id
+    from questions.checks import parent_id
 
     forecast = {row["question_id"] for row in database.forecasts(run_id) if row["error"] is None}
     asked = [q for q in plan.questions if parent_id(q.extra) is None]

@@ -22,7 +22,6 @@ from typing import Any, Final
 import numpy as np
 
 from database import Database, Resolution
-from evaluation.coherence import parent_id
 from evaluation.outcomes import ResolutionError, parse_date, parse_outcome
 from evaluation.scorecard import (
     SCORE_HEADERS,
@@ -35,6 +34,7 @@ from evaluation.scorecard import (
     table,
 )
 from evaluation.training_cutoffs import cutoff
+from questions.checks import parent_id
 from questions.columns import counted, iso_date, listed, shortened
 from questions.files import Reading, question_from, read_question_file
 from questions.question import Question, QuestionError, cluster_of

@@ -1,8 +1,6 @@
-"""Do a question's negation and its paraphrases get forecasts that fit together? A diagnostic that had no room elsewhere.
+"""Compare the forecasts of a question with those of its negation and its paraphrases.
 
-A question file may carry a column ``negation`` (the opposite question) and a column ``paraphrases`` (a list, a JSON list in one
-CSV cell, or texts separated by ``|``). ``coherence_questions`` turns them into further questions of the same run; after the run
-``check_coherence`` compares the forecasts and stores the gaps. Nothing here changes a forecast.
+A diagnostic: the gaps are stored after the run, and nothing here changes a forecast.
 """
 
 from __future__ import annotations
@@ -13,76 +11,8 @@ from typing import Any
 
 from database import CoherenceRecord, Database
 from evaluation.metrics import negation_gap, paraphrase_range
-from questions.question import Question, QuestionError
+from questions.checks import KIND_KEY, PARENT_KEY
 from scoring.voices import stored_voice
-
-# Keys in ``Question.extra`` that mark a question as a check of another one; such questions are kept out of tables and plots.
-PARENT_KEY = "coherence_of"
-KIND_KEY = "coherence_kind"
-
-
-def parent_id(extra: Mapping[str, Any] | str) -> str | None:
-    """The id of the question that this one checks, from its ``extra`` (a mapping, or JSON as stored); None for ordinary ones."""
-    values = json.loads(extra) if isinstance(extra, str) else extra
-    parent = values.get(PARENT_KEY)
-    return None if parent is None else str(parent)
-
-
-def coherence_questions(question: Question) -> list[Question]:
-    """The negation (id ``…~not``) and paraphrases (``…~p1``, ``…~p2`` …) that a question's file names; often none.
-
-    They share background, dates and, for paraphrases, resolution criteria with the question.
-
-    Raises:
-        QuestionError: a column that is neither text nor a list of texts.
-    """
-    checks = []
-    for negation in _texts(question, "negation"):
-        criteria = f"Yes exactly when the answer to this question is no: {question.text} {question.resolution_criteria}".strip()
-        checks.append(_check(question, negation, "~not", "negation", criteria))
-    for number, paraphrase in enumerate(_texts(question, "paraphrases"), start=1):
-        checks.append(
-            _check(question, paraphrase, f"~p{number}", "paraphrase", question.resolution_criteria)
-        )
-    return checks
-
-
-def _texts(question: Question, column: str) -> list[str]:
-    value = question.extra.get(column)
-    if value is None or value == "":
-        return []
-    if isinstance(value, str):
-        value = _split(value) if column == "paraphrases" else [value]
-    if not isinstance(value, list) or not all(
-        isinstance(text, str) and text.strip() for text in value
-    ):
-        raise QuestionError(
-            f"{question.id}: {column} is {value!r}, expected text"
-            + (" or a list of texts" * (column == "paraphrases"))
-        )
-    return value
-
-
-def _split(cell: str) -> Any:
-    if cell.lstrip().startswith("["):
-        try:
-            return json.loads(cell)
-        except json.JSONDecodeError:
-            return None
-    return [part.strip() for part in cell.split("|") if part.strip()]
-
-
-def _check(question: Question, text: str, suffix: str, kind: str, criteria: str) -> Question:
-    return Question(
-        text=text,
-        id=question.id + suffix,
-        background=question.background,
-        resolution_criteria=criteria,
-        close_date=question.close_date,
-        as_of=question.as_of,
-        extra={PARENT_KEY: question.id, KIND_KEY: kind},
-        subject=question.subject + suffix,
-    )
 
 
 def coherence_records(

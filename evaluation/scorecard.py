@@ -29,9 +29,9 @@ import config
 from database import Database
 from evaluation import intervals
 from evaluation import metrics as tr
-from evaluation.coherence import parent_id
 from evaluation.intervals import Interval
 from evaluation.reliability import calibration_noise, corrected
+from questions.checks import parent_id
 from questions.columns import counted
 from questions.question import cluster_of
 from scoring.distribution import POOL_METHODS, Distribution, pool

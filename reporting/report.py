@@ -17,8 +17,8 @@ from typing import Any
 from analysis import by_question, history_figures, plotted, record_figures, run_figures
 from database import INCOMPLETE, Database, utc_now
 from evaluation.ablation import CONDITIONS
-from evaluation.coherence import parent_id
 from evaluation.scorecard import BACK_DATED, LIVE, RECORDS, AnalysisError, collect, score_lines
+from questions.checks import parent_id
 from reporting.drawing import OverviewRow, overview_figures, png
 from reporting.fonts import say_what_lacks
 from reporting.histories import fewer_models, outcome_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from database import Database, Rewording
-from evaluation.coherence import parent_id
+from questions.checks import parent_id
 from questions.columns import listed
 from questions.question import Question, folded, text_id
 

@@ -42,8 +42,8 @@ import config
 import database
 import forecaster
 import semanticretriever
-from evaluation.coherence import KIND_KEY, PARENT_KEY
 from preflight.model_entries import ModelSpec
+from questions.checks import KIND_KEY, PARENT_KEY
 from scoring import agent as agent_base
 from scoring.agent import AgentError, BaseAgent, ForecastOutcome, ForecastTask, Prompt, Reasoning
 from scoring.distribution import Distribution

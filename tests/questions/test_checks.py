@@ -1,0 +1,46 @@
+"""Columns of a file become questions that check another one."""
+
+from __future__ import annotations
+
+import pytest
+
+from questions.checks import coherence_questions, parent_id
+from questions.question import Question, QuestionError
+
+
+def test_columns_become_questions_that_share_everything_but_the_wording():
+    question = Question(
+        "Will A happen?", id="q", background="B", resolution_criteria="C", as_of="2026-01-02",
+        extra={"negation": "Will A not happen?", "paraphrases": "Does A occur? | Is A going to be?"},
+    )  # fmt: skip
+    negation, first, second = coherence_questions(question)
+    assert (negation.id, first.id, second.id) == ("q~not", "q~p1", "q~p2")
+    assert second.text == "Is A going to be?"
+    assert negation.as_of == "2026-01-02"
+    assert negation.background == "B"
+    assert "no: Will A happen?" in negation.resolution_criteria
+    assert first.resolution_criteria == "C"
+    assert parent_id(first.extra) == "q"
+    assert parent_id(question.extra) is None
+
+
+@pytest.mark.parametrize(
+    "cell", [["Does A occur?", "Is A?"], '["Does A occur?", "Is A?"]', "Does A occur?|Is A?"]
+)
+def test_paraphrases_as_list_json_or_bars(cell):
+    assert [q.text for q in coherence_questions(Question("A?", extra={"paraphrases": cell}))] == [
+        "Does A occur?",
+        "Is A?",
+    ]
+
+
+@pytest.mark.parametrize(
+    "extra", [{"negation": 3}, {"paraphrases": [1]}, {"paraphrases": "[broken"}]
+)
+def test_a_column_that_is_not_text_is_named(extra):
+    with pytest.raises(QuestionError, match=next(iter(extra))):
+        coherence_questions(Question("A?", id="q", extra=extra))
+
+
+def test_no_columns_no_questions():
+    assert coherence_questions(Question("A?", extra={"negation": "", "paraphrases": None})) == []
