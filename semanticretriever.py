@@ -31,6 +31,7 @@ from database import (
     Passage,
     utc_now,
 )
+from evidence.chunking import cut_passages, estimate_tokens
 from evidence.documents import Document, DocumentError, find_documents
 from evidence.mediawiki import (
     MediaWikiClient,
@@ -41,14 +42,9 @@ from evidence.mediawiki import (
     refuse_future,
 )
 from evidence.parser_process import ParserError, parse_wikitext
-from evidence.passages import (
-    build_queries,
-    cut_passages,
-    drop_near_duplicates,
-    estimate_tokens,
-    is_list_title,
-    match_query,
-)
+from evidence.queries import build_queries, match_query
+from evidence.selection import choose_passages, drop_near_duplicates
+from evidence.wikitext import is_list_title
 from logger import redact
 from questions.question import Question
 from scoring.prompts import format_evidence, passage_block
@@ -393,13 +389,12 @@ def ingest_articles(
 def _cut(
     sections: Iterable[tuple[str, str]], settings: RetrievalSettings, embedder: TextEmbedder | None
 ) -> list[NewPassage]:
-    cuts = cut_passages(
+    return cut_passages(
         sections,
         size=settings.passage_tokens,
         overlap=settings.passage_overlap,
-        count_tokens=embedder.count_tokens if embedder else None,
+        count_tokens=embedder.count_tokens if embedder else estimate_tokens,
     )
-    return [NewPassage(cut.section, cut.text, cut.tokens) for cut in cuts]
 
 
 def embed_missing(
@@ -611,11 +606,7 @@ class SemanticRetriever:
         as in a prompt, so that a number is the passage's rank.
         """
         passages = self.retrieve(question, as_of=as_of).passages
-        count = (
-            self.embedder.count_tokens
-            if self.embedder
-            else lambda texts: [*map(estimate_tokens, texts)]
-        )
+        count = self.embedder.count_tokens if self.embedder else estimate_tokens
         sizes = count(
             [passage_block(number, passage) for number, passage in enumerate(passages, start=1)]
         )
@@ -1008,7 +999,11 @@ class SemanticRetriever:
         self, text: str, ranking: Sequence[tuple[int, float]], moment: str | None
     ) -> list[Passage]:
         candidates = self.database.get_passages([i for i, _ in ranking], dict(ranking))
-        chosen = self._choose(self._rerank(text, self._distinct(candidates)))
+        chosen = choose_passages(
+            self._rerank(text, self._distinct(candidates)),
+            per_article=self.settings.passages_per_article,
+            most=self.settings.passages_per_question,
+        )
         for (
             passage
         ) in chosen:  # the last gate: whatever went wrong before, nothing newer leaves this room
@@ -1039,17 +1034,6 @@ class SemanticRetriever:
             dates=[passage.timestamp for passage in candidates],
         )
         return [candidates[i] for i in kept]
-
-    def _choose(self, candidates: Sequence[Passage]) -> list[Passage]:
-        """The best passages with a bounded share for each article."""
-        taken: dict[tuple[str, str], int] = {}
-        chosen: list[Passage] = []
-        for passage in candidates:
-            key = (passage.source, passage.title)
-            if taken.get(key, 0) < self.settings.passages_per_article:
-                taken[key] = taken.get(key, 0) + 1
-                chosen.append(passage)
-        return chosen[: self.settings.passages_per_question]
 
 
 def choose_articles(found: Sequence[Sequence[SearchHit]], limit: int) -> list[SearchHit]:

@@ -78,13 +78,13 @@ class Row:
 
 def corpus_passages() -> list[Passage]:
     """Passages of the packaged World Factbook, about ``PASSAGE_TOKENS`` tokens each, in the corpus's order."""
-    from evidence.passages import estimate_tokens
+    from evidence.chunking import estimate_tokens
 
     found: list[Passage] = []
     for article, sections in factbook_articles():
         for section, text in sections:
             words = text.split()
-            step = max(1, round(len(words) * PASSAGE_TOKENS / max(1, estimate_tokens(text))))
+            step = max(1, round(len(words) * PASSAGE_TOKENS / max(1, *estimate_tokens([text]))))
             for start in range(0, len(words), step):
                 part = " ".join(words[start : start + step])
                 found.append(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from evidence.parser_process import ParserError, parse_document
-from evidence.passages import Section, sections_from_html, tidy
+from evidence.sections import Section, sections_from_html, tidy
 
 logger = logging.getLogger(__name__)
 

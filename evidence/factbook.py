@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from database import Article
-from evidence.passages import plain_text_from_html
+from evidence.sections import plain_text_from_html
 from preflight.packages import PackageError, package_folder
 
 FACTBOOK_SOURCE: Final = "World Factbook"

@@ -31,7 +31,7 @@ import urllib3
 from requests.auth import HTTPBasicAuth
 
 import config
-from evidence.passages import (
+from evidence.wikitext import (
     CATEGORY_NAMESPACES,
     FILE_NAMESPACES,
     is_disambiguation,

@@ -47,7 +47,7 @@ class ParserError(Exception):
 def parse_wikitext(
     text: str, *, file_namespaces: Iterable[str], category_namespaces: Iterable[str]
 ) -> list[tuple[str, str]]:
-    """Clean wikitext as ``passages.sections_from_wikitext``: (section, text) pairs.
+    """Clean wikitext as ``wikitext.sections_from_wikitext``: (section, text) pairs.
 
     Raises:
         ParserError: the parser crashed, took too long or too much memory.
@@ -202,7 +202,7 @@ def _limit(kind: int, value: int) -> None:
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
     """Sections of one job, or the error in one line."""
     from evidence.documents import DocumentError, read_sections
-    from evidence.passages import sections_from_wikitext
+    from evidence.wikitext import sections_from_wikitext
 
     try:
         if "path" in job:  # noqa: SIM108 - too long for one line

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from evidence import parser_process, passages
+from evidence import parser_process
+from evidence import wikitext as cleaning
 from evidence.documents import DocumentError, find_documents
 from evidence.parser_process import ParserError, ParserProcess, parse_wikitext
 from tests.evidence.test_documents import pdf
@@ -86,7 +87,7 @@ def test_what_a_parser_raises_is_one_line(monkeypatch, error, message):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(passages, "sections_from_wikitext", fail)
+    monkeypatch.setattr(cleaning, "sections_from_wikitext", fail)
     assert parser_process._answer(job("a"))["error"].startswith(message)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from database import Database
+from evidence.chunking import cut_passages
 from evidence.factbook import factbook_articles
-from evidence.passages import cut_passages
 from questions.question import Question
 from scoring.prompts import passage_block
 from semanticretriever import (

@@ -115,7 +115,7 @@ def test_every_package_that_is_imported_at_the_start_is_needed():
         "forecaster",
         "database",
         "evidence/mediawiki",
-        "evidence/passages",
+        "evidence/wikitext",
         "terminal/progress",
         "evaluation/scorecard",
     ):

@@ -29,14 +29,11 @@ from database import Database, DatabaseError, Resolution
 from evaluation.backtest import read_backtest
 from evaluation.outcomes import ResolutionError, read_resolutions
 from evidence import documents, mediawiki
+from evidence.chunking import cut_passages
 from evidence.mediawiki import JsonTransport, MediaWikiClient, MediaWikiError, WikiSettings
-from evidence.passages import (
-    build_queries,
-    cut_passages,
-    match_query,
-    sections_from_html,
-    sections_from_wikitext,
-)
+from evidence.queries import build_queries, match_query
+from evidence.sections import sections_from_html
+from evidence.wikitext import sections_from_wikitext
 from preflight import checkpoint
 from preflight.model_entries import SPEC_RULES
 from preflight.rules import SETTING_RULES, VLLM_RULES

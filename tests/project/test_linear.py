@@ -26,8 +26,8 @@ import pytest
 
 import logger
 from evaluation import outcomes as resolutions
-from evidence import documents, mediawiki, passages
-from evidence.passages import Section
+from evidence import chunking, documents, mediawiki, queries, sections, selection, wikitext
+from evidence.sections import Section
 from questions import characters, columns, forecastbench, json_rows, placeholders, platforms, tables
 from questions import files as question_files
 from questions import question as questions
@@ -62,7 +62,7 @@ def bounded():
 
 
 def cut(text):
-    return passages.cut_passages([("", text)], size=200, overlap=40)
+    return chunking.cut_passages([("", text)], size=200, overlap=40)
 
 
 def retry_after(text):
@@ -81,18 +81,18 @@ INPUTS = [
     ("", '"', ""), ("", "-", ""), ("1", ",", ""), ("", "\U0001f600", ""),
 ]  # fmt: skip
 READERS = {
-    "tidy": passages.tidy,
-    "list marks": passages._without_list_marks,
-    "redirect": passages.redirect_target,
-    "disambiguation": lambda text: list(passages._template_names(text)),
-    "template name": passages._DISAMBIGUATION_TEMPLATE.match,
-    "list title": passages.is_list_title,
-    "size": passages.estimate_tokens,
+    "tidy": sections.tidy,
+    "list marks": wikitext._without_list_marks,
+    "redirect": wikitext.redirect_target,
+    "disambiguation": lambda text: list(wikitext._template_names(text)),
+    "template name": wikitext._DISAMBIGUATION_TEMPLATE.match,
+    "list title": wikitext.is_list_title,
+    "size": lambda text: chunking.estimate_tokens([text]),
     "passages": cut,
-    "searches": passages.build_queries,
-    "entities": passages.named_entities,
-    "words": passages.match_query,
-    "shingles": passages.shingles,
+    "searches": queries.build_queries,
+    "entities": queries.named_entities,
+    "words": queries.match_query,
+    "shingles": selection.shingles,
     "nfc": nfc,
     "quotation": prompts.defuse,
     "notes": prompts.strip_reasoning,
@@ -107,8 +107,9 @@ READERS = {
 
 
 MODULES = (
-    characters, columns, documents, forecastbench, json_rows, logger, mediawiki, passages, placeholders, platforms,
-    prompts, question_files, questions, resolutions, tables, untrusted_text, web_addresses,
+    characters, chunking, columns, documents, forecastbench, json_rows, logger, mediawiki,
+    placeholders, platforms, prompts, queries, question_files, questions, resolutions, sections,
+    selection, tables, untrusted_text, web_addresses, wikitext,
 )  # fmt: skip
 PATTERNS = {
     name: (pattern, method) for module in MODULES for name, pattern, method in patterns(module)
@@ -194,7 +195,7 @@ def test_a_background_of_line_breaks_or_brackets_costs_nothing(unit):
 
 def test_a_passage_has_an_end_also_where_the_tokenizer_counts_nothing():
     with bounded():
-        cuts = passages.cut_passages(
+        cuts = chunking.cut_passages(
             [Section("", "\u200d. " * 30_000)],
             size=200,
             overlap=40,
@@ -205,12 +206,12 @@ def test_a_passage_has_an_end_also_where_the_tokenizer_counts_nothing():
 
 def test_a_heading_is_not_repeated_without_bound():
     heading = "word " * 10_000
-    for sections in (
-        passages.sections_from_wikitext(f"= {heading}=\n" + "== b ==\nText.\n" * 50),
-        passages.sections_from_html(f"<h1>{heading}</h1>" + "<h2>b</h2>Text." * 50),
+    for found in (
+        wikitext.sections_from_wikitext(f"= {heading}=\n" + "== b ==\nText.\n" * 50),
+        sections.sections_from_html(f"<h1>{heading}</h1>" + "<h2>b</h2>Text." * 50),
     ):
-        assert len(sections) == 50
-        assert all(len(title) < 2 * passages.MAX_HEADING_CHARACTERS for title, _ in sections)
+        assert len(found) == 50
+        assert all(len(title) < 2 * sections.MAX_HEADING_CHARACTERS for title, _ in found)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from database import Article, NewPassage, Passage
+from evidence.chunking import cut_passages
 from evidence.factbook import factbook_articles
-from evidence.passages import cut_passages
 from semanticretriever import RetrievalSettings, SemanticRetriever
 from tests.support.needed import needs
 
