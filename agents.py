@@ -18,7 +18,8 @@ import numpy as np
 from preflight.model_entries import ModelSpec, is_local
 from scoring.agent import AgentError, BaseAgent, ForecastTask
 from scoring.distribution import SUPPORT_SIZE, Distribution
-from scoring.scorer import Path, Reply, Request
+from scoring.number_trie import Path
+from scoring.scorer import Reply, Request
 
 # Nodes run side by side: each needs its own copy of the prompt's keys and values.
 BATCH = 16

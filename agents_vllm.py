@@ -36,7 +36,8 @@ from scoring.agent import (
     Wave,
     reasoning_seed,
 )
-from scoring.scorer import Path, Reply, Request
+from scoring.number_trie import Path
+from scoring.scorer import Reply, Request
 
 logger = logging.getLogger(__name__)
 

@@ -39,7 +39,8 @@ from scoring.agent import (
     Reasoning,
 )
 from scoring.distribution import Distribution, spread
-from scoring.scorer import ScoringResult, TokenizationError
+from scoring.number_trie import TokenizationError
+from scoring.scorer import ScoringResult
 from scoring.voices import Voice, average, pool_voices, stored_voice, voice_weights, weak
 from terminal.progress import progress, waiting
 

@@ -22,17 +22,15 @@ import config
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring import prompts
+from scoring.number_trie import NumberTokenizer, NumberTrie, Path, TokenizationError
 from scoring.scorer import (
     ForecastScoring,
+    Limits,
     LogprobCache,
-    NumberTokenizer,
-    NumberTrie,
-    Path,
     Reply,
     Request,
     ScoringError,
     ScoringResult,
-    TokenizationError,
     score_batch,
 )
 
@@ -376,9 +374,7 @@ class BaseAgent(ABC):
             results = score_batch(
                 [self._scoring(prompt) for _, prompt in wave],
                 self._answered,
-                tolerance=self.tolerance,
-                block_size=self.block_size,
-                block_budget=config.SCORING_BLOCK_BUDGET,
+                Limits(self.tolerance, self.block_size, config.SCORING_BLOCK_BUDGET),
             )
             self.wave.end()
             seconds = (time.monotonic() - started) / len(wave)

@@ -9,7 +9,7 @@ import pytest
 import config
 import forecaster
 from agents_vllm import Agent
-from scoring.scorer import NumberTokenizer
+from scoring.number_trie import NumberTokenizer
 from tests.scoring.test_agent_stub import StubLLM, WordTokenizer
 
 

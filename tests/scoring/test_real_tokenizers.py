@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from scoring.agent import BaseAgent
-from scoring.scorer import MAX_TOKEN_IDS, SUPPORT_SIZE, NumberTokenizer
+from scoring.distribution import SUPPORT_SIZE
+from scoring.number_trie import MAX_TOKEN_IDS, NumberTokenizer
 
 pytest.importorskip("transformers", reason="not installed: transformers")
 pytestmark = pytest.mark.registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scoring.scorer import NumberTrie
+from scoring.number_trie import NumberTrie
 
 TRIE = NumberTrie((), tuple((n,) for n in range(101)))
 

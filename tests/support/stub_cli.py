@@ -47,7 +47,8 @@ from questions.checks import KIND_KEY, PARENT_KEY
 from scoring import agent as agent_base
 from scoring.agent import AgentError, BaseAgent, ForecastOutcome, ForecastTask, Prompt, Reasoning
 from scoring.distribution import Distribution
-from scoring.scorer import NumberTrie, Path, Reply, Request
+from scoring.number_trie import NumberTrie, Path
+from scoring.scorer import Reply, Request
 
 MODELS: Final = ("stub-a", "stub-b", "stub-c")
 # Days between two draws of the noise that moves a question's log-odds, and its standard deviation.

@@ -1,4 +1,4 @@
-"""Scoring: tries of different tokenizers, exact sums against brute force, and the certificate on random models."""
+"""Scoring: exact sums against brute force, partial reading, and the certificate on random models."""
 
 from __future__ import annotations
 
@@ -13,63 +13,20 @@ from hypothesis import strategies as st
 
 import config
 from scoring.distribution import total_variation
+from scoring.number_trie import NumberTokenizer
 from scoring.scorer import (
     MAX_ROUNDS,
-    MAX_TOKEN_IDS,
     ForecastScoring,
+    Limits,
     LogprobCache,
-    NumberTokenizer,
     Reply,
     Request,
     ScoringError,
     ScoringResult,
-    TokenizationError,
-    common_prefix,
     forward_cost,
     score_batch,
-    trie_from_encodings,
 )
-
-
-class FakeTokenizer:
-    """Greedy longest match over single characters and the given longer tokens."""
-
-    def __init__(self, longer=()):
-        characters = [chr(c) for c in range(32, 127)] + ["\n"]
-        self.texts = [*characters, *longer]
-        self.vocabulary = {text: i for i, text in enumerate(self.texts)}
-        self.longest = max(map(len, self.texts))
-        self.all_special_ids = ()
-
-    def encode(self, text, *, add_special_tokens=False):
-        ids, at = [], 0
-        while at < len(text):
-            size = next(
-                n for n in range(self.longest, 0, -1) if text[at : at + n] in self.vocabulary
-            )
-            ids.append(self.vocabulary[text[at : at + size]])
-            at += size
-        return ids
-
-    def decode(self, token_ids):
-        return "".join(self.texts[i] for i in token_ids)
-
-    def get_vocab(self):
-        return dict(self.vocabulary)
-
-
-DIGITS = FakeTokenizer()
-WHOLE = FakeTokenizer([str(n) for n in range(10, 101)])
-MERGES = FakeTokenizer(["10", "12", "20", "50", "75", "99", "100"])
-SPACED = FakeTokenizer([f" {d}" for d in range(10)])
-THREE = FakeTokenizer([str(n) for n in range(10, 1000)])  # as Llama 3: 1,000 digit tokens
-PROMPT = "Answer:\n"
-
-
-def scoring_of(tokenizer, text=PROMPT, lead="", capacity=256) -> ForecastScoring:
-    numbers = NumberTokenizer(tokenizer)
-    prompt, trie = numbers.place(text, lead)
-    return ForecastScoring(prompt, trie, numbers, LogprobCache(capacity))
+from tests.support.fake_tokenizer import DIGITS, MERGES, PROMPT, THREE, WHOLE, scoring_of
 
 
 class RandomModel:
@@ -117,89 +74,6 @@ def brute_force(model, scoring):
     return weights
 
 
-# --- tries ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "lengths"),
-    [
-        (WHOLE, {1: 101}),
-        (THREE, {1: 101}),
-        (DIGITS, {1: 10, 2: 90, 3: 1}),
-        (MERGES, {1: 17, 2: 84}),
-    ],
-)
-def test_paths_are_what_the_tokenizer_writes(tokenizer, lengths):
-    scoring = scoring_of(tokenizer)
-    assert scoring.prompt == tuple(tokenizer.encode(PROMPT))
-    assert [tokenizer.decode(path) for path in scoring.trie.paths] == [str(n) for n in range(101)]
-    found = [len(path) for path in scoring.trie.paths]
-    assert {size: found.count(size) for size in set(found)} == lengths
-    assert scoring.trie.single_token == (set(lengths) == {1})
-
-
-def test_a_space_that_belongs_to_the_number_is_part_of_its_first_token():
-    scoring = scoring_of(SPACED, "Answer:", " ")
-    assert scoring.prompt == tuple(SPACED.encode("Answer:"))
-    assert SPACED.decode(scoring.trie.paths[75]) == " 75"
-    assert len(scoring.trie.children[()]) == 10
-
-
-def test_a_space_that_is_a_token_of_its_own_is_shared_and_ends_the_prompt():
-    scoring = scoring_of(DIGITS, "Answer:", " ")
-    assert DIGITS.decode(scoring.prompt) == "Answer: "
-    assert DIGITS.decode(scoring.trie.paths[75]) == "75"
-
-
-def test_numbers_without_a_spelling_of_their_own_are_refused():
-    with pytest.raises(TokenizationError, match="with the same tokens"):
-        trie_from_encodings([[1, 2 + n % 100] for n in range(101)])
-
-
-def test_a_path_that_reads_back_as_another_text_is_refused():
-    class Wrong(FakeTokenizer):
-        def decode(self, token_ids):
-            return super().decode(token_ids).replace("7", "8")
-
-    with pytest.raises(TokenizationError, match="read back as"):
-        NumberTokenizer(Wrong()).trie("Answer:\n")
-
-
-def test_children_and_nodes_below():
-    trie = scoring_of(DIGITS).trie
-    one, seven, zero = DIGITS.encode("170")
-    assert len(trie.below((one,))) == 11  # 10 … 19 and 100
-    assert len(trie.below((seven,))) == 10
-    assert trie.children[(one, zero)] == (zero,)
-    assert trie.children[(zero,)] == ()
-    assert len(trie.below(())) == 101
-
-
-# --- what is asked --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("tokenizer", [WHOLE, DIGITS, MERGES, THREE])
-@pytest.mark.parametrize("exhaustive", [False, True])
-def test_no_request_names_more_ids_than_the_engine_takes(tokenizer, exhaustive):
-    scoring = scoring_of(tokenizer)
-    for node in scoring.trie.children:
-        for ids in scoring.tokenizer.wanted_ids(scoring.trie, node, exhaustive=exhaustive):
-            assert 0 < len(ids) <= MAX_TOKEN_IDS
-            assert len(set(ids)) == len(ids)
-
-
-def test_exhaustive_requests_cover_every_digit_token_and_default_ones_the_endings():
-    scoring = scoring_of(THREE)
-    node = scoring.trie.paths[7]
-    every = scoring.tokenizer.wanted_ids(scoring.trie, node, exhaustive=True)
-    assert {t for ids in every for t in ids} == set(scoring.tokenizer.digit_ids)
-    assert len(scoring.tokenizer.digit_ids) == 1000
-    (ids,) = scoring.tokenizer.wanted_ids(scoring.trie, node)
-    assert THREE.vocabulary["%"] in ids
-    assert THREE.vocabulary["\n"] in ids
-    assert set(ids) >= {THREE.vocabulary[str(d)] for d in range(10)}
-
-
 # --- exactness ------------------------------------------------------------------------------------
 
 
@@ -229,7 +103,7 @@ def test_the_worked_example_of_the_module():
 
     scoring = scoring_of(DIGITS)
     prompt = scoring.prompt
-    (result,) = score_batch([scoring], engine, tolerance=0)
+    (result,) = score_batch([scoring], engine, Limits(0))
     assert result.captured_mass == pytest.approx(0.40)
     p = result.distribution.probabilities * result.captured_mass
     assert p[7] == pytest.approx(0.40 * 0.30)
@@ -247,7 +121,7 @@ sharpnesses = st.sampled_from([0.5, 2.0, 4.0, 8.0])
 def test_exhaustive_scoring_equals_brute_force(tokenizer, seed, sharpness):
     scoring = scoring_of(tokenizer)
     model = RandomModel(tokenizer, scoring.prompt, seed, sharpness)
-    (result,) = score_batch([scoring], model, tolerance=0)
+    (result,) = score_batch([scoring], model, Limits(0))
     weights = brute_force(model, scoring)
     if isinstance(result, ScoringError):
         assert weights.sum() < 1e-11
@@ -271,9 +145,7 @@ def test_exhaustive_scoring_equals_brute_force(tokenizer, seed, sharpness):
 def test_the_error_is_never_above_the_certificate(tokenizer, seed, sharpness, tolerance, budget):
     scoring = scoring_of(tokenizer)
     model = RandomModel(tokenizer, scoring.prompt, seed, sharpness)
-    (result,) = score_batch(
-        [scoring], model, tolerance=tolerance, block_size=16, block_budget=budget
-    )
+    (result,) = score_batch([scoring], model, Limits(tolerance, block_size=16, block_budget=budget))
     assert model.calls <= MAX_ROUNDS
     if isinstance(result, ScoringError):
         return
@@ -299,7 +171,7 @@ def test_the_order_of_the_forecasts_does_not_matter(seed, shuffler):
             return [model([request])[0] for model, request in zip(owner, requests, strict=True)]
 
         results = score_batch(
-            list(scorings.values()), engine, tolerance=0.01, block_size=16, block_budget=12
+            list(scorings.values()), engine, Limits(0.01, block_size=16, block_budget=12)
         )
         return dict(zip(order, results, strict=True))
 
@@ -339,7 +211,7 @@ def test_a_broken_reply_fails_its_own_forecast_only(spoil, message):
             replies.append(Reply(spoil(reply.logprobs)) if broken else reply)
         return replies
 
-    results = score_batch([bad, good], engine, tolerance=0.01)
+    results = score_batch([bad, good], engine, Limits(0.01))
     assert isinstance(results[0], ScoringError)
     assert message in str(results[0])
     assert isinstance(results[1], ScoringResult)
@@ -360,14 +232,14 @@ def test_rounding_above_zero_is_taken_for_zero():
             for r in requests
         ]
 
-    (result,) = score_batch([scoring], engine, tolerance=0.01)
+    (result,) = score_batch([scoring], engine, Limits(0.01))
     assert result.distribution.mode == 42
     assert result.captured_mass <= 1
 
 
 def test_an_engine_that_answers_too_little_fails_the_batch():
     with pytest.raises(ScoringError, match="0 of 1"):
-        score_batch([scoring_of(DIGITS)], lambda requests: [], tolerance=0.01)
+        score_batch([scoring_of(DIGITS)], lambda requests: [], Limits(0.01))
 
 
 def test_an_exception_of_the_engine_passes_through():
@@ -375,7 +247,7 @@ def test_an_exception_of_the_engine_passes_through():
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        score_batch([scoring_of(DIGITS)], engine, tolerance=0.01)
+        score_batch([scoring_of(DIGITS)], engine, Limits(0.01))
 
 
 # --- cost -----------------------------------------------------------------------------------------
@@ -400,9 +272,9 @@ def test_forward_cost(prompt, depth, block, cost):
 def test_scoring_again_asks_nothing():
     scoring = scoring_of(DIGITS)
     model = RandomModel(DIGITS, scoring.prompt, 11)
-    (first,) = score_batch([scoring], model, tolerance=0)
+    (first,) = score_batch([scoring], model, Limits(0))
     calls = model.calls
-    (second,) = score_batch([scoring], model, tolerance=0)
+    (second,) = score_batch([scoring], model, Limits(0))
     assert model.calls == calls
     assert total_variation(first.distribution, second.distribution) == 0
 
@@ -435,29 +307,8 @@ def test_a_node_that_is_added_to_counts_as_used():
 def test_an_engine_without_a_prefix_cache_has_no_budget():
     scoring = scoring_of(DIGITS)
     model = RandomModel(DIGITS, scoring.prompt, 3, 0.5)
-    (result,) = score_batch([scoring], model, tolerance=0.01, block_budget=0)
+    (result,) = score_batch([scoring], model, Limits(0.01, block_budget=0))
     assert result.residual_mass <= 0.01
-
-
-def test_a_begin_of_text_stands_where_it_is_asked_for_only():
-    class Begun(FakeTokenizer):
-        def encode(self, text, *, add_special_tokens=False):
-            return [*([self.vocabulary["~"]] if add_special_tokens else []), *super().encode(text)]
-
-    numbers, plain = NumberTokenizer(Begun()), tuple(DIGITS.encode(PROMPT))
-    assert numbers.place(PROMPT)[0] == plain
-    assert numbers.place(PROMPT, add_special_tokens=True)[0] == (DIGITS.vocabulary["~"], *plain)
-    assert tuple(numbers.encode(PROMPT)) == plain
-
-
-def test_an_end_of_text_behind_every_text_is_no_part_of_a_number():
-    class Ended(FakeTokenizer):
-        def encode(self, text, *, add_special_tokens=False):
-            return [*super().encode(text), self.vocabulary["~"]]
-
-    prompt, trie = NumberTokenizer(Ended()).place(PROMPT)
-    plain = NumberTokenizer(DIGITS).place(PROMPT)
-    assert (prompt, trie.paths) == (plain[0], plain[1].paths)
 
 
 def test_a_cache_that_would_forget_an_unread_node_is_refused():
@@ -474,7 +325,7 @@ def test_a_cache_that_would_forget_an_unread_node_is_refused():
 def test_requests_name_the_whole_prompt():
     scoring = scoring_of(DIGITS)
     model = RandomModel(DIGITS, scoring.prompt, random.Random(1).randrange(99))
-    score_batch([scoring], model, tolerance=0)
+    score_batch([scoring], model, Limits(0))
     assert model.asked[0] == Request(scoring.prompt, scoring.trie.children[()])
     assert all(r.token_ids[: len(scoring.prompt)] == scoring.prompt for r in model.asked)
 
@@ -573,12 +424,10 @@ def test_a_node_read_in_part_counts_as_unread():
     assert scoring.bounds().uncertainty == pytest.approx(0.9)
 
 
-def selected(masses, tolerance, **limits):
+def selected(masses, *limits, last=False):
     scoring = scoring_of(DIGITS)
     read(scoring, "", masses)
-    nodes = scoring.select(
-        tolerance, **{"last": False, "block_size": None, "budget": None, **limits}
-    )
+    nodes = scoring.select(Limits(*limits), last=last)
     return scoring, [DIGITS.decode(node) for node in nodes]
 
 
@@ -601,14 +450,14 @@ def test_in_the_last_round_the_whole_tolerance_counts_and_everything_below_is_re
 def test_leaves_alone_may_use_the_whole_tolerance():
     scoring = scoring_of(WHOLE)
     read(scoring, "", {"10": 0.6, "20": 0.25, "30": 0.15})
-    nodes = scoring.select(0.2, last=False, block_size=None, budget=None)
+    nodes = scoring.select(Limits(0.2), last=False)
     assert [WHOLE.decode(node) for node in nodes] == ["10", "20"]
 
 
 def test_the_budget_is_spent_to_the_last_token_and_no_further():
     masses = {"3": 0.14, "7": 0.51, "1": 0.05, "5": 0.3}
     for budget, expected in ((0, []), (1, ["7"]), (3, ["7", "5", "3"])):
-        scoring, nodes = selected(masses, 1e-9, block_size=1, budget=budget)
+        scoring, nodes = selected(masses, 1e-9, 1, budget)
         assert nodes == expected
         assert scoring.spent == budget
     scoring, nodes = selected(masses, 1e-9)
@@ -627,9 +476,7 @@ def test_at_the_default_settings_the_certificate_is_within_the_tolerance(tokeniz
         (result,) = score_batch(
             [scoring],
             model,
-            tolerance=config.SCORING_TOLERANCE,
-            block_size=block,
-            block_budget=config.SCORING_BLOCK_BUDGET,
+            Limits(config.SCORING_TOLERANCE, block, config.SCORING_BLOCK_BUDGET),
         )
         assert result.residual_mass <= config.SCORING_TOLERANCE
         assert result.requests == len(model.asked) <= 102
@@ -657,60 +504,3 @@ def test_a_log_probability_may_exceed_zero_by_a_hundredth():
     scoring.record((), Reply(dict.fromkeys(wanted, 0.009)), wanted)
     with pytest.raises(ScoringError, match=r"log-probability 0\.011"):
         scoring.record((), Reply(dict.fromkeys(wanted, 0.011)), wanted)
-
-
-# --- tokenizers -----------------------------------------------------------------------------------
-
-
-def test_the_common_prefix_is_what_all_sequences_begin_with():
-    assert common_prefix([[1, 2, 3, 9], [1, 2, 4], [1, 2, 3, 8]]) == (1, 2)
-    assert common_prefix([[1, 2, 3], [1, 2]]) == (1, 2)
-    assert common_prefix([[1], [2]]) == ()
-    assert common_prefix([[1, 2]]) == (1, 2)
-
-
-def test_digit_tokens_are_those_that_begin_with_an_ascii_digit_shortest_first():
-    class Bytes(FakeTokenizer):
-        def get_vocab(self):
-            return {
-                b"5": 7,
-                b"12": 3,
-                b"a5": 4,
-                "²": 5,
-                "<0x35>": 6,
-                "<0x355>": 1,
-                "<0x3A>": 8,
-                "x0x3>": 9,
-                "9": 10,
-                "8": 2,
-            }
-
-    tokenizer = Bytes()
-    tokenizer.all_special_ids = (10,)
-    assert NumberTokenizer(tokenizer).digit_ids == (2, 6, 7, 3)
-
-
-def test_endings_are_single_tokens_then_the_special_ones_and_never_digits():
-    tokenizer = FakeTokenizer(["</s>", "1</s>"])
-    tokenizer.all_special_ids = (tokenizer.vocabulary["</s>"], tokenizer.vocabulary["~"])
-    found = [tokenizer.texts[i] for i in NumberTokenizer(tokenizer).ending_ids]
-    assert found == ["</s>", "\n", "%", ".", ",", " ", ")", ";", ":", "/", '"', "-", "]", "}", "~"]
-
-
-def test_a_prompt_is_read_as_a_whole_twice_only_even_where_its_tail_is_cut_within_a_word():
-    word = "resolution"
-
-    class Counting(FakeTokenizer):
-        long = 0
-
-        def encode(self, text, *, add_special_tokens=False):
-            self.long += len(text) > 200
-            return super().encode(text)
-
-    tokenizer = Counting([word])
-    text = "x" * 300 + word + "y" * (48 - 7) + "\n"
-    numbers = NumberTokenizer(tokenizer)
-    prompt, trie = numbers.place(text)
-    assert tokenizer.long == 2
-    assert prompt == tuple(tokenizer.encode(text))
-    assert [tokenizer.decode(path) for path in trie.paths] == [str(n) for n in range(101)]
