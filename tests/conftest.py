@@ -1,0 +1,21 @@
+"""How the tests are divided among processes: one group a file, one for all that start engines."""
+
+from __future__ import annotations
+
+import pytest
+
+# These take whole cores or a lock of their own: one after another, begun first.
+ALONE = ("engine", "debian_root")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file together, so that what they share is made once."""
+
+    def group(item: pytest.Item) -> str:
+        return next(
+            (name for name in ALONE if item.get_closest_marker(name)), item.nodeid.split("::")[0]
+        )
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) not in ALONE)  # a stable sort: the order stays
