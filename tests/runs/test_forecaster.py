@@ -14,6 +14,7 @@ import pytest
 
 import config
 import forecaster
+from runs import environment
 from scoring.agent import AgentError, ForecastOutcome, Prompt
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
@@ -364,9 +365,9 @@ def test_help_imports_nothing_heavy():
 
 
 def test_no_vllm_or_no_gpu_is_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(forecaster.importlib.util, "find_spec", lambda name: None)
-    assert forecaster.environment_problems({}) == [forecaster.MISSING_VLLM]
-    assert "--demo" in forecaster.MISSING_GPU
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
+    assert environment.environment_problems({}) == [environment.MISSING_VLLM]
+    assert "--demo" in environment.MISSING_GPU
 
 
 @pytest.mark.parametrize(
@@ -383,9 +384,9 @@ def test_a_cuda_build_is_held_against_the_visible_gpus(monkeypatch, gpus, wanted
 
     monkeypatch.setattr(fit, "_driver_gpus", lambda: gpus)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(forecaster.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(agents_vllm, "vllm_is_cpu_build", lambda: False)
-    problems = forecaster.environment_problems({"tensor_parallel_size": wanted})
+    problems = environment.environment_problems({"tensor_parallel_size": wanted})
     assert len(problems) == (expected is not None)
     if expected:
         assert expected in problems[0]

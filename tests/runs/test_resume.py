@@ -16,7 +16,8 @@ import config
 import forecaster
 from database import Article, Database, NewPassage
 from questions.question import Question
-from runs import manifest as runs
+from runs import manifest, plan, start
+from runs.weights import weights_identity
 from scoring.agent import ForecastOutcome, Prompt
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
@@ -288,7 +289,7 @@ def test_a_version_that_decides_no_number_is_noted_only(call, monkeypatch):
 
 def test_reworded_prompts_are_refused(call, monkeypatch):
     interrupt(call, *ASK)
-    monkeypatch.setattr(runs.prompts, "ANSWER_REQUEST", "How probable is it?")
+    monkeypatch.setattr(manifest.prompts, "ANSWER_REQUEST", "How probable is it?")
     code, said = call("--resume")
     assert code == 2
     assert "prompt_template was" in said.err
@@ -361,7 +362,7 @@ def test_a_run_another_process_works_on_is_left_to_it(call, tmp_path):
     interrupt(call, *ASK)
     parent = os.getppid()
     with sqlite3.connect(tmp_path / "run.db") as connection:
-        owner = f"{runs.socket.gethostname()} {parent} {runs._started(parent)}"
+        owner = f"{start.socket.gethostname()} {parent} {start._started(parent)}"
         connection.execute("update runs set status = 'running', owner = ?", (owner,))
     connection.close()
     code, said = call("--resume")
@@ -371,7 +372,7 @@ def test_a_run_another_process_works_on_is_left_to_it(call, tmp_path):
         tmp_path / "run.db"
     ) as connection:  # the number was given to another process since
         connection.execute(
-            "update runs set owner = ?", (f"{runs.socket.gethostname()} {parent} 1",)
+            "update runs set owner = ?", (f"{start.socket.gethostname()} {parent} 1",)
         )
     connection.close()
     assert call("--resume")[0] == 0
@@ -401,7 +402,7 @@ def test_questions_stay_as_this_run_asked_them(call, tmp_path):
     file.write_text(json.dumps({**row, "question": "Will A really happen?", "background": "New"}))
     call("--questions", str(file), "--no-retrieval")
     with Database(tmp_path / "run.db") as db:
-        question = runs.stored_questions(db, 1)[0]
+        question = manifest.stored_questions(db, 1)[0]
     assert (question.text, question.background, question.extra) == (
         "Will A happen?",
         "Old",
@@ -417,9 +418,9 @@ def test_questions_stay_as_this_run_asked_them(call, tmp_path):
 
 
 def test_the_models_are_told_the_same_day_whenever_the_run_is_finished(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(forecaster, "_today", lambda: "2026-01-31")
+    monkeypatch.setattr(plan, "current_day", lambda: "2026-01-31")
     interrupt(call, *ASK)
-    monkeypatch.setattr(forecaster, "_today", lambda: "2026-02-01")
+    monkeypatch.setattr(plan, "current_day", lambda: "2026-02-01")
     assert call("--resume")[0] == 0
     assert {text[:10] for (text,) in stored(tmp_path / "run.db", "select text from prompts")} == {
         "2026-01-31"
@@ -531,21 +532,21 @@ def test_the_identity_of_a_folder_follows_its_content(tmp_path):
     (folder / "config.json").write_text('{"a": 1}')
     weights = np.random.default_rng(1).bytes(6_000_000)
     (folder / "model.safetensors").write_bytes(weights)
-    first = runs.weights_identity(str(folder))
+    first = weights_identity(str(folder))
     assert first.startswith("folder sha256:")
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    assert runs.weights_identity(str(copy)) == first
+    assert weights_identity(str(copy)) == first
     (copy / "config.json").write_text('{"a": 2}')
-    assert runs.weights_identity(str(copy)) != first
+    assert weights_identity(str(copy)) != first
     shutil.copy(folder / "config.json", copy)
     other = bytes(
         b ^ 1 for b in weights[:6_000_000]
     )  # every value a little different, as after training
     (copy / "model.safetensors").write_bytes(other)
-    assert runs.weights_identity(str(copy)) != first
+    assert weights_identity(str(copy)) != first
     (copy / "model.safetensors").write_bytes(weights + b"\0")
-    assert runs.weights_identity(str(copy)) != first
+    assert weights_identity(str(copy)) != first
 
 
 def test_the_identity_of_a_hub_model_is_its_commit(tmp_path, monkeypatch):
@@ -557,8 +558,8 @@ def test_the_identity_of_a_hub_model_is_its_commit(tmp_path, monkeypatch):
     (tmp_path / "models--owner--name" / "refs").mkdir()
     (tmp_path / "models--owner--name" / "refs" / "main").write_text("abc123")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert runs.weights_identity("owner/name") == "revision abc123"
-    assert runs.weights_identity("owner/other") == "unknown"
+    assert weights_identity("owner/name") == "revision abc123"
+    assert weights_identity("owner/other") == "unknown"
 
 
 # --- replay ---------------------------------------------------------------------------------------
@@ -567,7 +568,7 @@ def test_the_identity_of_a_hub_model_is_its_commit(tmp_path, monkeypatch):
 def test_a_replay_of_the_same_model_differs_by_nothing(call, tmp_path, monkeypatch):
     call(*ASK)
     Retriever.asked = []
-    monkeypatch.setattr(forecaster, "_today", lambda: "2099-01-01")
+    monkeypatch.setattr(plan, "current_day", lambda: "2099-01-01")
     code, said = call("--replay", "1")
     assert code == 0
     assert "Run 2 replays run 1: the largest total variation is 0." in said.out

@@ -1,13 +1,8 @@
-"""What makes a run repeatable: settings that differ, secrets, weights, owners, and the lines of a replay."""
+"""What makes a run repeatable: settings that differ, secrets, and the lines of a replay."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -135,68 +130,6 @@ def test_a_stored_path_that_is_none_any_more_is_refused(monkeypatch):
         runs.stored_specs({"model_order": ["x"], "models": {"x": {"path": "./gone"}}})
 
 
-# --- weights --------------------------------------------------------------------------------------
-
-
-def test_nothing_is_known_of_what_is_neither_a_folder_nor_a_name_of_the_hub():
-    assert runs.weights_identity("owner/name/more") == "unknown"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A model whose safetensors file is read in four blocks of 8 bytes: 0, 330, 661 and 992."""
-    monkeypatch.setattr(runs, "WHOLE_FILE_BYTES", 500)
-    monkeypatch.setattr(runs, "BLOCK_BYTES", 8)
-    monkeypatch.setattr(runs, "SAMPLED_BLOCKS", 4)
-    place = tmp_path / "model"
-    place.mkdir()
-    (place / "config.json").write_bytes(bytes(500))
-    (place / "model.safetensors").write_bytes((40).to_bytes(8, "little") + bytes(992))
-    (place / "small.safetensors").write_bytes(bytes(3))
-    return place
-
-
-def changed(folder, name, at):
-    """Whether another byte at one place of a file changes the folder's identity."""
-    before = runs.weights_identity(str(folder))
-    content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[:at] + b"\7" + content[at + 1 :])
-    after = runs.weights_identity(str(folder))
-    (folder / name).write_bytes(content)
-    assert before.startswith("folder sha256:")
-    assert len(before) == len("folder sha256:") + 32
-    return after != before
-
-
-def test_small_files_count_with_every_byte(folder):
-    assert all(changed(folder, "config.json", at) for at in (0, 100, 499))
-    assert changed(folder, "small.safetensors", 2)
-
-
-def test_weights_count_with_their_header_and_evenly_spaced_blocks(folder):
-    header, blocks, between = (8, 30, 47), (330, 337, 661, 668, 992, 999), (48, 329, 500, 991)
-    assert all(changed(folder, "model.safetensors", at) for at in (*header, *blocks))
-    assert not any(changed(folder, "model.safetensors", at) for at in between)
-
-
-def test_names_and_sizes_count_and_hidden_files_and_subfolders_do_not(folder):
-    first = runs.weights_identity(str(folder))
-    (folder / ".cache").write_text("x")
-    (folder / "sub").mkdir()
-    (folder / "sub" / "file").write_text("x")
-    assert runs.weights_identity(str(folder)) == first
-    (folder / "config.json").rename(folder / "config2.json")
-    renamed = runs.weights_identity(str(folder))
-    assert renamed != first
-    (folder / "dot.").write_text("x")
-    assert runs.weights_identity(str(folder)) != renamed
-
-
-def test_a_tokenizer_of_some_megabytes_counts_with_every_byte(tmp_path):
-    (tmp_path / "tokenizer.json").write_bytes(bytes(6_000_000))
-    assert changed(tmp_path, "tokenizer.json", 65_536 + 10)
-
-
 # --- from a row to a run --------------------------------------------------------------------------
 
 
@@ -278,41 +211,6 @@ def test_the_command_that_resumes_names_another_database_only():
     assert runs.resume_command("latest", Path("my runs.db")) == (
         "python forecaster.py --resume latest --database 'my runs.db'"
     )
-
-
-@pytest.fixture
-def sleeper(tmp_path):
-    """A process whose name holds what separates the fields of /proc/PID/stat."""
-    program = tmp_path / "s) l (p"
-    shutil.copy(shutil.which("sleep"), program)
-    process = subprocess.Popen([program, "60"])
-    yield process
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    process.wait()
-
-
-def test_a_run_belongs_to_a_process_until_that_ends(sleeper):
-    host, own, _ = runs.this_process().split(" ")
-    with open(f"/proc/{sleeper.pid}/stat") as file:
-        started = file.read().rpartition(")")[2].split()[19]
-    owner = f"{host} {sleeper.pid} {started}"
-    assert runs.working_on(owner) == f"process {sleeper.pid} of this machine"
-    assert (
-        runs.working_on(f"{host} {sleeper.pid} {int(started) + 1}") is None
-    )  # its number was given again
-    assert runs.working_on(f"elsewhere {sleeper.pid} {started}") is None
-    assert runs.working_on(f"{host} {own} 1") is None
-    assert runs.working_on(None) is None
-    assert runs.working_on(f"{host} process 1") is None
-    sleeper.send_signal(signal.SIGKILL)
-    os.waitid(
-        os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT
-    )  # it has ended, and waits to be reaped
-    assert runs.working_on(owner) is None
-    sleeper.wait()
-    assert runs.working_on(owner) is None
-    assert runs.working_on(f"{host} {sleeper.pid} ") is None
 
 
 # --- replay ---------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ import forecaster
 import semanticretriever
 from preflight.model_entries import ModelSpec
 from questions.checks import KIND_KEY, PARENT_KEY
+from runs import command_line, plan
 from scoring import agent as agent_base
 from scoring.agent import AgentError, BaseAgent, ForecastOutcome, ForecastTask, Prompt, Reasoning
 from scoring.distribution import Distribution
@@ -264,7 +265,7 @@ def stub_main(argv: Sequence[str], *, today: str | None = None, **settings: Any)
             changed.enter_context(patch.object(config, name, value))
         if today:
             date.fromisoformat(today)
-            changed.enter_context(patch.object(forecaster, "_today", lambda: today))
+            changed.enter_context(patch.object(plan, "current_day", lambda: today))
             for module in (database, semanticretriever):
                 changed.enter_context(patch.object(module, "utc_now", lambda: f"{today}T12:00:00Z"))
         # In front: what the user names comes later and counts.
@@ -280,7 +281,7 @@ def make_agent(spec: ModelSpec) -> StubAgent:
 def _option(word: str) -> str:
     """The long option that a word of the command line means, abbreviated or not, or ""."""
     name = word.partition("=")[0]
-    known = forecaster.parser()._option_string_actions
+    known = command_line.parser()._option_string_actions
     long = [option for option in known if option.startswith(name)]
     return long[0] if len(name) > 2 and name.startswith("--") and len(long) == 1 else name
 

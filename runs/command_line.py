@@ -1,0 +1,160 @@
+"""The command line of forecaster.py: its options, and which of them exclude each other."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import config
+from logger import CommandLine
+
+
+class UsageError(Exception):
+    """Something the user gave cannot be used; one line for each problem."""
+
+
+# What is forecast: one of these at most.
+ASKED: Final[dict[str, dict[str, Any]]] = {
+    "--questions": {
+        "metavar": "FILE",
+        "help": ".txt (one per line), .csv, .tsv, .jsonl or .json with a question column,"
+        " or a platform's file",
+    },
+    "--question": {"action": "append", "metavar": "TEXT", "help": "a question; repeatable"},
+    "--backtest": {
+        "metavar": "FILE",
+        "help": "resolved questions, each forecast from its own past day, then scored",
+    },
+    "--demo": {
+        "action": "store_true",
+        "help": "a small packaged model and the World Factbook on a CPU, into demo.db",
+    },
+    "--resume": {
+        "nargs": "?",
+        "const": "latest",
+        "metavar": "RUN",
+        "help": "finish a run that was interrupted or has failed forecasts"
+        " (default: the latest unfinished one)",
+    },
+    "--replay": {
+        "metavar": "RUN",
+        "help": "score a stored run again from its stored evidence, without network,"
+        " and report the differences",
+    },
+}
+# How it is forecast.
+OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "--sample": {
+        "type": int,
+        "metavar": "N",
+        "help": "with --backtest: N of its questions, drawn with the seed",
+    },
+    "--models": {
+        "nargs": "+",
+        "metavar": "MODEL",
+        "help": "configured names or model paths (default: all configured)",
+    },
+    "--as-of": {
+        "metavar": "DATE",
+        "help": "forecast as if today were this date: no newer evidence is used",
+    },
+    "--reworded": {
+        "action": "append",
+        "metavar": "ID",
+        "help": "accept another wording of this id as the same question; repeatable",
+    },
+    "--ask-closed": {
+        "action": "store_true",
+        "help": "ask again what is resolved or past its close date; it is left out otherwise",
+    },
+    "--no-retrieval": {"action": "store_true", "help": "ask the models without any evidence"},
+    "--documents": {
+        "metavar": "DIR",
+        "help": "folder with your own .txt, .md, .html and .pdf evidence",
+    },
+    "--coherence": {
+        "action": "store_true",
+        "help": "also ask the negations and paraphrases a question file gives",
+    },
+    "--logic": {
+        "action": "store_true",
+        "help": "let the logic model (DEFAULT_LOGIC_MODEL_PATH) write reasoning first;"
+        " every model then scores given it",
+    },
+    "--ablate": {
+        "action": "store_true",
+        "help": "also score without reasoning and without evidence,"
+        " and say what each did to the numbers",
+    },
+}
+# Options that say what to forecast; a stored run has settled that.
+NOT_WITH_A_STORED_RUN: Final = (
+    "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval",
+    "documents", "coherence", "logic", "ablate", "reworded", "ask_closed",
+)  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    result = CommandLine(
+        prog="forecaster.py",
+        description="Probabilities of future events from open-weight models, with their evidence.",
+    )
+    asked = result.add_mutually_exclusive_group()
+    for name, keywords in ASKED.items():
+        asked.add_argument(name, **keywords)
+    for name, keywords in OPTIONS.items():
+        result.add_argument(name, **keywords)
+    database = f"default: {config.DATABASE_PATH} (--demo: demo.db)"
+    result.add_argument("--database", metavar="FILE", help=database)
+    result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")
+    result.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show the libraries' messages, not only in the log file",
+    )
+    return result
+
+
+def conflicts(arguments: argparse.Namespace) -> list[str]:
+    """Name options that exclude each other or lack the one they go with, one line each."""
+    problems = []
+    if arguments.demo and arguments.models:
+        problems.append(
+            "--models and --demo exclude each other; the demonstration brings its own model"
+        )
+    if arguments.sample is not None and (not arguments.backtest or arguments.sample < 1):
+        problems.append(
+            f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest"
+        )
+    if arguments.ablate and arguments.no_retrieval and not arguments.logic:
+        problems.append(
+            "--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve"
+        )
+    if arguments.documents and arguments.no_retrieval:
+        problems.append("--documents and --no-retrieval exclude each other; documents are evidence")
+    return problems
+
+
+def settled_by_the_run(arguments: argparse.Namespace) -> list[str]:
+    """Name options that cannot be given with ``--resume`` or ``--replay``, one line each."""
+    option = "--replay" if arguments.replay else "--resume"
+    return [
+        f"{option} takes what to forecast from the stored run; leave out --{name.replace('_', '-')}"
+        for name in NOT_WITH_A_STORED_RUN
+        if getattr(arguments, name)
+    ]
+
+
+def as_of_date(text: str | None) -> str | None:
+    """Return ``--as-of`` as an ISO date; UsageError for anything else and for the future."""
+    if text is None:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--as-of is {text!r}; give a date like 2025-06-01") from None
+    if day > datetime.now(UTC).date():
+        raise UsageError(f"--as-of is {text!r}; that is in the future")
+    return day.isoformat()
