@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from preflight.model_entries import ModelSpec, is_local
+import config
+from preflight.model_entries import ModelSpec, model_spec
+from preflight.model_folders import is_local
 from scoring.agent import AgentError, BaseAgent, ForecastTask
 from scoring.distribution import SUPPORT_SIZE, Distribution
 from scoring.number_trie import Path
@@ -29,19 +31,22 @@ class Agent(BaseAgent):
     """A forecast model on transformers, on the CPU, in float32.
 
     Args:
-        spec: the model: a local folder or a Hugging Face id.
+        spec: the model, a local folder or a Hugging Face id; default ``config.DEFAULT_MODEL``.
         tolerance: replaces ``config.SCORING_TOLERANCE``.
         model, tokenizer: use these in place of loading ``spec.path``; for tests.
     """
 
     def __init__(
         self,
-        spec: ModelSpec,
+        spec: ModelSpec | None = None,
         *,
         tolerance: float | None = None,
         model: Any = None,
         tokenizer: Any = None,
     ) -> None:
+        if spec is None:
+            table = config.FORECAST_MODEL_PATHS
+            spec = model_spec(config.DEFAULT_MODEL, table, "FORECAST_MODEL_PATHS")
         super().__init__(spec, tolerance=tolerance)
         self.model = model
         self.tokenizer = tokenizer

@@ -25,7 +25,8 @@ import config
 from engine.processes import EngineProcesses, LoadEnded
 from preflight import checkpoint
 from preflight import machine as fit
-from preflight.model_entries import HUGGING_FACE_ID, ModelSpec, is_local
+from preflight.model_entries import HUGGING_FACE_ID, ModelSpec, model_spec
+from preflight.model_folders import is_local
 from scoring import prompts
 from scoring.agent import (
     AgentError,
@@ -228,7 +229,7 @@ class Agent(BaseAgent):
     """A forecast model on vLLM.
 
     Args:
-        spec: the model.
+        spec: the model; default ``config.DEFAULT_MODEL_VLLM``.
         vllm_config: replaces ``config.VLLM_CONFIG``.
         tolerance: replaces ``config.SCORING_TOLERANCE``.
         llm_factory: called with the engine arguments in place of ``vllm.LLM``; for tests.
@@ -236,12 +237,14 @@ class Agent(BaseAgent):
 
     def __init__(
         self,
-        spec: ModelSpec,
+        spec: ModelSpec | None = None,
         *,
         vllm_config: Mapping[str, Any] | None = None,
         tolerance: float | None = None,
         llm_factory: Callable[..., Any] | None = None,
     ) -> None:
+        if spec is None:
+            spec = model_spec(config.DEFAULT_MODEL_VLLM, config.FORECAST_MODEL_PATHS_VLLM)
         super().__init__(spec, tolerance=tolerance)
         self.vllm_config = config.VLLM_CONFIG if vllm_config is None else vllm_config
         self.llm: Any = None

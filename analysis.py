@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+import config
 from database import Database, DatabaseError, Resolution
 from evaluation.metrics import brier_scores, reliability_bins
 from evaluation.outcomes import (
@@ -55,7 +56,7 @@ from evaluation.scorecard import (
 )
 from logger import CommandLine, reader_may_leave, show
 from preflight.rules import ConfigError
-from preflight.settings import config, name_problems, validate_config
+from preflight.settings import name_problems
 from questions.characters import trimmed
 from questions.checks import parent_id
 from questions.columns import composed, listed
@@ -570,13 +571,13 @@ def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> E
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 1 partly done (the output says what is missing), 2 nothing done."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if problems := name_problems() or startup.option_problems(argv):
+    if problems := name_problems(config) or startup.option_problems(argv):
         show(*(f"analysis.py: {problem}" for problem in problems), error=True)
         return 2
     arguments = parser().parse_args(argv)
     code = 0  # also where the reader of our output has left: what was to be recorded is recorded
     try:
-        validate_config()
+        config.validate_config()
         judge_options(arguments)
         recording = any(getattr(arguments, name) for name in RECORDING)
         with (
@@ -585,7 +586,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             code = act(arguments, database)
     except ConfigError as error:
-        show(*(f"config.py: {problem}" for problem in error.problems), error=True)
+        show(*(f"analysis.py: {problem}" for problem in error.problems), error=True)
         return 2
     except (AnalysisError, DatabaseError, PlotError, ResolutionError) as error:
         show(f"analysis.py: {error}", error=True)

@@ -62,10 +62,10 @@ else
   # Logged in through the environment: the token never stands on a command line, where ps would show it.
   run "$venv/bin/python" -c 'import os, huggingface_hub; huggingface_hub.login(token=os.environ["HF_TOKEN"])'
   if [ "${#models[@]}" -eq 0 ]; then
-    listing=$("$python" -c 'import config; from preflight import model_entries
+    listing=$("$python" -c 'import config; from preflight.model_folders import is_local
 for entry in config.FORECAST_MODEL_PATHS_VLLM.values():
     path = entry if isinstance(entry, str) else entry["path"]
-    if not path.startswith("s3://") and not model_entries.is_local(path):
+    if not path.startswith("s3://") and not is_local(path):
         print(path)')
     mapfile -t models <<<"$listing"
   fi

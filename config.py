@@ -1,203 +1,274 @@
-"""Every setting of Forecaster, as plain Python values to edit.
+"""Every setting of Forecaster: its value, the rule it must obey, and the reason for it.
 
-Only the standard library is imported here. What each setting may be, and what is said about a wrong
-one, is in preflight/rules.py and preflight/settings.py.
+Your own values belong in forecaster.toml or in FORECASTER_ variables, where an update of this
+file does not touch them (docs/settings.md, which also has the measurements behind some defaults).
 """
 
-from __future__ import annotations
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from typing import Any
+from preflight.rules import (
+    ADDRESS,
+    ANY_TEXT,
+    API_ADDRESS,
+    BLOCK_SIZE,
+    BOOL,
+    CONTACT,
+    DICTIONARY,
+    DTYPE,
+    LOAD_FORMAT,
+    MODEL_PATH,
+    MODELS,
+    POSITIVE,
+    RISING_DAYS,
+    TEXT,
+    WINDOW,
+    ConfigError,
+    at_least,
+    at_most_setting,
+    below_setting,
+    key_of,
+    keys,
+    number,
+    one_of,
+    share,
+    whole,
+)
 
-# --- Models -----------------------------------------------------------------------------------------
-# An entry is a path or a mapping with the keys of ``ModelSpec``. A path is a Hugging Face id
-# ("Qwen/Qwen3-14B"), a local folder, or s3://bucket/prefix (then load_format must be
-# "runai_streamer"). The defaults are three families that fit one 80 GB GPU one after another; an
-# ensemble of different families errs less alike than three sizes of one.
-FORECAST_MODEL_PATHS_VLLM: dict[str, Any] = {
+# --- Models ---------------------------------------------------------------------------------------
+# An entry is a path or a mapping with the keys of ``ModelSpec``. A path is a Hugging Face id, a
+# local folder, or s3://bucket/prefix (then load_format must be "runai_streamer"). The defaults are
+# three families that fit one 80 GB GPU in turn; they err less alike than three sizes of one.
+FORECAST_MODEL_PATHS_VLLM: Annotated[dict[str, Any], MODELS] = {
     # Thinking is switched off where the template has a switch: scoring needs the number next.
     "qwen3-14b": {"path": "Qwen/Qwen3-14B", "chat_template_kwargs": {"enable_thinking": False}},
     "phi-4": "microsoft/phi-4",
     "mistral-nemo": "mistralai/Mistral-Nemo-Instruct-2407",
 }
-# The model used where only one is wanted; a key of FORECAST_MODEL_PATHS_VLLM.
-DEFAULT_MODEL_VLLM = "qwen3-14b"
-# Models of the legacy Hugging Face agent (agents.py), used to check the vLLM agent. Same form.
-FORECAST_MODEL_PATHS: dict[str, Any] = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
-DEFAULT_MODEL = "smollm2-135m"
-# The model that writes reasoning before the number; a key of FORECAST_MODEL_PATHS_VLLM or a path.
-DEFAULT_LOGIC_MODEL_PATH = "qwen3-14b"
-# With --logic: reasonings per question and chunk of evidence. The forecast is the mean over them; three show whether they agree.
-LOGIC_SAMPLES = 3
-# Tokens one reasoning may have; what is longer is cut off and marked so.
-LOGIC_MAX_TOKENS = 768
-# Sampling temperature of the reasonings (0 makes them all alike). 0.7 is what makers of the default models advise.
-LOGIC_TEMPERATURE = 0.7
+# The model of ``agents_vllm.Agent()`` where none is given.
+DEFAULT_MODEL_VLLM: Annotated[str, key_of("FORECAST_MODEL_PATHS_VLLM")] = "qwen3-14b"
+# Models of the legacy agent on transformers (agents.py), the oracle of the tests; same form.
+FORECAST_MODEL_PATHS: Annotated[dict[str, Any], MODELS] = {
+    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"
+}
+# The model of ``agents.Agent()`` where none is given.
+DEFAULT_MODEL: Annotated[str, key_of("FORECAST_MODEL_PATHS")] = "smollm2-135m"
+# With --logic, the model that reasons before the number: a key of FORECAST_MODEL_PATHS_VLLM or a
+# path.
+DEFAULT_LOGIC_MODEL_PATH: Annotated[str, TEXT] = "qwen3-14b"
+# Reasonings per question and chunk of evidence. The forecast is the mean over them; three show
+# whether they agree.
+LOGIC_SAMPLES: Annotated[int, at_least(1)] = 3
+# Tokens of one reasoning; a longer one is cut off and marked.
+LOGIC_MAX_TOKENS: Annotated[int, at_least(16)] = 768
+# Sampling temperature of the reasonings; 0 makes them all alike. Makers of the default models
+# advise 0.7.
+LOGIC_TEMPERATURE: Annotated[
+    float, number(0, 2, "a number from 0 to 2", "0.7 is a usual value")
+] = 0.7
 
-# --- vLLM engine ------------------------------------------------------------------------------------
-VLLM_CONFIG: dict[str, Any] = {
-    # GPUs that share every layer (1 on a single GPU, 8 on a p4d/p5 node) and nodes or groups that
-    # share the stack of layers.
+# --- vLLM engine ----------------------------------------------------------------------------------
+VLLM_CONFIG: Annotated[
+    dict[str, Any],
+    keys(
+        tensor_parallel_size=at_least(1),
+        pipeline_parallel_size=at_least(1),
+        distributed_executor_backend=one_of(None, "mp", "ray"),
+        gpu_memory_utilization=share("0.90 suits a GPU used by nothing else", zero=False),
+        swap_space_gb=number(0, None, "GiB, 0 or more", "0 switches it off"),
+        max_model_len=WINDOW,
+        load_format=LOAD_FORMAT,
+        model_loader_extra_config=DICTIONARY,
+        dtype=DTYPE,
+        block_size=BLOCK_SIZE,
+        enforce_eager=BOOL,
+    ),
+] = {
+    # GPUs that share every layer: 1 on a single GPU, 8 on a p4d/p5 node.
     "tensor_parallel_size": 1,
+    # Nodes, or groups of GPUs, that share the stack of layers.
     "pipeline_parallel_size": 1,
     # None lets vLLM choose; "mp" is one node, "ray" several (needs the package ray).
     "distributed_executor_backend": None,
-    # Share of each GPU's memory for weights and KV cache (0-1). 0.90 leaves room for the CUDA context.
+    # Share of each GPU's memory for weights and KV cache; the rest is for the CUDA context.
     "gpu_memory_utilization": 0.90,
-    # GiB of main memory that KV cache blocks may be moved to (vLLM: kv_offloading_size). 0 = off.
+    # GiB of main memory for KV cache blocks that leave the GPU.
     "swap_space_gb": 0,
     # Tokens of prompt and answer; None takes the model's own limit. 16k holds the default evidence
-    # budget with room for reasoning and keeps the KV cache small enough for many questions.
+    # and reasoning, and leaves KV cache for many questions at once.
     "max_model_len": 16384,
-    # "auto", "safetensors", "runai_streamer" (S3 or fast local streaming), "dummy" (random weights,
-    # for benchmarks only) … With each of them weights are read from safetensors only, never unpickled.
+    # "runai_streamer" streams from S3 or a fast disk; "dummy" makes random weights, for benchmarks.
+    # Weights are read from safetensors only, never unpickled.
     "load_format": "auto",
-    # Run:ai streamer: {"concurrency": 16, "memory_limit": 5368709120, "distributed": True}. Sharded formats: {"pattern": …}.
+    # Run:ai streamer: {"concurrency": 16, "memory_limit": 5368709120, "distributed": True};
+    # sharded formats: {"pattern": …}.
     "model_loader_extra_config": {},
     # "auto" follows the checkpoint; "float32" for exact comparisons on a CPU.
     "dtype": "auto",
-    # Tokens per KV cache block. Prompts are padded to a multiple of it, which is what makes a scoring
-    # request after the first cost one to three tokens. 16 is vLLM's own default on GPUs; its CPU
-    # default of 128 would make blocks that are hardly ever shared.
+    # Tokens per KV cache block; prompts are padded to a multiple, so that later requests for a
+    # forecast cost one to three tokens. vLLM's CPU default of 128 would hardly ever share a block.
     "block_size": 16,
     # True skips CUDA graph capture: slower decoding, faster start. Scoring decodes one token only.
     "enforce_eager": False,
 }
 
-# Weights on S3 are looked at before an engine starts. Seconds until a connection stands, seconds without a
-# byte of an answer, and tries of one request: a silent endpoint is given up after about 3 x 10 s.
-S3_CONNECT_TIMEOUT_SECONDS = 5
-S3_READ_TIMEOUT_SECONDS = 10
-S3_MAX_ATTEMPTS = 3
-# Seconds for the whole look at one checkpoint, local or S3: a listing and one small read for each shard. 160 shards take
-# a few seconds.
-CHECKPOINT_TIMEOUT_SECONDS = 120
-# A load is ended after so many seconds in which the engine's processes neither moved a MiB nor used a twentieth of a core (a
-# server that has fallen silent; a wait for other nodes counts as well, so with "ray" only the second limit holds), and after
-# so many in all. The largest models take some minutes from S3, and some more to be compiled.
-LOAD_STALL_SECONDS = 180
-LOAD_TIMEOUT_SECONDS = 3600
+# --- Checkpoints and loading ----------------------------------------------------------------------
+# Seconds to connect to S3, seconds without a byte, and tries of one request: a silent endpoint is
+# given up after about 3 x 10 s.
+S3_CONNECT_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 5
+S3_READ_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 10
+S3_MAX_ATTEMPTS: Annotated[int, at_least(1)] = 3
+# Seconds to inspect one checkpoint: a listing and a small read per shard, a few seconds for 160.
+CHECKPOINT_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 120
+# A load is ended after so many seconds in which the engine's processes neither moved a MiB nor used
+# a twentieth of a core. Waiting for other nodes looks the same, so "ray" obeys only the next limit.
+LOAD_STALL_SECONDS: Annotated[float, POSITIVE] = 180
+# Seconds of a whole load. The largest models take minutes from S3, and more to compile.
+LOAD_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 3600
 
-# --- Scoring ----------------------------------------------------------------------------------------
-# Total-variation error (0-1) at which scoring stops asking for more log-probabilities; what is left
-# is stored as residual_mass. 0 is exhaustive. 0.01 is below what one reworded sentence of the
-# prompt changes, and costs about a tenth of the exhaustive requests on a peaked distribution.
-SCORING_TOLERANCE = 0.01
-# Forward tokens a forecast may cost beyond its prompt, in cache blocks. 12 blocks = the root's ten
-# children and their second digits when every one recomputes a whole block.
-SCORING_BLOCK_BUDGET = 12
-# Trie nodes whose log-probabilities are kept per forecast (LRU). 102 nodes, the root and one for
-# each of 0-100, are the least; where a tokenizer's trie has more, all of them are kept.
-MAX_LOGPROB_CACHE = 256
-# A forecast whose answer was a number 0-100 with less than this probability is marked
-# low-confidence: the model wanted to say something else.
-MIN_CAPTURED_MASS = 0.5
-# Prompts scored together. Their forecasts are stored when the last of them is done, so this is what a killed run loses at
-# most. 16 prompts with evidence fill a GPU (their prefill is 60,000 tokens, some seconds; vLLM takes 8,192 to 16,384 a step);
-# more at a time save nothing (README, "Interrupted runs").
-SCORING_WAVE = 16
-# Reasonings written together, likewise. Here size does save time: 256 is what vLLM decodes side by side by default.
-LOGIC_WAVE = 256
-# Seed of every random choice (reasoning samples, folds, simulated outcomes, order of a backtest).
-SEED = 20261123
+# --- Scoring --------------------------------------------------------------------------------------
+# Total-variation error (0-1) at which scoring asks for no more; 0 is exhaustive. 0.01 is less than
+# one reworded sentence changes, at a tenth of the requests. What is left is the residual_mass.
+SCORING_TOLERANCE: Annotated[float, share()] = 0.01
+# Forward tokens of a forecast beyond its prompt, in cache blocks: 12 hold the root's ten children
+# and their second digits even when each recomputes a block.
+SCORING_BLOCK_BUDGET: Annotated[int, at_least(1)] = 12
+# Trie nodes whose log-probabilities are kept per forecast (LRU). 102, the root and one for each
+# number, are the least; a tokenizer with a larger trie keeps all of its nodes.
+MAX_LOGPROB_CACHE: Annotated[int, at_least(102)] = 256
+# A forecast with less probability on the numbers 0-100 is marked low-confidence: the model wanted
+# to say something else.
+MIN_CAPTURED_MASS: Annotated[float, share()] = 0.5
+# Prompts scored and stored together, so what a killed run loses at most. 16 with evidence fill a
+# GPU; more save nothing.
+SCORING_WAVE: Annotated[int, at_least(1)] = 16
+# Reasonings written together; vLLM decodes 256 side by side by default.
+LOGIC_WAVE: Annotated[int, at_least(1)] = 256
+# Seed of every random choice: reasoning samples, folds, simulated outcomes, order of a backtest.
+SEED: Annotated[int, at_least(0)] = 20261123
+# "entropy" weighs by the bits of information each agent commits to. None beats the plain mean on
+# resolved questions (benchmarks/pools.py), and the mean's certificate is proven.
+POOL_METHOD: Annotated[str, one_of("mean", "entropy", "median", "geometric", "extremised")] = "mean"
 
-# --- Ensemble ---------------------------------------------------------------------------------------
-# "mean", "entropy" (weights = bits of information each agent commits to), "median", "geometric", "extremised". On resolved
-# questions none beats the plain mean (README, benchmarks/pools.py), and the mean's certificate is proven.
-POOL_METHOD = "mean"
+# --- Paths ----------------------------------------------------------------------------------------
+DATABASE_PATH: Annotated[str, TEXT] = "database.db"
+PLOTS_DIR: Annotated[str, TEXT] = "plots"
+# Folder of the models --demo prepares; the variable FORECASTER_CACHE wins over it.
+CACHE_DIR: Annotated[str, TEXT] = "~/.cache/forecaster"
 
-# --- Paths ------------------------------------------------------------------------------------------
-DATABASE_PATH = "database.db"
-PLOTS_DIR = "plots"
-# Folder of the models --demo prepares.
-CACHE_DIR = "~/.cache/forecaster"
-
-# --- Prompts and evidence budget --------------------------------------------------------------------
-# Tokens of evidence in one prompt (counted with the forecast model's tokenizer). About ten passages.
-CONTEXT_TOKENS = 3000
+# --- Evidence in a prompt -------------------------------------------------------------------------
+# Tokens of evidence in one prompt, by the forecast model's tokenizer: about ten passages.
+CONTEXT_TOKENS: Annotated[int, at_least(0)] = 3000
 # Prompts per question, each with its share of the passages; their forecasts are pooled.
-EVIDENCE_CHUNKS = 1
+EVIDENCE_CHUNKS: Annotated[int, at_least(1)] = 1
 
-# --- Retrieval --------------------------------------------------------------------------------------
-# The Action API of the wiki that is searched; any MediaWiki works. "" searches no wiki (stored texts and documents only).
-WIKIPEDIA_API_URL = "https://en.wikipedia.org/w/api.php"
-# A mail address or page of whoever runs this program. Wikimedia asks for it in the User-Agent and allows 200 requests a
+# --- Wiki -----------------------------------------------------------------------------------------
+# The Action API of any MediaWiki; "" searches none (stored texts and documents only).
+WIKIPEDIA_API_URL: Annotated[str, API_ADDRESS] = "https://en.wikipedia.org/w/api.php"
+# Your mail address or page. Wikimedia asks for it in the User-Agent and allows 200 requests a
 # minute with it, 10 without.
-WIKIPEDIA_CONTACT = ""
-# Seconds between two requests; None follows the limits above (0.3 with a contact, 6 without).
-WIKIPEDIA_MIN_INTERVAL_SECONDS: float | None = None
-# Seconds without a byte from the wiki before a request is given up, and the limit for one whole answer.
-WIKIPEDIA_READ_TIMEOUT_SECONDS = 20
-WIKIPEDIA_TOTAL_TIMEOUT_SECONDS = 60
-# Largest answer read, in bytes after decompression. The longest Wikipedia articles have 0.6 MB of wikitext.
-WIKIPEDIA_MAX_BYTES = 8_000_000
-# Database lag (seconds) above which the wiki should refuse us and serve people first; 5 is Wikimedia's advice.
-WIKIPEDIA_MAXLAG_SECONDS = 5
-# Tries of one request, and the longest Retry-After (seconds) that is waited for: a longer one means "not today".
-WIKIPEDIA_MAX_ATTEMPTS = 4
-WIKIPEDIA_MAX_WAIT_SECONDS = 60
+WIKIPEDIA_CONTACT: Annotated[str, CONTACT] = ""
+# Seconds between two requests; None follows these limits (0.3 with a contact, 6 without).
+WIKIPEDIA_MIN_INTERVAL_SECONDS: Annotated[
+    float | None,
+    number(0, None, "seconds, 0 or more, or None", "None follows Wikimedia's limits", none=True),
+] = None
+# Seconds without a byte before a request is given up, and seconds for one whole answer.
+WIKIPEDIA_READ_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 20
+WIKIPEDIA_TOTAL_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 60
+# Bytes of one answer, decompressed. The longest Wikipedia articles have 0.6 MB of wikitext.
+WIKIPEDIA_MAX_BYTES: Annotated[int, at_least(10_000)] = 8_000_000
+# Database lag in seconds above which the wiki should refuse us; 5 is Wikimedia's advice.
+WIKIPEDIA_MAXLAG_SECONDS: Annotated[int, at_least(1)] = 5
+# Tries of one request, and the longest Retry-After in seconds that is waited for.
+WIKIPEDIA_MAX_ATTEMPTS: Annotated[int, at_least(1)] = 4
+WIKIPEDIA_MAX_WAIT_SECONDS: Annotated[float, POSITIVE] = 60
 # Requests in a row that fail all their tries before the run goes on without the wiki.
-WIKIPEDIA_OFFLINE_AFTER = 2
-# Searches per question, results read per search, and articles fetched per question. Eight articles are about 300
-# passages, far more than a prompt holds; the ranking chooses.
-WIKIPEDIA_SEARCHES = 4
-WIKIPEDIA_SEARCH_RESULTS = 6
-WIKIPEDIA_ARTICLES = 8
-# Hours during which a stored article counts as current; after them a small request tells whether it has changed. The same
-# holds for articles that another question left in the store, once they would give evidence.
-FRESHNESS_HOURS = 24
-# Most viewed articles of the last day fetched into the store before the questions; 0 switches this off.
-TOP_ARTICLES = 0
-PAGEVIEWS_API_URL = "https://wikimedia.org/api/rest_v1"
-# Size of a passage and of what neighbours share, in tokens of the embedding model. 200 + title and section stay within
-# the 256 tokens MiniLM was trained on; an overlap of a fifth keeps a fact and its context together in one of them. A
-# change holds for revisions stored from then on: passages that stood in a prompt must stay what they were.
-PASSAGE_TOKENS = 200
-PASSAGE_OVERLAP_TOKENS = 40
-# sentence-transformers model: Hugging Face id or folder. 23M parameters, fast on a CPU.
-EMBEDDING_MODEL_PATH = "sentence-transformers/all-MiniLM-L6-v2"
-# Tokens of a text that are embedded (title and section included); what is longer is cut off.
-MAX_EMBEDDING_SIZE = 256
-# Passages up to which everything is embedded. In a larger store only passages that share words with a question are, when
-# it is first asked: 20,000 take about 8 minutes on two CPU cores and seconds on a GPU. Beyond it less is found (README: 0.60
-# of the answers among the best 20 instead of 0.83), so raise it where there is time.
-EMBED_ALL_UP_TO_PASSAGES = 20_000
-# Texts embedded at once, and where. "cpu" leaves the whole GPU to vLLM.
-EMBEDDING_BATCH_SIZE = 32
-EMBEDDING_DEVICE = "cpu"
-# Cross-encoder that reorders the best candidates: Hugging Face id or folder, "" for none. One that cannot be loaded is one
-# warning, and the first ranking's order stays.
-CROSS_ENCODER_MODEL_PATH = ""
-RERANK_CANDIDATES = 50
-# First-stage ranking: "embedding" (cosine), "bm25" (words), "hybrid" (both, by reciprocal rank). On 140 questions over the World
-# Factbook the embedding alone finds more than either (README, benchmarks/retrieval_quality.py); where questions repeat the
-# names and terms of the texts, "hybrid" puts the right passage first a little more often.
-RANKING = "embedding"
-# Passages given to a question, best first, and how many of them one article may fill.
-PASSAGES_PER_QUESTION = 20
-PASSAGES_PER_ARTICLE = 6
-# Share (0-1) of the shorter passage's four-word runs found in another, from which on it is a near-duplicate.
-NEAR_DUPLICATE_SHARE = 0.6
+WIKIPEDIA_OFFLINE_AFTER: Annotated[int, at_least(1)] = 2
+# Searches per question, results read per search, and articles fetched per question. Eight articles
+# are about 300 passages, far more than a prompt holds; the ranking chooses.
+WIKIPEDIA_SEARCHES: Annotated[int, at_least(1)] = 4
+WIKIPEDIA_SEARCH_RESULTS: Annotated[
+    int, whole(1, 50, "a whole number from 1 to 50", "6 is usual")
+] = 6
+WIKIPEDIA_ARTICLES: Annotated[int, at_least(1)] = 8
+# Hours during which a stored article counts as current; then a small request asks for changes.
+FRESHNESS_HOURS: Annotated[
+    float, number(0, None, "hours, 0 or more", "0 asks the wiki every time")
+] = 24
+# Most viewed articles of the last day fetched into the store before the questions; 0 fetches none.
+TOP_ARTICLES: Annotated[
+    int, whole(0, 1000, "a whole number from 0 to 1000", "0 switches it off")
+] = 0
+PAGEVIEWS_API_URL: Annotated[str, ADDRESS] = "https://wikimedia.org/api/rest_v1"
 
-# --- Analysis ---------------------------------------------------------------------------------------
-# Questions that get their own figures in one call. A figure takes about 0.3 s; a backtest has a thousand questions.
-MAX_PLOTTED_QUESTIONS = 200
-# A 95 % interval is given from this many clusters of related questions on, and where no few clusters hold most questions:
-# from this many degrees of freedom, counted as if the questions of a cluster were one. From there on intervals cover 93-97 %
-# of simulated scores and differences; with 20 clusters some cover 92 %, with 10 some 84 % (docs/intervals.md).
-MIN_INTERVAL_CLUSTERS = 30
-MIN_INTERVAL_DF = 12
-# Below this many questions a table shows no AUC and no decomposition, and says that its averages describe these questions
-# only.
-MIN_CLAIM_QUESTIONS = 30
-# Simulated sets of outcomes behind "a calibrated forecaster would show": 1000 fix its 95 % bound to about 0.005.
-CALIBRATION_SIMULATIONS = 1000
-# Upper ends, in days from forecast to resolution, of the horizons that are scored apart; what lies beyond is one more.
-HORIZON_DAYS = (7, 30, 90, 365)
-# A calibration is refused below this many resolved questions, clusters of related questions, and questions of each
-# outcome. A two-parameter curve through fewer points is mostly noise (Niculescu-Mizil & Caruana 2005 see Platt
-# scaling settle at a few hundred).
-CALIBRATION_MIN_QUESTIONS = 100
-CALIBRATION_MIN_CLUSTERS = 50
-CALIBRATION_MIN_EACH_OUTCOME = 20
-# Folds of the cross-validation by cluster, for calibrations and for pool weights learnt from past scores.
-CROSS_VALIDATION_FOLDS = 5
+# --- Passages and ranking -------------------------------------------------------------------------
+# Size and overlap of passages in tokens of the embedding model. With title and section, 200 stay
+# within MiniLM's 256. A change affects only revisions stored from then on.
+PASSAGE_TOKENS: Annotated[
+    int,
+    at_least(20),
+    at_most_setting("MAX_EMBEDDING_SIZE", "the rest would not be embedded; lower it"),
+] = 200
+PASSAGE_OVERLAP_TOKENS: Annotated[
+    int, at_least(0), below_setting("PASSAGE_TOKENS", "a fifth of it is usual")
+] = 40
+# sentence-transformers model: Hugging Face id or folder. 23M parameters, fast on a CPU.
+EMBEDDING_MODEL_PATH: Annotated[str, TEXT, MODEL_PATH] = "sentence-transformers/all-MiniLM-L6-v2"
+# Tokens of a text that are embedded, title and section included; a longer one is cut off.
+MAX_EMBEDDING_SIZE: Annotated[int, at_least(16)] = 256
+# Passages up to which all are embedded; in a larger store only those that share words with a
+# question, which finds less. 20,000 take 8 minutes on two CPU cores, seconds on a GPU.
+EMBED_ALL_UP_TO_PASSAGES: Annotated[int, at_least(0)] = 20_000
+# Texts embedded at once, and where. "cpu" leaves the whole GPU to vLLM.
+EMBEDDING_BATCH_SIZE: Annotated[int, at_least(1)] = 32
+EMBEDDING_DEVICE: Annotated[str, TEXT] = "cpu"
+# Cross-encoder that reorders the best candidates: Hugging Face id or folder, "" for none. One that
+# cannot be loaded is one warning, and the first ranking's order stays.
+CROSS_ENCODER_MODEL_PATH: Annotated[str, ANY_TEXT, MODEL_PATH] = ""
+RERANK_CANDIDATES: Annotated[int, at_least(1)] = 50
+# First ranking: cosine, words, or both by reciprocal rank. The embedding alone finds most
+# (benchmarks/retrieval_quality.py); "hybrid" is better where questions repeat the texts' terms.
+RANKING: Annotated[str, one_of("embedding", "bm25", "hybrid")] = "embedding"
+# Passages given to a question, best first, and how many of them one article may fill.
+PASSAGES_PER_QUESTION: Annotated[int, at_least(1)] = 20
+PASSAGES_PER_ARTICLE: Annotated[int, at_least(1)] = 6
+# Share of the shorter passage's four-word runs in another that makes it a near-duplicate.
+NEAR_DUPLICATE_SHARE: Annotated[float, share("0.6 is usual", zero=False)] = 0.6
+
+# --- Analysis -------------------------------------------------------------------------------------
+# Questions with figures of their own in one call; a figure takes about 0.3 s.
+MAX_PLOTTED_QUESTIONS: Annotated[int, at_least(1)] = 200
+# Clusters of related questions, and degrees of freedom, from which a 95 % interval is given. With
+# fewer, intervals cover too little (docs/intervals.md).
+MIN_INTERVAL_CLUSTERS: Annotated[int, at_least(2)] = 30
+MIN_INTERVAL_DF: Annotated[float, number(1, None, "a number, 1 or more", "12 is usual")] = 12
+# Questions from which a table shows AUC and decomposition, and claims more than these questions.
+MIN_CLAIM_QUESTIONS: Annotated[int, at_least(1)] = 30
+# Simulated sets of outcomes of a calibrated forecaster; 1000 fix the 95 % bound to about 0.005.
+CALIBRATION_SIMULATIONS: Annotated[int, at_least(100)] = 1000
+# Upper ends of the horizons scored apart, in days from forecast to resolution.
+HORIZON_DAYS: Annotated[tuple[int, ...], RISING_DAYS] = (7, 30, 90, 365)
+# Resolved questions, clusters, and questions of each outcome that a calibration needs. A curve of
+# two parameters settles at a few hundred points (Niculescu-Mizil & Caruana 2005).
+CALIBRATION_MIN_QUESTIONS: Annotated[int, at_least(10)] = 100
+CALIBRATION_MIN_CLUSTERS: Annotated[int, at_least(2)] = 50
+CALIBRATION_MIN_EACH_OUTCOME: Annotated[int, at_least(1)] = 20
+# Folds of the cross-validation by cluster, for calibrations and learnt pool weights.
+CROSS_VALIDATION_FOLDS: Annotated[int, at_least(2)] = 5
+
+
+def validate_config(settings: Mapping[str, Any] | None = None) -> None:
+    """Judge every setting, without importing anything heavy.
+
+    Args:
+        settings: values that replace those above, by name.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
+    from preflight.settings import setting_problems
+
+    if problems := setting_problems(sys.modules[__name__], settings):
+        raise ConfigError(problems)

@@ -32,11 +32,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import config
 from logger import configure_root_logger, libraries_to_file, reader_may_leave, say_at_once, show
 from preflight.model_entries import model_spec
 from preflight.packages import PackageError
 from preflight.rules import ConfigError
-from preflight.settings import config, name_problems, validate_config
+from preflight.settings import name_problems
 from questions.question import Question
 from runs.command_line import UsageError, parser, settled_by_the_run
 from runs.environment import environment_problems, log_environment, versions
@@ -121,7 +122,7 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
 
     problems = settled_by_the_run(arguments)
     try:
-        validate_config()
+        config.validate_config()
         if problems:
             raise UsageError("\n".join(problems))
         path = Path(arguments.database or config.DATABASE_PATH)
@@ -136,7 +137,8 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         specs = [] if settings["demo"] else stored_specs(settings)
         logic = None
         if settings.get("logic") is not None:
-            logic = DEMO_LOGIC if settings["demo"] else model_spec(config.DEFAULT_LOGIC_MODEL_PATH)
+            name, table = config.DEFAULT_LOGIC_MODEL_PATH, config.FORECAST_MODEL_PATHS_VLLM
+            logic = DEMO_LOGIC if settings["demo"] else model_spec(name, table)
     except ConfigError as error:
         raise UsageError("\n".join([*problems, *error.problems])) from None
     except RunError as error:
@@ -667,7 +669,7 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
         agent_factory: makes the agents in place of vLLM, and skips the checks of the environment; for tests.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    if problems := name_problems() or startup.option_problems(argv):
+    if problems := name_problems(config) or startup.option_problems(argv):
         show(*(f"forecaster.py: {problem}" for problem in problems), error=True)
         return 2
     arguments = parser().parse_args(argv)

@@ -24,8 +24,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import config
 from logger import redact
-from preflight.model_entries import is_local
-from preflight.model_folders import not_a_model
+from preflight.model_folders import is_local, not_a_model
 from terminal.file_names import is_file_name
 
 INDEX: Final = "model.safetensors.index.json"

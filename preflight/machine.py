@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from preflight.model_entries import HUGGING_FACE_ID, ModelSpec, is_local
+from preflight.model_entries import HUGGING_FACE_ID, ModelSpec
+from preflight.model_folders import is_local
 
 # vLLM pads a vocabulary to a multiple of this and divides it among the GPUs (vocab_parallel_embedding.py).
 VOCABULARY_PADDING: Final = 64

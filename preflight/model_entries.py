@@ -1,4 +1,4 @@
-"""Judge the entries of the model tables and make each a ``ModelSpec``."""
+"""Judge the entries of the model tables and turn each into a ``ModelSpec``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
-from preflight.model_folders import file_problem, folder_problem
-from preflight.rules import BOOL, TEXT, VLLM_RULES, ConfigError, Rule, hint, judge_keys, shown
+from preflight.model_folders import existing, file_problem, folder_problem, is_local
+from preflight.rules import BOOL, TEXT, WINDOW, ConfigError, Keys, Rule, hint, shown
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class ModelSpec:
     Args:
         name: how it is called in tables and in the database.
         path: Hugging Face id, local folder or ``s3://bucket/prefix``.
-        chat_template_kwargs: passed to the chat template, for example ``{"enable_thinking": False}``.
+        chat_template_kwargs: passed to the chat template, such as ``{"enable_thinking": False}``.
         answer_prefix: text put after the template's generation prompt, before the number.
         max_model_len: tokens; overrides ``VLLM_CONFIG["max_model_len"]``.
         trust_remote_code: run Python code that the model repository ships. Off unless set here.
@@ -36,132 +35,121 @@ class ModelSpec:
 
 HUGGING_FACE_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 S3_ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+")
-SPEC_RULES: Final[dict[str, Rule]] = {
-    "path": TEXT,
-    "chat_template_kwargs": Rule(
-        lambda v: isinstance(v, dict) and all(isinstance(key, str) for key in v),
-        "a dictionary with texts as keys",
-        "write {} for none",
-    ),
-    "answer_prefix": Rule(
-        lambda v: isinstance(v, str) and not v.endswith(" "),
-        "a text that does not end in a space",
-        "drop the space",
-    ),
-    "max_model_len": VLLM_RULES["max_model_len"],
-    "trust_remote_code": BOOL,
-}
+SPEC_KEYS: Final = Keys(
+    {
+        "path": TEXT,
+        "chat_template_kwargs": Rule(
+            lambda v: isinstance(v, dict) and all(isinstance(key, str) for key in v),
+            "a dictionary with texts as keys",
+            "write {} for none",
+        ),
+        "answer_prefix": Rule(
+            lambda v: isinstance(v, str) and not v.endswith(" "),
+            "a text that does not end in a space",
+            "drop the space",
+        ),
+        "max_model_len": WINDOW,
+        "trust_remote_code": BOOL,
+    }
+)
 
 
-def model_spec(name: str, entries: Mapping[str, Any] | None = None) -> ModelSpec:
-    """The ``ModelSpec`` behind a configured name, or behind a path given in its place.
+def model_spec(
+    name: str, table: Mapping[str, Any], setting: str = "FORECAST_MODEL_PATHS_VLLM"
+) -> ModelSpec:
+    """Return the model behind a configured name, or behind a path given in its place.
+
+    Args:
+        name: a key of ``table``, a Hugging Face id, a folder or an ``s3://`` address.
+        table: the configured models; anything but a mapping counts as none.
+        setting: the table's name in messages.
 
     Raises:
         ConfigError: neither a configured name nor something that looks like a model path.
     """
-    if entries is None:
-        import config  # here: this module also judges a config.py that cannot be imported
-
-        table = config.FORECAST_MODEL_PATHS_VLLM
-        entries = table if isinstance(table, Mapping) else {}
-    if name not in entries:
-        if is_local(name) or HUGGING_FACE_ID.fullmatch(name) or name.startswith("s3://"):
-            # An opened folder or address is named by its last part: the tables stay readable.
-            entries = {name: name}
-            problems = list(model_problems("--models", entries))
-            if problems:
-                raise ConfigError(problems)
-            return ModelSpec(name=name.rstrip("/").rsplit("/", 1)[-1], path=name)
-        raise ConfigError(
-            [f"unknown model {name!r}; configured: {', '.join(entries)}{hint(name, entries)}"]
-        )
-    entry = entries[name]
-    if problems := list(model_problems("FORECAST_MODEL_PATHS_VLLM", {name: entry})):
+    entries = table if isinstance(table, Mapping) else {}
+    if name in entries:
+        entry = entries[name]
+        if problems := list(model_problems(setting, {name: entry})):
+            raise ConfigError(problems)
+        return ModelSpec(name, entry) if isinstance(entry, str) else ModelSpec(name, **entry)
+    if not (is_local(name) or HUGGING_FACE_ID.fullmatch(name) or name.startswith("s3://")):
+        known = f"{', '.join(entries)}{hint(name, entries)}"
+        raise ConfigError([f"unknown model {name!r}; configured: {known}"])
+    if problems := list(model_problems("--models", {name: name})):
         raise ConfigError(problems)
-    return (
-        ModelSpec(name=name, path=entry)
-        if isinstance(entry, str)
-        else ModelSpec(name=name, **entry)
-    )
-
-
-def is_local(path: str) -> bool:
-    """Return whether a model path is a local one: it exists, or is written like one."""
-    return path.startswith(("/", "./", "../", "~")) or _existing(path) is not None
-
-
-def folder_of(path: str) -> Path | None:
-    """A path as a folder of this machine, ``~`` resolved; None where it is none."""
-    found = _existing(path)
-    return found if found is not None and found.is_dir() else None
-
-
-def _existing(path: str) -> Path | None:
-    try:
-        found = Path(path).expanduser()
-        return found if found.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a NUL
-        return None
+    # A folder or an address is named by its last part: the tables stay readable.
+    return ModelSpec(name=name.rstrip("/").rsplit("/", 1)[-1], path=name)
 
 
 def model_problems(
     setting: str, entries: Mapping[Any, Any], load_format: str | None = None
 ) -> Iterator[str]:
-    """Every problem of a model table, one line each.
+    """Describe every problem of a model table, one line each.
 
     Args:
-        setting: the table's name, as it stands in a message.
+        setting: the table's name in messages.
         entries: name to path or mapping.
         load_format: of ``VLLM_CONFIG``, for tables that depend on it.
     """
     for name, entry in entries.items():
         label = f"{setting}[{shown(name)}]"
+        path = entry
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             yield f"{label} has a key that is no name; allowed: a printable text; correct it"
         if isinstance(entry, Mapping):
-            yield from judge_keys(label, entry, SPEC_RULES)
+            yield from SPEC_KEYS.problems(label, entry, {})
             path = entry.get("path")
             # A misspelt key ("pth") is named with the right one: that is the line to act on.
-            if "path" not in entry and not any(
-                "'path'" in hint(str(key), SPEC_RULES) for key in entry
-            ):
-                yield f"{label} has no 'path'; allowed: a Hugging Face id, a folder or s3://bucket/prefix; add it"
-        else:
-            path = entry
-            if not isinstance(entry, str) or not entry.strip():
-                yield f"{label} is {shown(entry)}; allowed: a path or a mapping with the keys {', '.join(SPEC_RULES)}; write one"
+            meant = any("'path'" in hint(str(key), SPEC_KEYS.rules) for key in entry)
+            if "path" not in entry and not meant:
+                yield (
+                    f"{label} has no 'path'; allowed: a Hugging Face id, a folder or"
+                    " s3://bucket/prefix; add it"
+                )
+        elif not isinstance(entry, str) or not entry.strip():
+            yield (
+                f"{label} is {shown(entry)}; allowed: a path or a mapping with the keys"
+                f" {', '.join(SPEC_KEYS.rules)}; write one"
+            )
         if isinstance(path, str) and path.strip():
             yield from _path_problems(label, path, load_format)
 
 
 def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[str]:
+    start = f"{label} is {shown(path)}"
     if path.startswith("s3://"):
         if not S3_ADDRESS.fullmatch(path):
-            yield f"{label} is {shown(path)}; allowed: s3://bucket/prefix with a valid bucket name; correct the address"
+            yield (
+                f"{start}; allowed: s3://bucket/prefix with a valid bucket name;"
+                " correct the address"
+            )
         if load_format not in (None, "runai_streamer"):
             yield (
-                f"{label} is {shown(path)} but VLLM_CONFIG['load_format'] is {shown(load_format)};"
-                " allowed: 'runai_streamer' for s3:// models;"
-                " set it"
+                f"{start} but VLLM_CONFIG['load_format'] is {shown(load_format)};"
+                " allowed: 'runai_streamer' for s3:// models; set it"
             )
-        yield from package_problems(f"{label} is {shown(path)}", "runai_model_streamer_s3", "boto3")
+        yield from package_problems(start, "runai_model_streamer_s3", "boto3")
     elif is_local(path):
-        found = _existing(path)
+        found = existing(path)
         if found is None:
-            yield f"{label} is {shown(path)}; allowed: a model folder that exists; there is no folder of that name; correct it"
+            yield (
+                f"{start}; allowed: a model folder that exists; there is no folder of that name;"
+                " correct it"
+            )
         elif problem := folder_problem(found) if found.is_dir() else file_problem(found):
-            yield f"{label} is {shown(path)}; allowed: a model folder; this one {problem}"
+            yield f"{start}; allowed: a model folder; this one {problem}"
     elif not HUGGING_FACE_ID.fullmatch(path):
         yield (
-            f"{label} is {shown(path)}; allowed: a Hugging Face id (owner/name), an"
-            " existing folder or s3://bucket/prefix; correct it"
+            f"{start}; allowed: a Hugging Face id (owner/name), an existing folder or"
+            " s3://bucket/prefix; correct it"
         )
 
 
 def package_problems(setting: str, *modules: str) -> Iterator[str]:
-    """Name the parts of the Run:ai streamer that a setting needs and that are missing."""
+    """Name the first part of the Run:ai streamer that a setting needs and that is missing."""
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
         yield (
-            f"{setting} but the package {missing[0].replace('_', '-')} is missing; allowed: only with it;"
-            " pip install 'runai-model-streamer[s3]'"
+            f"{setting} but the package {missing[0].replace('_', '-')} is missing; allowed: only"
+            " with it; pip install 'runai-model-streamer[s3]'"
         )

@@ -1,253 +1,147 @@
-"""The settings module, imported with care, and the judgement of everything in it.
-
-    from preflight.settings import config
-
-A config.py that cannot be imported, lacks a setting or has a misspelt one ends the program here,
-with one line for each problem and exit code 2, before anything is started. Programs import this
-module first; the others may then import ``config`` as it is.
-"""
+"""Judge config.py: its names as soon as a program starts, its values before a run does."""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from logger import show
-from preflight.defaults import DEFAULTS
-from preflight.model_entries import folder_of, is_local, model_problems, package_problems
-from preflight.rules import (
-    LOAD_FORMATS,
-    LOADER_RULES,
-    SETTING_RULES,
-    VLLM_RULES,
-    ConfigError,
-    hint,
-    is_int,
-    judge,
-    judge_keys,
-    shown,
+from preflight.model_entries import model_problems, package_problems
+from preflight.rules import BOOL, LOAD_FORMAT, TEXT, Judge, Keys, at_least, hint, shown
+
+# What a whole config.py has. Only the names are repeated here, to notice one that is gone.
+NAMES: Final = (
+    "FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", "FORECAST_MODEL_PATHS", "DEFAULT_MODEL",
+    "DEFAULT_LOGIC_MODEL_PATH", "LOGIC_SAMPLES", "LOGIC_MAX_TOKENS", "LOGIC_TEMPERATURE",
+    "VLLM_CONFIG", "S3_CONNECT_TIMEOUT_SECONDS", "S3_READ_TIMEOUT_SECONDS", "S3_MAX_ATTEMPTS",
+    "CHECKPOINT_TIMEOUT_SECONDS", "LOAD_STALL_SECONDS", "LOAD_TIMEOUT_SECONDS",
+    "SCORING_TOLERANCE", "SCORING_BLOCK_BUDGET", "MAX_LOGPROB_CACHE", "MIN_CAPTURED_MASS",
+    "SCORING_WAVE", "LOGIC_WAVE", "SEED", "POOL_METHOD", "DATABASE_PATH", "PLOTS_DIR", "CACHE_DIR",
+    "CONTEXT_TOKENS", "EVIDENCE_CHUNKS", "WIKIPEDIA_API_URL", "WIKIPEDIA_CONTACT",
+    "WIKIPEDIA_MIN_INTERVAL_SECONDS", "WIKIPEDIA_READ_TIMEOUT_SECONDS",
+    "WIKIPEDIA_TOTAL_TIMEOUT_SECONDS", "WIKIPEDIA_MAX_BYTES", "WIKIPEDIA_MAXLAG_SECONDS",
+    "WIKIPEDIA_MAX_ATTEMPTS", "WIKIPEDIA_MAX_WAIT_SECONDS", "WIKIPEDIA_OFFLINE_AFTER",
+    "WIKIPEDIA_SEARCHES", "WIKIPEDIA_SEARCH_RESULTS", "WIKIPEDIA_ARTICLES", "FRESHNESS_HOURS",
+    "TOP_ARTICLES", "PAGEVIEWS_API_URL", "PASSAGE_TOKENS", "PASSAGE_OVERLAP_TOKENS",
+    "EMBEDDING_MODEL_PATH", "MAX_EMBEDDING_SIZE", "EMBED_ALL_UP_TO_PASSAGES",
+    "EMBEDDING_BATCH_SIZE", "EMBEDDING_DEVICE", "CROSS_ENCODER_MODEL_PATH", "RERANK_CANDIDATES",
+    "RANKING", "PASSAGES_PER_QUESTION", "PASSAGES_PER_ARTICLE", "NEAR_DUPLICATE_SHARE",
+    "MAX_PLOTTED_QUESTIONS", "MIN_INTERVAL_CLUSTERS", "MIN_INTERVAL_DF", "MIN_CLAIM_QUESTIONS",
+    "CALIBRATION_SIMULATIONS", "HORIZON_DAYS", "CALIBRATION_MIN_QUESTIONS",
+    "CALIBRATION_MIN_CLUSTERS", "CALIBRATION_MIN_EACH_OUTCOME", "CROSS_VALIDATION_FOLDS",
+)  # fmt: skip
+RESTORE: Final = "restore it (git checkout config.py) and keep your own values in forecaster.toml"
+# What load formats take as model_loader_extra_config; the others take nothing there.
+STREAMER_KEYS: Final = Keys(
+    {"concurrency": at_least(1), "memory_limit": at_least(-1), "distributed": BOOL}
 )
-from terminal.text import visible_line
-
-# Tables of rules that stood in config.py before they had modules of their own: no settings.
-FORMER_NAMES: Final = frozenset(
-    (
-        "SETTING_RULES",
-        "VLLM_RULES",
-        "STREAMER_RULES",
-        "SHARDED_RULES",
-        "LOADER_RULES",
-        "LOADER_KEYS",
-        "SPEC_RULES",
-        "SPEC_KEYS",
-        "LOAD_FORMATS",
-        "DTYPES",
-        "POOLS",
-        "HUGGING_FACE_ID",
-        "S3_ADDRESS",
-    )
-)
+SHARDED_KEYS: Final = Keys({"pattern": TEXT})
+LOADER_KEYS: Final = {
+    "runai_streamer": STREAMER_KEYS,
+    "runai_streamer_sharded": SHARDED_KEYS,
+    "sharded_state": SHARDED_KEYS,
+}
 
 
-# --- names ------------------------------------------------------------------------------------------
+def rules_of(config: ModuleType) -> dict[str, tuple[Judge, ...]]:
+    """Return the rules of each setting, by name, from the annotations of config.py."""
+    return {
+        name: annotation.__metadata__
+        for name, annotation in config.__annotations__.items()
+        if hasattr(annotation, "__metadata__")
+    }
 
 
-def name_problems(values: Mapping[str, Any] | None = None) -> list[str]:
-    """Settings that are missing or misspelt in config.py, one line each.
+# --- names ----------------------------------------------------------------------------------------
 
-    Args:
-        values: everything config.py defines, by name; default: as it is imported.
-    """
-    values = vars(config) if values is None else values
+
+def name_problems(config: ModuleType) -> list[str]:
+    """Name the settings that are missing or misspelt in config.py, one line each."""
+    rules = rules_of(config)
+    if not rules:
+        return [f"config.py is of an earlier version, without rules; {RESTORE}"]
     problems: list[str] = []
     meant: set[str] = set()
-    for name, value in values.items():
-        if name in DEFAULTS or name in FORMER_NAMES or name.startswith("_") or not _is_plain(value):
+    for name, value in vars(config).items():
+        if name in NAMES or name.startswith("_") or not _is_plain(value):
             continue
-        if name.upper() in DEFAULTS:
+        if name.upper() in NAMES:
             meant.add(name.upper())
             problems.append(
                 f"{name} is no setting of config.py; write it in capitals: {name.upper()}"
             )
         elif name.isupper():
-            near = hint(name, DEFAULTS)
+            near = hint(name, NAMES)
             meant.add(near.split("'")[1] if near else "")
             problems.append(
-                f"{name} is no setting of config.py; correct or remove it (a name of your own begins"
-                f" with an underscore){near}"
+                f"{name} is no setting of config.py; correct or remove it"
+                f" (a name of your own begins with an underscore){near}"
             )
-    for name, default in DEFAULTS.items():
-        if name not in values and name not in meant:
-            problems.append(f"{name} is missing in config.py; add {name} = {default!r}")
+    for name in NAMES:
+        if name not in meant and not hasattr(config, name):
+            problems.append(f"{name} is missing in config.py; {RESTORE}")
+        elif name not in meant and name not in rules:
+            problems.append(f"{name} has no rule in config.py; {RESTORE}")
     return problems
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a value may be meant as a setting; modules and classes are not."""
-    return value is None or isinstance(
-        value, str | bytes | int | float | Mapping | list | tuple | set | PurePath
-    )
+    """Return whether a value may be meant as a setting; modules, classes and rules are not."""
+    plain = str | bytes | int | float | Mapping | list | tuple | set | PurePath
+    return value is None or isinstance(value, plain)
 
 
-# --- values -----------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
-def _vllm_problems(vllm_config: Any) -> Iterator[str]:
-    if not isinstance(vllm_config, Mapping):
-        yield f"VLLM_CONFIG is {shown(vllm_config)}; allowed: a dictionary; write {{}} for vLLM's defaults"
-        return
-    yield from judge_keys("VLLM_CONFIG", vllm_config, VLLM_RULES)
-    loader = vllm_config.get("model_loader_extra_config") or {}
-    load_format = vllm_config.get("load_format", "auto")
-    if not isinstance(load_format, str) or load_format not in LOAD_FORMATS:
-        load_format = None  # said already
-    if isinstance(loader, Mapping) and loader and load_format in LOADER_RULES:
-        yield from judge_keys(
-            "VLLM_CONFIG['model_loader_extra_config']", loader, LOADER_RULES[load_format]
-        )
-    elif isinstance(loader, Mapping) and loader and load_format is not None:
-        yield (
-            f"VLLM_CONFIG['model_loader_extra_config'] is {shown(loader)} but load_format is {shown(load_format)};"
-            " allowed: only with"
-            " 'runai_streamer'; write {} or change load_format"
-        )
+def setting_problems(config: ModuleType, settings: Mapping[str, Any] | None = None) -> list[str]:
+    """Describe every problem of config.py, one line each.
+
+    Args:
+        config: the module with values and rules.
+        settings: values that replace those of the module, by name.
+    """
+    values = {**vars(config), **(settings or {})}
+    problems = name_problems(config)
+    for name, rules in rules_of(config).items():
+        if name in values:
+            for rule in rules:
+                problems += rule.problems(name, values[name], values)
+    engine = values.get("VLLM_CONFIG")
+    load_format = None
+    if isinstance(engine, Mapping):
+        problems += _engine_problems(engine)
+        load_format = engine.get("load_format", "auto")
+    for table, form in (("FORECAST_MODEL_PATHS_VLLM", load_format), ("FORECAST_MODEL_PATHS", None)):
+        if isinstance(entries := values.get(table), Mapping):
+            problems += model_problems(table, entries, form)
+    return problems
+
+
+def _engine_problems(engine: Mapping[Any, Any]) -> Iterator[str]:
+    """Describe keys of ``VLLM_CONFIG`` that do not fit each other, or lack a package."""
+    loader = engine.get("model_loader_extra_config") or {}
+    load_format = engine.get("load_format", "auto")
+    if not LOAD_FORMAT.check(load_format):
+        return  # the format has a line of its own
+    if isinstance(loader, Mapping) and loader:
+        name = "VLLM_CONFIG['model_loader_extra_config']"
+        if load_format in LOADER_KEYS:
+            yield from LOADER_KEYS[load_format].problems(name, loader, {})
+        else:
+            yield (
+                f"{name} is {shown(loader)} but load_format is {shown(load_format)};"
+                " allowed: only with 'runai_streamer'; write {} or change load_format"
+            )
     if load_format in ("runai_streamer", "runai_streamer_sharded"):
         yield from package_problems(
             f"VLLM_CONFIG['load_format'] is {load_format!r}", "runai_model_streamer"
         )
-    backend = vllm_config.get("distributed_executor_backend")
+    backend = engine.get("distributed_executor_backend")
     if backend == "ray" and importlib.util.find_spec("ray") is None:
         yield (
-            "VLLM_CONFIG['distributed_executor_backend'] is 'ray' but the package ray is missing; allowed: 'mp' on one node;"
-            " pip install ray"
+            "VLLM_CONFIG['distributed_executor_backend'] is 'ray' but the package ray is missing;"
+            " allowed: 'mp' on one node; pip install ray"
         )
-
-
-def _retrieval_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    size, overlap, embedded = (
-        values[name] for name in ("PASSAGE_TOKENS", "PASSAGE_OVERLAP_TOKENS", "MAX_EMBEDDING_SIZE")
-    )
-    if is_int(size) and is_int(overlap) and overlap >= size > 0:
-        yield f"PASSAGE_OVERLAP_TOKENS is {overlap!r}; allowed: less than PASSAGE_TOKENS ({size}); a fifth of it is usual"
-    if is_int(size) and is_int(embedded) and size > embedded:
-        yield (
-            f"PASSAGE_TOKENS is {size!r}; allowed: at most MAX_EMBEDDING_SIZE"
-            f" ({embedded}); the rest would not be embedded; lower it"
-        )
-    for name in ("EMBEDDING_MODEL_PATH", "CROSS_ENCODER_MODEL_PATH"):
-        path = values[name]
-        if not isinstance(path, str) or not path.strip():
-            continue
-        if (is_local(path) or path.count("/") > 1) and folder_of(path) is None:
-            yield (
-                f"{name} is {shown(path)}; allowed: a Hugging Face id or a folder that exists; there is no folder of that name;"
-                " correct the path"
-            )
-
-
-def config_problems(settings: Mapping[str, Any] | None = None) -> list[str]:
-    """Every problem of config.py, one line each; empty when all is well.
-
-    Args:
-        settings: values that replace those of config.py, by name.
-    """
-    given = {**vars(config), **(settings or {})}
-    problems = name_problems(given)
-    values = {**DEFAULTS, **given}
-    vllm_config = values["VLLM_CONFIG"]
-    for name, rule in SETTING_RULES.items():
-        problems += judge(name, values[name], rule)
-    problems += _retrieval_problems(values)
-    problems += _vllm_problems(vllm_config)
-    load_format = (
-        vllm_config.get("load_format", "auto") if isinstance(vllm_config, Mapping) else None
-    )
-    for setting, default, form in (
-        ("FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", load_format),
-        ("FORECAST_MODEL_PATHS", "DEFAULT_MODEL", None),
-    ):
-        problems += _table_problems(values, setting, default, form)
-    return problems
-
-
-def _table_problems(
-    values: Mapping[str, Any], setting: str, default: str, load_format: str | None
-) -> Iterator[str]:
-    """The problems of one model table and of the name of its default model."""
-    entries = values[setting]
-    if not isinstance(entries, Mapping) or not entries:
-        yield f"{setting} is {shown(entries)}; allowed: a dictionary with at least one model; add one"
-        return
-    yield from model_problems(setting, entries, load_format)
-    chosen = values[default]
-    keys = [name for name in entries if isinstance(name, str) and name.isprintable()]
-    if chosen not in keys:
-        yield (
-            f"{default} is {shown(chosen)}; allowed: a key of {setting} ({', '.join(keys)[:1000]});"
-            f" choose one{hint(chosen, keys) if isinstance(chosen, str) else ''}"
-        )
-
-
-def validate_config(settings: Mapping[str, Any] | None = None) -> None:
-    """Judge every setting without importing anything heavy.
-
-    Args:
-        settings: values that replace those of config.py, by name; for tests.
-
-    Raises:
-        ConfigError: with every problem found, not only the first.
-    """
-    if problems := config_problems(settings):
-        raise ConfigError(problems)
-
-
-# --- import -----------------------------------------------------------------------------------------
-
-
-def import_problem(error: BaseException) -> str:
-    """One line on a config.py that cannot be imported: line, error, what stands there."""
-    if isinstance(error, ModuleNotFoundError) and error.name == "config":
-        return "config.py is missing; restore it (git checkout config.py)"
-    what = visible_line(f"{type(error).__name__}: {error}")[:300]
-    if isinstance(error, SyntaxError):
-        text = f": {error.text.strip()[:80]!r}" if error.text and error.text.strip() else ""
-        line = f", line {error.lineno}" if error.lineno else ""
-        return f"config.py{line}: {error.msg}{text}; correct it"
-    lines = [
-        f.lineno
-        for f in traceback.extract_tb(error.__traceback__)
-        if f.filename.endswith("config.py")
-    ]
-    line = f", line {lines[-1]}" if lines and lines[-1] else ""
-    return f"config.py{line}: {what}; correct it"
-
-
-def refuse(problems: list[str]) -> None:
-    """Print the problems of config.py and end the program, if there are any."""
-    if problems:
-        program = sys.argv[0].rsplit("/", 1)[-1] or "forecaster.py"
-        show(*(f"{program}: {problem}" for problem in problems), error=True)
-        raise SystemExit(2)
-
-
-def _imported() -> ModuleType:
-    try:
-        return importlib.import_module("config")
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # whatever stands in a file that is edited by hand, exit() too
-        refuse([import_problem(error)])
-        raise
-
-
-if TYPE_CHECKING:
-    import config
-else:
-    config = _imported()
-    refuse(name_problems())

@@ -1,14 +1,16 @@
-"""Refuse an old Python, missing packages and empty options before all else.
+"""Refuse an old Python, missing packages and a broken config.py before all else.
 
-The command lines import this module first. It must itself run on an old Python: no newer syntax,
-no packages.
+The command lines import this module first; what is wrong is one line and exit code 2. It must
+itself run on an old Python: no newer syntax, no packages.
 """
 
+import importlib
 import importlib.util
 import sys
+import traceback
 
-# Importable name and the name to install, of what every run needs.
 LEAST_PYTHON = (3, 11)
+# Importable name and the name to install, of what every run needs.
 NEEDED = {
     "numpy": "numpy",
     "scipy": "scipy",
@@ -32,7 +34,40 @@ def problem():
             f"not installed for {sys.executable}: {', '.join(missing)}; activate the virtual"
             " environment (source .venv/bin/activate), or install the packages as the README says"
         )
-    return ""
+    return settings_problem("config")
+
+
+def settings_problem(name):
+    # type: (str) -> str
+    """Say in one line why a settings module cannot be imported, "" when it can."""
+    try:
+        importlib.import_module(name).__annotations__  # noqa: B018 - evaluated late by Python 3.14
+        return ""
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever is in a file that is edited by hand, exit() too
+        return import_failure(name, error)
+
+
+def import_failure(name, error):
+    # type: (str, BaseException) -> str
+    """Describe a failed import in one line: line, error, remedy."""
+    # Here: an old Python cannot read these modules.
+    from logger import redact
+    from terminal.text import visible_line
+
+    number = getattr(error, "lineno", None)  # of a SyntaxError
+    if isinstance(error, ModuleNotFoundError) and error.name == name:
+        return f"{name}.py is missing; restore it (git checkout {name}.py)"
+    if isinstance(error, SyntaxError):
+        what = error.msg
+        if error.text and error.text.strip():
+            what = f"{what}: {redact(error.text.strip())[:80]!r}"
+    else:
+        for frame in traceback.extract_tb(error.__traceback__):
+            number = frame.lineno if frame.filename.endswith(f"{name}.py") else number
+        what = visible_line(redact(f"{type(error).__name__}: {error}"))[:300]
+    return f"{name}.py{f', line {number}' if number else ''}: {what}; correct it"
 
 
 def empty_option(arguments):
@@ -61,6 +96,8 @@ def option_problems(arguments):
     return [f"{option} is empty; give it a value or leave it out"] if option else []
 
 
-if problem():
-    sys.stderr.write(f"{sys.argv[0].rpartition(chr(47))[2]}: {problem()}\n")
+found = problem()
+if found:
+    from_program = sys.argv[0].rpartition(chr(47))[2] or "forecaster.py"
+    sys.stderr.write(f"{from_program}: {found}\n")
     sys.exit(2)

@@ -217,9 +217,9 @@ def stored_specs(settings: Mapping[str, Any]) -> list[ModelSpec]:
     for name in settings["model_order"]:
         path = settings["models"][name]["path"]
         if name in config.FORECAST_MODEL_PATHS_VLLM:
-            specs.append(model_spec(name))
+            specs.append(model_spec(name, config.FORECAST_MODEL_PATHS_VLLM))
         else:
-            model_spec(path)
+            model_spec(path, {})
             specs.append(ModelSpec(name, path))
     return specs
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import config
 from preflight.model_entries import ModelSpec, model_spec
 from preflight.rules import ConfigError
-from preflight.settings import validate_config
 from questions.checks import coherence_questions
 from questions.files import (
     Reading,
@@ -110,7 +109,7 @@ def make_plan(
         UsageError: one line for every problem found.
     """
     problems = Problems()
-    problems.attempt(validate_config, None)
+    problems.attempt(config.validate_config, None)
     asked = Reading([])
     # A sample is drawn with a setting, which must be right for it.
     if not (problems and arguments.sample):
@@ -121,7 +120,8 @@ def make_plan(
     if arguments.logic and arguments.demo:
         logic = DEMO_LOGIC
     elif arguments.logic and isinstance(config.DEFAULT_LOGIC_MODEL_PATH, str):
-        logic = problems.attempt(partial(model_spec, config.DEFAULT_LOGIC_MODEL_PATH), None)
+        name, table = config.DEFAULT_LOGIC_MODEL_PATH, config.FORECAST_MODEL_PATHS_VLLM
+        logic = problems.attempt(partial(model_spec, name, table), None)
     problems += conflicts(arguments)
     if arguments.documents:
         problems.attempt(lambda: check_documents(arguments.documents), None)
@@ -153,7 +153,7 @@ def make_plan(
 def _models(names: Sequence[str] | None, problems: Problems) -> list[ModelSpec]:
     configured = config.FORECAST_MODEL_PATHS_VLLM
     wanted = names or (configured if isinstance(configured, Mapping) else ())
-    found = [problems.attempt(partial(model_spec, name), None) for name in wanted]
+    found = [problems.attempt(partial(model_spec, name, configured), None) for name in wanted]
     specs = [spec for spec in found if spec is not None]
     if len({spec.name for spec in specs}) < len(specs):
         problems.append(

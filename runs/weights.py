@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-from preflight.model_entries import HUGGING_FACE_ID, is_local
+from preflight.model_entries import HUGGING_FACE_ID
+from preflight.model_folders import is_local
 
 # Blocks read of each weights file, evenly spaced, and the size of each in bytes.
 SAMPLED_BLOCKS: Final = 64

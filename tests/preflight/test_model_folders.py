@@ -9,7 +9,7 @@ import pytest
 import config
 import forecaster
 from preflight.checkpoint import FolderStore, Inspection, _inspect
-from preflight.model_entries import is_local
+from preflight.model_folders import is_local
 
 BASE = "meta-llama/Llama-3.1-8B-Instruct"
 ADAPTER = json.dumps({"peft_type": "LORA", "base_model_name_or_path": BASE, "r": 16})

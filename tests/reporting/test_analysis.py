@@ -175,7 +175,7 @@ def test_calibration_is_refused_when_there_is_too_little(path, capsys):
 def test_calibrated_values_stand_beside_raw_ones(path, capsys, monkeypatch):
     for name, least in (("QUESTIONS", 2), ("CLUSTERS", 2), ("EACH_OUTCOME", 1)):
         monkeypatch.setattr(config, f"CALIBRATION_MIN_{name}", least)
-    monkeypatch.setattr(analysis, "validate_config", lambda: None)
+    monkeypatch.setattr(config, "validate_config", lambda: None)
     call(path, "--resolve", write(path, "id,outcome,date\na,1,2025-06-01\nb/ü,0,2025-06-01\n"))
     with Database(path) as database:
         raw = [tuple(row) for row in database.query("SELECT * FROM ensembles")]

@@ -6,9 +6,10 @@ import base64
 
 import pytest
 
+import config
 from evidence.mediawiki import JsonTransport, MediaWikiError, WikiSettings
 from logger import redact
-from preflight.settings import config_problems
+from preflight.settings import setting_problems
 from terminal.web_addresses import same_server, web_address
 from tests.evidence.test_mediawiki_faults import GOOD, client_for
 from tests.support.wiki_server import WikiServer, answer
@@ -68,7 +69,7 @@ def test_from_http_to_https_of_one_host_is_the_same_server():
     "password", ["geheim/wort-1", "geheim@wort-1", "geheim?wort-1", "geheim#wort-1"]
 )
 def test_a_password_that_is_not_encoded_is_refused_without_being_shown(name, password):
-    (line,) = config_problems({name: f"http://bot:{password}@host/w/api.php"})
+    (line,) = setting_problems(config, {name: f"http://bot:{password}@host/w/api.php"})
     assert line.startswith(f"{name} is ")
     assert "geheim" not in line
     assert "wort-1" not in line
