@@ -27,6 +27,8 @@ from preflight import checkpoint
 from preflight import machine as fit
 from preflight.model_entries import HUGGING_FACE_ID, ModelSpec, model_spec
 from preflight.model_folders import is_local
+from preflight.store_errors import streaming_failure
+from preflight.stores import Limits
 from scoring import prompts
 from scoring.agent import (
     AgentError,
@@ -284,7 +286,7 @@ class Agent(BaseAgent):
         if self.llm is None:  # outside of "except", which would keep what failed, and its memory
             return self._open()
         if self._checkpoint is not None and (
-            changed := checkpoint.changes(self.spec.path, self._checkpoint)
+            changed := checkpoint.changes(self.spec.path, self._checkpoint, Limits.of(config))
         ):
             raise AgentError(f"{self.name} did not load: {changed[0]}")
         self.tokenizer = self.llm.get_tokenizer()
@@ -321,18 +323,22 @@ class Agent(BaseAgent):
             return
         found = checkpoint.inspect_checkpoint(
             self.spec.path,
+            Limits.of(config),
             load_format=self.vllm_config.get("load_format") or "auto",
             trust_remote_code=self.spec.trust_remote_code,
         )
         self._checkpoint = found
-        found.problems += fit.model_problems(self.spec, found.settings, self.vllm_config)
+        problems = [
+            *found.problems,
+            *fit.model_problems(self.spec, found.settings, self.vllm_config),
+        ]
         for note in found.notes:
             logger.warning("%s: %s", self.name, note)
-        if found.problems:
+        if problems:
             found.close()
-            for problem in found.problems[1:]:
+            for problem in problems[1:]:
                 logger.error("%s: %s", self.name, problem)
-            raise AgentError(f"{self.name} did not load: {found.problems[0]}")
+            raise AgentError(f"{self.name} did not load: {problems[0]}")
 
     def _start(self, arguments: dict[str, Any]) -> Any:
         if self._llm_factory is not None:
@@ -378,7 +384,7 @@ class Agent(BaseAgent):
     def _load_failure(self, error: BaseException) -> str:
         """What became of a load, in one line with its cause and, where that is known, the mend."""
         if self.spec.path.startswith("s3://") and not isinstance(error, LoadEnded):
-            line = checkpoint.streaming_failure(self.spec.path, self._processes.lines)
+            line = streaming_failure(self.spec.path, self._processes.lines)
             if line is not None:
                 return f"did not load: {line}"
         if isinstance(error, LoadEnded):

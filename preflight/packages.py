@@ -1,4 +1,4 @@
-"""Find the Python packages whose data the demonstration uses: weights, texts, an embedding model."""
+"""Find the packages whose data the demonstration uses: weights, texts, an embedder."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+import config
 from preflight.model_entries import HUGGING_FACE_ID
 from preflight.model_folders import is_local
 
@@ -43,10 +44,11 @@ def weights_identity(path: str) -> str:
 
 
 def _objects(address: str) -> str:
-    from preflight.checkpoint import S3Store, StoreError
+    from preflight.store_errors import StoreError
+    from preflight.stores import Limits, S3Store
 
     try:
-        listing = json.dumps(S3Store(address).listing(), sort_keys=True)
+        listing = json.dumps(S3Store(address, Limits.of(config)).listing(), sort_keys=True)
     except (ImportError, StoreError):
         return UNKNOWN_WEIGHTS
     return f"objects sha256:{hashlib.sha256(listing.encode()).hexdigest()[:32]}"

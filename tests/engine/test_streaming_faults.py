@@ -21,6 +21,7 @@ import forecaster
 from agents_vllm import Agent
 from agents_vllm import vllm_is_cpu_build as cpu_build
 from preflight import checkpoint
+from preflight.store_errors import streaming_failure
 from tests.support.needed import needs
 from tests.support.s3_server import Proxy, client, leaks, s3_server, upload, use_s3
 from tests.support.tiny_models import merged_tokenizer, save_model
@@ -158,8 +159,8 @@ def test_one_line_and_the_next_model_runs(case, server, tiny, tmp_path, monkeypa
     database = tmp_path / "run.db"
     with LateProxy(server, **misbehaviour) as proxy:
 
-        def look_then_break(path, **options):
-            found = look(path, **options)
+        def look_then_break(path, limits, **options):
+            found = look(path, limits, **options)
             assert not found.problems
             monkeypatch.setattr(config, "LOAD_STALL_SECONDS", STALL if path == address else 600)
             if path == address:
@@ -229,6 +230,6 @@ def test_a_shard_that_was_replaced_is_told_by_what_the_streamer_prints(
         check=False,
     )
     assert done.returncode == 1, done.stdout
-    line = checkpoint.streaming_failure(address, done.stderr.splitlines())
+    line = streaming_failure(address, done.stderr.splitlines())
     assert line is not None
     assert line.startswith(f"{address}/{shard.name}: {means}")

@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from agents_vllm import Agent
-from preflight.checkpoint import INDEX, inspect_checkpoint
 from preflight.model_entries import ModelSpec
+from preflight.weights import INDEX
 from scoring.agent import AgentError
+from tests.support.checkpoints import inspect
 from tests.support.small_model import save_small_llama
 
 
@@ -109,9 +110,9 @@ CASES = {
 
 
 def test_a_whole_checkpoint_passes(whole):
-    found = inspect_checkpoint(str(whole), load_format="runai_streamer")
-    assert found.problems == []
-    assert found.notes == []
+    found = inspect(str(whole), load_format="runai_streamer")
+    assert found.problems == ()
+    assert found.notes == ()
     assert len(found.tensors) == len(json.loads((whole / INDEX).read_text())["weight_map"])
 
 
@@ -119,7 +120,7 @@ def test_a_whole_checkpoint_passes(whole):
 def test_each_defect_is_named_with_its_mend(model, case):
     spoil, what, mend = CASES[case]
     spoil(model)
-    problems = inspect_checkpoint(str(model), load_format="runai_streamer").problems
+    problems = inspect(str(model), load_format="runai_streamer").problems
     (line,) = [line for line in problems if what in line]
     assert line.startswith(str(model))
     assert mend in line.partition(";")[2]
@@ -129,39 +130,39 @@ def test_each_defect_is_named_with_its_mend(model, case):
 def test_several_defects_are_all_named(model):
     shards(model)[0].unlink()
     (model / "tokenizer.json").unlink()
-    assert len(inspect_checkpoint(str(model)).problems) == 2
+    assert len(inspect(str(model)).problems) == 2
 
 
 def test_tied_embeddings_need_no_head_of_their_own(model):
     drop_tensor(model, "lm_head.weight")
     edit_config(model, tie_word_embeddings=True)
-    assert inspect_checkpoint(str(model)).problems == []
+    assert inspect(str(model)).problems == ()
 
 
 def test_an_architecture_that_transformers_does_not_know_is_a_note(model):
     edit_config(model, architectures=["NewForCausalLM"], model_type="no_such_model")
-    found = inspect_checkpoint(str(model))
-    assert found.problems == []
+    found = inspect(str(model))
+    assert found.problems == ()
     (note,) = found.notes
     assert "transformers cannot build NewForCausalLM" in note
     drop_from_shard_only(model)
-    assert "the index names" in inspect_checkpoint(str(model)).problems[0]
+    assert "the index names" in inspect(str(model)).problems[0]
 
 
 def test_a_quantized_layer_may_keep_its_weight_under_another_name(model):
     edit_config(model, quantization_config={"quant_method": "awq"})
     for number in (0, 1):
         drop_tensor(model, f"model.layers.{number}.mlp.up_proj.weight")
-    assert "2 tensors" in inspect_checkpoint(str(model)).problems[0]
+    assert "2 tensors" in inspect(str(model)).problems[0]
     shard = shards(model)[0]
     scales = {f"model.layers.{n}.mlp.up_proj.scales": torch.ones(1) for n in (0, 1)}
     save_file({**load_file(shard), **scales}, shard)
-    assert "2 tensors" in inspect_checkpoint(str(model)).problems[0]
+    assert "2 tensors" in inspect(str(model)).problems[0]
     packed = {
         f"model.layers.{n}.mlp.up_proj.qweight": load_file(shard).popitem()[1] for n in (0, 1)
     }
     save_file({**load_file(shard), **packed}, shard)
-    assert inspect_checkpoint(str(model)).problems == []
+    assert inspect(str(model)).problems == ()
 
 
 def test_a_name_that_says_a_billion_shards_is_a_few_lines(model):
@@ -169,7 +170,7 @@ def test_a_name_that_says_a_billion_shards_is_a_few_lines(model):
     first.rename(model / "model-00002-of-1000000000.safetensors")
     for path in (*others, model / INDEX):
         path.unlink()
-    problems = inspect_checkpoint(str(model)).problems
+    problems = inspect(str(model)).problems
     assert problems[0].endswith(
         "shard 1 of 1000000000 is missing; upload it, and model.safetensors.index.json too"
     )
@@ -182,27 +183,27 @@ def test_a_name_that_says_a_billion_shards_is_a_few_lines(model):
 def test_values_of_another_kind_in_the_small_files_are_named(model, name, key, value):
     settings = json.loads((model / name).read_text()) | {key: value}
     (model / name).write_text(json.dumps(settings))
-    problems = inspect_checkpoint(str(model)).problems
+    problems = inspect(str(model)).problems
     if (key, value) == ("weight_map", {}):
-        assert problems == []
+        assert problems == ()
     else:
         assert any(name in problem for problem in problems)
 
 
 def test_json_that_nests_too_deeply_is_named(model):
     (model / INDEX).write_text("[" * 100_000)
-    assert "is not readable JSON" in inspect_checkpoint(str(model)).problems[0]
+    assert "is not readable JSON" in inspect(str(model)).problems[0]
 
 
 def test_a_stray_file_matters_to_the_streamer_only(model):
     stray(model)
-    assert inspect_checkpoint(str(model), load_format="auto").problems == []
+    assert inspect(str(model), load_format="auto").problems == ()
 
 
 def test_random_weights_need_no_weight_files(model):
     for shard in shards(model):
         shard.unlink()
-    assert inspect_checkpoint(str(model), load_format="dummy").problems == []
+    assert inspect(str(model), load_format="dummy").problems == ()
 
 
 def test_no_engine_is_started_on_a_checkpoint_that_lacks_tensors(model):
@@ -254,7 +255,7 @@ def test_one_experts_weight_is_missed_though_experts_are_merged_in_memory(kind, 
     )
     classes = (getattr(transformers, f"{kind}{part}") for part in ("Config", "ForCausalLM"))
     weights = save_experts(tmp_path, *classes, num_experts_per_tok=2, **counts)
-    assert inspect_checkpoint(str(tmp_path), load_format="runai_streamer").problems == []
+    assert inspect(str(tmp_path), load_format="runai_streamer").problems == ()
     tensors = load_file(weights)
     lost = next(
         name
@@ -266,5 +267,5 @@ def test_one_experts_weight_is_missed_though_experts_are_merged_in_memory(kind, 
         weights,
         {"format": "pt"},
     )
-    (line,) = inspect_checkpoint(str(tmp_path), load_format="runai_streamer").problems
+    (line,) = inspect(str(tmp_path), load_format="runai_streamer").problems
     assert "model.layers.0.mlp.experts.down_proj" in line

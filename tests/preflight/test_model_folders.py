@@ -8,8 +8,9 @@ import pytest
 
 import config
 import forecaster
-from preflight.checkpoint import FolderStore, Inspection, _inspect
+from preflight.checkpoint import inspect_store
 from preflight.model_folders import is_local
+from preflight.stores import FolderStore
 
 BASE = "meta-llama/Llama-3.1-8B-Instruct"
 ADAPTER = json.dumps({"peft_type": "LORA", "base_model_name_or_path": BASE, "r": 16})
@@ -64,11 +65,7 @@ def test_the_preflight_says_the_same_of_a_prefix(tmp_path, case):
         """Read like an object store: listing and ranges only."""
 
     store = Prefix(str(fill(tmp_path / "m", files)))
-    found = Inspection("s3://bucket/prefix")
-    _inspect(
-        store, found, "runai_streamer", False, lambda work, items: [work(item) for item in items]
-    )
-    (line,) = found.problems
+    (line,) = inspect_store(store, 60, load_format="runai_streamer").problems
     assert line.startswith(f"{store.address}: {words}")
 
 
@@ -116,9 +113,7 @@ def test_pickled_weights_are_named_at_the_preflight(tmp_path):
         "pytorch_model.bin": "x",
     }
     store = FolderStore(str(fill(tmp_path / "m", files)))
-    found = Inspection(store.address)
-    _inspect(store, found, "auto", False, lambda work, items: [work(item) for item in items])
-    (line,) = found.problems
+    (line,) = inspect_store(store, 60).problems
     assert "weights in PyTorch's format are pickles" in line
 
 

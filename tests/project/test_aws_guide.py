@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import config
-from preflight.checkpoint import inspect_checkpoint
 from preflight.rules import ConfigError
 from preflight.settings import STREAMER_KEYS
+from tests.support.checkpoints import inspect
 from tests.support.needed import needs
 from tests.support.s3_server import client, s3_server, upload, use_s3
 
@@ -98,10 +98,10 @@ def test_the_policy_is_enough_and_each_statement_of_it_needed(
 ):
     url, keys = server
     use_s3(monkeypatch, url, tmp_path, **keys[absent])
-    found = inspect_checkpoint(f"s3://{BUCKET}/{PREFIX}", load_format="runai_streamer")
+    found = inspect(f"s3://{BUCKET}/{PREFIX}", load_format="runai_streamer")
     found.close()
     if absent is None:
-        assert found.problems == []
+        assert found.problems == ()
         return
     (line,) = {problem.partition(": ")[2] for problem in found.problems}
     action = {"List": "s3:ListBucket", "Read": "s3:GetObject"}[absent]
@@ -228,7 +228,13 @@ def test_every_failure_that_is_tested_has_its_row():
 def test_every_row_says_what_the_code_can_say():
     code = "".join(
         (ROOT / name).read_text(encoding="utf-8")
-        for name in ("preflight/checkpoint.py", "preflight/machine.py")
+        for name in (
+            "preflight/checkpoint.py",
+            "preflight/stores.py",
+            "preflight/store_errors.py",
+            "preflight/weights.py",
+            "preflight/machine.py",
+        )
     )
     for cell in rows("| the line says |"):
         longest = max(re.split(r"…|\(|\)|503|; allow s3:\w+ on", cell.strip("`")), key=len).strip(

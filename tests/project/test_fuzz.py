@@ -34,12 +34,15 @@ from evidence.mediawiki import JsonTransport, MediaWikiClient, MediaWikiError, W
 from evidence.queries import build_queries, match_query
 from evidence.sections import sections_from_html
 from evidence.wikitext import sections_from_wikitext
-from preflight import checkpoint
 from preflight.model_entries import SPEC_KEYS
 from preflight.settings import rules_of, setting_problems
+from preflight.store_errors import StoreError
+from preflight.stores import FolderStore
+from preflight.weights import read_header
 from questions import columns
 from questions.files import read_question_file, read_questions
 from questions.question import Question, QuestionError
+from tests.support.checkpoints import s3_store
 from tests.support.kill_driver import Agent
 from tests.support.record_database import add_evidence, add_run, around
 
@@ -522,8 +525,8 @@ tensors = st.dictionaries(
 @example(headed("[" * 100_000))
 def test_any_safetensors_file_is_whole_or_named(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
-    store = checkpoint.FolderStore(str(tmp_path))
-    _, problem = checkpoint._header(store, "model.safetensors", len(content))
+    store = FolderStore(str(tmp_path))
+    _, problem = read_header(store, "model.safetensors", len(content))
     if problem is not None:
         one_line(problem)
 
@@ -550,10 +553,10 @@ def test_any_listing_of_a_store_gives_plain_file_names(entries):
         def paginate(self, **_):
             return [{"Contents": [entry for entry in entries if isinstance(entry, dict)]}]
 
-    store = checkpoint.S3Store("s3://bucket/m")
+    store = s3_store("s3://bucket/m")
     store._client = Client()
     with contextlib.suppress(
-        checkpoint.StoreError, TypeError, ValueError, OverflowError
+        StoreError, TypeError, ValueError, OverflowError
     ):  # boto3 gives an int
         for name in store.listing():
             assert Path(name).name == name

@@ -14,11 +14,11 @@ import config
 import ensemble
 import forecaster
 from agents_vllm import engine_arguments
-from preflight import checkpoint
 from preflight.model_entries import ModelSpec, model_spec
 from runs import manifest as runs
 from semanticretriever import Embedder, ModelError, Reranker
 from tests.support import kill_driver
+from tests.support.checkpoints import inspect
 from tests.support.needed import needs
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +153,7 @@ def test_pickled_weights_of_a_folder_are_refused_before_an_engine_starts(
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / f"pytorch_model{suffix}").write_bytes(b"a pickle")
-    found = checkpoint.inspect_checkpoint(str(tmp_path), load_format=load_format)
+    found = inspect(str(tmp_path), load_format=load_format)
     (problem,) = found.problems
     assert f"pytorch_model{suffix}: weights in PyTorch's format are pickles" in problem
     assert "save_pretrained" in problem

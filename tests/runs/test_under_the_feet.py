@@ -19,13 +19,13 @@ import ensemble
 import forecaster
 from database import Database
 from evidence.documents import find_documents
-from preflight import checkpoint
 from questions.question import Question
 from runs import manifest as runs
 from semanticretriever import SemanticRetriever
 from tests.runs.test_faults import modes_count
 from tests.storage.test_database import stored_schema
 from tests.support import kill_driver
+from tests.support.checkpoints import inspect
 from tests.support.object_store import ObjectStore
 from tests.support.record_database import small
 from tests.support.stub_run import stub_run
@@ -494,6 +494,6 @@ def test_a_store_of_temporary_files_that_is_full_is_one_line(tmp_path, monkeypat
     pytest.importorskip("boto3")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with ObjectStore({"m/config.json": b"{}"}) as store:
-        found = checkpoint.inspect_checkpoint(store.use(monkeypatch, tmp_path), load_format="dummy")
+        found = inspect(store.use(monkeypatch, tmp_path), load_format="dummy")
     (line,) = found.problems
     assert "small files cannot be written to a temporary folder (No such file or directory)" in line

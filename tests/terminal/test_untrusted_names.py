@@ -12,9 +12,9 @@ import pytest
 import config
 import forecaster
 from agents_vllm import Agent
-from preflight import checkpoint
 from reporting import drawing
 from terminal.file_names import is_file_name, new_file, write_whole
+from tests.support.checkpoints import inspect, s3_store
 from tests.support.needed import needs
 from tests.support.object_store import ObjectStore
 from tests.support.stub_run import ChatLLM
@@ -69,16 +69,14 @@ def test_a_store_cannot_make_this_program_write_outside_of_its_folder(tmp_path, 
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     hostile = escaping_keys(outside)
     with ObjectStore(MODEL | dict.fromkeys(hostile, b"a program of a stranger")) as store:
-        found = checkpoint.inspect_checkpoint(
-            store.use(monkeypatch, tmp_path / "assets"), load_format="dummy"
-        )
+        found = inspect(store.use(monkeypatch, tmp_path / "assets"), load_format="dummy")
         written = {path.name for path in found.folder.iterdir()}
         assert everything_below(tmp_path) == {
             str(path) for path in (outside, temporary, found.folder, *found.folder.iterdir())
         }
         found.close()
     assert written == {"config.json", "tokenizer.json"}
-    assert found.problems == []
+    assert found.problems == ()
     (note,) = found.notes
     assert f"{len(hostile)} objects below other folders are left out" in note
     assert not set(store.read) - set(MODEL)
@@ -90,9 +88,7 @@ def test_a_store_cannot_make_this_program_write_outside_of_its_folder(tmp_path, 
 def test_code_of_a_store_is_downloaded_only_where_it_may_run(tmp_path, monkeypatch, trusted):
     with ObjectStore(MODEL | {"m/modeling.py": b"boom()", "m/chat_template.jinja": b"x"}) as store:
         address = store.use(monkeypatch, tmp_path)
-        found = checkpoint.inspect_checkpoint(
-            address, load_format="dummy", trust_remote_code=trusted
-        )
+        found = inspect(address, load_format="dummy", trust_remote_code=trusted)
         names = {path.name for path in found.folder.iterdir()}
         found.close()
     assert names == {"config.json", "tokenizer.json", "chat_template.jinja"} | (
@@ -113,14 +109,14 @@ def test_a_subfolder_that_a_store_lists_is_ignored_but_for_weights_that_would_be
     }
     with ObjectStore(MODEL | subfolder) as store:
         address = store.use(monkeypatch, tmp_path)
-        found = checkpoint.inspect_checkpoint(address, load_format="dummy")
+        found = inspect(address, load_format="dummy")
         found.close()
-        assert found.problems == []
+        assert found.problems == ()
         assert (
             "2 objects below other folders are left out ('original/params.json'" in found.notes[0]
         )
         store.objects["m/original/consolidated.safetensors"] = b"\x02\0\0\0\0\0\0\0{}"
-        found = checkpoint.inspect_checkpoint(address, load_format="runai_streamer")
+        found = inspect(address, load_format="runai_streamer")
         found.close()
     assert any(
         "original/consolidated.safetensors: a stray weight file" in problem
@@ -131,10 +127,7 @@ def test_a_subfolder_that_a_store_lists_is_ignored_but_for_weights_that_would_be
 @needs({"boto3": "boto3"})
 def test_an_answer_longer_than_what_was_asked_for_is_cut_off(tmp_path, monkeypatch):
     with ObjectStore({"m/config.json": b"x" * 1000}) as store:
-        assert (
-            checkpoint.S3Store(store.use(monkeypatch, tmp_path)).read("config.json", 0, 10)
-            == b"x" * 10
-        )
+        assert s3_store(store.use(monkeypatch, tmp_path)).read("config.json", 0, 10) == b"x" * 10
 
 
 @needs({"boto3": "boto3"})
