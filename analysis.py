@@ -54,7 +54,6 @@ from evaluation.scorecard import (
     parse_time,
     score_lines,
 )
-from logger import CommandLine, reader_may_leave, show
 from preflight.rules import ConfigError
 from preflight.settings import name_problems
 from questions.characters import trimmed
@@ -79,6 +78,7 @@ from reporting.drawing import (
 from reporting.fonts import say_what_lacks
 from reporting.histories import histories, outcome_of
 from scoring.distribution import Distribution, agreement
+from terminal.screen import CommandLine, reader_may_leave, show
 
 log = logging.getLogger(__name__)
 # Outcomes without a question that are listed one by one.

@@ -26,7 +26,6 @@ from database import (
     ReasoningRecord,
 )
 from evaluation.ablation import FULL, effect, variants
-from logger import redact
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from runs.weights import UNKNOWN_WEIGHTS, weights_identity
@@ -43,6 +42,7 @@ from scoring.number_trie import TokenizationError
 from scoring.scorer import ScoringResult
 from scoring.voices import Voice, average, pool_voices, stored_voice, voice_weights, weak
 from terminal.progress import progress, waiting
+from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
 

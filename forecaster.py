@@ -22,10 +22,8 @@ import argparse
 import contextlib
 import json
 import logging
-import multiprocessing
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import config
-from logger import configure_root_logger, libraries_to_file, reader_may_leave, say_at_once, show
+from logger import configure_root_logger
 from preflight.model_entries import model_spec
 from preflight.packages import PackageError
 from preflight.rules import ConfigError
@@ -43,10 +41,11 @@ from runs.command_line import UsageError, parser, settled_by_the_run
 from runs.environment import environment_problems, log_environment, versions
 from runs.plan import DEMO_LOGIC, Plan, admitted, check_documents, engine_settings, make_plan
 from runs.summary import summary, wrapped
+from terminal.interrupts import Interrupts
+from terminal.library_output import libraries_to_file
+from terminal.screen import reader_may_leave, show
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from database import Database, Passage
     from ensemble import AgentFactory, QuestionEvidence
     from semanticretriever import RetrievalSettings, SemanticRetriever
@@ -630,35 +629,6 @@ def interrupted_backtest_lines(plan: Plan, database: Database, run_id: int) -> l
 
 
 # --- entry ----------------------------------------------------------------------------------------
-
-
-class Interrupts:
-    """Ctrl-C and SIGTERM: the first ends the run cleanly, the second ends the process at once.
-
-    Cleanly means that engines are shut down, what is forecast is pooled and the run is marked; that takes seconds.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def came(self) -> bool:
-        """Whether one came."""
-        return self.count > 0
-
-    def install(self) -> None:
-        """Take over both signals."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self)
-
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        """Raise KeyboardInterrupt once; after that, leave without clean-up: SQLite needs none."""
-        self.count += 1
-        if self.count == 1:
-            say_at_once("\nstopping; press Ctrl-C again to end at once\n")
-            raise KeyboardInterrupt
-        for child in multiprocessing.active_children():
-            child.kill()
-        os._exit(130)
 
 
 def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | None = None) -> int:

@@ -45,10 +45,10 @@ from evidence.parser_process import ParserError, parse_wikitext
 from evidence.queries import build_queries, match_query
 from evidence.selection import choose_passages, drop_near_duplicates
 from evidence.wikitext import is_list_title
-from logger import redact
 from questions.question import Question
 from scoring.prompts import format_evidence, passage_block
 from terminal.progress import progress, shown
+from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TypeVar
 
-from logger import take_lines
+from terminal.library_output import take_lines
 
 # prctl(2): the signal a process gets when the thread that started it ends.
 PR_SET_PDEATHSIG: Final = 1

@@ -37,8 +37,8 @@ from evidence.wikitext import (
     is_disambiguation,
     redirect_target,
 )
-from logger import keep_secret
 from questions.characters import nfc
+from terminal.redaction import keep_secret
 from terminal.text import visible_line
 from terminal.web_addresses import same_server, web_address
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeGuard
 
-from logger import redact
 from preflight.model_folders import folder_of, is_local
+from terminal.redaction import redact
 from terminal.web_addresses import web_address
 
 

@@ -53,7 +53,7 @@ def import_failure(name, error):
     # type: (str, BaseException) -> str
     """Describe a failed import in one line: line, error, remedy."""
     # Here: an old Python cannot read these modules.
-    from logger import redact
+    from terminal.redaction import redact
     from terminal.text import visible_line
 
     number = getattr(error, "lineno", None)  # of a SyntaxError

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from logger import redact
+from terminal.redaction import redact
 
 
 class StoreError(Exception):

@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from logger import redact
 from preflight.store_errors import StoreError
 from preflight.stores import Store
+from terminal.redaction import redact
 
 INDEX: Final = "model.safetensors.index.json"
 # Bytes read of each shard at first: the header of most shards; a longer one costs a second request.

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import config
-from logger import CommandLine
+from terminal.screen import CommandLine
 
 
 class UsageError(Exception):

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import config
-from logger import redact
 from preflight.model_entries import ModelSpec, model_spec
 from questions.question import Question
 from runs.weights import weights_identity
 from scoring import prompts
+from terminal.redaction import redact
 
 if TYPE_CHECKING:
     from sqlite3 import Row

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import config
-from logger import redact
+from terminal.redaction import redact
 from terminal.text import visible_line
 
 if TYPE_CHECKING:

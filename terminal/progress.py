@@ -15,7 +15,8 @@ from typing import Any, Final, Self, TypeVar
 
 from tqdm import tqdm
 
-from logger import console, listen_to_libraries
+from terminal.library_output import listen_to_libraries
+from terminal.screen import console
 from terminal.text import visible_line
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ LINE: Final = (
 )
 # How a library's own bar looks in its output: what it does, how far it is, and how long it still takes.
 LIBRARY_BAR: Final = re.compile(
-    r"\s*(?P<what>[^:|]+):\s+\d+%.*?\s(?P<done>\d+/\d+) \[[\d:]+<(?P<left>[\d:]+)"
+    r"(?P<what>[^:|]+):\s+\d+%.*?\s(?P<done>\d+/\d+) \[[\d:]+<(?P<left>[\d:]+)"
 )
 
 

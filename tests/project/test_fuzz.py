@@ -42,6 +42,7 @@ from preflight.weights import read_header
 from questions import columns
 from questions.files import read_question_file, read_questions
 from questions.question import Question, QuestionError
+from terminal.interrupts import Interrupts
 from tests.support.checkpoints import s3_store
 from tests.support.kill_driver import Agent
 from tests.support.record_database import add_evidence, add_run, around
@@ -132,7 +133,7 @@ def quiet(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
     monkeypatch.setattr(forecaster, "draw", lambda *_: True)
     monkeypatch.setattr(forecaster, "configure_root_logger", lambda **_: None)
-    monkeypatch.setattr(forecaster.Interrupts, "install", lambda _: None)
+    monkeypatch.setattr(Interrupts, "install", lambda _: None)
 
 
 # --- files of questions and outcomes --------------------------------------------------------------

@@ -24,7 +24,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import logger
 from evaluation import outcomes as resolutions
 from evidence import chunking, documents, mediawiki, queries, sections, selection, wikitext
 from evidence.sections import Section
@@ -36,8 +35,9 @@ from questions.columns import folded_heading
 from questions.files import read_questions
 from questions.question import Question, QuestionError
 from scoring import prompts
-from terminal import text as untrusted_text
-from terminal import web_addresses
+from terminal import library_output, progress, redaction, web_addresses
+from terminal import text as terminal_text
+from terminal.redaction import redact
 from terminal.text import visible
 from tests.support.pumped_inputs import patterns, pumped
 from tests.support.stub_cli import stub_main
@@ -100,16 +100,16 @@ READERS = {
     "search text": mediawiki._search_text,
     "Retry-After": retry_after,
     "lines of a PDF": documents._pdf_text,
-    "secrets": logger.redact,
+    "secrets": redact,
     "screen": visible,
     "heading": folded_heading,
 }
 
 
 MODULES = (
-    characters, chunking, columns, documents, forecastbench, json_rows, logger, mediawiki,
-    placeholders, platforms, prompts, queries, question_files, questions, resolutions, sections,
-    selection, tables, untrusted_text, web_addresses, wikitext,
+    characters, chunking, columns, documents, forecastbench, json_rows, library_output, mediawiki,
+    placeholders, platforms, progress, prompts, queries, question_files, questions, redaction,
+    resolutions, sections, selection, tables, terminal_text, web_addresses, wikitext,
 )  # fmt: skip
 PATTERNS = {
     name: (pattern, method) for module in MODULES for name, pattern, method in patterns(module)

@@ -24,6 +24,7 @@ import ensemble
 import forecaster
 from agents_vllm import Agent
 from runs import manifest as runs
+from terminal.interrupts import Interrupts
 from tests.support.stub_run import ChatLLM, stub_run
 from tests.support.wiki_server import SmallWiki, WikiServer, answer
 
@@ -218,7 +219,7 @@ def test_a_wiki_that_repeats_the_password_in_its_errors_is_not_believed_to_have_
 
 @pytest.fixture
 def written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(forecaster.Interrupts, "install", lambda _: None)
+    monkeypatch.setattr(Interrupts, "install", lambda _: None)
     with LockedWiki(dict(PAGES), {}) as wiki:
         plant(monkeypatch, tmp_path, wiki)
         codes = run_everything(tmp_path, monkeypatch, wiki)

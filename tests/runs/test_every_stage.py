@@ -26,6 +26,7 @@ from questions.question import Question
 from reporting import drawing
 from runs import plan
 from scoring.agent import AgentError
+from terminal.interrupts import Interrupts
 from tests.support import stub_cli
 from tests.support.stub_cli import StubAgent, stub_main
 from tests.support.stub_run import rows
@@ -163,7 +164,7 @@ class World:
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOG_DIR", str(tmp_path / "logs"))
-    monkeypatch.setattr(forecaster.Interrupts, "install", lambda _: None)
+    monkeypatch.setattr(Interrupts, "install", lambda _: None)
     with SmallWiki(
         {"Bridge": [("2026-01-01T00:00:00Z", "The bridge, the tunnel and the port are new.")]}
     ) as wiki:

@@ -22,6 +22,7 @@ from evidence.documents import find_documents
 from questions.question import Question
 from runs import manifest as runs
 from semanticretriever import SemanticRetriever
+from terminal.interrupts import Interrupts
 from tests.runs.test_faults import modes_count
 from tests.storage.test_database import stored_schema
 from tests.support import kill_driver
@@ -65,7 +66,7 @@ def forecast(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
     monkeypatch.setattr(runs, "weights_identity", lambda path: "unknown")
     monkeypatch.setattr(ensemble, "weights_identity", lambda path: "unknown")
-    monkeypatch.setattr(forecaster.Interrupts, "install", lambda _: None)
+    monkeypatch.setattr(Interrupts, "install", lambda _: None)
     monkeypatch.setattr(forecaster, "draw", lambda *_: True)
     monkeypatch.setattr(Disturbed, "disturb", staticmethod(lambda: None))
 
@@ -477,7 +478,7 @@ def test_a_plots_folder_that_cannot_be_written_costs_the_plots_alone(monkeypatch
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"one": "owner/one"})
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
-    monkeypatch.setattr(forecaster.Interrupts, "install", lambda _: None)
+    monkeypatch.setattr(Interrupts, "install", lambda _: None)
     monkeypatch.setattr(
         Disturbed, "disturb", staticmethod(lambda: Path("plots").write_text("a file"))
     )

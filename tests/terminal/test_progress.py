@@ -10,9 +10,8 @@ import threading
 import pytest
 
 import config
-import logger
 from scoring.agent import Wave
-from terminal import progress
+from terminal import library_output, progress, screen
 from tests.scoring.test_agent_stub import agent_with, task
 
 
@@ -35,9 +34,9 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    screen = Screen()
-    monkeypatch.setattr(logger, "_screen", screen)
-    return screen
+    shown = Screen()
+    monkeypatch.setattr(screen, "_console", shown)
+    return shown
 
 
 @pytest.fixture
@@ -77,14 +76,14 @@ def test_elsewhere_a_line_comes_when_it_is_due(monkeypatch, lines, seconds, expe
 def test_the_bar_of_a_loading_library_is_passed_on(terminal, monkeypatch):
     monkeypatch.setattr(progress, "TICK_SECONDS", 0.001)
     with progress.waiting("loading phi-4"):
-        logger._listener(
+        library_output._listener(
             "Loading safetensors checkpoint shards:  50% Completed | 2/4 [00:10<00:09,  5.00s/it]"
         )
-        logger._listener("[W1125 01:16:30] Warning: NUMA binding")
+        library_output._listener("[W1125 01:16:30] Warning: NUMA binding")
         assert terminal.shown.wait(60)
     assert "loading phi-4: 00:00, checkpoint shards 2/4, 00:09 left" in terminal.getvalue()
     assert "NUMA" not in terminal.getvalue()
-    assert logger._listener is None
+    assert library_output._listener is None
 
 
 def test_what_a_wave_tells_adds_up_to_its_tasks():

@@ -8,8 +8,8 @@ import pytest
 
 import config
 from evidence.mediawiki import JsonTransport, MediaWikiError, WikiSettings
-from logger import redact
 from preflight.settings import setting_problems
+from terminal.redaction import redact
 from terminal.web_addresses import same_server, web_address
 from tests.evidence.test_mediawiki_faults import GOOD, client_for
 from tests.support.wiki_server import WikiServer, answer

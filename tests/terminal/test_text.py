@@ -85,7 +85,7 @@ def test_everything_is_printed_in_one_place():
         )
     ]
     assert len(places) == 1
-    assert places[0].startswith("logger.py:")
+    assert places[0].startswith("screen.py:")
 
 
 # --- screens and log lines ----------------------------------------------------------------------------

@@ -1,0 +1,62 @@
+"""Write to the screen: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import NoReturn, TextIO
+
+from terminal.redaction import redact
+from terminal.text import visible
+
+# The real standard error while libraries' output is diverted (``console_moved``), else None.
+_console: TextIO | None = None
+
+
+def console() -> TextIO:
+    """Return the stream for the user's lines and bars, also while descriptor 2 is diverted."""
+    return _console or sys.stderr
+
+
+@contextlib.contextmanager
+def console_moved(stream: TextIO) -> Iterator[None]:
+    """Let ``console()`` be another stream meanwhile."""
+    global _console
+    _console = stream
+    try:
+        yield
+    finally:
+        _console = None
+
+
+def say_at_once(text: str) -> None:
+    """Write to the console from a signal handler, past streams that may be in mid-line."""
+    os.write(2 if _console is None else _console.fileno(), text.encode())
+
+
+def show(*lines: str, error: bool = False) -> None:
+    """Print lines, safe for any terminal: results as they are, errors without secrets."""
+    text = visible("\n".join(lines))
+    print(redact(text) if error else text, file=sys.stderr if error else sys.stdout)
+
+
+class CommandLine(argparse.ArgumentParser):
+    """Parse a command line; its errors repeat what was typed without secrets and visibly."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and ``message`` and exit with 2."""
+        super().error(visible(redact(message)))
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Ignore a broken pipe while printing (``… | head``)."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end: let that go to nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
