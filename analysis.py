@@ -56,10 +56,10 @@ from evaluation.scorecard import (
 )
 from preflight.rules import ConfigError
 from preflight.settings import name_problems
-from questions.characters import trimmed
+from questions.cells import listed
+from questions.characters import composed, trimmed
 from questions.checks import parent_id
-from questions.columns import composed, listed
-from questions.tables import prefixed
+from questions.rows import prefixed
 from reporting.drawing import (
     Curve,
     Outcome,

@@ -34,8 +34,8 @@ from evaluation.scorecard import (
     table,
 )
 from evaluation.training_cutoffs import cutoff
+from questions.cells import counted, iso_date, listed, shortened
 from questions.checks import parent_id
-from questions.columns import counted, iso_date, listed, shortened
 from questions.files import Reading, question_from, read_question_file
 from questions.question import Question, QuestionError, cluster_of
 from reporting.drawing import Outcome

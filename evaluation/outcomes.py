@@ -22,22 +22,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from database import Resolution
-from questions import columns
-from questions.characters import trimmed
-from questions.columns import (
+from questions import cells
+from questions.cells import (
     InputError,
-    composed,
     counted,
     is_fractional,
     listed,
     moment,
     shortened,
-    with_guesses,
 )
+from questions.characters import composed, trimmed
+from questions.columns import with_guesses
 from questions.placeholders import filled_text, placeholders
 from questions.platforms import Record, Records, left_out_line, read_records
 from questions.question import SHORTENED_NUMBER, folded
-from questions.tables import prefixed
+from questions.rows import prefixed
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
 
@@ -85,7 +84,7 @@ def parse_outcome(value: Any) -> int | None:
         ResolutionError: anything else (a probability is not an outcome).
     """
     try:
-        return columns.parse_outcome(value)
+        return cells.parse_outcome(value)
     except InputError as error:
         raise ResolutionError(str(error)) from None
 

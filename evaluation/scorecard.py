@@ -31,8 +31,8 @@ from evaluation import intervals
 from evaluation import metrics as tr
 from evaluation.intervals import Interval
 from evaluation.reliability import calibration_noise, corrected
+from questions.cells import counted
 from questions.checks import parent_id
-from questions.columns import counted
 from questions.question import cluster_of
 from scoring.distribution import POOL_METHODS, Distribution, pool
 from scoring.voices import stored_voice, voice_weights

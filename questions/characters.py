@@ -8,31 +8,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any, Final
 
 # Above this code point only variation selectors and tags matter here; they are named below.
-_LAST: Final = 0x1FFFF
+_CHARACTERS: Final = "".join(map(chr, range(0x20000)))
 # Marks kept on one character; the stream-safe text format of UAX 15 allows as many.
 _MARKS_KEPT: Final = 30
 
 
-def _ranges(belongs: Callable[[str], bool]) -> str:
-    """Write the characters up to ``_LAST`` that belong as the class of a pattern."""
-    parts: list[str] = []
-    start: int | None = None
-    for code in range(_LAST + 2):
-        inside = code <= _LAST and belongs(chr(code))
-        if inside and start is None:
-            start = code
-        elif not inside and start is not None:
-            parts.append(f"\\U{start:08x}-\\U{code - 1:08x}")
-            start = None
-    return "".join(parts)
+def _mark_ranges() -> str:
+    """Write the combining marks as the inside of a pattern's class."""
+    runs = groupby(_CHARACTERS, key=lambda c: unicodedata.category(c)[0] == "M")
+    marks = ["".join(run) for is_mark, run in runs if is_mark]
+    return "".join(f"\\U{ord(run[0]):08x}-\\U{ord(run[-1]):08x}" for run in marks)
 
 
 # Combining marks: vowel signs, accents, variation selectors.
-MARKS: Final = _ranges(lambda c: unicodedata.category(c)[0] == "M") + r"\U000e0100-\U000e01ef"
+MARKS: Final = _mark_ranges() + r"\U000e0100-\U000e01ef"
 # One character of a word, and one that is not of a word.
 WORD: Final = rf"[\w{MARKS}]"
 NOT_WORD: Final = rf"[^\w{MARKS}]"
@@ -44,27 +38,14 @@ INVISIBLE: Final = (
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 
+# Not the tags above U+E0000: they end the flags of England, Scotland and Wales.
+_BLANK: Final = "".join(c for c in _CHARACTERS if c.isspace() or unicodedata.category(c) == "Cf")
 _TOO_MANY_MARKS: Final = re.compile(rf"([{MARKS}]{{{_MARKS_KEPT}}})[{MARKS}]+")
 
 
 def trimmed(text: str) -> str:
     """Take white space and characters of no width off both ends."""
-    stripped = text.strip()
-    if stripped.isascii():
-        return stripped
-    start, end = 0, len(stripped)
-    while start < end and _shows_nothing(stripped[start]):
-        start += 1
-    while end > start and _shows_nothing(stripped[end - 1]):
-        end -= 1
-    return stripped[start:end]
-
-
-def _shows_nothing(character: str) -> bool:
-    # Tags, above U+E0000, end the flags of England, Scotland and Wales.
-    return character.isspace() or (
-        unicodedata.category(character) == "Cf" and character < "\U000e0000"
-    )
+    return text.strip() if text.isascii() else text.strip(_BLANK)
 
 
 def nfc(text: str) -> str:
@@ -78,7 +59,24 @@ def nfc(text: str) -> str:
 
 
 def nfkd(text: str) -> str:
-    """Unicode's compatibility decomposition (NFKD) with the limit of ``nfc``."""
+    """Decompose a text for compatibility (NFKD) with the limit of ``nfc``."""
     if text.isascii():
         return text
     return unicodedata.normalize("NFKD", _TOO_MANY_MARKS.sub(r"\1", text))
+
+
+def composed(value: Any, levels: float = float("inf")) -> Any:
+    """Bring all texts of a JSON value, keys included, into composed form (NFC).
+
+    Raises:
+        RecursionError: a value that nests more than ``levels`` deep.
+    """
+    if levels <= 0:
+        raise RecursionError
+    if isinstance(value, str):
+        return nfc(value)
+    if isinstance(value, Mapping):
+        return {composed(key): composed(inner, levels - 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [composed(inner, levels - 1) for inner in value]
+    return value

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from questions.columns import RESERVED, json_list
+from questions.cells import json_list
+from questions.columns import RESERVED
 from questions.question import Question, QuestionError
 
 # Keys in ``Question.extra`` of a check: the id of the question it checks, and its kind.

@@ -12,25 +12,21 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from questions.columns import InputError, composed, folded_heading, named_alike
+from questions.cells import InputError
+from questions.characters import composed
+from questions.columns import Row, folded_heading, named_alike
 
 # Keys under which an object may hold the list of rows.
 CONTAINERS: Final = ("questions", "results", "resolutions", "markets")
 # No row of a question or outcome nests lists and objects deeper.
 MAX_DEPTH: Final = 50
-# Where a row begins in its file, as messages say it, and its values.
-JsonRow = tuple[str, Mapping[str, Any]]
-
-
-class _TwiceError(ValueError):
-    """A key that occurs twice in one object."""
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
-            raise _TwiceError(key)
+            raise InputError(named_alike(key, key))
         values[key] = value
     return values
 
@@ -56,11 +52,10 @@ def _decode(text: str, begin: int, place: str) -> tuple[Any, int]:
     """Return the value that begins at a position, and the position behind it."""
     try:
         value, end = _DECODER.raw_decode(text, begin)
-        _judge_depth(value)
-        value = composed(value)
+        value = composed(value, MAX_DEPTH)
         _judge_texts(json.dumps(value, ensure_ascii=False))
-    except _TwiceError as error:
-        raise InputError(f"{place}: {named_alike(str(error), str(error))}") from None
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
     except RecursionError:
         raise InputError(f"{place}: not JSON (nested too deeply)") from None
     except ValueError as error:
@@ -68,22 +63,6 @@ def _decode(text: str, begin: int, place: str) -> tuple[Any, int]:
             place = f"line {error.lineno}"
         raise InputError(f"{place}: not JSON ({getattr(error, 'msg', error)})") from None
     return value, end
-
-
-def _judge_depth(value: Any) -> None:
-    """Raise RecursionError where a value nests deeper than ``MAX_DEPTH``."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for one in level
-            for inner in (
-                one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-            )
-        ]
-        if not level:
-            return
-    raise RecursionError
 
 
 def _judge_texts(dumped: str) -> None:
@@ -95,7 +74,7 @@ def _judge_texts(dumped: str) -> None:
         raise ValueError("it holds NUL characters")
 
 
-def _object(value: Any, place: str) -> JsonRow:
+def _row(value: Any, place: str) -> Row:
     if not isinstance(value, dict):
         raise InputError(f"{place}: expected a JSON object, got {type(value).__name__}")
     first: dict[str, str] = {}
@@ -103,25 +82,21 @@ def _object(value: Any, place: str) -> JsonRow:
         twin = first.setdefault(folded_heading(key), key)
         if twin != key and value[twin] != value[key]:
             raise InputError(f"{place}: {named_alike(twin, key)}")
-    return place, value
+    return Row(place, value)
 
 
-def jsonl_rows(lines: list[str]) -> Iterator[JsonRow]:
+def jsonl_rows(lines: list[str]) -> Iterator[Row]:
     """Yield the objects of a file with one on each line."""
     for number, line in enumerate(lines, start=1):
-        if line.strip():
+        if text := line.strip():
             place = f"line {number}"
-            text = line.strip()
             value, end = _decode(text, 0, place)
             if text[end:].strip():
                 raise InputError(f"{place}: not JSON (more than one value in the line)")
-            yield _object(value, place)
+            yield _row(value, place)
 
 
-_SPACE: Final = re.compile(r"[ \t\n]*")
-
-
-def json_rows(text: str) -> tuple[list[JsonRow], Mapping[str, Any]]:
+def json_rows(text: str) -> tuple[list[Row], Mapping[str, Any]]:
     """Read the objects of a list, of the list in an object, or one object.
 
     Returns:
@@ -135,25 +110,27 @@ def json_rows(text: str) -> tuple[list[JsonRow], Mapping[str, Any]]:
     begin = _after_space(text, 0)
     if begin == len(text):
         raise InputError("line 1: the file is empty")
+    head: Mapping[str, Any] = {}
     if text[begin] == "[":
         rows, end = _json_list(text, begin)
-        head: Mapping[str, Any] = {}
     else:
-        place = f"line {text.count(chr(10), 0, begin) + 1}"
+        place = f"line {_line(text, begin)}"
         whole, end = _decode(text, begin, place)
-        _, head = _object(whole, place)
-        name = next((n for n in CONTAINERS if isinstance(head.get(n), list)), None)
-        if name is None:
-            rows = [(place, head)]
-            head = {}
-        else:
+        rows = [_row(whole, place)]
+        if name := next((n for n in CONTAINERS if isinstance(whole.get(n), list)), ""):
             rows = _inner_list(text, begin, name)
-            head = {key: value for key, value in head.items() if key != name}
+            head = {key: value for key, value in whole.items() if key != name}
     if end < len(text):
-        raise InputError(
-            f"line {text.count(chr(10), 0, end) + 1}: not JSON (more behind its end; name a file with one object a line .jsonl)"
-        )
+        more = "more behind its end; name a file with one object a line .jsonl"
+        raise InputError(f"line {_line(text, end)}: not JSON ({more})")
     return rows, head
+
+
+def _line(text: str, end: int) -> int:
+    return text.count("\n", 0, end) + 1
+
+
+_SPACE: Final = re.compile(r"[ \t\n]*")
 
 
 def _after_space(text: str, begin: int) -> int:
@@ -161,7 +138,7 @@ def _after_space(text: str, begin: int) -> int:
     return found.end() if found else begin
 
 
-def _inner_list(text: str, begin: int, name: str) -> list[JsonRow]:
+def _inner_list(text: str, begin: int, name: str) -> list[Row]:
     """Read the list under a key of the (valid) object that begins at ``begin``."""
     at = _after_space(text, begin + 1)
     while True:
@@ -173,27 +150,26 @@ def _inner_list(text: str, begin: int, name: str) -> list[JsonRow]:
         at = _after_space(text, _after_space(text, at) + 1)
 
 
-def _json_list(text: str, begin: int) -> tuple[list[JsonRow], int]:
+def _json_list(text: str, begin: int) -> tuple[list[Row], int]:
     """Return the objects of the list at ``begin``, and the position behind it."""
-    places: list[tuple[int, Any]] = []
+    entries: list[tuple[int, Any]] = []
     line, counted, at = 1, 0, _after_space(text, begin + 1)
     while at < len(text) and text[at] != "]":
         line, counted = line + text.count("\n", counted, at), at
-        value, at = _decode(text, at, f"line {line}, entry {len(places) + 1}")
-        places.append((line, value))
+        value, at = _decode(text, at, f"line {line}, entry {len(entries) + 1}")
+        entries.append((line, value))
         at = _after_space(text, at)
         if text[at : at + 1] == ",":
             at = _after_space(text, at + 1)
             if text[at : at + 1] == "]":
                 raise InputError(f"line {line}: not JSON (a comma before the end of the list)")
         elif text[at : at + 1] != "]":
-            raise InputError(
-                f"line {line}: not JSON (',' or ']' expected behind entry {len(places)})"
-            )
+            expected = f"',' or ']' expected behind entry {len(entries)}"
+            raise InputError(f"line {line}: not JSON ({expected})")
     if at >= len(text):
-        raise InputError(f"line {text.count(chr(10)) + 1}: not JSON (the list does not end)")
-    alone = len({line for line, _ in places}) == len(places)
+        raise InputError(f"line {_line(text, at)}: not JSON (the list does not end)")
+    alone = len({line for line, _ in entries}) == len(entries)
     return [
-        _object(value, f"line {line}" if alone else f"line {line}, entry {number}")
-        for number, (line, value) in enumerate(places, start=1)
+        _row(value, f"line {line}" if alone else f"line {line}, entry {number}")
+        for number, (line, value) in enumerate(entries, start=1)
     ], at + 1

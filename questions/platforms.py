@@ -9,48 +9,68 @@ numbers, dates, groups) are left out by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from questions import forecastbench
-from questions.columns import (
-    DAYS,
-    PROBABILITIES,
-    RESERVED,
+from questions.cells import (
     InputError,
-    folded_heading,
     from_milliseconds,
+    is_blank,
     is_fractional,
     is_nothing,
     iso_date,
     json_list,
-    judge_count,
     listed,
-    our_name,
+    located,
     probability,
     shortened,
+)
+from questions.columns import (
+    DAYS,
+    PROBABILITIES,
+    RESERVED,
+    Row,
+    folded_heading,
+    judge_count,
+    our_name,
     unused_line,
 )
-from questions.tables import Row, is_blank, read_table
+from questions.rows import read_table
 
 # What platforms call a yes/no question, and other kinds that a plain column "type" may name.
 YES_NO: Final = (
-    "binary",
-    "yes/no",
-    "yesno",
-    "bool",
-    "boolean",
-    "t/f",
-    "tf",
-    "forecast::yesnoquestion",
-)
+    "binary", "yes/no", "yesno", "bool", "boolean", "t/f", "tf", "forecast::yesnoquestion",
+)  # fmt: skip
 OTHER_KINDS: Final = (
     "multiplechoice", "numeric", "pseudonumeric", "discrete", "continuous", "date", "multinumeric",
     "freeresponse", "number", "group", "groupofquestions", "conditional", "notebook", "poll",
     "bountiedquestion", "stonk", "quadraticfunding", "mc", "num",
 )  # fmt: skip
+# Folded columns that together tell a platform; the first platform that fits counts.
+OWN_COLUMNS: Final = (
+    ("manifold", ("outcometype",)),
+    ("manifold", ("isresolved", "closetime")),
+    ("manifold", ("isresolved", "resolutiontime")),
+    ("polymarket", ("conditionid",)),
+    ("polymarket", ("outcomeprices",)),
+    ("polymarket", ("umaresolutionstatus",)),
+    ("polymarket", ("clobtokenids",)),
+    ("polymarket", ("enddate", "outcomes")),
+    ("infer", ("forecast::",)),
+    ("infer", ("name", "answers")),
+    ("prophet", ("taskid", "outcomes")),
+    ("prophet", ("taskid", "resolvedoutcome")),
+    ("prophet", ("taskid", "predictby")),
+    ("forecastbench", ("freezedatetime",)),
+    ("forecastbench", ("resolutiondates",)),
+    ("forecastbench", ("marketinfoclosedatetime",)),
+    ("forecastbench", ("combinationof",)),
+    ("forecastbench", ("resolvedto",)),
+)
+# ForecastBench's markets: their freeze value is a probability, that of others a level of a series.
+MARKETS: Final = ("metaculus", "manifold", "polymarket", "infer")
 
 
 class LeftOutError(Exception):
@@ -99,18 +119,16 @@ def read_records(path: Path) -> Records:
     headings: dict[str, None] = dict.fromkeys(filter(None, table.headings or ()))
     for row in table.rows:
         try:
-            record = standard(row, table.head)
+            with located(row.place):
+                record = standard(row, table.head)
         except LeftOutError as reason:
             left_out.append(f"{row.place}: {reason}")
             continue
-        except InputError as error:
-            raise InputError(f"{row.place}: {error}") from None
         rows.append(record)
         if record.platform in ("", "forecastbench"):
             headings |= dict.fromkeys(row.values)
     notes = [listed(table.notes)] if table.notes else []
-    if line := unused_line(headings):
-        notes.append(line)
+    notes += filter(None, [unused_line(headings)])
     columns = table.headings and [our_name(name) or name for name in table.headings]
     return Records(rows, left_out, notes, columns)
 
@@ -128,22 +146,21 @@ def standard(row: Row, head: Mapping[str, Any]) -> Record:
         LeftOutError: no yes/no question.
         InputError: a cell that cannot be used; the message lacks the place.
     """
-    source = _unnested(row.values)
-    judge_count(len(source))
-    folded = {folded_heading(key): key for key in source}
+    cells = _Cells(_unnested(row.values))
+    judge_count(len(cells.source))
     for name in RESERVED:
-        if folded_heading(name) in folded:
+        if cells.has(name):
             raise InputError(f"the name {name} is this program's own; rename the column")
-    platform = _platform(source, folded, head)
-    values = dict(source)
+    platform = _platform(cells, head)
     if platform in _ADAPTERS:
-        values = _ADAPTERS[platform](_View(source, folded))
-    elif isinstance(row.values.get("question"), Mapping):
-        platform = "metaculus"
-    values = _renamed(values)
+        values = _renamed(_ADAPTERS[platform](cells))
+    else:
+        values = _renamed(cells.source)
+        if isinstance(row.values.get("question"), Mapping):
+            platform = "metaculus"
     _refuse_other_kinds(values)
     if platform == "forecastbench":
-        forecastbench.complete(values, head)
+        _complete(values, head)
     if str(values.get("resolved", "")).strip().casefold() in ("false", "no", "0", "open"):
         outcome = values.pop("outcome", None)
         # Platforms keep the price of an open question there.
@@ -159,48 +176,45 @@ def standard(row: Row, head: Mapping[str, Any]) -> Record:
     return Record(row.place, values, platform)
 
 
-class _View:
+class _Cells:
     """A row's values by folded heading."""
 
-    def __init__(self, source: Mapping[str, Any], folded: Mapping[str, str]) -> None:
+    def __init__(self, source: Mapping[str, Any]) -> None:
         self.source = source
-        self.folded = folded
+        self.folded = {folded_heading(key): key for key in source}
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+        return folded_heading(name) in self.folded
 
     def get(self, name: str) -> Any:
         """The value of a column, None where it is missing."""
         return self.source.get(self.folded.get(folded_heading(name), ""))
 
-    def without(self, *names: str) -> dict[str, Any]:
-        """All values but some columns'."""
-        left = {self.folded.get(folded_heading(name)) for name in names}
+    def first(self, *names: str) -> Any:
+        """The first value of these columns that says something, None without one."""
+        return next((v for v in map(self.get, names) if not is_nothing(v)), None)
+
+    def true(self, name: str) -> bool:
+        """Whether a column says true."""
+        return str(self.get(name)).casefold() == "true"
+
+    def without(self, names: str) -> dict[str, Any]:
+        """All values but those of some columns, which are separated by spaces."""
+        left = {self.folded.get(folded_heading(name)) for name in names.split()}
         return {key: value for key, value in self.source.items() if key not in left}
 
 
-def _platform(source: Mapping[str, Any], folded: Mapping[str, str], head: Mapping[str, Any]) -> str:
+def _platform(cells: _Cells, head: Mapping[str, Any]) -> str:
     """Return the platform whose own columns a row has, "" for none."""
-    has = folded.keys()
-    kind = str(_View(source, folded).get("type") or "")
-    if "outcometype" in has or ("isresolved" in has and has & {"closetime", "resolutiontime"}):
-        return "manifold"
-    if (
-        has & {"conditionid", "outcomeprices", "umaresolutionstatus", "clobtokenids"}
-        or {"enddate", "outcomes"} <= has
-    ):
-        return "polymarket"
-    if kind.casefold().startswith("forecast::") or {"name", "answers"} <= has:
-        return "infer"
-    if "taskid" in has and has & {"outcomes", "resolvedoutcome", "predictby"}:
-        return "prophet"
-    own = {
-        "freezedatetime",
-        "resolutiondates",
-        "marketinfoclosedatetime",
-        "combinationof",
-        "resolvedto",
-    }
-    if has & own or "question_set" in head or "forecast_due_date" in head:
-        return "forecastbench"
-    return ""
+    has = set(cells.folded)
+    if str(cells.get("type")).casefold().startswith("forecast::"):
+        has.add("forecast::")
+    in_set = "question_set" in head or "forecast_due_date" in head
+    return next(
+        (platform for platform, own in OWN_COLUMNS if has.issuperset(own)),
+        "forecastbench" if in_set else "",
+    )
 
 
 def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,41 +251,27 @@ def _same(first: Any, second: Any, name: str) -> bool:
 
 def _refuse_other_kinds(values: Mapping[str, Any]) -> None:
     name = shortened(values.get("id") or values.get("question") or "a row")
-    identifier = values.get("id")
-    if (
-        isinstance(identifier, list)
-        or "combination_of" in values
-        or isinstance(json_list(identifier), list)
-    ):
+    if "combination_of" in values or json_list(values.get("id")) is not None:
         raise LeftOutError(name, "a combination of questions")
-    kind = values.get("question_type")
-    if kind is not None and _kind(kind) not in YES_NO:
-        raise LeftOutError(name, " ".join(str(kind).split())[:40])
     possible = values.get("possibilities")  # of Metaculus' first interface
-    kind = values.get("type", possible.get("type") if isinstance(possible, Mapping) else None)
-    if kind is not None and (
-        _kind(kind) in OTHER_KINDS
-        or (_kind(kind).startswith("forecast::") and _kind(kind) not in YES_NO)
-    ):
-        raise LeftOutError(name, " ".join(str(kind).split())[:40])
+    plain = values.get("type", possible.get("type") if isinstance(possible, Mapping) else None)
+    for kind, own in ((values.get("question_type"), True), (plain, False)):
+        word = folded_heading("binary" if kind is None else str(kind))
+        own = own or word in OTHER_KINDS or word.startswith("forecast::")
+        if own and word not in YES_NO:
+            raise LeftOutError(name, " ".join(str(kind).split())[:40])
     for column in ("outcomes", "options"):
         choices = _choices(values.get(column))
         if choices and {str(choice).strip().casefold() for choice in choices} != {"yes", "no"}:
-            raise LeftOutError(
-                name, f"its {column} are {listed(shortened(choice) for choice in choices)}"
-            )
+            raise LeftOutError(name, f"its {column} are {listed(map(shortened, choices))}")
 
 
 def _choices(value: Any) -> list[Any] | None:
-    """The answers to choose from: a list, or a text that separates them."""
+    """Return the answers to choose from: a list, or a text that separates them."""
     if isinstance(value, str) and not value.strip().startswith("["):
         parts = [part for part in re.split(r"[|;,/\n]", value) if part.strip()]
         return parts if len(parts) > 1 else None
     return json_list(value)
-
-
-def _kind(value: Any) -> str:
-    return folded_heading(str(value))
 
 
 # --- platforms --------------------------------------------------------------------------------
@@ -284,40 +284,26 @@ def _unnested(values: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(values.get(group), Mapping):
             raise LeftOutError(title, group.replace("_", " "))
     for group in ("markets", "questions", "subquestions"):
-        if isinstance(inner := values.get(group), list) and any(
-            isinstance(i, Mapping) for i in inner
-        ):
+        inner = values.get(group)
+        if isinstance(inner, list) and any(isinstance(one, Mapping) for one in inner):
             raise LeftOutError(title, f"a group of {len(inner)} {group}; give those alone")
     inner = values.get("question")
     if not isinstance(inner, Mapping):
         return values
-    kept = {key: values[key] for key in ("title", "url") if not is_nothing(values.get(key))}
     # The post's title is the question's, or that of its page.
-    return {**kept, **{key: value for key, value in inner.items() if not is_nothing(value)}}
+    post = {key: values.get(key) for key in ("title", "url")}
+    return {k: v for part in (post, inner) for k, v in part.items() if not is_nothing(v)}
 
 
-def _manifold(row: _View) -> dict[str, Any]:
-    left = [
-        "textDescription",
-        "description",
-        "isResolved",
-        "resolution",
-        "resolutionTime",
-        "closeTime",
-        "probability",
-    ]
-    values = row.without(*left)
-    text = row.get("textDescription")
-    values["background"] = row.get("description") if is_nothing(text) else text
-    if not isinstance(values["background"], str):
-        values["background"] = None  # rich text, which has textDescription beside it
+def _manifold(row: _Cells) -> dict[str, Any]:
+    values = row.without(
+        "textDescription description isResolved resolution resolutionTime closeTime probability"
+    )
+    text = row.first("textDescription", "description")
+    # Rich text, which has textDescription beside it, is no text.
+    values["background"] = text if isinstance(text, str) else None
     values["close_date"] = from_milliseconds(row.get("closeTime"), "closeTime")
-    solved = row.get("isResolved")
-    if (
-        solved is True
-        or str(solved).casefold() == "true"
-        or (solved is None and row.get("resolution"))
-    ):
+    if row.true("isResolved") or (row.get("isResolved") is None and row.get("resolution")):
         values["outcome"] = row.get("resolution")
         values["resolution_date"] = from_milliseconds(row.get("resolutionTime"), "resolutionTime")
     else:
@@ -325,46 +311,31 @@ def _manifold(row: _View) -> dict[str, Any]:
     return values
 
 
-def _polymarket(row: _View) -> dict[str, Any]:
-    left = [
-        "id",
-        "conditionId",
-        "questionID",
-        "endDate",
-        "endDateIso",
-        "outcomePrices",
-        "closedTime",
-        "umaEndDate",
-        "resolutionSource",
-        "description",
-    ]
-    values = row.without(*left)
+def _polymarket(row: _Cells) -> dict[str, Any]:
+    values = row.without(
+        "id conditionId questionID endDate endDateIso outcomePrices closedTime umaEndDate"
+        " resolutionSource description"
+    )
     values["resolution_criteria"] = row.get("description")  # the market's rules
-    values["id"] = row.get("id") if not is_nothing(row.get("id")) else row.get("conditionId")
+    values["id"] = row.first("id", "conditionId")
     values["condition_id"] = row.get("conditionId")
-    end = row.get("endDate") if not is_nothing(row.get("endDate")) else row.get("endDateIso")
-    values["close_date"] = end
+    values["close_date"] = row.first("endDate", "endDateIso")
     names, prices = json_list(row.get("outcomes")), json_list(row.get("outcomePrices"))
     if not names or not prices or len(names) != len(prices):
         return values
-    price = dict(zip([str(name).strip().casefold() for name in names], prices, strict=True)).get(
-        "yes"
-    )
-    if (
-        str(row.get("umaResolutionStatus")).casefold() == "resolved"
-        and str(row.get("closed")).casefold() == "true"
-    ):
-        values["outcome"] = price
-        known = (row.get(name) for name in ("closedTime", "umaEndDate", "endDate", "endDateIso"))
-        values["resolution_date"] = next((when for when in known if not is_nothing(when)), None)
+    by_name = dict(zip([str(n).strip().casefold() for n in names], prices, strict=True))
+    if str(row.get("umaResolutionStatus")).casefold() == "resolved" and row.true("closed"):
+        values["outcome"] = by_name.get("yes")
+        known = ("closedTime", "umaEndDate", "endDate", "endDateIso")
+        values["resolution_date"] = row.first(*known)
     else:
-        values["market_probability"] = price
+        values["market_probability"] = by_name.get("yes")
     return values
 
 
-def _infer(row: _View) -> dict[str, Any]:
-    values = row.without("name", "answers")
-    values["question"] = row.get("name") if is_nothing(row.get("question")) else row.get("question")
+def _infer(row: _Cells) -> dict[str, Any]:
+    values = row.without("name answers")
+    values["question"] = row.first("question", "name")
     answers = row.get("answers")
     if isinstance(answers, list):
         by_name = {
@@ -373,29 +344,44 @@ def _infer(row: _View) -> dict[str, Any]:
             if isinstance(a, Mapping)
         }
         if not set(by_name) <= {"yes", "no"}:
-            raise LeftOutError(
-                shortened(row.get("id") or row.get("name")),
-                f"its answers are {listed(map(repr, by_name))}",
-            )
+            name = shortened(row.get("id") or row.get("name"))
+            raise LeftOutError(name, f"its answers are {listed(map(repr, by_name))}")
         values["market_probability"] = by_name.get("yes")
     return values
 
 
-def _prophet(row: _View) -> dict[str, Any]:
+def _prophet(row: _Cells) -> dict[str, Any]:
     values = row.without("resolved_outcome")
     solved = row.get("resolved_outcome")
     if isinstance(solved, Mapping):
         choice = solved.get("value")
-        values["outcome"] = (
-            choice[0] if isinstance(choice, list) and len(choice) == 1 else choice or None
-        )
+        values["outcome"] = choice or None
+        if isinstance(choice, list) and len(choice) == 1:
+            values["outcome"] = choice[0]
         values["resolution_date"] = solved.get("resolved_at")
     return values
 
 
-_ADAPTERS: Final = {
+_ADAPTERS: Final[Mapping[str, Callable[[_Cells], dict[str, Any]]]] = {
     "manifold": _manifold,
     "polymarket": _polymarket,
     "infer": _infer,
     "prophet": _prophet,
 }
+
+
+def _complete(values: dict[str, Any], head: Mapping[str, Any]) -> None:
+    """Fill in what ForecastBench keeps elsewhere: criteria, due date, the price on the freeze day.
+
+    The criteria of a set only point to the market's. ``freeze_datetime_value`` is a probability
+    (0-1) for a market; for a series it is a level and stays what it is.
+    """
+    if "market_info_resolution_criteria" in values:
+        values["resolution_criteria"] = values.pop("market_info_resolution_criteria")
+    if not is_nothing(head.get("forecast_due_date")):
+        values.setdefault("forecast_due_date", head["forecast_due_date"])
+    if "freeze_datetime" in values:
+        values.setdefault("freeze_date", iso_date(values["freeze_datetime"], "freeze_datetime"))
+    price = values.get("freeze_datetime_value")
+    if str(values.get("source")).casefold() in MARKETS and price is not None:
+        values.setdefault("baseline_crowd", probability(price, "freeze_datetime_value"))

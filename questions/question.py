@@ -1,7 +1,4 @@
-"""Questions: what one is and when two wordings are the same.
-
-Files of them are read in ``questions/files.py``.
-"""
+"""Define a question, its identity, and when two wordings are the same."""
 
 from __future__ import annotations
 
@@ -12,24 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from questions.characters import trimmed
-from questions.columns import InputError, composed, is_nothing, iso_date
+from questions.cells import InputError, is_nothing, iso_date
+from questions.characters import composed, trimmed
 
 # A question is a sentence or two. Anything longer is a wrong column or a wrong file.
 MAX_QUESTION_CHARACTERS = 2000
 MAX_BACKGROUND_CHARACTERS = 20_000
-
+# What spreadsheets make of a long number: 1.23457E+17.
+SHORTENED_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+\d{1,3}", re.IGNORECASE)
 
 # Punctuation that may end a question without making it another one.
 _END = " .?!…;:。？！؟"
-
-
 # At the ends of a text they belong to the file it comes from; direction marks belong to the text.
 _NO_WIDTH = " \ufeff\u200b\u2060"
-
-
-# What spreadsheets make of a long number: 1.23457E+17.
-SHORTENED_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+\d{1,3}", re.IGNORECASE)
+# JSON and argv can spell half characters, which UTF-8 cannot hold.
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def folded(text: str) -> str:
@@ -82,7 +76,7 @@ class Question:
 
     def __post_init__(self) -> None:
         for name in TEXT_FIELDS:
-            if not _is_unicode(getattr(self, name) or ""):
+            if _HALF.search(getattr(self, name) or ""):
                 raise QuestionError(
                     f"{name} holds half a character (a lone surrogate), which is no Unicode text"
                 )
@@ -90,42 +84,29 @@ class Question:
         if not text:
             raise QuestionError("the question is empty")
         if len(text) > MAX_QUESTION_CHARACTERS:
-            raise QuestionError(
-                f"the question has {len(text)} characters, at most {MAX_QUESTION_CHARACTERS} are allowed"
-            )
+            allowed = f"at most {MAX_QUESTION_CHARACTERS} are allowed"
+            raise QuestionError(f"the question has {len(text)} characters, {allowed}")
+        identifier = composed(trimmed(self.id)) or text_id(text)
+        values: dict[str, str | None] = {"text": text, "id": identifier}
+        values["subject"] = composed(self.subject) or identifier
         for name in ("background", "resolution_criteria"):
-            object.__setattr__(self, name, composed(getattr(self, name)))
-            if len(getattr(self, name)) > MAX_BACKGROUND_CHARACTERS:
+            values[name] = longer = composed(getattr(self, name))
+            if len(longer) > MAX_BACKGROUND_CHARACTERS:
                 raise QuestionError(f"{name} has more than {MAX_BACKGROUND_CHARACTERS} characters")
         for name in ("close_date", "as_of"):
-            object.__setattr__(self, name, _iso_date(getattr(self, name), name))
-        object.__setattr__(self, "text", text)
-        identifier = composed(trimmed(self.id)) or text_id(text)
-        object.__setattr__(self, "id", identifier)
-        object.__setattr__(self, "subject", composed(self.subject) or identifier)
-
-
-def cluster_of(extra: Mapping[str, Any], subject: str) -> str:
-    """Return the cluster of related questions: the column, else the question alone."""
-    cluster = extra.get("cluster")
-    return subject if is_nothing(cluster) else trimmed(str(cluster))
+            try:
+                values[name] = iso_date(getattr(self, name), name)
+            except InputError as error:
+                raise QuestionError(str(error)) from None
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
 
 # The columns of a question file; the subject is never one of them.
 TEXT_FIELDS = tuple(f.name for f in fields(Question) if f.name not in ("extra", "subject"))
 
 
-def _iso_date(value: str | None, name: str) -> str | None:
-    try:
-        return iso_date(value, name)
-    except InputError as error:
-        raise QuestionError(str(error)) from None
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether UTF-8 can hold a text; JSON and argv can spell half characters."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def cluster_of(extra: Mapping[str, Any], subject: str) -> str:
+    """Return the cluster of related questions: the column, else the question alone."""
+    cluster = extra.get("cluster")
+    return subject if is_nothing(cluster) else trimmed(str(cluster))

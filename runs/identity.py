@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from database import Database, Rewording
+from questions.cells import listed
 from questions.checks import parent_id
-from questions.columns import listed
 from questions.question import Question, folded, text_id
 
 # Characters of a question that a message quotes.

@@ -40,7 +40,7 @@ from preflight.store_errors import StoreError
 from preflight.stores import FolderStore
 from preflight.weights import read_header
 from questions import columns
-from questions.files import read_question_file, read_questions
+from questions.files import read_question_file
 from questions.question import Question, QuestionError
 from terminal.interrupts import Interrupts
 from tests.support.checkpoints import s3_store
@@ -148,7 +148,7 @@ def test_a_question_file_is_read_or_refused_in_one_line(tmp_path, content, suffi
     path = tmp_path / f"q{suffix}"
     path.write_bytes(content)
     try:
-        found = read_questions(path)
+        found = read_question_file(path).questions
     except QuestionError as error:
         one_line(str(error))
     else:
@@ -178,7 +178,7 @@ def test_a_run_on_a_question_file_forecasts_all_of_it_or_stores_nothing(
         counts = connection.execute(
             "SELECT (SELECT count(*) FROM run_questions), (SELECT count(*) FROM forecasts)"
         ).fetchone()
-    assert counts == (len(read_questions(path)),) * 2
+    assert counts == (len(read_question_file(path).questions),) * 2
 
 
 @fuzzed

@@ -27,12 +27,13 @@ import pytest
 from evaluation import outcomes as resolutions
 from evidence import chunking, documents, mediawiki, queries, sections, selection, wikitext
 from evidence.sections import Section
-from questions import characters, columns, forecastbench, json_rows, placeholders, platforms, tables
+from questions import cells, characters, columns, json_rows, placeholders, platforms, rows, tables
 from questions import files as question_files
+from questions import ids as question_ids
 from questions import question as questions
 from questions.characters import nfc
 from questions.columns import folded_heading
-from questions.files import read_questions
+from questions.files import read_question_file
 from questions.question import Question, QuestionError
 from scoring import prompts
 from terminal import library_output, progress, redaction, web_addresses
@@ -107,9 +108,10 @@ READERS = {
 
 
 MODULES = (
-    characters, chunking, columns, documents, forecastbench, json_rows, library_output, mediawiki,
-    placeholders, platforms, progress, prompts, queries, question_files, questions, redaction,
-    resolutions, sections, selection, tables, terminal_text, web_addresses, wikitext,
+    cells, characters, chunking, columns, documents, json_rows, library_output, mediawiki,
+    placeholders, platforms, progress, prompts, queries, question_files, question_ids,
+    questions, redaction, resolutions, rows, sections, selection, tables, terminal_text,
+    web_addresses, wikitext,
 )  # fmt: skip
 PATTERNS = {
     name: (pattern, method) for module in MODULES for name, pattern, method in patterns(module)
@@ -224,7 +226,7 @@ def test_a_question_file_of_many_rows_alike_is_read_in_linear_time(tmp_path, row
     path = tmp_path / "q.csv"
     path.write_text("question,id,as_of\n" + "\n".join(lines), encoding="utf-8")
     with bounded():
-        found = read_questions(path)
+        found = read_question_file(path).questions
     assert len(found) == (1 if row.endswith("a,") else 3000)
 
 
@@ -280,7 +282,7 @@ def test_rows_do_not_multiply_with_the_head_of_their_set(tmp_path):
         f'{{{numbered(chr(34) + "k{}" + chr(34) + ": 1", 20_000)}, "questions": [{rows}]}}'
     )
     with bounded():
-        assert len(read_questions(path)) == 8_000
+        assert len(read_question_file(path).questions) == 8_000
 
 
 @pytest.mark.parametrize(
@@ -290,7 +292,7 @@ def test_a_row_that_nests_too_deeply_is_refused(tmp_path, nested):
     path = tmp_path / "q.jsonl"
     path.write_text(f'{{"question": "Will A happen?", "x": {nested}}}', encoding="utf-8")
     with pytest.raises(QuestionError, match="line 1: not JSON \\(nested too deeply\\)"):
-        read_questions(path)
+        read_question_file(path)
 
 
 def test_control_tokens_are_looked_for_once_each():

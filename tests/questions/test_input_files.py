@@ -15,7 +15,7 @@ import analysis
 import forecaster
 from evaluation import scorecard
 from questions import columns
-from questions.files import read_questions
+from questions.files import read_question_file
 from tests.support.stub_cli import stub_main
 
 TODAY = "2026-11-26"
@@ -440,7 +440,9 @@ def test_a_file_written_by_a_spreadsheet_comes_back(tmp_path):
         with Path(path).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, dialect)
             writer.writerows([["question", "background"], *([text, "x\ny"] for text in texts)])
-        assert [q.text for q in read_questions(path)] == [" ".join(text.split()) for text in texts]
+        assert [q.text for q in read_question_file(path).questions] == [
+            " ".join(text.split()) for text in texts
+        ]
 
 
 def test_a_live_question_with_its_outcome_in_the_file_is_said(ask):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from questions.files import closed_note, question_from, read_questions, unique_questions
+from questions.files import closed_note, question_from, read_question_file, unique_questions
 from questions.question import (
     MAX_BACKGROUND_CHARACTERS,
     MAX_QUESTION_CHARACTERS,
@@ -27,6 +27,10 @@ def write(folder, name: str, content: str | bytes):
     return path
 
 
+def asked(path) -> list[Question]:
+    return read_question_file(path).questions
+
+
 # --- what is read ---------------------------------------------------------------------------------
 
 
@@ -34,7 +38,7 @@ def test_text_file_has_one_question_a_line_and_comments(tmp_path):
     path = write(
         tmp_path, "q.txt", "# my questions\nWill A happen?\n\n   Will   B happen? \n  # no\n"
     )
-    assert [q.text for q in read_questions(path)] == ["Will A happen?", "Will B happen?"]
+    assert [q.text for q in asked(path)] == ["Will A happen?", "Will B happen?"]
 
 
 def test_the_id_is_the_start_of_the_texts_sha256_with_white_space_folded():
@@ -50,7 +54,7 @@ def test_csv_columns_become_fields_and_the_unknown_ones_extra(tmp_path):
         "id,question,background,resolution_criteria,close_date,as_of,outcome,cluster\n"
         'a1,Will A happen?,"Some, facts",Counts if,2027-01-31T12:00:00Z,2026-11-01,1,elections\n',
     )
-    (q,) = read_questions(path)
+    (q,) = asked(path)
     assert q == Question(
         "Will A happen?",
         "a1",
@@ -65,8 +69,8 @@ def test_csv_columns_become_fields_and_the_unknown_ones_extra(tmp_path):
 def test_csv_keeps_line_breaks_inside_quotes_and_counts_lines_of_the_file(tmp_path):
     text = 'question,background\n"Will A\nhappen?","first\nsecond"\nWill B happen?,\n"",x\n'
     with pytest.raises(QuestionError, match=r"q\.csv, line 6: the question is empty"):
-        read_questions(write(tmp_path, "q.csv", text))
-    first, second = read_questions(write(tmp_path, "q.csv", text.rsplit('""', 1)[0]))
+        asked(write(tmp_path, "q.csv", text))
+    first, second = asked(write(tmp_path, "q.csv", text.rsplit('""', 1)[0]))
     assert first.text == "Will A happen?"
     assert first.background == "first\nsecond"
     assert second.text == "Will B happen?"
@@ -74,7 +78,7 @@ def test_csv_keeps_line_breaks_inside_quotes_and_counts_lines_of_the_file(tmp_pa
 
 def test_jsonl_keeps_what_it_does_not_know(tmp_path):
     row = {"text": "Will A happen?", "id": 7, "close_date": None, "outcome": 0, "tags": ["x"]}
-    (q,) = read_questions(write(tmp_path, "q.jsonl", "\n" + json.dumps(row) + "\n\n"))
+    (q,) = asked(write(tmp_path, "q.jsonl", "\n" + json.dumps(row) + "\n\n"))
     assert (q.id, q.text, q.close_date) == ("7", "Will A happen?", None)
     assert q.extra == {"outcome": 0, "tags": ["x"]}
 
@@ -91,12 +95,12 @@ def test_jsonl_keeps_what_it_does_not_know(tmp_path):
 def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_the_question(
     tmp_path, name, content
 ):
-    (q,) = read_questions(write(tmp_path, name, b"\xef\xbb\xbf" + content.encode()))
+    (q,) = asked(write(tmp_path, name, b"\xef\xbb\xbf" + content.encode()))
     assert q.text == "Will A happen?"
 
 
 def test_line_separators_inside_a_question_do_not_split_it(tmp_path):
-    (q,) = read_questions(
+    (q,) = asked(
         write(
             tmp_path,
             "q.jsonl",
@@ -108,7 +112,7 @@ def test_line_separators_inside_a_question_do_not_split_it(tmp_path):
 
 def test_exact_repeats_are_dropped_and_the_order_kept(tmp_path):
     path = write(tmp_path, "q.txt", "Will B happen?\nWill A happen?\nWill  B happen?\n")
-    assert [q.text for q in read_questions(path)] == ["Will B happen?", "Will A happen?"]
+    assert [q.text for q in asked(path)] == ["Will B happen?", "Will A happen?"]
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -144,17 +148,17 @@ def test_exact_repeats_are_dropped_and_the_order_kept(tmp_path):
 )  # fmt: skip
 def test_a_wrong_file_is_refused_with_its_name_and_line(tmp_path, name, content, message):
     with pytest.raises(QuestionError, match=message) as caught:
-        read_questions(write(tmp_path, name, content))
+        asked(write(tmp_path, name, content))
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(QuestionError, match="cannot be read"):
-        read_questions(tmp_path / "none.txt")
+        asked(tmp_path / "none.txt")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(QuestionError, match="cannot be read"):
-        read_questions(tmp_path / "folder.csv")
+        asked(tmp_path / "folder.csv")
 
 
 @pytest.mark.parametrize("text", ["", " \t\n"])
@@ -238,7 +242,7 @@ def test_two_questions_of_a_list_under_one_id_are_refused_with_its_name():
 
 
 def rows_of(tmp_path, header: str, *lines: str) -> list[Question]:
-    return read_questions(write(tmp_path, "q.csv", "\n".join([header, *lines]) + "\n"))
+    return asked(write(tmp_path, "q.csv", "\n".join([header, *lines]) + "\n"))
 
 
 def test_forecasts_from_two_days_may_differ_in_what_was_known_and_not_in_when_it_closes(tmp_path):
@@ -330,7 +334,7 @@ def test_no_file_raises_anything_but_a_question_error(tmp_path, suffix, content)
     path = tmp_path / f"fuzz{suffix}"
     path.write_bytes(content)
     try:
-        questions = read_questions(path)
+        questions = asked(path)
     except QuestionError:
         return
     assert questions
@@ -343,7 +347,7 @@ def test_a_subject_is_the_id_unless_given_and_never_a_column(tmp_path):
     assert Question("Will it rain?", id="rain@2025-01-06", subject="rain").subject == "rain"
     file = tmp_path / "q.csv"
     file.write_text("question,id,subject\nWill it rain?,rain,weather\n", encoding="utf-8")
-    (question,) = read_questions(file)
+    (question,) = asked(file)
     assert (question.subject, question.extra) == ("rain", {"subject": "weather"})
 
 
