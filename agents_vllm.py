@@ -29,7 +29,6 @@ from preflight.model_entries import HUGGING_FACE_ID, ModelSpec, model_spec
 from preflight.model_folders import is_local
 from preflight.store_errors import streaming_failure
 from preflight.stores import Limits
-from scoring import prompts
 from scoring.agent import (
     AgentError,
     BaseAgent,
@@ -39,6 +38,7 @@ from scoring.agent import (
     Wave,
     reasoning_seed,
 )
+from scoring.notes import strip_reasoning
 from scoring.number_trie import Path
 from scoring.scorer import Reply, Request
 
@@ -501,7 +501,7 @@ class Agent(BaseAgent):
             )
             for (index, n, seed, _), output in zip(asked, outputs, strict=True):
                 written = output.outputs[0]
-                text = prompts.strip_reasoning(written.text)
+                text = strip_reasoning(written.text)
                 results[index, n] = Reasoning(
                     index,
                     n,

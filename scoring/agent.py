@@ -22,6 +22,7 @@ import config
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring import prompts
+from scoring.chat_templates import render, template_dates
 from scoring.number_trie import NumberTokenizer, NumberTrie, Path, TokenizationError
 from scoring.scorer import (
     ForecastScoring,
@@ -268,7 +269,7 @@ class BaseAgent(ABC):
 
     def _template_kwargs(self, task: ForecastTask) -> dict[str, Any]:
         """What the chat template is given: the task's date in every form it may ask for, and the model's own settings."""
-        return {**prompts.template_dates(task.today), **self.spec.chat_template_kwargs}
+        return {**template_dates(task.today), **self.spec.chat_template_kwargs}
 
     def _render(self, task: ForecastTask, used: int, padding: str = "") -> Prompt:
         messages = prompts.forecast_messages(
@@ -279,7 +280,7 @@ class BaseAgent(ABC):
             padding=padding,
             control_tokens=self.control_tokens,
         )
-        rendered = prompts.render(
+        rendered = render(
             self.tokenizer,
             messages,
             answer_prefix=self.spec.answer_prefix,
@@ -334,7 +335,7 @@ class BaseAgent(ABC):
                 today=task.today,
                 control_tokens=self.control_tokens,
             )
-            rendered = prompts.render(
+            rendered = render(
                 self.tokenizer,
                 messages,
                 chat_template_kwargs=self._template_kwargs(task),

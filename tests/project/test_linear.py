@@ -35,7 +35,7 @@ from questions.characters import nfc
 from questions.columns import folded_heading
 from questions.files import read_question_file
 from questions.question import Question, QuestionError
-from scoring import prompts
+from scoring import chat_templates, notes, prompts, quoting
 from terminal import library_output, progress, redaction, web_addresses
 from terminal import text as terminal_text
 from terminal.redaction import redact
@@ -95,9 +95,9 @@ READERS = {
     "words": queries.match_query,
     "shingles": selection.shingles,
     "nfc": nfc,
-    "quotation": prompts.defuse,
-    "notes": prompts.strip_reasoning,
-    "end of a prompt": prompts.needs_space,
+    "quotation": quoting.defuse,
+    "notes": notes.strip_reasoning,
+    "end of a prompt": chat_templates.needs_space,
     "search text": mediawiki._search_text,
     "Retry-After": retry_after,
     "lines of a PDF": documents._pdf_text,
@@ -108,9 +108,9 @@ READERS = {
 
 
 MODULES = (
-    cells, characters, chunking, columns, documents, json_rows, library_output, mediawiki,
-    placeholders, platforms, progress, prompts, queries, question_files, question_ids,
-    questions, redaction, resolutions, rows, sections, selection, tables, terminal_text,
+    cells, characters, chat_templates, chunking, columns, documents, json_rows, library_output,
+    mediawiki, notes, placeholders, platforms, progress, queries, question_files, question_ids,
+    questions, quoting, redaction, resolutions, rows, sections, selection, tables, terminal_text,
     web_addresses, wikitext,
 )  # fmt: skip
 PATTERNS = {

@@ -24,11 +24,13 @@ from scoring.agent import (
     Reasoning,
     reasoning_seed,
 )
+from scoring.chat_templates import render
 from scoring.distribution import Distribution, spread
-from scoring.prompts import PLAIN_NOTES, WITHHELD, reasoning_messages, render, strip_reasoning
+from scoring.notes import WITHHELD, strip_reasoning
+from scoring.prompts import PLAIN_NOTES, reasoning_messages
 from scoring.scorer import ScoringResult
 from tests.scoring.test_agent_stub import StubLLM
-from tests.scoring.test_prompts import CHATML, TemplateTokenizer
+from tests.scoring.test_chat_templates import CHATML, TemplateTokenizer
 from tests.support.fake_agent import TRIE, FakeAgent
 
 NOTES = ["first notes", "second notes", "third notes"]
