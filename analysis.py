@@ -18,12 +18,11 @@ from preflight import startup
 # isort: split
 import argparse
 import logging
-import sqlite3
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -77,8 +76,12 @@ from reporting.drawing import (
 )
 from reporting.fonts import say_what_lacks
 from reporting.histories import histories, outcome_of
-from scoring.distribution import Distribution, agreement
+from scoring.distribution import agreement
+from storage.records import AblationPair, AskedQuestion, Forecast, LatestQuestion, PooledForecast
 from terminal.screen import CommandLine, reader_may_leave, show
+
+Q = TypeVar("Q", AskedQuestion, LatestQuestion)
+F = TypeVar("F", Forecast, AblationPair)
 
 log = logging.getLogger(__name__)
 # Outcomes without a question that are listed one by one.
@@ -120,43 +123,41 @@ def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
     """Question id and figure of each question of a run that has a forecast, drawn one at a time."""
     run = database.run(run_id)
     outcomes = database.resolutions()
-    forecasts = by_question(row for row in database.forecasts(run_id) if row["error"] is None)
-    ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
+    forecasts = by_question(row for row in database.forecasts(run_id) if row.error is None)
+    ensembles = {row.question_id: row for row in database.ensembles(run_id)}
     for question in plotted(database.run_questions(run_id)):
-        rows, ensemble = forecasts.get(question["id"], []), ensembles.get(question["id"])
+        rows, ensemble = forecasts.get(question.id, []), ensembles.get(question.id)
         if not rows and ensemble is None:
             continue
-        subtitle = f"run {run_id}, {run['started_at'][:16].replace('T', ' ')} UTC"
-        subtitle += f", back-dated: evidence up to {question['as_of']}" if question["as_of"] else ""
+        subtitle = f"run {run_id}, {run.started_at[:16].replace('T', ' ')} UTC"
+        subtitle += f", back-dated: evidence up to {question.as_of}" if question.as_of else ""
         if ensemble is not None:
-            subtitle += f"; {ensemble['agents']} of {ensemble['agents_configured']} agents"
-            calibrated = ensemble["calibrated"]
+            subtitle += f"; {ensemble.agents} of {ensemble.agents_configured} agents"
+            calibrated = ensemble.calibrated
             subtitle += "" if calibrated is None else f"; calibrated {calibrated:.0f} %"
-        outcome = outcome_of(outcomes.get(question["id"]))
+        outcome = outcome_of(outcomes.get(question.id))
         yield (
-            question["id"],
-            distribution_figure(question["text"], subtitle, _curves(rows, ensemble), outcome),
+            question.id,
+            distribution_figure(question.text, subtitle, _curves(rows, ensemble), outcome),
         )
 
 
-def _curves(rows: Sequence[sqlite3.Row], ensemble: sqlite3.Row | None) -> list[Curve]:
+def _curves(rows: Sequence[Forecast], ensemble: PooledForecast | None) -> list[Curve]:
     """One curve per agent and chunk, then the ensemble."""
-    chunked = {row["agent"] for row in rows if row["chunk"] > 0}
+    chunked = {row.agent for row in rows if row.chunk > 0}
     curves = []
     for row in rows:
-        name = row["agent"] + (f" · part {row['chunk'] + 1}" if row["agent"] in chunked else "")
+        name = row.agent + (f" · part {row.chunk + 1}" if row.agent in chunked else "")
         note = (
-            f"low confidence ({100 * (row['captured_mass'] or 0):.0f} %)"
-            if row["low_confidence"]
-            else ""
+            f"low confidence ({100 * (row.captured_mass or 0):.0f} %)" if row.low_confidence else ""
         )
-        curves.append(Curve(name, Distribution.from_json(row["probabilities"]), note))
+        curves.append(Curve(name, row.voice.distribution, note))
     if ensemble is not None:
-        note = f"agreement {100 * ensemble['agreement']:.0f} %" if ensemble["agents"] > 1 else ""
+        note = f"agreement {100 * ensemble.agreement:.0f} %" if ensemble.agents > 1 else ""
         curves.append(
             Curve(
-                f"ensemble ({ensemble['method']})",
-                Distribution.from_json(ensemble["probabilities"]),
+                f"ensemble ({ensemble.method})",
+                ensemble.distribution,
                 note,
                 ensemble=True,
             )
@@ -182,7 +183,7 @@ def draw_history(
     for record in RECORDS:
         # A dot never stands in file_part: no question's name can be taken for another's.
         mark = "" if record == LIVE else f".{record}"
-        subjects = {row["subject"] for row in asked if (row["as_of"] is None) == (record == LIVE)}
+        subjects = {row.subject for row in asked if (row.as_of is None) == (record == LIVE)}
         if run_id is not None and not subjects:
             continue
         overview = []
@@ -215,7 +216,7 @@ def history_figures(
     """
     questions = database.latest_asked(record)
     if subjects is not None:
-        questions = [row for row in questions if row["subject"] in subjects]
+        questions = [row for row in questions if row.subject in subjects]
     questions = plotted(questions, newest=True)
     for history in histories(database, record, questions):
         figure = history_figure(
@@ -224,20 +225,20 @@ def history_figures(
         yield history.subject, figure, history.overview_row()
 
 
-def plotted(questions: Iterable[sqlite3.Row], *, newest: bool = False) -> list[sqlite3.Row]:
+def plotted(questions: Iterable[Q], *, newest: bool = False) -> list[Q]:
     """Questions that get a figure: no coherence checks, and only so many."""
-    shown = [row for row in questions if parent_id(row["extra"]) is None]
+    shown = [row for row in questions if parent_id(row.extra) is None]
     limit = config.MAX_PLOTTED_QUESTIONS
     if len(shown) > limit:
         log.info("plots: %d of %d questions are drawn (MAX_PLOTTED_QUESTIONS)", limit, len(shown))
     return shown[-limit:] if newest else shown[:limit]
 
 
-def by_question(rows: Iterable[sqlite3.Row]) -> dict[str, list[sqlite3.Row]]:
+def by_question(rows: Iterable[F]) -> dict[str, list[F]]:
     """Rows of any table by their question's id, each group in the order of the rows."""
-    grouped: dict[str, list[sqlite3.Row]] = {}
+    grouped: dict[str, list[F]] = {}
     for row in rows:
-        grouped.setdefault(row["question_id"], []).append(row)
+        grouped.setdefault(row.question_id, []).append(row)
     return grouped
 
 
@@ -342,7 +343,7 @@ def redraw(database: Database, plots_dir: Path, run_id: int | None) -> int:
         raise AnalysisError(
             f"{database.path}: there is no run to draw; forecast something first (python forecaster.py)"
         )
-    paths = draw_run(database, runs[-1]["id"] if run_id is None else run_id, plots_dir)
+    paths = draw_run(database, runs[-1].id if run_id is None else run_id, plots_dir)
     paths += draw_history(database, plots_dir)
     show(f"{len(paths)} plots in {plots_dir}")
     return 0
@@ -359,7 +360,7 @@ def resolve(database: Database, outcomes: Outcomes, path: Path | None = None) ->
     except ResolutionError as error:
         raise ResolutionError(prefixed(path, error) if path else str(error)) from None
     late = late_outcomes(found, first_forecasts(database, [r.question_id for r in found]))
-    subjects = {row["id"]: row["subject"] for row in database.questions()}
+    subjects = {row.id: row.subject for row in database.questions()}
     before = {subjects.get(name, name): row for name, row in database.resolutions().items()}
     added = database.add_resolutions(found)
     changed = [
@@ -387,16 +388,16 @@ def resolve(database: Database, outcomes: Outcomes, path: Path | None = None) ->
     return 1 if unknown else 0
 
 
-def changed_line(before: sqlite3.Row, now: Resolution) -> str:
+def changed_line(before: Resolution, now: Resolution) -> str:
     """Say what differs from the earlier outcome of a question, "" where nothing does.
 
     The day counts as well: it decides which forecasts were made in time.
     """
-    if before["outcome"] != now.outcome:
-        words = [Outcome(outcome, None).word for outcome in (before["outcome"], now.outcome)]
+    if before.outcome != now.outcome:
+        words = [Outcome(outcome, None).word for outcome in (before.outcome, now.outcome)]
         return f"{now.question_id} from {words[0]} to {words[1]}"
-    if parse_time(before["resolved_at"]) != parse_time(now.resolved_at):
-        return f"the date of {now.question_id} from {before['resolved_at']} to {now.resolved_at}"
+    if parse_time(before.resolved_at) != parse_time(now.resolved_at):
+        return f"the date of {now.question_id} from {before.resolved_at} to {now.resolved_at}"
     return ""
 
 
@@ -406,19 +407,17 @@ def join(database: Database, one: str, other: str) -> int:
     Raises:
         AnalysisError: an id that is not stored, two names of one question, or two outcomes.
     """
-    subjects = {row["id"]: row["subject"] for row in database.questions()}
+    subjects = {row.id: row.subject for row in database.questions()}
     for name in (one, other):
         if name not in subjects and name not in subjects.values():
             raise AnalysisError(f"--same-question: no question has the id {name!r}")
     first, second = subjects.get(one, one), subjects.get(other, other)
     for row in database.questions():
-        if row["subject"] in (first, second) and (parent := parent_id(row["extra"])) is not None:
-            raise AnalysisError(
-                f"--same-question: {row['id']!r} is a coherence check of {parent!r}"
-            )
+        if row.subject in (first, second) and (parent := parent_id(row.extra)) is not None:
+            raise AnalysisError(f"--same-question: {row.id!r} is a coherence check of {parent!r}")
     if first == second:
         raise AnalysisError(f"--same-question: {one!r} and {other!r} are one question already")
-    outcomes = {subjects[name]: row["outcome"] for name, row in database.resolutions().items()}
+    outcomes = {subjects[name]: row.outcome for name, row in database.resolutions().items()}
     if first in outcomes and second in outcomes and outcomes[first] != outcomes[second]:
         words = [Outcome(outcomes[subject], None).word for subject in (first, second)]
         raise AnalysisError(
@@ -437,8 +436,8 @@ def first_forecasts(database: Database, subjects: Iterable[str]) -> dict[str, da
     first: dict[str, datetime] = {}
     asked = [key for record in RECORDS for key in database.asked_in(subjects, record)]
     for row in database.first_forecasts(asked):
-        made = forecast_time(row["as_of"], row["created_at"])
-        first[row["subject"]] = min(made, first.get(row["subject"], made))
+        made = forecast_time(row.as_of, row.created_at)
+        first[row.subject] = min(made, first.get(row.subject, made))
     return first
 
 
@@ -562,7 +561,7 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
 def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> Entry:
     """The outcome given by ``--resolve-one``, ``--date`` and ``--source``; the question is named by its id or its text."""
     name, outcome = (composed(trimmed(value)) for value in arguments.resolve_one)
-    names = {composed(row[column]) for row in database.questions() for column in ("id", "subject")}
+    names = {composed(name) for row in database.questions() for name in (row.id, row.subject)}
     date = parse_date(arguments.date or datetime.now(UTC).date().isoformat())
     identifier, text = (name, "") if name in names else ("", name)
     return Entry("", identifier, text, parse_outcome(outcome), date, arguments.source or "")

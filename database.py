@@ -14,17 +14,16 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -38,11 +37,39 @@ from storage.migrations import (
     STATISTICS,
     calibrated,
 )
+from storage.records import (  # noqa: F401 - some are for importers, until they ask storage
+    AblationPair,
+    AblationRecord,
+    Article,
+    AskedColumns,
+    AskedQuestion,
+    CalibrationRecord,
+    CoherenceRecord,
+    EarlierQuestion,
+    EnsembleRecord,
+    EvidenceLink,
+    FirstForecast,
+    Forecast,
+    ForecastRecord,
+    KnownQuestion,
+    LatestQuestion,
+    NewPassage,
+    Passage,
+    PooledForecast,
+    ReasoningRecord,
+    Record,
+    Resolution,
+    Rewording,
+    Run,
+)
 from storage.repairs import compose_ids, forget_credentials, split_unrelated
+from storage.rows import ForeignValueError, read
 from terminal.file_names import new_file
 from terminal.text import visible_line
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
 
 # "Fcst" in ASCII: tells Forecaster's files from anybody else's SQLite database.
 APPLICATION_ID: Final = 0x46637374
@@ -86,207 +113,21 @@ _ASKED_AMONG: Final = (
     "json_each(?) k CROSS JOIN run_questions rq"
     " ON rq.run_id = json_extract(k.value, '$[0]') AND rq.question_id = json_extract(k.value, '$[1]')"
 )
+_FORECASTS: Final = (
+    "SELECT f.*, q.subject, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"
+    "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
+    " WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
+)
+_FORECAST_JOINS: Final = (
+    "JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
+    " JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id"
+)
 _POOLED: Final = "AND EXISTS (SELECT 1 FROM ensembles n WHERE n.run_id = rq.run_id AND n.question_id = rq.question_id)"
 # Notes a check of a stored revision. A moment later than now was written by a wrong clock.
 CHECKED: Final = (
     "UPDATE articles SET fetched_at = ?, current_until ="
     " CASE WHEN current_until > ? THEN ? ELSE max(current_until, ?) END WHERE id = ?"
 )
-
-
-@dataclass(frozen=True)
-class Article:
-    """One revision of one text; all times UTC ISO-8601 with ``Z``.
-
-    ``timestamp`` is when the revision was made, ``fetched_at`` when it was last checked, ``current_until`` the latest moment
-    at which it is known to have been the article's newest revision ("" takes ``fetched_at``).
-    """
-
-    source: str
-    title: str
-    revision_id: str
-    timestamp: str
-    url: str
-    text: str
-    fetched_at: str = ""
-    id: int = 0
-    current_until: str = ""
-
-
-@dataclass(frozen=True)
-class NewPassage:
-    """A passage that is not stored yet; ``tokens`` are counted with the embedding model's tokenizer."""
-
-    section: str
-    text: str
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A stored passage with what a reader needs to check it; ``score`` is the retriever's rank score."""
-
-    id: int
-    source: str
-    title: str
-    section: str
-    text: str
-    tokens: int
-    revision_id: str
-    timestamp: str
-    url: str
-    score: float = 0.0
-
-
-@dataclass(frozen=True)
-class EvidenceLink:
-    """A passage as it stood in one prompt: its number there and its retrieval rank (1 = best); unused when it did not fit."""
-
-    passage_id: int
-    number: int
-    rank: int
-    score: float
-    used: bool = True
-
-
-@dataclass(frozen=True)
-class ForecastRecord:
-    """One agent's forecast of one question from one chunk of evidence, or the error that stands in its place.
-
-    ``statistics`` holds mean, median, mode, standard_deviation, p10, p90 (percent) and entropy (bits).
-    Masses are probabilities (0-1), ``seconds`` wall-clock time, the rest counts.
-    """
-
-    question_id: str
-    agent: str
-    model: str
-    chunk: int = 0
-    probabilities: npt.NDArray[np.float64] | None = None
-    statistics: Mapping[str, float] = field(default_factory=dict)
-    captured_mass: float | None = None
-    residual_mass: float | None = None
-    low_confidence: bool = False
-    prompt: str = ""
-    prompt_tokens: int = 0
-    forward_tokens: int = 0
-    requests: int = 0
-    seconds: float = 0.0
-    reasoning: str | None = None
-    error: str | None = None
-    context_error: str | None = None
-    evidence: tuple[EvidenceLink, ...] = ()
-    # After reasoning: how many samples were scored (0 without reasoning), their spread in percent, and each one's distribution.
-    samples: int = 0
-    within_deviation: float | None = None
-    between_deviation: float | None = None
-    reasoning_error: str | None = None
-    sample_distributions: tuple[tuple[int, npt.NDArray[np.float64]], ...] = ()
-    ablations: tuple[AblationRecord, ...] = ()
-
-
-@dataclass(frozen=True)
-class AblationRecord:
-    """The same work without reasoning, without evidence, or without both (``condition``), or the error in its place.
-
-    ``shift`` is the forecast's mean minus this one's (percentage points), ``divergence`` Jensen-Shannon between them (bits).
-    """
-
-    condition: str
-    prompt: str = ""
-    probabilities: npt.NDArray[np.float64] | None = None
-    mean: float | None = None
-    captured_mass: float | None = None
-    residual_mass: float | None = None
-    shift: float | None = None
-    divergence: float | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class ReasoningRecord:
-    """One reasoning for a question and chunk: the text as quoted, the tokens generated, and whether the length limit cut it."""
-
-    question_id: str
-    chunk: int
-    sample: int
-    model: str
-    text: str
-    tokens: int
-    finish_reason: str
-    cut: bool
-    seed: int
-
-
-@dataclass(frozen=True)
-class EnsembleRecord:
-    """The pool of all agents' forecasts of one question in one run; ``agents`` counts those that took part."""
-
-    question_id: str
-    method: str
-    probabilities: npt.NDArray[np.float64]
-    statistics: Mapping[str, float]
-    agents: int
-    agents_configured: int
-    agreement: float
-    captured_mass: float
-    residual_mass: float
-    low_confidence: bool
-    # Each agent's weight in the pool (0-1), and the lowest captured mass among the agents.
-    weights: Mapping[str, float] = field(default_factory=dict)
-    weakest_captured: float | None = None
-
-
-@dataclass(frozen=True)
-class Rewording:
-    """A new wording of a question that the user accepted as the same question."""
-
-    question_id: str
-    old_text: str
-    new_text: str
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """How a question ended: outcome 0 or 1, or None when it was voided; ``resolved_at`` is an ISO date or timestamp."""
-
-    question_id: str
-    outcome: int | None
-    resolved_at: str
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class CalibrationRecord:
-    """A fitted calibration of one record (live or back-dated); the calibrated scores are cross-validated.
-
-    All scores are of the same forecasts: Brier, log score and expected calibration error, raw and calibrated.
-    """
-
-    forecaster: str
-    method: str
-    parameters: Mapping[str, Any]
-    questions: int
-    clusters: int
-    raw_brier: float
-    calibrated_brier: float
-    record: str = "live"
-    raw_log: float | None = None
-    calibrated_log: float | None = None
-    raw_ece: float | None = None
-    calibrated_ece: float | None = None
-
-
-@dataclass(frozen=True)
-class CoherenceRecord:
-    """One coherence check: the question's probability, those of its negation or paraphrases by id, and the gap (0-1 scale)."""
-
-    run_id: int
-    question_id: str
-    forecaster: str
-    kind: str
-    probability: float
-    others: Mapping[str, float]
-    gap: float
 
 
 # Fields of a ForecastRecord that are stored in another form or another table.
@@ -304,13 +145,6 @@ _NOT_COLUMNS: Final = frozenset(
 
 
 _ASKED_TEXT: Final = "coalesce(json_extract(rq.asked, '$.text'), q.text)"
-# A question as a run asked it; the table questions has the newest wording only.
-_ASKED: Final = (
-    f"q.id, q.subject, q.created_at, {_ASKED_TEXT} AS text,"
-    " json_extract(rq.asked, '$.background') AS background,"
-    " json_extract(rq.asked, '$.resolution_criteria') AS resolution_criteria,"
-    " json_extract(rq.asked, '$.close_date') AS close_date, coalesce(json_extract(rq.asked, '$.extra'), '{}') AS extra"
-)
 
 
 _STORE_QUESTION: Final = (
@@ -531,11 +365,19 @@ class Database:
         except SQLITE_ERRORS as error:
             self.check_in_place()  # else what it says is of another file
             raise _database_error(self.path, error) from error
-        if problem := _foreign_value(rows):
-            raise DatabaseError(
-                f"{self.path}: {problem}, which Forecaster does not write; another program changed the file, go back to a copy"
-            )
         return rows
+
+    def _read(
+        self, kind: type[R], sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[R]:
+        """Run one reading statement and make a record of each row."""
+        try:
+            return read(kind, self.query(sql, parameters))
+        except ForeignValueError as error:
+            raise DatabaseError(
+                f"{self.path}: {error}, which Forecaster does not write; another program changed"
+                " the file, go back to a copy"
+            ) from None
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded back into it by SQLite."""
@@ -649,48 +491,53 @@ class Database:
         rows = self.query("SELECT agent, weights FROM run_models WHERE run_id = ?", (run_id,))
         return {row["agent"]: row["weights"] for row in rows}
 
-    def unfinished_run(self) -> sqlite3.Row | None:
+    def unfinished_run(self) -> Run | None:
         """The latest run that is not finished, None when there is none."""
-        rows = self.query("SELECT * FROM runs WHERE status <> 'finished' ORDER BY id DESC LIMIT 1")
+        rows = self._read(
+            Run, "SELECT * FROM runs WHERE status <> 'finished' ORDER BY id DESC LIMIT 1"
+        )
         return rows[0] if rows else None
 
-    def run(self, run_id: int) -> sqlite3.Row:
+    def run(self, run_id: int) -> Run:
         """The run's row; DatabaseError when there is none."""
-        rows = self.query("SELECT * FROM runs WHERE id = ?", (run_id,))
+        rows = self._read(Run, "SELECT * FROM runs WHERE id = ?", (run_id,))
         if not rows:
             raise DatabaseError(f"{self.path}: there is no run {run_id}")
         return rows[0]
 
-    def runs(self) -> list[sqlite3.Row]:
+    def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        return self.query("SELECT * FROM runs ORDER BY id")
+        return self._read(Run, "SELECT * FROM runs ORDER BY id")
 
-    def run_questions(self, run_id: int) -> list[sqlite3.Row]:
+    def run_questions(self, run_id: int) -> list[AskedQuestion]:
         """Questions of a run in their order, as that run asked them.
 
         Text, background, criteria, close date and ``extra`` (JSON) are the run's own, with ``as_of``, ``retrieved_at``,
         ``context_error``, ``subject`` and ``asked`` (JSON of all).
         """
-        return self.query(
-            f"SELECT {_ASKED}, rq.position, rq.as_of, rq.retrieved_at, rq.context_error, rq.asked FROM run_questions rq"  # noqa: S608 - names of this module
+        return self._read(
+            AskedQuestion,
+            "SELECT q.id, q.subject, rq.asked, rq.position, rq.as_of, rq.retrieved_at, rq.context_error FROM run_questions rq"
             " JOIN questions q ON q.id = rq.question_id WHERE rq.run_id = ? ORDER BY rq.position",
             (run_id,),
         )
 
-    def asked_before(self) -> list[sqlite3.Row]:
+    def asked_before(self) -> list[EarlierQuestion]:
         """Every question of every run but the replays, oldest run first: run, id, subject, text and close date."""
-        return self.query(
+        return self._read(
+            EarlierQuestion,
             f"SELECT rq.run_id, q.id, q.subject, {_ASKED_TEXT} AS text, json_extract(rq.asked, '$.close_date') AS close_date"  # noqa: S608 - names of this module
             " FROM run_questions rq JOIN questions q ON q.id = rq.question_id JOIN runs r ON r.id = rq.run_id"
-            " WHERE r.origin_run IS NULL ORDER BY rq.run_id, rq.position"
+            " WHERE r.origin_run IS NULL ORDER BY rq.run_id, rq.position",
         )
 
-    def latest_asked(self, record: str) -> list[sqlite3.Row]:
+    def latest_asked(self, record: str) -> list[LatestQuestion]:
         """Each subject's newest question in a record ('live' or 'back-dated'), the last asked at the end; replays apart.
 
         ``text`` and ``extra`` (JSON) are as that run asked it.
         """
-        return self.query(
+        return self._read(
+            LatestQuestion,
             "SELECT subject, question_id, text, extra FROM (SELECT q.subject, q.id AS question_id,"  # noqa: S608 - names of this module
             f" {_ASKED_TEXT} AS text, coalesce(json_extract(rq.asked, '$.extra'), '{{}}') AS extra, rq.run_id, rq.position,"
             " row_number() OVER (PARTITION BY q.subject ORDER BY rq.run_id DESC, rq.position DESC) AS age"
@@ -811,9 +658,10 @@ class Database:
                 )  # fmt: skip
         return forecast_id
 
-    def ablations(self, run_id: int) -> list[sqlite3.Row]:
+    def ablations(self, run_id: int) -> list[AblationPair]:
         """All pairs of a run (view ``ablation_pairs``), by question, agent, chunk and condition; means in percent."""
-        return self.query(
+        return self._read(
+            AblationPair,
             "SELECT a.* FROM ablation_pairs a JOIN run_questions rq ON rq.run_id = a.run AND rq.question_id = a.question_id"
             " WHERE a.run = ? ORDER BY rq.position, a.agent, a.chunk, a.condition",
             (run_id,),
@@ -828,9 +676,10 @@ class Database:
                 values,
             )
 
-    def reasonings(self, run_id: int) -> list[sqlite3.Row]:
+    def reasonings(self, run_id: int) -> list[ReasoningRecord]:
         """All reasonings of a run, by question, chunk and sample."""
-        return self.query(
+        return self._read(
+            ReasoningRecord,
             "SELECT * FROM reasonings WHERE run_id = ? ORDER BY question_id, chunk, sample",
             (run_id,),
         )
@@ -870,26 +719,26 @@ class Database:
                 values,
             )
 
-    def forecasts(self, run_id: int) -> list[sqlite3.Row]:
-        """All forecast rows of a run (errors too), by question, agent and chunk, with ``articles`` used and ``passages`` used."""
-        return self.query(
-            "SELECT f.*, (SELECT count(DISTINCT p.article_id) FROM evidence e JOIN passages p ON p.id = e.passage_id"
-            " WHERE e.forecast_id = f.id AND e.used) AS articles,"
-            " (SELECT count(*) FROM evidence e WHERE e.forecast_id = f.id AND e.used) AS passages"
-            " FROM forecasts f JOIN run_questions rq USING (run_id, question_id)"
-            " WHERE f.run_id = ? ORDER BY rq.position, f.agent, f.chunk",
+    def forecasts(self, run_id: int) -> list[Forecast]:
+        """All forecasts of a run (errors too), by question, agent and chunk."""
+        return self._read(
+            Forecast,
+            f"{_FORECASTS} FROM {_ASKED_IN_RUNS} {_FORECAST_JOINS}"
+            " WHERE rq.run_id = ? ORDER BY rq.position, f.agent, f.chunk",
             (run_id,),
         )
 
-    def ensembles(self, run_id: int) -> list[sqlite3.Row]:
+    def ensembles(self, run_id: int) -> list[PooledForecast]:
         """All ensemble rows of a run in question order.
 
         With ``calibrated`` (percent) and ``calibration`` (its id), both None without one.
         """
-        return self.query(
-            f"SELECT e.*, {calibrated('e', ENSEMBLE)} AS calibrated,"  # noqa: S608 - names of this module
+        return self._read(
+            PooledForecast,
+            f"SELECT e.*, q.subject, rq.as_of, r.started_at, {calibrated('e', ENSEMBLE)} AS calibrated,"  # noqa: S608 - names of this module
             f" {calibrated('e', ENSEMBLE, 'k.id')} AS calibration FROM ensembles e"
-            " JOIN run_questions rq USING (run_id, question_id) WHERE e.run_id = ? ORDER BY rq.position",
+            " JOIN run_questions rq USING (run_id, question_id) JOIN runs r ON r.id = e.run_id"
+            " JOIN questions q ON q.id = e.question_id WHERE e.run_id = ? ORDER BY rq.position",
             (run_id,),
         )
 
@@ -910,22 +759,22 @@ class Database:
             (question_id,),
         )
 
-    def questions(self) -> list[sqlite3.Row]:
+    def questions(self) -> list[KnownQuestion]:
         """All questions ever asked, oldest first."""
-        return self.query("SELECT * FROM questions ORDER BY created_at, rowid")
+        return self._read(KnownQuestion, "SELECT * FROM questions ORDER BY created_at, rowid")
 
     # --- evidence store ---------------------------------------------------------------------------
 
     def find_article(self, source: str, title: str, *, as_of: str | None = None) -> Article | None:
         """Newest stored revision of an article, not newer than ``as_of`` (UTC ISO-8601 with ``Z``) when given."""
-        rows = self.query(
+        rows = self._read(
+            Article,
             "SELECT * FROM articles WHERE source = ? AND title = ? AND timestamp <= ? ORDER BY timestamp DESC, id DESC LIMIT 1",
             (source, title, as_of or "9999"),
         )
         if not rows:
             return None
-        row = rows[0]
-        return Article(**{name: row[name] for name in Article.__dataclass_fields__})
+        return rows[0]
 
     def has_revision(self, source: str, title: str, revision_id: str) -> int | None:
         """The id of a stored revision, None when it is not stored."""
@@ -986,16 +835,14 @@ class Database:
     ) -> list[Article]:
         """The newest revision not newer than ``as_of`` of every article of ``sources`` (default: all), without its text."""
         wanted = "" if sources is None else f" AND source IN ({', '.join('?' * len(sources))})"
-        rows = self.query(
+        return self._read(
+            Article,
             "SELECT id, source, title, revision_id, timestamp, url, '' AS text, fetched_at, current_until,"  # noqa: S608 - only placeholders are added
             " max(timestamp || printf('%012d', id)) FROM articles WHERE timestamp <= ?"
             + wanted
             + " GROUP BY source, title",
             (as_of or "9999", *(sources or ())),
         )
-        return [
-            Article(**{name: row[name] for name in Article.__dataclass_fields__}) for row in rows
-        ]
 
     def passages_without_embedding(
         self, model: str, articles: Sequence[int], *, ids: Sequence[int] | None = None
@@ -1106,16 +953,14 @@ class Database:
         self, ids: Sequence[int], scores: Mapping[int, float] | None = None
     ) -> list[Passage]:
         """Passages by id, in the given order; ``scores`` fills ``Passage.score``."""
-        rows = self.query(
+        rows = self._read(
+            Passage,
             "SELECT p.id, a.source, a.title, p.section, p.text, p.tokens, a.revision_id, a.timestamp, a.url"
             " FROM passages p JOIN articles a ON a.id = p.article_id WHERE p.id IN (SELECT value FROM json_each(?))",
             (json.dumps([int(i) for i in ids]),),
         )
-        by_id = {row["id"]: row for row in rows}
-        return [
-            Passage(**dict(by_id[int(i)]), score=float((scores or {}).get(int(i), 0.0)))
-            for i in ids
-        ]
+        by_id = {row.id: row for row in rows}
+        return [replace(by_id[int(i)], score=float((scores or {}).get(int(i), 0.0))) for i in ids]
 
     # --- resolutions and scores -------------------------------------------------------------------
 
@@ -1145,22 +990,25 @@ class Database:
                 added += 1
         return added
 
-    def resolution_history(self, question_id: str) -> list[sqlite3.Row]:
+    def resolution_history(self, question_id: str) -> list[Resolution]:
         """Every outcome ever recorded for a question's subject, oldest first; the last one holds."""
-        return self.query(
+        return self._read(
+            Resolution,
             "SELECT r.* FROM resolutions r JOIN questions q ON q.id = r.question_id"
             " WHERE q.subject = (SELECT subject FROM questions WHERE id = ?) ORDER BY r.id",
             (question_id,),
         )
 
-    def resolutions(self) -> dict[str, sqlite3.Row]:
+    def resolutions(self) -> dict[str, Resolution]:
         """The latest outcome by question id, for every question whose subject has one."""
-        rows = self.query(
-            "SELECT q.id AS question, r.* FROM questions q JOIN (SELECT o.subject, max(r.id) AS latest FROM resolutions r"
+        rows = self._read(
+            Resolution,
+            "SELECT q.id AS question_id, r.outcome, r.resolved_at, r.source FROM questions q JOIN"
+            " (SELECT o.subject, max(r.id) AS latest FROM resolutions r"
             " JOIN questions o ON o.id = r.question_id GROUP BY o.subject) s ON s.subject = q.subject"
-            " JOIN resolutions r ON r.id = s.latest"
+            " JOIN resolutions r ON r.id = s.latest",
         )
-        return {row["question"]: row for row in rows}
+        return {row.question_id: row for row in rows}
 
     def asked_in(
         self, subjects: Iterable[str], record: str, *, newest: int | None = None
@@ -1183,19 +1031,21 @@ class Database:
                 asked += [(row["run_id"], row["question_id"]) for row in rows]
         return asked
 
-    def asked_columns(self, asked: Sequence[tuple[int, str]] | None = None) -> list[sqlite3.Row]:
+    def asked_columns(self, asked: Sequence[tuple[int, str]] | None = None) -> list[AskedColumns]:
         """Each question of each run, or of ``asked`` (runs and questions): its subject, ``as_of`` and ``extra`` there."""
         among = _ASKED_IN_RUNS if asked is None else _ASKED_AMONG
-        return self.query(
+        return self._read(
+            AskedColumns,
             "SELECT rq.run_id, rq.question_id, q.subject, rq.as_of,"  # noqa: S608 - constants
             " coalesce(json_extract(rq.asked, '$.extra'), '{}') AS extra"
             f" FROM {among} JOIN questions q ON q.id = rq.question_id",
             () if asked is None else (json.dumps(asked),),
         )
 
-    def first_forecasts(self, asked: Sequence[tuple[int, str]]) -> list[sqlite3.Row]:
+    def first_forecasts(self, asked: Sequence[tuple[int, str]]) -> list[FirstForecast]:
         """When each of ``asked`` (runs and questions) was first forecast: subject, ``as_of`` and ``created_at``."""
-        return self.query(
+        return self._read(
+            FirstForecast,
             "SELECT q.subject, rq.as_of, min(f.created_at) AS created_at"  # noqa: S608 - constants
             f" FROM {_ASKED_AMONG} JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
             " JOIN questions q ON q.id = rq.question_id WHERE f.error IS NULL GROUP BY rq.run_id, rq.question_id",
@@ -1204,31 +1054,29 @@ class Database:
 
     def successful_forecasts(
         self, asked: Sequence[tuple[int, str]] | None = None
-    ) -> list[sqlite3.Row]:
+    ) -> list[Forecast]:
         """Forecasts without an error, oldest run first; of ``asked`` (runs and questions) where it is given.
 
         With the question's ``as_of`` and ``latest_evidence``, the newest revision that stood in the prompt, None without
         evidence.
         """
         among = _ASKED_IN_RUNS if asked is None else _ASKED_AMONG
-        return self.query(
-            "SELECT f.*, q.subject, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"  # noqa: S608 - constants
-            "  JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
-            " WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
-            f" FROM {among} JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
-            " JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id"
+        return self._read(
+            Forecast,
+            f"{_FORECASTS} FROM {among} {_FORECAST_JOINS}"
             " WHERE f.error IS NULL AND r.origin_run IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk",
             () if asked is None else (json.dumps(asked),),
         )
 
-    def all_ensembles(self, asked: Sequence[tuple[int, str]] | None = None) -> list[sqlite3.Row]:
+    def all_ensembles(self, asked: Sequence[tuple[int, str]] | None = None) -> list[PooledForecast]:
         """Every ensemble forecast, oldest run first; of ``asked`` where it is given.
 
         ``as_of`` and ``latest_evidence`` as in ``successful_forecasts``; ``calibrated`` is the newest calibration's value in
         percent, None without one.
         """
         among = _ASKED_IN_RUNS if asked is None else _ASKED_AMONG
-        return self.query(
+        return self._read(
+            PooledForecast,
             f"SELECT n.*, q.subject, {calibrated('n', ENSEMBLE)} AS calibrated, rq.as_of, r.started_at,"  # noqa: S608 - names of this module
             " (SELECT max(a.timestamp) FROM forecasts f"
             "  JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id ="
@@ -1240,11 +1088,12 @@ class Database:
             () if asked is None else (json.dumps(asked),),
         )
 
-    def prompt_evidence(self, run_id: int, question_id: str) -> list[sqlite3.Row]:
+    def prompt_evidence(self, run_id: int, question_id: str) -> list[Passage]:
         """The passages that stood in the prompts of one question of a run: once each, best rank first."""
-        return self.query(
-            "SELECT p.id, a.source, a.title, p.section, p.text, a.revision_id, a.timestamp, a.url, min(e.rank) AS rank,"
-            " min(e.number) AS number FROM forecasts f JOIN evidence e ON e.forecast_id = f.id"
+        return self._read(
+            Passage,
+            "SELECT p.id, a.source, a.title, p.section, p.text, p.tokens, a.revision_id, a.timestamp, a.url, min(e.rank) AS rank"
+            " FROM forecasts f JOIN evidence e ON e.forecast_id = f.id"
             " JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
             " WHERE f.run_id = ? AND f.question_id = ? AND e.used GROUP BY p.id ORDER BY rank, p.id",
             (run_id, question_id),
@@ -1260,7 +1109,7 @@ class Database:
             forecasts: (run id, question id, raw probability, calibrated probability, out of fold) with probabilities in 0-1.
         """
         values = {
-            **vars(record),
+            **{name: value for name, value in vars(record).items() if name != "id"},
             "created_at": utc_now(),
             "parameters": to_json(dict(record.parameters)),
         }
@@ -1301,9 +1150,9 @@ class Database:
             (calibration_id,),
         )
 
-    def calibrations(self) -> list[sqlite3.Row]:
+    def calibrations(self) -> list[CalibrationRecord]:
         """Every calibration ever fitted, oldest first."""
-        return self.query("SELECT * FROM calibrations ORDER BY id")
+        return self._read(CalibrationRecord, "SELECT * FROM calibrations ORDER BY id")
 
     def save_coherence(self, records: Sequence[CoherenceRecord]) -> None:
         """Store coherence checks in one transaction; a check that is repeated replaces itself."""
@@ -1325,96 +1174,12 @@ class Database:
                 ],
             )
 
-    def coherence(self) -> list[sqlite3.Row]:
+    def coherence(self) -> list[CoherenceRecord]:
         """Every stored coherence check, by run, question and forecaster."""
-        return self.query("SELECT * FROM coherence ORDER BY run_id, question_id, forecaster, kind")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _is_mass(value: Any) -> bool:
-    """Whether it is a share of probability; a sum of many in single precision may end a little above 1."""
-    return _is_number(value) and 0 <= value <= 1.001
-
-
-def _is_moment(value: Any) -> bool:
-    try:
-        moment = datetime.fromisoformat(value)
-        (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True
-
-
-def _is_distribution(value: Any) -> bool:
-    try:
-        numbers = np.array(json.loads(value), dtype=np.float64)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return numbers.shape == (101,) and bool((numbers >= 0).all()) and abs(numbers.sum() - 1) < 1e-6
-
-
-def _is_object(value: Any) -> bool:
-    try:
-        return isinstance(json.loads(value), dict)
-    except (TypeError, ValueError, RecursionError):
-        return False
-
-
-_TEXTS: Final = (
-    "question_id", "agent", "forecaster", "model", "text", "question", "error", "context_error", "background",
-    "resolution_criteria", "owner", "asked",
-)  # fmt: skip
-# What stands in columns that are computed with, drawn or printed, whichever table or view they come from.
-_ALWAYS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("created_at", "started_at", "resolved_at"), _is_moment),
-    **dict.fromkeys(("versions", "extra"), _is_object),
-    **dict.fromkeys(("chunk", "samples", "position"), lambda v: isinstance(v, int)),
-    "agreement": _is_number,
-}  # fmt: skip
-_OR_NULL: Final[Mapping[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys((*STATISTICS, "outcome"), _is_number),
-    **dict.fromkeys(("captured_mass", "residual_mass", "weakest_captured"), _is_mass),
-    **dict.fromkeys(("within_deviation", "between_deviation", "shift", "divergence"), _is_number),
-    **dict.fromkeys(("agents", "agents_configured"), lambda v: isinstance(v, int)),
-    "calibrated": _is_number,
-    **dict.fromkeys(("as_of", "close_date"), _is_moment),
-    **dict.fromkeys(_TEXTS, lambda v: isinstance(v, str)),
-    "probabilities": _is_distribution,
-}  # fmt: skip
-# A distribution never stands without these.
-_WITH_PROBABILITIES: Final = frozenset((*STATISTICS, "captured_mass", "residual_mass"))
-
-
-def _foreign_value(rows: Sequence[sqlite3.Row]) -> str | None:
-    """The first value that this program cannot have written, in words; None where there is none.
-
-    SQLite takes any value in any column, and a file can be edited by hand: better one line here than a wrong plot elsewhere.
-    """
-    names = rows[0].keys() if rows else ()
-    judged = [name for name in names if name in _ALWAYS or name in _OR_NULL]
-    for row in rows:
-        if (
-            "probabilities" in names
-            and row["probabilities"] is None
-            and not ("error" in names and row["error"])
-        ):
-            return "a row has neither probabilities nor an error"
-        for name in judged:
-            value = row[name]
-            if value is None and name not in _ALWAYS:
-                wrong = (
-                    name in _WITH_PROBABILITIES
-                    and "probabilities" in names
-                    and row["probabilities"]
-                )
-            else:
-                wrong = not (_ALWAYS.get(name) or _OR_NULL[name])(value)
-            if wrong:
-                return f"a row has {repr(value)[:60]} as {name}"
-    return None
+        return self._read(
+            CoherenceRecord,
+            "SELECT * FROM coherence ORDER BY run_id, question_id, forecaster, kind",
+        )
 
 
 def _prompt_hash(prompt: str) -> str | None:

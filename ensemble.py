@@ -40,7 +40,7 @@ from scoring.agent import (
 from scoring.distribution import Distribution, spread
 from scoring.number_trie import TokenizationError
 from scoring.scorer import ScoringResult
-from scoring.voices import Voice, average, pool_voices, stored_voice, voice_weights, weak
+from scoring.voices import Voice, average, pool_voices, voice_weights, weak
 from terminal.progress import progress, waiting
 from terminal.redaction import redact
 
@@ -134,9 +134,9 @@ class Ensemble:
             for chunk, passages in enumerate(chunks(item.passages, config.EVIDENCE_CHUNKS))
         ]
         done = {
-            (row["question_id"], row["agent"], row["chunk"])
+            (row.question_id, row.agent, row.chunk)
             for row in self.database.forecasts(self.run_id)
-            if row["error"] is None
+            if row.error is None
         }
         try:
             unreasoned = self._unreasoned(work, done)
@@ -166,7 +166,7 @@ class Ensemble:
         if self.logic is None:
             return []
         counts = Counter(
-            (row["question_id"], row["chunk"]) for row in self.database.reasonings(self.run_id)
+            (row.question_id, row.chunk) for row in self.database.reasonings(self.run_id)
         )
         missing = [
             task
@@ -305,7 +305,7 @@ class Ensemble:
         written: dict[tuple[str, int], list[str]] = {}
         if self.logic is not None:
             for row in self.database.reasonings(self.run_id):
-                written.setdefault((row["question_id"], row["chunk"]), []).append(row["text"])
+                written.setdefault((row.question_id, row.chunk), []).append(row.text)
         owners: list[tuple[int, str]] = []
         tasks: list[ForecastTask] = []
         for number, (_, task) in enumerate(work):
@@ -364,8 +364,8 @@ class Ensemble:
         """Pool each question's forecasts into its ensemble row; a question without any gets none."""
         by_question: dict[str, list[Any]] = {}
         for row in self.database.forecasts(self.run_id):
-            if row["error"] is None:
-                by_question.setdefault(row["question_id"], []).append(row)
+            if row.error is None:
+                by_question.setdefault(row.question_id, []).append(row)
         for question_id in question_ids:
             if rows := by_question.get(question_id):
                 self.database.save_ensemble(self.run_id, self._pooled(question_id, rows))
@@ -374,8 +374,10 @@ class Ensemble:
         """Chunks of an agent are averaged first: an agent is one voice however its evidence was divided."""
         by_agent: dict[str, list[Any]] = {}
         for row in rows:
-            by_agent.setdefault(row["agent"], []).append(row)
-        voices = {agent: stored_voice(chunked) for agent, chunked in by_agent.items()}
+            by_agent.setdefault(row.agent, []).append(row)
+        voices = {
+            agent: average([row.voice for row in chunked]) for agent, chunked in by_agent.items()
+        }
         found = pool_voices(voices, self.pool_method)
         return EnsembleRecord(
             question_id=question_id,
@@ -388,7 +390,7 @@ class Ensemble:
             captured_mass=found.voice.captured,
             residual_mass=found.voice.residual,
             # A strong majority must not hide a voice that hardly spoke in numbers.
-            low_confidence=weak(found.voice.weakest) or any(row["low_confidence"] for row in rows),
+            low_confidence=weak(found.voice.weakest) or any(row.low_confidence for row in rows),
             weights=found.weights,
             weakest_captured=found.voice.weakest,
         )

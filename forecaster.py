@@ -20,7 +20,6 @@ from preflight import startup
 # isort: split
 import argparse
 import contextlib
-import json
 import logging
 import os
 import shlex
@@ -127,10 +126,10 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         path = Path(arguments.database or config.DATABASE_PATH)
         with Database(path, create=False) as database:
             row = find_run(database, arguments.replay or arguments.resume)
-            questions = stored_questions(database, row["id"])
-        if arguments.resume and (worker := working_on(row["owner"])) and row["status"] == "running":
+            questions = stored_questions(database, row.id)
+        if arguments.resume and (worker := working_on(row.owner)) and row.status == "running":
             raise UsageError(
-                f"run {row['id']} is being worked on by {worker}; wait for it, or end it first"
+                f"run {row.id} is being worked on by {worker}; wait for it, or end it first"
             )
         settings = stored_settings(row)
         specs = [] if settings["demo"] else stored_specs(settings)
@@ -147,7 +146,7 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         specs=specs,
         database=path,
         plots=Path(arguments.plots or config.PLOTS_DIR),
-        as_of=row["as_of"],
+        as_of=row.as_of,
         retrieval=settings["retrieval"] is not None,
         documents=settings["documents"],
         demo=settings["demo"],
@@ -155,8 +154,8 @@ def stored_plan(arguments: argparse.Namespace) -> Plan:
         backtest=settings["backtest"],
         vllm_config=engine_settings(demo=settings["demo"]),
         today=settings["today"],
-        resume=row["id"] if arguments.resume else None,
-        origin=row["id"] if arguments.replay else row["origin_run"],
+        resume=row.id if arguments.resume else None,
+        origin=row.id if arguments.replay else row.origin_run,
         logic=logic,
         ablate=settings.get("ablate", False),
     )
@@ -188,13 +187,13 @@ def gather_evidence(
         database.save_retrievals(run_id, [(question.id, (), off) for question in missing])
     elif missing and retriever is not None:
         _retrieve(plan, database, run_id, retriever, {question.id for question in missing})
-    rows = {row["id"]: row for row in database.run_questions(run_id)}
+    rows = {row.id: row for row in database.run_questions(run_id)}
     return [
         QuestionEvidence(
             question,
             question.as_of or plan.as_of or plan.today,
             tuple(database.retrieval(run_id, question.id)),
-            rows[question.id]["context_error"],
+            rows[question.id].context_error,
         )
         for question in plan.questions
     ]
@@ -236,11 +235,11 @@ def _retrieve(
 def _copied_evidence(
     database: Database, origin: int, questions: Sequence[Question]
 ) -> list[tuple[str, list[Passage], str | None]]:
-    rows = {row["id"]: row for row in database.run_questions(origin)}
+    rows = {row.id: row for row in database.run_questions(origin)}
     copied = []
     for question in questions:
-        error = rows[question.id]["context_error"]
-        if rows[question.id]["retrieved_at"] is None:
+        error = rows[question.id].context_error
+        if rows[question.id].retrieved_at is None:
             error = f"run {origin} ended before it searched for this question"
         copied.append((question.id, database.retrieval(origin, question.id), error))
     return copied
@@ -286,16 +285,12 @@ def _unsearched(run_id: int, database: Database) -> set[str]:
 
     A question that has a forecast keeps what that forecast had, so that all agents see the same evidence.
     """
-    forecast = {row["question_id"] for row in database.forecasts(run_id) if row["error"] is None}
+    forecast = {row.question_id for row in database.forecasts(run_id) if row.error is None}
     return {
-        row["id"]
+        row.id
         for row in database.run_questions(run_id)
-        if row["retrieved_at"] is None
-        or (
-            row["context_error"]
-            and row["id"] not in forecast
-            and not database.retrieval(run_id, row["id"])
-        )
+        if row.retrieved_at is None
+        or (row.context_error and row.id not in forecast and not database.retrieval(run_id, row.id))
     }
 
 
@@ -375,7 +370,7 @@ def _comparable(
     row = database.run(run_id)
     pair = []
     for values, seed, found in (
-        (json.loads(row["settings"]), row["seed"], json.loads(row["versions"])),
+        (row.settings, row.seed, row.versions),
         (settings, config.SEED, versions()),
     ):
         python = ".".join(str(found.get("python", "")).split(".")[:2])
@@ -484,7 +479,7 @@ def finished(
                 closing = forecast()
                 rows = database.forecasts(run_id)
                 status = (
-                    "finished" if rows and all(row["error"] is None for row in rows) else "partial"
+                    "finished" if rows and all(row.error is None for row in rows) else "partial"
                 )
             database.finish_run(run_id, status)
             on_error.pop_all()
@@ -516,8 +511,7 @@ def evidence_failed(plan: Plan, database: Database, run_id: int) -> bool:
         return False
     rows = database.run_questions(run_id)
     return bool(rows) and all(
-        row["context_error"] not in (None, NOTHING_FOUND)
-        and not database.retrieval(run_id, row["id"])
+        row.context_error not in (None, NOTHING_FOUND) and not database.retrieval(run_id, row.id)
         for row in rows
     )
 
@@ -526,12 +520,10 @@ def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
     """What is reported below the table: differences of a replay, scores of a backtest; coherence is stored."""
     if plan.origin is not None:
         from runs.manifest import replay_lines
-        from scoring.distribution import Distribution, total_variation
+        from scoring.distribution import total_variation
 
         def distance(a: Any, b: Any) -> float:
-            return total_variation(
-                *(Distribution.from_json(row["probabilities"]) for row in (a, b))
-            )
+            return total_variation(a.voice.distribution, b.voice.distribution)
 
         return ["", *replay_lines(database, plan.origin, run_id, distance)]
     if plan.coherence:
@@ -545,11 +537,11 @@ def ablation_lines(database: Database, run_id: int) -> list[str]:
     from evaluation.ablation import effect_lines
 
     rows = database.ablations(run_id)
-    asked = {row["question_id"] for row in rows}
+    asked = {row.question_id for row in rows}
     outcomes = {
-        name: int(row["outcome"])
+        name: int(row.outcome)
         for name, row in database.resolutions().items()
-        if name in asked and row["outcome"] is not None
+        if name in asked and row.outcome is not None
     }
     return ["", *effect_lines(rows, outcomes)] if rows else []
 
@@ -614,7 +606,7 @@ def interrupted_backtest_lines(plan: Plan, database: Database, run_id: int) -> l
     from evaluation.backtest import record_outcomes
     from questions.checks import parent_id
 
-    forecast = {row["question_id"] for row in database.forecasts(run_id) if row["error"] is None}
+    forecast = {row.question_id for row in database.forecasts(run_id) if row.error is None}
     asked = [q for q in plan.questions if parent_id(q.extra) is None]
     questions = [q for q in asked if q.id in forecast]
     if not questions:

@@ -79,21 +79,21 @@ def effect_lines(rows: Sequence[Any], outcomes: Mapping[str, int] | None = None)
     known = outcomes or {}
     lines = []
     for condition, part in CONDITIONS.items():
-        pairs = [row for row in rows if row["condition"] == condition and row["error"] is None]
+        pairs = [row for row in rows if row.condition == condition and row.error is None]
         if not pairs:
             continue
-        shifts = np.array([row["shift"] for row in pairs])
-        divergences = np.array([row["divergence"] for row in pairs])
+        shifts = np.array([row.shift for row in pairs])
+        divergences = np.array([row.divergence for row in pairs])
         line = (
             f"{part:<10}  {len(pairs):>5}  {shifts.mean():>+10.1f}  {np.abs(shifts).mean():>10.1f}"
             f"  {shifts[np.abs(shifts).argmax()]:>+7.1f}  {divergences.mean():>16.3f}"
         )
-        judged = [row for row in pairs if row["question_id"] in known]
+        judged = [row for row in pairs if row.question_id in known]
         if judged:
-            truth = np.array([known[row["question_id"]] for row in judged])
+            truth = np.array([known[row.question_id] for row in judged])
             both = (
-                brier_score(np.array([row[name] for row in judged]) / 100, truth)
-                for name in ("full_mean", "mean")
+                brier_score(np.array(means) / 100, truth)
+                for means in ([row.full_mean for row in judged], [row.mean for row in judged])
             )
             line += "  {:>10.3f}  {:>13.3f}".format(*both)
         lines.append(line)
@@ -110,5 +110,5 @@ def effect_lines(rows: Sequence[Any], outcomes: Mapping[str, int] | None = None)
             "-" * len(head),
             *lines,
         ]
-    failed = sorted({(row["condition"], row["error"]) for row in rows if row["error"] is not None})
+    failed = sorted({(row.condition, row.error) for row in rows if row.error is not None})
     return lines + [f"Not compared, {condition}: {error}" for condition, error in failed]

@@ -124,8 +124,8 @@ def contradictions(questions: Iterable[Question], known: Known) -> dict[str, str
         recorded = known.resolved.get(known.subject(q)) if parent_id(q.extra) is None else None
         if recorded is None:
             continue
-        here, there = parse_outcome(q.extra["outcome"]), recorded["outcome"]
-        moments = (str(q.extra["resolution_date"]), recorded["resolved_at"])
+        here, there = parse_outcome(q.extra["outcome"]), recorded.outcome
+        moments = (str(q.extra["resolution_date"]), recorded.resolved_at)
         days = [parse_time(text).date().isoformat() for text in moments]
         if here != there or days[0] != days[1]:
             words = [Outcome(value, None).word for value in (here, there)]
@@ -216,14 +216,14 @@ def score_run(database: Database, run_id: int) -> list[str]:
     Raises:
         scorecard.AnalysisError: no forecast of the run counts.
     """
-    subjects = {question["subject"] for question in database.run_questions(run_id)}
+    subjects = {question.subject for question in database.run_questions(run_id)}
     part = collect(database, subjects).of_run(run_id)
     return score_lines(part) + _untouched(part, database, run_id)
 
 
 def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
     """Scores on the questions whose ``as_of`` lies after every model's cut-off."""
-    models = sorted({(row["agent"], row["model"]) for row in database.forecasts(run_id)})
+    models = sorted({(row.agent, row.model) for row in database.forecasts(run_id)})
     clean: dict[str, list[Judged]] = {}
     for j in record.judged:
         if not any(may_know(name, path, j.made.date().isoformat()) for name, path in models):

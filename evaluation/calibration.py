@@ -10,7 +10,6 @@ forecasts hold no information that a calibration could use; then it is refused, 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from evaluation.scorecard import (
     span,
 )
 from scoring.distribution import ODDS_CLIP, Distribution
-from scoring.voices import stored_voice
+from scoring.voices import Voice, average
 
 logger = logging.getLogger(__name__)
 
@@ -345,14 +344,14 @@ def apply_latest(database: Database, run_id: int) -> int:
     curves: dict[tuple[str, str], tuple[int, Curve]] = {}
     for row in database.calibrations():  # oldest first
         try:
-            curve = Curve(row["method"], json.loads(row["parameters"]))
+            curve = Curve(row.method, row.parameters)
             curve([0.5])
         except (TypeError, ValueError, KeyError, RecursionError):
             logger.warning(
-                "calibration %s is not one that Forecaster writes; it is not applied", row["id"]
+                "calibration %s is not one that Forecaster writes; it is not applied", row.id
             )
             continue
-        curves[row["forecaster"], row["record"]] = (row["id"], curve)
+        curves[row.forecaster, row.record] = (row.id, curve)
     count = 0
     for (forecaster, kind), (number, curve) in curves.items():
         values = _values(database, forecaster, kind, curve, run_id)
@@ -377,16 +376,17 @@ def _all_means(
     asked = (
         None
         if run_id is None
-        else [(run_id, question["id"]) for question in database.run_questions(run_id)]
+        else [(run_id, question.id) for question in database.run_questions(run_id)]
     )
-    pools = forecaster == ENSEMBLE
-    found: dict[tuple[int, str], list[Any]] = {}
-    for row in database.all_ensembles(asked) if pools else database.successful_forecasts(asked):
-        if (pools or row["agent"] == forecaster) and (row["as_of"] is None) == (kind == LIVE):
-            found.setdefault((row["run_id"], row["question_id"]), []).append(row)
-    read = (lambda rows: Distribution.from_json(rows[0]["probabilities"])) if pools else _spoken
-    return {key: float(np.clip(read(rows).probability, 0, 1)) for key, rows in found.items()}
-
-
-def _spoken(rows: Sequence[Any]) -> Distribution:
-    return stored_voice(rows).distribution
+    spoken: dict[tuple[int, str], Distribution] = {}
+    if forecaster == ENSEMBLE:
+        for pool in database.all_ensembles(asked):
+            if (pool.as_of is None) == (kind == LIVE):
+                spoken[pool.run_id, pool.question_id] = pool.distribution
+    else:
+        parts: dict[tuple[int, str], list[Voice]] = {}
+        for row in database.successful_forecasts(asked):
+            if row.agent == forecaster and (row.as_of is None) == (kind == LIVE):
+                parts.setdefault((row.run_id, row.question_id), []).append(row.voice)
+        spoken = {key: average(voices).distribution for key, voices in parts.items()}
+    return {key: float(np.clip(one.probability, 0, 1)) for key, one in spoken.items()}

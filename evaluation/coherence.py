@@ -5,14 +5,13 @@ A diagnostic: the gaps are stored after the run, and nothing here changes a fore
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from database import CoherenceRecord, Database
 from evaluation.metrics import negation_gap, paraphrase_range
 from questions.checks import KIND_KEY, PARENT_KEY
-from scoring.voices import stored_voice
+from scoring.voices import average
 
 
 def coherence_records(
@@ -56,13 +55,13 @@ def check_coherence(database: Database, run_id: int) -> list[CoherenceRecord]:
     """Compare and store every check of a run; an empty list when its questions had none."""
     kinds: dict[str, tuple[str, str]] = {}
     for row in database.run_questions(run_id):
-        extra = json.loads(row["extra"])
+        extra = row.extra
         if PARENT_KEY in extra:
-            kinds[row["id"]] = (str(extra[PARENT_KEY]), str(extra[KIND_KEY]))
+            kinds[row.id] = (str(extra[PARENT_KEY]), str(extra[KIND_KEY]))
     if not kinds:
         return []
     forecasts = {
-        (row["question_id"], "ensemble"): row["mean"] / 100 for row in database.ensembles(run_id)
+        (row.question_id, "ensemble"): row.mean / 100 for row in database.ensembles(run_id)
     }
     forecasts |= _agent_means(database.forecasts(run_id))
     records = coherence_records(run_id, kinds, forecasts)
@@ -74,6 +73,9 @@ def _agent_means(rows: Iterable[Any]) -> dict[tuple[str, str], float]:
     """Probability (0-1) by question and agent, over the chunks of its evidence."""
     found: dict[tuple[str, str], list[Any]] = {}
     for row in rows:
-        if row["error"] is None:
-            found.setdefault((row["question_id"], row["agent"]), []).append(row)
-    return {key: stored_voice(parts).distribution.probability for key, parts in found.items()}
+        if row.error is None:
+            found.setdefault((row.question_id, row.agent), []).append(row)
+    return {
+        key: average([part.voice for part in parts]).distribution.probability
+        for key, parts in found.items()
+    }

@@ -270,12 +270,12 @@ class _Known:
         self.by_text: dict[str, dict[str, str]] = {}
         self.texts: dict[str, dict[str, str]] = {}
         for row in questions:
-            identifier, subject = row["id"], row["subject"]
+            identifier, subject = row.id, row.subject
             self.subject_of[composed(identifier)] = subject
             self.subjects.setdefault(composed(subject), subject)
-            text = folded(row["text"])
+            text = folded(row.text)
             self.by_text.setdefault(text, {}).setdefault(subject, identifier)
-            self.texts.setdefault(subject, {}).setdefault(text, row["text"])
+            self.texts.setdefault(subject, {}).setdefault(text, row.text)
 
     def subject(self, entry: Entry) -> str | None:
         """Return the subject that an entry names by its id, with its date if it was asked."""

@@ -13,9 +13,7 @@ apart as well. Every forecast is scored with the columns (cluster, references) t
 
 from __future__ import annotations
 
-import json
 import math
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +33,8 @@ from questions.cells import counted
 from questions.checks import parent_id
 from questions.question import cluster_of
 from scoring.distribution import POOL_METHODS, Distribution, pool
-from scoring.voices import stored_voice, voice_weights
+from scoring.voices import average, voice_weights
+from storage.records import Forecast, PooledForecast
 
 ENSEMBLE = "ensemble"
 # The two records: forecasts made live, and those made later as of a past day.
@@ -187,61 +186,61 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
         if subjects is None
         else [key for kind in RECORDS for key in database.asked_in(set(subjects), kind)]
     )
-    asked = {(row["run_id"], row["question_id"]): row for row in database.asked_columns(wanted)}
-    extras = {key: json.loads(row["extra"]) for key, row in asked.items() if key[1] in resolutions}
+    asked = {(row.run_id, row.question_id): row for row in database.asked_columns(wanted)}
+    extras = {key: row.extra for key, row in asked.items() if key[1] in resolutions}
     scored = {key for key, extra in extras.items() if parent_id(extra) is None}
-    agents: dict[tuple[int, str], dict[str, list[sqlite3.Row]]] = {}
-    for row in database.successful_forecasts(wanted):
-        key = (row["run_id"], row["question_id"])
+    agents: dict[tuple[int, str], dict[str, list[Forecast]]] = {}
+    for forecast in database.successful_forecasts(wanted):
+        key = (forecast.run_id, forecast.question_id)
         if key in scored:
-            agents.setdefault(key, {}).setdefault(row["agent"], []).append(row)
+            agents.setdefault(key, {}).setdefault(forecast.agent, []).append(forecast)
     voices = {
-        key: {agent: stored_voice(rows) for agent, rows in by_agent.items()}
+        key: {agent: average([row.voice for row in rows]) for agent, rows in by_agent.items()}
         for key, by_agent in agents.items()
     }
     distributions = {
         key: {agent: voice.distribution for agent, voice in by_agent.items()}
         for key, by_agent in voices.items()
     }
-    candidates: list[tuple[str, Distribution, sqlite3.Row, str | None]] = []
+    candidates: list[tuple[str, Distribution, Forecast | PooledForecast, str | None]] = []
     for key, by_distribution in distributions.items():
         for agent, distribution in by_distribution.items():
             rows = agents[key][agent]
-            newest = max((r["latest_evidence"] for r in rows if r["latest_evidence"]), default=None)
+            newest = max((r.latest_evidence for r in rows if r.latest_evidence), default=None)
             candidates.append((agent, distribution, rows[-1], newest))
     candidates += [
-        (ENSEMBLE, Distribution.from_json(row["probabilities"]), row, row["latest_evidence"])
+        (ENSEMBLE, row.distribution, row, row.latest_evidence)
         for row in database.all_ensembles(wanted)
-        if (row["run_id"], row["question_id"]) in scored
+        if (row.run_id, row.question_id) in scored
     ]
     judged, excluded = [], []
     for name, distribution, row, newest in candidates:
-        key = (row["run_id"], row["question_id"])
-        resolution = resolutions[row["question_id"]]
+        key = (row.run_id, row.question_id)
+        resolution = resolutions[row.question_id]
         reason = exclusion(
-            row["as_of"],
-            row["created_at"],
+            row.as_of,
+            row.created_at,
             newest,
-            resolution["outcome"],
-            resolution["resolved_at"],
+            resolution.outcome,
+            resolution.resolved_at,
         )
         if reason:
-            record = LIVE if row["as_of"] is None else BACK_DATED
+            record = LIVE if row.as_of is None else BACK_DATED
             excluded.append(Excluded(*key, name, reason, record))
             continue
-        subject = asked[key]["subject"]
+        subject = asked[key].subject
         judged.append(
             Judged(
-                run_id=row["run_id"],
-                question_id=row["question_id"],
+                run_id=row.run_id,
+                question_id=row.question_id,
                 forecaster=name,
                 distribution=distribution,
-                outcome=int(resolution["outcome"]),
+                outcome=int(resolution.outcome or 0),
                 cluster=cluster_of(extras[key], subject),
-                made=forecast_time(row["as_of"], row["created_at"]),
-                resolved=parse_time(resolution["resolved_at"]),
+                made=forecast_time(row.as_of, row.created_at),
+                resolved=parse_time(resolution.resolved_at),
                 extra=extras[key],
-                as_of=row["as_of"],
+                as_of=row.as_of,
                 subject=subject,
             )
         )
@@ -249,7 +248,7 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
         key: {agent: voice.captured for agent, voice in by_agent.items()}
         for key, by_agent in voices.items()
     }
-    back_dated = frozenset(key for key in scored if asked[key]["as_of"] is not None)
+    back_dated = frozenset(key for key in scored if asked[key].as_of is not None)
     return Record(
         tuple(_with_previous(judged)), tuple(excluded), distributions, captured, back_dated
     )

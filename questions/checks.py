@@ -6,7 +6,6 @@ A question file may carry a column ``negation`` (the opposite question) and a co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,13 +18,9 @@ from questions.question import Question, QuestionError
 PARENT_KEY, KIND_KEY = RESERVED
 
 
-def parent_id(extra: Mapping[str, Any] | str) -> str | None:
-    """Return the id of the question that this one checks, None for ordinary questions.
-
-    ``extra`` is that of the question, or its JSON as stored.
-    """
-    values = json.loads(extra) if isinstance(extra, str) else extra
-    parent = values.get(PARENT_KEY)
+def parent_id(extra: Mapping[str, Any]) -> str | None:
+    """Return the id of the question that this one (by its ``extra``) checks, None for others."""
+    parent = extra.get(PARENT_KEY)
     return None if parent is None else str(parent)
 
 

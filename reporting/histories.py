@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from database import Database
 from evaluation.scorecard import LIVE, forecast_time, parse_time
 from reporting.drawing import HistoryPoint, Outcome, OverviewRow
 from scoring.distribution import Distribution
-from scoring.voices import pool_voices, stored_voice
+from scoring.voices import Voice, average, pool_voices
+from storage.records import Forecast, LatestQuestion, PooledForecast, Resolution
 
 # Forecast rows of one run, by agent; the parts of an agent's evidence are rows of their own.
-Voices = dict[str, list[sqlite3.Row]]
+Voices = dict[str, list[Forecast]]
+R = TypeVar("R", Forecast, PooledForecast)
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,22 @@ class History:
         return replace(row, previous=previous, same_models=abs(stored - self.change) > 1e-9)
 
 
-def outcome_of(row: sqlite3.Row | None) -> Outcome | None:
+def outcome_of(row: Resolution | None) -> Outcome | None:
     """A resolution row as the outcome that plots show; None when the question is open."""
-    return None if row is None else Outcome(row["outcome"], parse_time(row["resolved_at"]))
+    return None if row is None else Outcome(row.outcome, parse_time(row.resolved_at))
 
 
-def fewer_models(row: sqlite3.Row) -> str:
+def fewer_models(row: PooledForecast) -> str:
     """How many of its models a pool has, like "2 of 3"; "" when it has all."""
-    return (
-        f"{row['agents']} of {row['agents_configured']}"
-        if row["agents"] < row["agents_configured"]
-        else ""
-    )
+    return f"{row.agents} of {row.agents_configured}" if row.agents < row.agents_configured else ""
 
 
 def histories(
-    database: Database, record: str, questions: Sequence[sqlite3.Row], *, newest: int | None = None
+    database: Database,
+    record: str,
+    questions: Sequence[LatestQuestion],
+    *,
+    newest: int | None = None,
 ) -> Iterator[History]:
     """The histories of questions that have a forecast in a record.
 
@@ -87,70 +88,69 @@ def histories(
     """
     outcomes = database.resolutions()
     asked = database.asked_in(
-        [row["subject"] for row in questions], record, newest=newest if record == LIVE else None
+        [row.subject for row in questions], record, newest=newest if record == LIVE else None
     )
     voices = _by_subject(database.successful_forecasts(asked), record)
     pools = _by_subject(database.all_ensembles(asked), record)
     for question in questions:
-        subject = question["subject"]
+        subject = question.subject
         spoken = _by_run(voices.get(subject, []))
         pooled = sorted(_newest(pools.get(subject, [])), key=_moment)
         if not spoken and not pooled:
             continue
         agents: dict[str, list[HistoryPoint]] = {}
         for agent, rows in _agent_rows(spoken):
-            agents.setdefault(agent, []).append(_point(rows[0], stored_voice(rows).distribution))
+            agents.setdefault(agent, []).append(_point(rows[0], _voice(rows).distribution))
         yield History(
             subject,
-            question["text"],
+            question.text,
             record,
             agents,
-            [_point(row, Distribution.from_json(row["probabilities"])) for row in pooled],
+            [_point(row, row.distribution) for row in pooled],
             change(pooled[-2], pooled[-1], spoken) if len(pooled) > 1 else None,
-            outcome_of(outcomes.get(question["question_id"])),
+            outcome_of(outcomes.get(question.question_id)),
         )
 
 
-def change(before: sqlite3.Row, after: sqlite3.Row, voices: Mapping[Any, Voices]) -> float | None:
+def change(
+    before: PooledForecast, after: PooledForecast, voices: Mapping[Any, Voices]
+) -> float | None:
     """Return the points between two pools over their shared models; None without any.
 
     ``voices`` holds the agents' rows by run and question. Both pools are made again from the shared models' stored
     distributions, with the later one's method.
     """
-    then, now = (voices.get((row["run_id"], row["question_id"]), {}) for row in (before, after))
+    then, now = (voices.get((row.run_id, row.question_id), {}) for row in (before, after))
     shared = sorted(then.keys() & now.keys())
     if not shared:
         return None
-    if then.keys() == now.keys() and before["method"] == after["method"]:
-        return float(after["mean"] - before["mean"])
-    method = after["method"]
+    if then.keys() == now.keys() and before.method == after.method:
+        return float(after.mean - before.mean)
+    method = after.method
     old, new = (
-        pool_voices({name: stored_voice(rows[name]) for name in shared}, method)
-        for rows in (then, now)
+        pool_voices({name: _voice(rows[name]) for name in shared}, method) for rows in (then, now)
     )
     return new.voice.distribution.mean - old.voice.distribution.mean
 
 
-def _by_subject(rows: Iterable[sqlite3.Row], record: str) -> dict[str, list[sqlite3.Row]]:
-    grouped: dict[str, list[sqlite3.Row]] = {}
+def _by_subject(rows: Iterable[R], record: str) -> dict[str, list[R]]:
+    grouped: dict[str, list[R]] = {}
     for row in rows:
-        if (row["as_of"] is None) == (record == LIVE):
-            grouped.setdefault(row["subject"], []).append(row)
+        if (row.as_of is None) == (record == LIVE):
+            grouped.setdefault(row.subject, []).append(row)
     return grouped
 
 
-def _by_run(rows: Iterable[sqlite3.Row]) -> dict[tuple[int, str], Voices]:
+def _by_run(rows: Iterable[Forecast]) -> dict[tuple[int, str], Voices]:
     runs: dict[tuple[int, str], Voices] = {}
     for row in rows:
-        runs.setdefault((row["run_id"], row["question_id"]), {}).setdefault(
-            row["agent"], []
-        ).append(row)
+        runs.setdefault((row.run_id, row.question_id), {}).setdefault(row.agent, []).append(row)
     return runs
 
 
-def _agent_rows(runs: Mapping[tuple[int, str], Voices]) -> list[tuple[str, list[sqlite3.Row]]]:
+def _agent_rows(runs: Mapping[tuple[int, str], Voices]) -> list[tuple[str, list[Forecast]]]:
     """List agents' rows by run, in order of time; of runs as of one day the newest."""
-    found: dict[tuple[str, Any], list[sqlite3.Row]] = {}
+    found: dict[tuple[str, Any], list[Forecast]] = {}
     for voices in runs.values():
         for agent, rows in voices.items():
             found[agent, _slot(rows[0])] = rows
@@ -162,30 +162,33 @@ def _agent_rows(runs: Mapping[tuple[int, str], Voices]) -> list[tuple[str, list[
     ]
 
 
-def _newest(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
+def _voice(rows: Sequence[Forecast]) -> Voice:
+    return average([row.voice for row in rows])
+
+
+def _newest(rows: Iterable[PooledForecast]) -> list[PooledForecast]:
     return list({_slot(row): row for row in rows}.values())
 
 
-def _slot(row: sqlite3.Row) -> Any:
+def _slot(row: Forecast | PooledForecast) -> Any:
     """Identify a point of a history: a run, or the day it was forecast from.
 
     Several runs may repeat the forecast of one day.
     """
-    return row["as_of"] or (row["run_id"], row["question_id"])
+    return row.as_of or (row.run_id, row.question_id)
 
 
-def _moment(row: sqlite3.Row) -> tuple[Any, int]:
-    return forecast_time(row["as_of"], row["started_at"]), row["run_id"]
+def _moment(row: Forecast | PooledForecast) -> tuple[Any, int]:
+    return forecast_time(row.as_of, row.started_at), row.run_id
 
 
-def _point(row: sqlite3.Row, distribution: Distribution) -> HistoryPoint:
+def _point(row: Forecast | PooledForecast, distribution: Distribution) -> HistoryPoint:
     """Make a point at its run's start, so that agents and pool are side by side."""
     low, high = distribution.interval(0.8)
-    names = row.keys()
-    calibrated = row["calibrated"] if "calibrated" in names else None
-    fewer = fewer_models(row) if "agents" in names else ""
+    calibrated = row.calibrated if isinstance(row, PooledForecast) else None
+    fewer = fewer_models(row) if isinstance(row, PooledForecast) else ""
     return HistoryPoint(
-        forecast_time(row["as_of"], row["started_at"]),
+        forecast_time(row.as_of, row.started_at),
         distribution.mean,
         low,
         high,

@@ -8,7 +8,6 @@ become links.
 from __future__ import annotations
 
 import base64
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from questions.checks import parent_id
 from reporting.drawing import OverviewRow, overview_figures, png
 from reporting.fonts import say_what_lacks
 from reporting.histories import fewer_models, outcome_of
+from storage.records import PooledForecast
 from terminal.file_names import write_whole
 from terminal.text import visible
 
@@ -68,7 +68,7 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
         raise AnalysisError(
             f"{database.path}: there is no run to report; forecast something first (python forecaster.py)"
         )
-    html = render(database, runs[-1]["id"] if run_id is None else run_id)
+    html = render(database, runs[-1].id if run_id is None else run_id)
     say_what_lacks()
     try:
         write_whole(path, html.encode())
@@ -121,7 +121,7 @@ def render(database: Database, run_id: int) -> str:
         scores=scores,
         record_images=record_images,
         calibrations=database.calibrations(),
-        coherence=[row for row in database.coherence() if row["run_id"] == run_id],
+        coherence=[row for row in database.coherence() if row.run_id == run_id],
     )
 
 
@@ -137,19 +137,19 @@ def link(url: str) -> str:
 
 def closing_table(database: Database, run_id: int) -> list[Line]:
     """What the run found for each question, in its order; coherence checks are left out."""
-    ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
+    ensembles = {row.question_id: row for row in database.ensembles(run_id)}
     failures: dict[str, list[str]] = {}
     for row in database.forecasts(run_id):
-        if row["error"] is not None:
-            failures.setdefault(row["question_id"], []).append(f"{row['agent']}: {row['error']}")
+        if row.error is not None:
+            failures.setdefault(row.question_id, []).append(f"{row.agent}: {row.error}")
     articles, outcomes = database.articles_used(run_id), database.resolutions()
     lines = []
     for question in database.run_questions(run_id):
-        if parent_id(question["extra"]) is not None:
+        if parent_id(question.extra) is not None:
             continue
-        pooled = ensembles.get(question["id"])
-        outcome = outcome_of(outcomes.get(question["id"]))
-        failed, missing = failures.get(question["id"], []), question["context_error"]
+        pooled = ensembles.get(question.id)
+        outcome = outcome_of(outcomes.get(question.id))
+        failed, missing = failures.get(question.id, []), question.context_error
         if missing:
             failed = [
                 *failed,
@@ -157,14 +157,14 @@ def closing_table(database: Database, run_id: int) -> list[Line]:
             ]
         lines.append(
             Line(
-                id=question["id"],
-                subject=question["subject"],
-                text=question["text"],
-                record=LIVE if question["as_of"] is None else BACK_DATED,
-                as_of=question["as_of"],
+                id=question.id,
+                subject=question.subject,
+                text=question.text,
+                record=LIVE if question.as_of is None else BACK_DATED,
+                as_of=question.as_of,
                 **_numbers(pooled),
-                low_confidence=bool(pooled is not None and pooled["low_confidence"]),
-                articles=articles.get(question["id"], 0),
+                low_confidence=bool(pooled is not None and pooled.low_confidence),
+                articles=articles.get(question.id, 0),
                 failed=tuple(failed),
                 outcome=outcome.word if outcome else "",
             )
@@ -172,21 +172,21 @@ def closing_table(database: Database, run_id: int) -> list[Line]:
     return lines
 
 
-def _numbers(pooled: sqlite3.Row | None) -> dict[str, Any]:
+def _numbers(pooled: PooledForecast | None) -> dict[str, Any]:
     if pooled is None:
         empty: dict[str, Any] = dict.fromkeys(
             ("mean", "low", "high", "calibrated", "agreement", "captured")
         )
         return {**empty, "fewer": ""}
-    several = pooled["agents"] > 1
+    several = pooled.agents > 1
     return {
-        "mean": pooled["mean"],
-        "low": pooled["p10"],
-        "high": pooled["p90"],
-        "calibrated": pooled["calibrated"],
+        "mean": pooled.mean,
+        "low": pooled.p10,
+        "high": pooled.p90,
+        "calibrated": pooled.calibrated,
         "fewer": fewer_models(pooled),
-        "agreement": pooled["agreement"] if several else None,
-        "captured": pooled["captured_mass"],
+        "agreement": pooled.agreement if several else None,
+        "captured": pooled.captured_mass,
     }
 
 
@@ -198,9 +198,9 @@ def _details(database: Database, run_id: int) -> dict[str, dict[str, Any]]:
     )
     details = {}
     for question in plotted(database.run_questions(run_id)):
-        identifier = question["id"]
+        identifier = question.id
         evidence = [
-            {**dict(row), "link": link(row["url"]), "excerpt": excerpt(row["text"])}
+            {**vars(row), "link": link(row.url), "excerpt": excerpt(row.text)}
             for row in database.prompt_evidence(run_id, identifier)
         ]
         details[identifier] = {

@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from database import Database, Rewording
 from questions.cells import listed
 from questions.checks import parent_id
 from questions.question import Question, folded, text_id
+from storage.records import EarlierQuestion, Resolution
 
 # Characters of a question that a message quotes.
 QUOTED = 120
@@ -22,26 +22,15 @@ class IdentityError(Exception):
 
 
 @dataclass(frozen=True)
-class EarlierQuestion:
-    """A question as one earlier run asked it (a replay is none)."""
-
-    run_id: int
-    id: str
-    subject: str
-    text: str
-    close_date: str | None
-
-
-@dataclass(frozen=True)
 class Known:
     """What a database says about questions.
 
-    ``asked`` is all that was asked, oldest first, ``resolved`` the latest outcome by subject (a row
-    of ``resolutions``), ``subjects`` gives each id's, ``path`` is the database's file.
+    ``asked`` is all that was asked, oldest first, ``resolved`` the latest outcome by subject, ``subjects``
+    gives each id's, ``path`` is the database's file.
     """
 
     asked: Sequence[EarlierQuestion] = ()
-    resolved: Mapping[str, Any] = field(default_factory=dict)
+    resolved: Mapping[str, Resolution] = field(default_factory=dict)
     subjects: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
 
@@ -56,7 +45,7 @@ class Known:
     @classmethod
     def read(cls, database: Database) -> Known:
         """Read it from an open database."""
-        asked = [EarlierQuestion(**dict(row)) for row in database.asked_before()]
+        asked = database.asked_before()
         subjects = {one.id: one.subject for one in asked}
         outcomes = database.resolutions().items()
         resolved = {subjects[name]: row for name, row in outcomes if name in subjects}

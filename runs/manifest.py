@@ -24,9 +24,8 @@ from scoring import prompts
 from terminal.redaction import redact
 
 if TYPE_CHECKING:
-    from sqlite3 import Row
-
     from database import Database
+    from storage.records import Forecast, Run
 
 # Settings that say who asks or how patiently, not what is found; a run may be resumed with others.
 _WIKI_IDENTITY: Final = ("api_url", "pageviews_url")
@@ -168,17 +167,17 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + key, value
 
 
-def stored_settings(row: Row) -> dict[str, Any]:
+def stored_settings(row: Run) -> dict[str, Any]:
     """The settings of a run's row.
 
     Raises:
         RunError: they lack something that every run stores, or hold something else than was stored there.
     """
     try:
-        settings = json.loads(row["settings"])
+        settings = dict(row.settings)
         if "models" in settings and "today" not in settings:
             raise RunError(
-                f"run {row['id']} was stored by an older Forecaster without what --resume and --replay need;"
+                f"run {row.id} was stored by an older Forecaster without what --resume and --replay need;"
                 " start a new run"
             )
         date.fromisoformat(settings["today"])
@@ -190,7 +189,7 @@ def stored_settings(row: Row) -> dict[str, Any]:
                 raise TypeError(name)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunError(
-            f"run {row['id']}: its stored settings are damaged ({type(error).__name__}: {error}); start a new run"
+            f"run {row.id}: its stored settings are damaged ({type(error).__name__}: {error}); start a new run"
         ) from None
     return dict(settings)
 
@@ -239,23 +238,20 @@ def stored_questions(database: Database, run_id: int) -> list[Question]:
         RunError: the run was stored by a Forecaster that did not keep them.
     """
     rows = database.run_questions(run_id)
-    if not rows or any(row["asked"] is None for row in rows):
+    if not rows:
         raise RunError(
             f"run {run_id} was stored by an older Forecaster without what --resume and --replay need; start a new run"
         )
-    try:
-        questions = [Question(**json.loads(row["asked"])) for row in rows]
-        for row, question in zip(rows, questions, strict=True):
-            if question.id != row["id"]:
-                raise ValueError(f"{row['id']!r} is stored as {question.id!r}")
-        return questions
-    except (AttributeError, TypeError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"run {run_id}: its stored questions are damaged ({error}); start a new run"
-        ) from None
+    for row in rows:
+        if row.question.id != row.id:
+            raise RunError(
+                f"run {run_id}: its stored questions are damaged ({row.id!r} is stored as"
+                f" {row.question.id!r}); start a new run"
+            )
+    return [row.question for row in rows]
 
 
-def find_run(database: Database, wanted: str | int) -> Row:
+def find_run(database: Database, wanted: str | int) -> Run:
     """The run of that number, or the latest unfinished one for "latest".
 
     Raises:
@@ -266,7 +262,7 @@ def find_run(database: Database, wanted: str | int) -> Row:
         if row is None:
             raise RunError(f"{database.path}: every run is finished; nothing is left to resume")
         return row
-    numbers = {str(row["id"]): row for row in database.runs()}
+    numbers = {str(row.id): row for row in database.runs()}
     if str(wanted) not in numbers:
         raise RunError(
             f"{database.path}: there is no run {wanted!r}; stored: {', '.join(list(numbers)[-10:]) or 'none'}"
@@ -286,7 +282,7 @@ def resume_command(run: int | str, database: Path) -> str:
 
 
 def replay_lines(
-    database: Database, origin: int, replayed: int, distance: Callable[[Row, Row], float]
+    database: Database, origin: int, replayed: int, distance: Callable[[Forecast, Forecast], float]
 ) -> list[str]:
     """How a replay differs from its origin: for each agent and question the total variation and the points between the means.
 
@@ -305,29 +301,29 @@ def replay_lines(
         label = f"{key[1][:24]:<24}  {key[0][:24]:<24}"
         if key[2]:
             label += f" (chunk {key[2]})"
-        if old is None or new is None or old["error"] is not None or new["error"] is not None:
+        if old is None or new is None or old.error is not None or new.error is not None:
             unmatched += 1
             rows.append(f"{label}  then: {_state(old)}; now: {_state(new)}")
             continue
         tv = distance(old, new)
         worst = max(worst, tv)
-        same = "same" if old["prompt_sha256"] == new["prompt_sha256"] else "differs"
-        rows.append(f"{label}  {tv:>8.2g}  {new['mean'] - old['mean']:>+7.2f}  {same}")
+        same = "same" if old.prompt_sha256 == new.prompt_sha256 else "differs"
+        rows.append(f"{label}  {tv:>8.2g}  {new.mean - old.mean:>+7.2f}  {same}")
     closing = f"Run {replayed} replays run {origin}: the largest total variation is {worst:.2g}"
     if unmatched:
         closing += f"; {unmatched} forecasts cannot be compared"
     return [*rows, "", closing + "."]
 
 
-def _key(row: Row) -> tuple[str, str, int]:
-    return row["question_id"], row["agent"], row["chunk"]
+def _key(row: Forecast) -> tuple[str, str, int]:
+    return row.question_id, row.agent, row.chunk
 
 
-def _state(row: Row | None) -> str:
+def _state(row: Forecast | None) -> str:
     return (
         "none"
         if row is None
-        else f"failed ({row['error']})"
-        if row["error"] is not None
+        else f"failed ({row.error})"
+        if row.error is not None
         else "a forecast"
     )

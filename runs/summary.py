@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -47,12 +46,12 @@ class Columns:
             calibrated = f"  {'':>10}" if self.calibrated else ""
             line = f"  {'none':>7}{calibrated}  {'':>10}  {'':>5}  {'':>8}  {articles}"
         else:
-            interval = f"{row['p10']:.0f} to {row['p90']:.0f} %"
-            captured = f"{row['captured_mass']:.2f}{'!' if row['low_confidence'] else ' '}"
-            calibrated = f"  {_percent(row['calibrated']):>10}" if self.calibrated else ""
-            line = f"  {row['mean']:>5.1f} %{calibrated}  {interval:>10}  {row['agreement']:>5.2f}  {captured:>8}  {articles}"
+            interval = f"{row.p10:.0f} to {row.p90:.0f} %"
+            captured = f"{row.captured_mass:.2f}{'!' if row.low_confidence else ' '}"
+            calibrated = f"  {_percent(row.calibrated):>10}" if self.calibrated else ""
+            line = f"  {row.mean:>5.1f} %{calibrated}  {interval:>10}  {row.agreement:>5.2f}  {captured:>8}  {articles}"
         if self.short:
-            share = f"{0 if row is None else row['agents']} of {self.configured}"
+            share = f"{0 if row is None else row.agents} of {self.configured}"
             line += f"  {share:>7}"
         return line
 
@@ -61,34 +60,31 @@ def _percent(value: float | None) -> str:
     return "none" if value is None else f"{value:.1f} %"
 
 
-def _models_configured(settings: Any) -> int:
+def _models_configured(settings: Mapping[str, Any]) -> int:
     """Count the models in a run's stored settings; 0 where another program has written them."""
-    try:
-        models = json.loads(settings)["model_order"]
-    except (TypeError, ValueError, KeyError, RecursionError):
-        return 0
+    models = settings.get("model_order")
     return len(models) if isinstance(models, list) else 0
 
 
 def summary(database: Database, run_id: int) -> str:
     """The closing table of a run: one block a question, then what failed and why."""
-    ensembles = {row["question_id"]: row for row in database.ensembles(run_id)}
+    ensembles = {row.question_id: row for row in database.ensembles(run_id)}
     asked = database.run_questions(run_id)
     configured = max(
-        (row["agents_configured"] for row in ensembles.values()),
-        default=_models_configured(database.run(run_id)["settings"]),
+        (row.agents_configured for row in ensembles.values()),
+        default=_models_configured(database.run(run_id).settings),
     )
     columns = Columns(
         0,
         configured,
-        any(row["calibrated"] is not None for row in ensembles.values()),
-        any(q["id"] not in ensembles or ensembles[q["id"]]["agents"] < configured for q in asked),
+        any(row.calibrated is not None for row in ensembles.values()),
+        any(q.id not in ensembles or ensembles[q.id].agents < configured for q in asked),
         database.articles_used(run_id),
     )
     terminal = shutil.get_terminal_size().columns
     columns = replace(columns, width=max(23, min(60, terminal - len(columns.head()))))
-    live = [q for q in asked if q["as_of"] is None]
-    dated = [q for q in asked if q["as_of"] is not None]
+    live = [q for q in asked if q.as_of is None]
+    dated = [q for q in asked if q.as_of is not None]
     lines = (
         []
         if dated and not live
@@ -103,7 +99,7 @@ def summary(database: Database, run_id: int) -> str:
 
 
 def _back_dated(questions: Sequence[Any]) -> str:
-    days = sorted({question["as_of"][:10] for question in questions})
+    days = sorted({question.as_of[:10] for question in questions})
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     return f"Back-dated forecasts, as of {span}"
 
@@ -113,12 +109,12 @@ def _table(
 ) -> list[str]:
     head = f"{'question':<{columns.width}}{columns.head()}"
     lines = ["", *([title] if title else []), head, "-" * len(head)]
-    days = {question["as_of"] for question in questions}
+    days = {question.as_of for question in questions}
     for question in questions:
         # Forecasts of one question from several days are told apart by the day.
-        day = f" (as of {question['as_of'][:10]})" if len(days) > 1 else ""
-        text = _broken(visible_line(question["text"]) + day, columns.width)
-        cells = columns.cells(question["id"], ensembles.get(question["id"]))
+        day = f" (as of {question.as_of[:10]})" if len(days) > 1 else ""
+        text = _broken(visible_line(question.text) + day, columns.width)
+        cells = columns.cells(question.id, ensembles.get(question.id))
         lines.append(f"{text[0]}{' ' * (columns.width - _width(text[0]))}{cells}")
         lines += text[1:]
     return lines
@@ -163,46 +159,47 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
     """List certificate, low confidence, missing agents and evidence, and errors."""
     notes = []
     rows = database.forecasts(run_id)
-    scored = [row for row in rows if row["error"] is None]
+    scored = [row for row in rows if row.error is None]
     if scored:
-        worst = max(row["residual_mass"] for row in scored)
+        worst = max(row.voice.residual for row in scored)
         notes.append(
             f"Every distribution is within {worst:.4f} (total variation) of the exact one."
         )
-    masses = [row["captured_mass"] for row in scored]
-    if any(row["low_confidence"] for row in ensembles):
+    masses = [row.voice.captured for row in scored]
+    if any(row.low_confidence for row in ensembles):
         notes.append(
             "! A model's answer was an integer with a probability under"
             f" {config.MIN_CAPTURED_MASS} (the lowest: {min(masses):.2g}): low confidence, and its"
             " voice weighs that much less in the pool."
         )
-    short = [row for row in ensembles if row["agents"] < row["agents_configured"]]
+    short = [row for row in ensembles if row.agents < row.agents_configured]
     if short:
         notes.append(
             f"{len(short)} of {len(ensembles)} pools lack a model (the last column says how many took part)."
         )
     notes += _calibrations(database, ensembles)
-    missing = {
-        row["context_error"] for row in database.run_questions(run_id) if row["context_error"]
-    }
+    missing = {row.context_error for row in database.run_questions(run_id) if row.context_error}
     notes += [evidence_note(reason) for reason in sorted(missing)]
-    reasoned = [row for row in scored if row["between_deviation"] is not None]
+    reasoned = [row for row in scored if row.between_deviation is not None]
     if reasoned:
         within, between = (
-            max(row[name] or 0.0 for row in reasoned)
-            for name in ("within_deviation", "between_deviation")
+            max(values)
+            for values in (
+                [row.within_deviation or 0.0 for row in reasoned],
+                [row.between_deviation or 0.0 for row in reasoned],
+            )
         )
-        cut = sum(row["cut"] for row in database.reasonings(run_id))
+        cut = sum(row.cut for row in database.reasonings(run_id))
         notes.append(
-            f"Reasoned first, {max(row['samples'] for row in reasoned)} times each: standard deviation up to {within:.1f} points"
+            f"Reasoned first, {max(row.samples for row in reasoned)} times each: standard deviation up to {within:.1f} points"
             f" within one reasoning, up to {between:.1f} between them; {cut} reasonings were cut off at the length limit."
         )
-    without = {row["reasoning_error"] for row in scored if row["reasoning_error"]}
+    without = {row.reasoning_error for row in scored if row.reasoning_error}
     notes += [f"Scored without all of its reasoning: {reason}" for reason in sorted(without)]
     failures: dict[tuple[str, str], int] = {}
     for row in rows:
-        if row["error"] is not None:
-            failures[row["agent"], row["error"]] = failures.get((row["agent"], row["error"]), 0) + 1
+        if row.error is not None:
+            failures[row.agent, row.error] = failures.get((row.agent, row.error), 0) + 1
     notes += [
         f"Failed: {agent}, {count} forecasts: {error}" for (agent, error), count in failures.items()
     ]
@@ -211,10 +208,10 @@ def _footnotes(database: Database, run_id: int, ensembles: Sequence[Any]) -> lis
 
 def _calibrations(database: Database, ensembles: Sequence[Any]) -> list[str]:
     """One line for each calibration in the table."""
-    used = {row["calibration"] for row in ensembles} - {None}
+    used = {row.calibration for row in ensembles} - {None}
     return [
-        f"Calibrated: by calibration {row['id']} ({row['method']}), fitted on {row['questions']} resolved"
-        f" {row['record']} forecasts."
+        f"Calibrated: by calibration {row.id} ({row.method}), fitted on {row.questions} resolved"
+        f" {row.record} forecasts."
         for row in database.calibrations()
-        if row["id"] in used
+        if row.id in used
     ]

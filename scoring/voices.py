@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -77,16 +76,6 @@ def average(parts: Sequence[Voice]) -> Voice:
         float(weights @ [part.residual for part in parts] / weights.sum()),
         min(part.weakest for part in parts),
     )
-
-
-def stored_voice(rows: Sequence[Any]) -> Voice:
-    """Average an agent's ``forecasts`` rows of one question and run over its chunks."""
-    return average([_stored(row) for row in rows])
-
-
-def _stored(row: Any) -> Voice:
-    distribution = Distribution.from_json(row["probabilities"])
-    return Voice(distribution, row["captured_mass"], row["residual_mass"], row["captured_mass"])
 
 
 def pool_voices(voices: Mapping[str, Voice], method: str) -> Pooled:

@@ -19,6 +19,7 @@ from scoring.agent import ForecastOutcome, ForecastTask, Prompt, Reasoning
 from scoring.distribution import Distribution, jensen_shannon
 from scoring.scorer import ScoringResult
 from semanticretriever import Evidence
+from storage.records import AblationPair
 from tests.support.fake_agent import TRIE, FakeAgent
 
 NOTES = ("first notes", "second notes")
@@ -68,20 +69,15 @@ def test_the_effect_is_with_minus_without():
 
 def test_the_table_sums_up_pairs_and_scores_resolved_ones():
     rows = [
-        {
-            "condition": "no_evidence",
-            "error": None,
-            "question_id": name,
-            "full_mean": full,
-            "mean": mean,
-        }
-        | {"shift": full - mean, "divergence": divergence}
+        AblationPair(
+            name, "m", 0, "no_evidence", full, mean, full - mean, divergence, 0.9, 0.0, None
+        )
         for name, full, mean, divergence in (
             ("a", 80.0, 60.0, 0.3),
             ("b", 10.0, 40.0, 0.1),
             ("c", 50.0, 51.0, 0.2),
         )
-    ] + [{"condition": "neither", "error": "engine died", "question_id": "a"}]
+    ] + [AblationPair("a", "m", 0, "neither", *[None] * 6, "engine died")]
     lines = effect_lines(rows, {"a": 1, "b": 0})
     # Shifts +20, -30, -1; Brier scores (0.04 + 0.01) / 2 with and (0.16 + 0.16) / 2 without.
     assert lines[3].split() == ["evidence", "3", "-3.7", "17.0", "-30.0", "0.200", "0.025", "0.160"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -115,7 +113,7 @@ def test_all_scores_are_printed_and_stored_raw_and_cross_validated(tmp_path, cap
     assert f"log score raw {stored['raw_log']:.4f}" in lines[2]
     assert f"calibrated {stored['calibrated_log']:.4f}" in lines[2]
     assert f"ECE raw {stored['raw_ece']:.3f} (a calibrated forecaster would show" in lines[3]
-    assert json.loads(stored["parameters"])["weights"][0] == pytest.approx(1 / 3, abs=0.15)
+    assert stored["parameters"]["weights"][0] == pytest.approx(1 / 3, abs=0.15)
 
 
 def test_live_and_back_dated_forecasts_are_calibrated_apart(tmp_path, capsys):
@@ -163,7 +161,7 @@ def test_the_newest_curve_of_each_record_reaches_a_later_run(tmp_path):
         assert calibration.apply_latest(database, run) == 2
         assert calibration.apply_latest(database, run) == 2  # again: the same two
         live, dated = (
-            calibration.Curve(row["method"], json.loads(row["parameters"]))
+            calibration.Curve(row["method"], row["parameters"])
             for row in database.calibrations()[1:]
         )
         stored = {
@@ -265,7 +263,7 @@ def test_an_agent_has_a_calibration_of_its_own(tmp_path, capsys):
         other = add_run(database, [Question("Open?", id="o")], {"x": [point(40)], "y": [point(90)]})
         assert calibration.apply_latest(database, run) == 1
         (row,) = [r for r in database.calibrated_forecasts(1) if r["run_id"] in (run, other)]
-        curve = calibration.Curve("platt", json.loads(database.calibrations()[0]["parameters"]))
+        curve = calibration.Curve("platt", database.calibrations()[0]["parameters"])
     assert row["raw"] == pytest.approx(0.3)  # neither y's 0.8 nor the pool's 0.55
     assert row["calibrated"] == pytest.approx(curve([0.3])[0])
 

@@ -18,11 +18,12 @@ from evaluation.outcomes import (
     parse_outcome,
     read_resolutions,
 )
+from storage.records import KnownQuestion
 
 QUESTIONS = [
-    {"id": "a", "subject": "a", "text": "Will A happen?"},
-    {"id": "b", "subject": "b", "text": "Same text?"},
-    {"id": "c", "subject": "c", "text": "Same  Text?"},
+    KnownQuestion("a", "a", "Will A happen?", {}),
+    KnownQuestion("b", "b", "Same text?", {}),
+    KnownQuestion("c", "c", "Same  Text?", {}),
 ]
 
 
@@ -211,7 +212,7 @@ def test_an_unknown_id_whose_text_is_known_names_two_questions_but_for_a_text_wi
         match([Entry("line 2", "z", "Will A happen?", 1, "2026-01-02", "")], QUESTIONS)
     template = [
         *QUESTIONS,
-        {"id": "t", "subject": "t", "text": "Will X rise by {resolution_date}?"},
+        KnownQuestion("t", "t", "Will X rise by {resolution_date}?", {}),
     ]
     found, unknown = match(
         [Entry("line 2", "z", "Will X rise by {resolution_date}?", 1, "2026-01-02", "")], template

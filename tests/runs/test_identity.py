@@ -109,9 +109,9 @@ def test_a_renamed_id_is_split_and_each_run_shows_what_it_asked(two_weeks, caplo
         assert (norway["subject"], norway["close_date"], norway["extra"]) == (
             SPLIT,
             "2030-01-01",
-            '{"crowd":"0.1"}',
+            {"crowd": "0.1"},
         )
-        assert json.loads(norway["asked"])["id"] == SPLIT
+        assert norway.question.id == SPLIT
         # Everything that the run stored went along.
         assert [row["question_id"] for row in db.reasonings(1)] == [SPLIT, "2"]
         assert len(db.retrieval(1, SPLIT)) == 1
@@ -245,13 +245,11 @@ def test_checks_of_a_split_question_go_along(two_weeks):
             """UPDATE coherence SET others = '{"1~not": 0.5}' WHERE question_id = '1'"""
         )
     with Database(two_weeks) as db:
-        moved = {row["id"]: json.loads(row["extra"]) for row in db.run_questions(1)}
+        moved = {row["id"]: row["extra"] for row in db.run_questions(1)}
         assert moved["1 (run 1)~not"]["coherence_of"] == SPLIT
-        kept = {row["id"]: json.loads(row["extra"]) for row in db.run_questions(3)}
+        kept = {row["id"]: row["extra"] for row in db.run_questions(3)}
         assert kept["1~not"]["coherence_of"] == "1"
-        others = {
-            (row["run_id"], row["question_id"]): json.loads(row["others"]) for row in db.coherence()
-        }
+        others = {(row["run_id"], row["question_id"]): row["others"] for row in db.coherence()}
         assert others[1, SPLIT] == {"1 (run 1)~not": 0.5}
         assert others[3, "1"] == {"1~not": 0.5}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from unicodedata import combining, east_asian_width, normalize
 
 import pytest
@@ -135,7 +134,7 @@ def test_a_calibration_reaches_later_runs_of_its_record(tmp_path, monkeypatch, c
     with Database(path) as db:
         (row,) = db.ensembles(2)
         (calibration,) = db.calibrations()
-        expected = Curve("platt", json.loads(calibration["parameters"]))([row["mean"] / 100])
+        expected = Curve("platt", calibration["parameters"])([row["mean"] / 100])
         assert row["calibrated"] == pytest.approx(100 * float(expected[0]))
         assert f"{row['mean']:.1f} %  {row['calibrated']:>8.1f} %" in lines[3]
         (shown,) = db.query(

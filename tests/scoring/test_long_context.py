@@ -86,15 +86,13 @@ def test_what_the_window_dropped_is_recorded_as_unused(database):
     for link in found:
         assert (link["text"].strip() in prompt["text"]) == bool(link["used"])
     assert QUESTION.text in prompt["text"]
-    assert row["passages"] == sum(used)
 
 
 def test_what_the_evidence_budget_dropped_is_recorded_too(database, monkeypatch):
     monkeypatch.setattr(config, "CONTEXT_TOKENS", 600)
-    run, _ = forecast(database)
+    forecast(database)
     used = [link["used"] for link in links(database)]
     assert 0 < sum(used) < 6
-    assert database.forecasts(run)[0]["passages"] == sum(used)
 
 
 def test_chunks_share_every_batch_and_their_mean_is_the_agents_voice(database, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -95,7 +94,8 @@ def test_an_older_file_is_backed_up_then_migrated_with_its_data(tmp_path, monkey
     monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     with Database(path) as db:
         assert scalar(db, "PRAGMA user_version") == SCHEMA_VERSION + 1
-        assert db.runs()[0]["note"] is None
+        assert db.query("SELECT note FROM runs")[0]["note"] is None
+        assert len(db.runs()) == 1
         assert len(db.forecasts(run)) == 1
     with contextlib.closing(
         sqlite3.connect(tmp_path / f"database.db.schema-{SCHEMA_VERSION}.bak")
@@ -144,7 +144,7 @@ def test_a_stored_database_of_schema_1_keeps_every_row(tmp_path):
         for name, rows in before.items():
             width = len(rows[0]) if rows else 0
             assert [tuple(row)[:width] for row in db.query(f"SELECT * FROM {name}")] == rows, name
-        assert [row["mean"] for row in db.forecasts(1)] == [32.5, None]
+        assert [row.distribution is None for row in db.forecasts(1)] == [False, True]
         assert [row["agent"] for row in db.history("a")] == ["ensemble", "m"]
         assert db.search_words(["ferries"], [1], limit=5)
         start(db)
@@ -185,7 +185,7 @@ def test_a_migration_that_fails_leaves_the_older_file_as_it_was(tmp_path, monkey
     monkeypatch.undo()
     with Database(path) as db:
         assert scalar(db, "PRAGMA user_version") == SCHEMA_VERSION
-        assert "note" not in db.runs()[0].keys()  # noqa: SIM118 - a Row is searched by value without keys()
+        assert "note" not in [row["name"] for row in db.query("PRAGMA table_info(runs)")]
 
 
 def test_what_is_no_forecaster_database_is_refused_and_left_alone(tmp_path):
@@ -262,8 +262,9 @@ def test_all_101_probabilities_come_back_bit_by_bit(db):
     run = start(db)
     db.save_forecast(run, forecast(probabilities=p))
     (row,) = db.forecasts(run)
-    values = [r[0] for r in db.query("SELECT value FROM json_each(?)", (row["probabilities"],))]
-    np.testing.assert_array_equal(np.array(values), p)
+    np.testing.assert_array_equal(row.distribution.probabilities, Distribution(p).probabilities)
+    stored = "SELECT value FROM forecasts, json_each(probabilities)"
+    np.testing.assert_array_equal([r[0] for r in db.query(stored)], p)
 
 
 def test_a_forecast_of_another_length_is_refused(db):
@@ -303,8 +304,9 @@ def test_equal_prompts_are_stored_once_and_evidence_counts_what_was_used(db):
     db.save_forecast(run, forecast(evidence=links))
     db.save_forecast(run, forecast(agent="n"))
     assert scalar(db, "SELECT count(*) FROM prompts") == 1
-    by_agent = {row["agent"]: (row["articles"], row["passages"]) for row in db.forecasts(run)}
-    assert by_agent == {"m": (1, 1), "n": (0, 0)}
+    used = db.query("SELECT agent, passage FROM evidence_trail WHERE used")
+    assert [tuple(row) for row in used] == [("m", "one")]
+    assert db.articles_used(run) == {"a": 1}
     assert [row["text"] for row in db.prompt_evidence(run, "a")] == ["one"]
 
 
@@ -368,13 +370,12 @@ def test_a_question_asked_again_keeps_what_each_run_asked(db):
         ("Will A happen?", "live"),
         ("Will A happen, really?", "back-dated"),
     ]
-    columns = ("text", "background", "close_date", "as_of", "extra")
-    assert [
-        tuple(db.run_questions(run)[0][name] for name in columns) for run in (first, second)
-    ] == [
-        ("Will A happen?", "B", None, None, '{"outcome":"1"}'),
-        ("Will A happen, really?", "", "2027-01-01", "2026-01-01", '{"crowd":"0.5"}'),
-    ]
+    asked = [db.run_questions(run)[0] for run in (first, second)]
+    assert asked[0].question == Question(
+        "Will A happen?", id="a", background="B", extra={"outcome": "1"}
+    )
+    assert asked[1].question == again
+    assert [one.as_of for one in asked] == [None, "2026-01-01"]
 
 
 def test_the_latest_forecasts_are_one_live_and_one_for_each_day_asked_about(db):
@@ -435,7 +436,7 @@ def test_a_pool_keeps_its_weights_and_its_weakest_voice(db):
         run, replace(ensemble(35), weights={"m": 0.75, "n": 0.25}, weakest_captured=0.2)
     )
     (row,) = db.ensembles(run)
-    assert (row["weights"], row["weakest_captured"]) == ('{"m": 0.75, "n": 0.25}', 0.2)
+    assert (row.weights, row.weakest_captured) == ({"m": 0.75, "n": 0.25}, 0.2)
     db.save_ensemble(run, ensemble(35))
     assert db.ensembles(run)[0]["weights"] is None
 
@@ -443,12 +444,12 @@ def test_a_pool_keeps_its_weights_and_its_weakest_voice(db):
 def test_what_a_run_of_an_older_schema_asked_is_filled_in(tmp_path):
     stored_schema(1, tmp_path / "old.db")
     with Database(tmp_path / "old.db") as db:
-        asked = [json.loads(row["asked"]) for row in db.run_questions(1)]
-        assert [Question(**one) for one in asked] == [
+        asked = [row.question for row in db.run_questions(1)]
+        assert asked == [
             Question("Will A happen?", id="a", background="B", extra={"outcome": "1"}),
             Question("Will B happen?", id="b"),
         ]
-        assert asked[0]["subject"] == "a"
+        assert asked[0].subject == "a"
 
 
 def test_a_run_that_does_not_exist_is_an_error(db):

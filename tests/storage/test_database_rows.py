@@ -26,6 +26,7 @@ from database import (
     Rewording,
 )
 from questions.question import Question
+from storage.records import AskedColumns, EarlierQuestion, FirstForecast
 
 QUESTIONS = [Question("Will Z happen?", id="z"), Question("Will A happen?", id="a")]
 
@@ -211,7 +212,7 @@ def test_a_run_keeps_what_it_was_started_with(db):
     first = start(db, settings={"b": 1, "a": "é"}, seed=5, owner="me", rewordings=accepted)
     row = db.run(first)
     assert (row["settings"], row["seed"], row["owner"], row["status"]) == (
-        '{"a": "é", "b": 1}',
+        {"a": "é", "b": 1},
         5,
         "me",
         "running",
@@ -273,9 +274,7 @@ def test_each_record_has_its_newest_questions_the_last_asked_at_the_end(db):
     start(db)
     start(db, questions=[Question("Will Z happen, then?", id="z", extra={"n": 1})])
     start(db, as_of="2025-01-01", questions=[QUESTIONS[1]])
-    found = [
-        (row["subject"], row["text"], json.loads(row["extra"])) for row in db.latest_asked("live")
-    ]
+    found = [(row["subject"], row["text"], row["extra"]) for row in db.latest_asked("live")]
     assert found == [("a", "Will A happen?", {}), ("z", "Will Z happen, then?", {"n": 1})]
     assert [row["subject"] for row in db.latest_asked("back-dated")] == ["a"]
 
@@ -314,21 +313,9 @@ def test_what_a_forecast_does_not_say_is_nothing(db):
     run = start(db)
     db.save_forecast(run, ForecastRecord("a", "m", "org/m", error="nan"))
     (row,) = db.forecasts(run)
-    names = (
-        "chunk",
-        "samples",
-        "prompt_tokens",
-        "forward_tokens",
-        "requests",
-        "seconds",
-        "low_confidence",
-        "articles",
-        "passages",
-    )
-    assert {name: row[name] for name in names} == {
-        **dict.fromkeys(names, 0),
-        "samples": row["samples"],
-    }
+    assert (row.chunk, row.samples, row.low_confidence, row.distribution) == (0, 0, False, None)
+    counts = db.query("SELECT prompt_tokens, forward_tokens, requests, seconds FROM forecasts")
+    assert tuple(counts[0]) == (0, 0, 0, 0)
 
 
 def test_the_record_leaves_out_errors_and_replays_and_names_days(db):
@@ -377,8 +364,7 @@ def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(
         "z": None,
     }
     assert db.articles_used(run) == {"a": 3}
-    shown = [(row["id"], row["rank"], row["number"]) for row in db.prompt_evidence(run, "a")]
-    assert shown == [(new, 1, 1), (old, 2, 2), (other, 4, 1)]
+    assert [passage.id for passage in db.prompt_evidence(run, "a")] == [new, old, other]
 
 
 def test_a_passage_in_two_prompts_has_its_best_rank(db):
@@ -388,8 +374,7 @@ def test_a_passage_in_two_prompts_has_its_best_rank(db):
     for agent, ranks in links.items():
         evidence = tuple(EvidenceLink(passage, rank + 10, rank, 0.5) for passage, rank in ranks)
         db.save_forecast(run, forecast("a", agent, evidence=evidence))
-    shown = [(row["id"], row["rank"], row["number"]) for row in db.prompt_evidence(run, "a")]
-    assert shown == [(one, 1, 11), (two, 2, 12)]
+    assert [passage.id for passage in db.prompt_evidence(run, "a")] == [one, two]
 
 
 def test_the_newest_runs_of_a_question_are_those_that_pooled_it(db):
@@ -411,15 +396,16 @@ def test_what_was_asked_has_its_columns_and_the_moment_of_its_first_forecast(db)
                 (f"2026-01-{day}T00:00:00Z", question, agent),
             )
     db.save_forecast(run, ForecastRecord("z", "m", "org/m", error="nan"))
-    assert sorted(tuple(row) for row in db.asked_columns([(run, "a"), (run, "a@d")])) == [
-        (run, "a", "a", None, "{}"),
-        (run, "a@d", "a", "2025-03-01", '{"n":1}'),
+    assert sorted(
+        db.asked_columns([(run, "a"), (run, "a@d")]), key=lambda row: row.question_id
+    ) == [
+        AskedColumns(run, "a", "a", None, {}),
+        AskedColumns(run, "a@d", "a", "2025-03-01", {"n": 1}),
     ]
     assert len(db.asked_columns()) == 3
-    found = [tuple(row) for row in db.first_forecasts([(run, name) for name in ("a", "a@d", "z")])]
-    assert found == [
-        ("a", None, "2026-01-02T00:00:00Z"),
-        ("a", "2025-03-01", "2026-01-05T00:00:00Z"),
+    assert db.first_forecasts([(run, name) for name in ("a", "a@d", "z")]) == [
+        FirstForecast("a", None, "2026-01-02T00:00:00Z"),
+        FirstForecast("a", "2025-03-01", "2026-01-05T00:00:00Z"),
     ]
     assert [row["created_at"] for row in db.first_forecasts([(run, "a@d")])] == [
         "2026-01-05T00:00:00Z"
@@ -435,8 +421,6 @@ def test_articles_count_once_and_passages_each(db):
     first, second = (row["id"] for row in db.query("SELECT id FROM passages ORDER BY id"))
     links = (EvidenceLink(second, 1, 1, 0.9), EvidenceLink(first, 2, 2, 0.8))
     db.save_forecast(run, forecast(evidence=links))
-    (row,) = db.forecasts(run)
-    assert (row["articles"], row["passages"]) == (1, 2)
     assert db.articles_used(run) == {"a": 1}
 
 
@@ -663,8 +647,8 @@ def test_words_are_found_best_first_and_count_more_in_titles(db):
         ("probabilities", json.dumps([0.5, 0.6] + [0.0] * 99)),
         ("probabilities", json.dumps([1.5, -0.5] + [0.0] * 99)),
         ("probabilities", json.dumps([1 / 101] * 101)[:-1]),
-        ("mean", "much"),
-        ("mean", None),
+        ("captured_mass", None),
+        ("samples", "many"),
         ("captured_mass", float("inf")),
         ("created_at", "yesterday"),
         ("created_at", "0001-01-01T00:00:00+14:00"),
@@ -712,12 +696,42 @@ def test_a_forecast_without_numbers_and_without_an_error_is_one_line(db):
         db.forecasts(run)
 
 
+@pytest.mark.parametrize("mean", ["much", None])
+def test_a_mean_is_that_of_the_distribution_whatever_its_column_holds(db, mean):
+    run = start(db)
+    db.save_forecast(run, forecast())
+    with contextlib.closing(sqlite3.connect(db.path)) as other, other:
+        other.execute("UPDATE forecasts SET mean = ?", (mean,))
+    (row,) = db.forecasts(run)
+    assert row.mean == row.distribution.mean
+
+
 def test_a_column_that_always_has_a_value_is_not_empty(db):
-    with pytest.raises(
-        DatabaseError, match="a row has None as created_at, which Forecaster does not"
-    ):
-        db.query("SELECT NULL AS created_at")
-    assert db.query("SELECT NULL AS close_date")[0]["close_date"] is None
+    columns = "1 AS run_id, 'a' AS id, 'a' AS subject, NULL AS close_date"
+    with pytest.raises(DatabaseError, match="a row has None as text, which Forecaster does not"):
+        db._read(EarlierQuestion, f"SELECT {columns}, NULL AS text")
+    assert db._read(EarlierQuestion, f"SELECT {columns}, 'A?' AS text") == [
+        EarlierQuestion(1, "a", "a", "A?", None)
+    ]
+
+
+@pytest.mark.parametrize("asked", ["{", "[]", '{"text": ""}', '{"text": "A?", "unknown": 1}'])
+def test_a_question_that_forecaster_does_not_write_is_one_line(db, asked):
+    run = start(db)
+    with contextlib.closing(sqlite3.connect(db.path)) as other, other:
+        other.execute("PRAGMA ignore_check_constraints = ON")
+        other.execute("UPDATE run_questions SET asked = ?", (asked,))
+    with pytest.raises(DatabaseError, match="as asked, which Forecaster does not write"):
+        db.run_questions(run)
+
+
+@pytest.mark.parametrize("settings", ["[]", "null", "{", "{}"])
+def test_settings_that_are_no_object_read_as_none_at_all(db, settings):
+    run = start(db)
+    with contextlib.closing(sqlite3.connect(db.path)) as other, other:
+        other.execute("PRAGMA ignore_check_constraints = ON")
+        other.execute("UPDATE runs SET settings = ?", (settings,))
+    assert db.run(run).settings == {}
 
 
 @pytest.mark.parametrize("versions", ["{", "[]"])

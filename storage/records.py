@@ -1,0 +1,440 @@
+"""Define the frozen records that everything above storage reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from questions.question import Question
+from scoring.distribution import Distribution
+from scoring.voices import Voice
+
+# Kinds of columns; ``storage/rows.py`` checks a stored value against the kind of its field.
+Moment = str  # an ISO date or timestamp
+Mass = float  # a share of probability, 0-1
+Binary = int  # 0 or 1
+Loose = Mapping[str, Any]  # JSON; what is no object reads as an empty one
+
+
+class Record:
+    """Mark what is read from a row; ``unless_error`` lists fields that only an error excuses."""
+
+    unless_error: ClassVar[tuple[str, ...]] = ()
+
+    def __getitem__(self, name: str) -> Any:  # only until the tests use attributes
+        if name == "probabilities":
+            return self.distribution and str(self.distribution.probabilities.tolist())  # type: ignore[attr-defined]
+        return getattr(self, name)
+
+
+@dataclass(frozen=True)
+class Run(Record):
+    """A run; ``owner`` is the process that works on it, ``origin_run`` the run that it replays."""
+
+    id: int
+    started_at: Moment
+    finished_at: Moment | None
+    status: str
+    as_of: Moment | None
+    seed: int
+    settings: Loose
+    versions: Mapping[str, Any]
+    origin_run: int | None
+    owner: str | None
+
+
+@dataclass(frozen=True)
+class AskedQuestion(Record):
+    """A question as one run asked it, and what came of its search for evidence.
+
+    ``subject`` is today's: the user may have joined it to another one since. ``as_of`` is the day
+    of the question or else of the run, None for a live forecast.
+    """
+
+    id: str
+    subject: str
+    question: Question
+    position: int
+    as_of: Moment | None
+    retrieved_at: Moment | None
+    context_error: str | None
+
+    @property
+    def text(self) -> str:
+        """The question in this run's words."""
+        return self.question.text
+
+    @property
+    def close_date(self) -> str | None:
+        """The ISO date after which it is settled."""
+        return self.question.close_date
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """Further columns of its file."""
+        return self.question.extra
+
+
+@dataclass(frozen=True)
+class EarlierQuestion(Record):
+    """A question as one earlier run asked it; replays are left out."""
+
+    run_id: int
+    id: str
+    subject: str
+    text: str
+    close_date: Moment | None
+
+
+@dataclass(frozen=True)
+class KnownQuestion(Record):
+    """A question in its newest wording."""
+
+    id: str
+    subject: str
+    text: str
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LatestQuestion(Record):
+    """The newest question of a subject, in the words of the run that asked it."""
+
+    subject: str
+    question_id: str
+    text: str
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AskedColumns(Record):
+    """What a score needs of a question in one run."""
+
+    run_id: int
+    question_id: str
+    subject: str
+    as_of: Moment | None
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FirstForecast(Record):
+    """When a question was first forecast in one run."""
+
+    subject: str
+    as_of: Moment | None
+    created_at: Moment
+
+
+@dataclass(frozen=True)
+class Forecast(Record):
+    """One agent's stored forecast from one chunk of evidence, or its error.
+
+    Deviations are standard deviations in percentage points, within and between the ``samples`` of
+    reasoning. ``latest_evidence`` is the time of the newest revision in the prompt.
+    """
+
+    unless_error = ("distribution", "captured_mass", "residual_mass")
+
+    run_id: int
+    question_id: str
+    subject: str
+    agent: str
+    chunk: int
+    model: str
+    started_at: Moment
+    created_at: Moment
+    as_of: Moment | None
+    distribution: Distribution | None
+    captured_mass: Mass | None
+    residual_mass: Mass | None
+    low_confidence: bool
+    prompt_sha256: str | None
+    reasoning: str | None
+    error: str | None
+    context_error: str | None
+    samples: int
+    within_deviation: float | None
+    between_deviation: float | None
+    reasoning_error: str | None
+    latest_evidence: Moment | None
+
+    @property
+    def mean(self) -> float:
+        """The point forecast in percent."""
+        return self.voice.distribution.mean
+
+    @property
+    def voice(self) -> Voice:
+        """The forecast as a voice of a pool; there must be one."""
+        assert self.distribution is not None, self.error
+        assert self.captured_mass is not None
+        assert self.residual_mass is not None
+        return Voice(self.distribution, self.captured_mass, self.residual_mass, self.captured_mass)
+
+
+@dataclass(frozen=True)
+class PooledForecast(Record):
+    """The stored pool of all agents' forecasts of one question in one run.
+
+    ``calibrated`` is the newest calibration's value in percent and ``calibration`` its id,
+    ``weights`` each agent's weight in the pool (0-1).
+    """
+
+    run_id: int
+    question_id: str
+    subject: str
+    method: str
+    started_at: Moment
+    created_at: Moment
+    as_of: Moment | None
+    distribution: Distribution
+    agents: int
+    agents_configured: int
+    agreement: float
+    captured_mass: Mass
+    residual_mass: Mass
+    low_confidence: bool
+    weights: Mapping[str, Any] | None
+    weakest_captured: Mass | None
+    calibrated: float | None
+    calibration: int | None = None
+    latest_evidence: Moment | None = None
+
+    @property
+    def mean(self) -> float:
+        """The point forecast in percent."""
+        return self.distribution.mean
+
+    @property
+    def p10(self) -> float:
+        """Lower end of the central 80 % in percent."""
+        return self.distribution.quantile(0.1)
+
+    @property
+    def p90(self) -> float:
+        """Upper end of the central 80 % in percent."""
+        return self.distribution.quantile(0.9)
+
+
+@dataclass(frozen=True)
+class AblationPair(Record):
+    """A forecast beside the same work without reasoning, evidence or both; means in percent.
+
+    ``shift`` is in percentage points (with minus without), ``divergence`` in bits.
+    """
+
+    unless_error = ("full_mean", "mean", "shift", "divergence")
+
+    question_id: str
+    agent: str
+    chunk: int
+    condition: str
+    full_mean: float | None
+    mean: float | None
+    shift: float | None
+    divergence: float | None
+    captured_mass: Mass | None
+    residual_mass: Mass | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class ReasoningRecord(Record):
+    """One reasoning for a question and chunk; ``cut`` when the length limit ended it."""
+
+    question_id: str
+    chunk: int
+    sample: int
+    model: str
+    text: str
+    tokens: int
+    finish_reason: str
+    cut: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Resolution(Record):
+    """How a question ended: outcome 0 or 1, or None when it was voided."""
+
+    question_id: str
+    outcome: Binary | None
+    resolved_at: Moment
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class CalibrationRecord(Record):
+    """A fitted calibration of one record (live or back-dated), with cross-validated scores.
+
+    All scores are of the same forecasts: Brier, log score and expected calibration error.
+    """
+
+    forecaster: str
+    method: str
+    parameters: Loose
+    questions: int
+    clusters: int
+    raw_brier: float
+    calibrated_brier: float
+    record: str = "live"
+    raw_log: float | None = None
+    calibrated_log: float | None = None
+    raw_ece: float | None = None
+    calibrated_ece: float | None = None
+    id: int = 0
+    created_at: Moment = ""
+
+
+@dataclass(frozen=True)
+class CoherenceRecord(Record):
+    """A coherence check: a question's probability, those of its rewordings by id, and the gap."""
+
+    run_id: int
+    question_id: str
+    forecaster: str
+    kind: str
+    probability: float
+    others: Mapping[str, Any] = field(default_factory=dict)
+    gap: float = 0.0
+
+
+@dataclass(frozen=True)
+class Article(Record):
+    """One revision of one text; all times UTC ISO-8601 with ``Z``.
+
+    ``timestamp`` is when the revision was made, ``fetched_at`` when it was last checked, ``current_until`` the latest moment
+    at which it is known to have been the article's newest revision ("" takes ``fetched_at``).
+    """
+
+    source: str
+    title: str
+    revision_id: str
+    timestamp: str
+    url: str
+    text: str
+    fetched_at: str = ""
+    id: int = 0
+    current_until: str = ""
+
+
+@dataclass(frozen=True)
+class NewPassage:
+    """A passage that is not stored yet; ``tokens`` are counted with the embedding model's tokenizer."""
+
+    section: str
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Passage(Record):
+    """A stored passage with what a reader needs to check it; ``score`` is the retriever's rank score."""
+
+    id: int
+    source: str
+    title: str
+    section: str
+    text: str
+    tokens: int
+    revision_id: str
+    timestamp: str
+    url: str
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class EvidenceLink:
+    """A passage as it stood in one prompt: its number there and its retrieval rank (1 = best); unused when it did not fit."""
+
+    passage_id: int
+    number: int
+    rank: int
+    score: float
+    used: bool = True
+
+
+@dataclass(frozen=True)
+class ForecastRecord:
+    """One agent's forecast of one question from one chunk of evidence, or the error that stands in its place.
+
+    ``statistics`` holds mean, median, mode, standard_deviation, p10, p90 (percent) and entropy (bits).
+    Masses are probabilities (0-1), ``seconds`` wall-clock time, the rest counts.
+    """
+
+    question_id: str
+    agent: str
+    model: str
+    chunk: int = 0
+    probabilities: npt.NDArray[np.float64] | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
+    captured_mass: float | None = None
+    residual_mass: float | None = None
+    low_confidence: bool = False
+    prompt: str = ""
+    prompt_tokens: int = 0
+    forward_tokens: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    reasoning: str | None = None
+    error: str | None = None
+    context_error: str | None = None
+    evidence: tuple[EvidenceLink, ...] = ()
+    # After reasoning: how many samples were scored (0 without reasoning), their spread in percent, and each one's distribution.
+    samples: int = 0
+    within_deviation: float | None = None
+    between_deviation: float | None = None
+    reasoning_error: str | None = None
+    sample_distributions: tuple[tuple[int, npt.NDArray[np.float64]], ...] = ()
+    ablations: tuple[AblationRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class AblationRecord:
+    """The same work without reasoning, without evidence, or without both (``condition``), or the error in its place.
+
+    ``shift`` is the forecast's mean minus this one's (percentage points), ``divergence`` Jensen-Shannon between them (bits).
+    """
+
+    condition: str
+    prompt: str = ""
+    probabilities: npt.NDArray[np.float64] | None = None
+    mean: float | None = None
+    captured_mass: float | None = None
+    residual_mass: float | None = None
+    shift: float | None = None
+    divergence: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class EnsembleRecord:
+    """The pool of all agents' forecasts of one question in one run; ``agents`` counts those that took part."""
+
+    question_id: str
+    method: str
+    probabilities: npt.NDArray[np.float64]
+    statistics: Mapping[str, float]
+    agents: int
+    agents_configured: int
+    agreement: float
+    captured_mass: float
+    residual_mass: float
+    low_confidence: bool
+    # Each agent's weight in the pool (0-1), and the lowest captured mass among the agents.
+    weights: Mapping[str, float] = field(default_factory=dict)
+    weakest_captured: float | None = None
+
+
+@dataclass(frozen=True)
+class Rewording:
+    """A new wording of a question that the user accepted as the same question."""
+
+    question_id: str
+    old_text: str
+    new_text: str

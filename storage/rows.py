@@ -1,0 +1,143 @@
+"""Turn stored rows into records; a value that this program cannot have written is found here.
+
+SQLite takes any value in any column, and a file can be edited by hand: better one clear line here
+than a wrong plot elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from questions.question import Question, QuestionError
+from scoring.distribution import Distribution
+from storage.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+class ForeignValueError(Exception):
+    """A row holds what Forecaster does not write; the message names value and column."""
+
+
+def read(kind: type[R], rows: Iterable[sqlite3.Row]) -> list[R]:
+    """Make a record of each row; a field without a column keeps its default.
+
+    Raises:
+        ForeignValueError: a value that does not fit its field.
+    """
+    found: list[R] = []
+    columns: list[tuple[str, str, Callable[[Any], Any], bool]] = []
+    for row in rows:
+        if not columns:
+            names = row.keys()
+            columns = [one for one in _columns(kind) if one[1] in names]  # type: ignore[arg-type]
+        values: dict[str, Any] = {}
+        for name, column, parse, optional in columns:
+            value = row[column]
+            if value is None and optional:
+                values[name] = None
+                continue
+            try:
+                values[name] = parse(value)
+            except (TypeError, ValueError, OverflowError, RecursionError, QuestionError):
+                raise ForeignValueError(f"a row has {repr(value)[:60]} as {column}") from None
+        if kind.unless_error and not values["error"]:
+            for name in kind.unless_error:
+                if values[name] is None:
+                    raise ForeignValueError(
+                        "a row has neither probabilities nor an error"
+                        if name == "distribution"
+                        else f"a row has None as {name}"
+                    )
+        found.append(kind(**values))
+    return found
+
+
+@cache
+def _columns(kind: Any) -> list[tuple[str, str, Callable[[Any], Any], bool]]:
+    """List a record's fields: name, column, parser, and whether it may be NULL."""
+    result = []
+    for one in fields(kind):
+        parse = _PARSERS[one.type.removesuffix(" | None")]
+        column = {"distribution": "probabilities", "question": "asked"}.get(one.name, one.name)
+        result.append((one.name, column, parse, one.type.endswith(" | None")))
+    return result
+
+
+def _typed(kind: type) -> Callable[[Any], Any]:
+    def parse(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
+
+    return parse
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _mass(value: Any) -> float:
+    # A sum of many in single precision may end a little above 1.
+    if not 0 <= _number(value) <= 1.001:
+        raise ValueError
+    return value
+
+
+def _moment(value: Any) -> str:
+    moment = datetime.fromisoformat(value)
+    (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return value
+
+
+def _binary(value: Any) -> int:
+    if value not in (0, 1):
+        raise ValueError
+    return int(value)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    found = json.loads(value)
+    if not isinstance(found, dict):
+        raise TypeError
+    return found
+
+
+def _loose(value: Any) -> Mapping[str, Any]:
+    try:
+        return _object(value)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+
+
+def _distribution(value: Any) -> Distribution:
+    numbers = np.array(json.loads(value), dtype=np.float64)
+    if not abs(numbers.sum() - 1) < 1e-6:
+        raise ValueError
+    return Distribution(numbers)
+
+
+_PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "str": _typed(str),
+    "int": _typed(int),
+    "float": _number,
+    "bool": bool,
+    "Mass": _mass,
+    "Moment": _moment,
+    "Binary": _binary,
+    "Mapping[str, Any]": _object,
+    "Loose": _loose,
+    "Distribution": _distribution,
+    "Question": lambda value: Question(**_object(value)),
+}
