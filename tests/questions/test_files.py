@@ -1,0 +1,177 @@
+"""Question files on the command line and in backtests."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import unicodedata
+
+import pytest
+
+import analysis
+import forecaster
+from questions.files import closed_note, question_from
+from questions.question import (
+    Question,
+    QuestionError,
+)
+from tests.support.question_files import questions_in, write
+from tests.support.stub_cli import stub_main
+
+
+def test_csv_columns_become_fields_and_the_unknown_ones_extra(tmp_path):
+    path = write(
+        tmp_path,
+        "q.csv",
+        "id,question,background,resolution_criteria,close_date,as_of,outcome,cluster\n"
+        'a1,Will A happen?,"Some, facts",Counts if,2027-01-31T12:00:00Z,2026-11-01,1,elections\n',
+    )
+    (q,) = questions_in(path)
+    assert q == Question(
+        "Will A happen?",
+        "a1",
+        "Some, facts",
+        "Counts if",
+        "2027-01-31",
+        "2026-11-01",
+        {"outcome": "1", "cluster": "elections"},
+    )
+
+
+def test_a_day_to_forecast_from_is_not_in_the_future(ask):
+    code, err, _ = ask("q.csv", "question,as_of\nWill A?,2099-01-01\n")
+    assert code == 2
+    assert "q.csv, line 2: as_of is '2099-01-01', which lies in the future" in err
+
+
+def test_close_dates_in_the_past_are_one_line(ask):
+    text = (
+        "id,question,close_date\na,Will A?,2019-12-31\nb,Will B?,2020-01-01\nc,Will C?,2027-01-01\n"
+    )
+    code, err, asked = ask("q.csv", text)
+    assert code == 0
+    assert len(asked) == 3
+    assert (
+        "warning: 2 questions with a close_date in the past: 'a' (2019-12-31), 'b' (2020-01-01)"
+        in err
+    )
+
+
+OIL = "oil,Will Brent close above 100 dollars in 2025?"
+
+
+def test_three_days_of_a_backtest_are_scored_as_forecasts_of_their_own(ask, capsys, tmp_path):
+    days = "".join(
+        f"{OIL},{day},no,2025-12-31\n" for day in ("2025-01-06", "2025-06-02", "2025-11-03")
+    )
+    text = f"id,question,as_of,outcome,resolution_date\n{days}eu,Will Norway apply?,2025-06-02,no,2025-12-31\n"
+    code, _, asked = ask("b.csv", text, option="--backtest")
+    assert code == 0
+    assert sorted(q["id"] for q in asked) == [
+        "eu",
+        "oil@2025-01-06",
+        "oil@2025-06-02",
+        "oil@2025-11-03",
+    ]
+    database = str(tmp_path / "run.db")
+    assert analysis.main(["--database", database, "--score", "--plots", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "8 forecasts of" in out  # of the model and of the pool
+    assert next(line for line in out.splitlines() if line.startswith("stub-a")).split()[1] == "4"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (f"{OIL},2025-01-06,no,2025-06-30,\n{OIL},2025-01-06,yes,2025-12-31,\n", "line 3: 'oil' has another outcome in line 2"),
+        (f"{OIL},2025-01-06,no,2025-06-30,\n{OIL},2025-02-06,yes,2025-06-30,\n", "line 3: 'oil' has another outcome in line 2"),
+        (f"{OIL},2025-01-06,no,2025-06-30,\n{OIL},2025-02-06,0,2025-07-30,\n", "line 3: 'oil' has another resolution_date in line 2"),
+        (f"{OIL},2025-01-06,no,2025-06-30,12\n{OIL},2025-02-06,no,2025-06-30,1\n", "line 2: crowd is '12'"),
+        (f"{OIL},2099-01-06,no,2025-06-30,\n", "line 2: as_of is '2099-01-06', which lies in the future"),
+        (f"{OIL},2025-01-06,,,\n", "b.csv: a backtest needs outcomes; no row has one"),
+        (f"{OIL},2025-01-06,0.4,2025-06-30,\n", "line 2: outcome is '0.4'"),
+    ],
+)  # fmt: skip
+def test_a_backtest_that_contradicts_itself_is_refused(ask, rows, message):
+    code, err, _ = ask(
+        "b.csv", "id,question,as_of,outcome,resolution_date,crowd\n" + rows, option="--backtest"
+    )
+    assert code == 2
+    assert message in err
+
+
+def test_open_questions_of_a_backtest_are_skipped_and_counted(ask):
+    text = f"id;question;as of;Resolution;Resolved At\n{OIL.replace(',', ';')};2025-01-06;no;2025-06-30\neu;Will B?;2025-01-06;;\n"
+    code, err, asked = ask("b.csv", text, option="--backtest")
+    assert code == 0
+    assert [q["id"] for q in asked] == ["oil"]
+    assert "warning: b.csv: 1 open question skipped (no outcome yet): 'eu'" in err
+
+
+def test_a_question_on_the_command_line_is_composed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LOG_DIR", str(tmp_path))
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
+    texts = [unicodedata.normalize(form, "Will São Tomé vote?") for form in ("NFD", "NFC")]
+    words = [word for text in texts for word in ("--question", text)]
+    database = tmp_path / "run.db"
+    assert (
+        stub_main([*words, "--database", str(database), "--models", "stub-a", "--no-retrieval"])
+        == 0
+    )
+    assert "--question: 1 exact repeat dropped: question 2" in capsys.readouterr().err
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT text FROM questions").fetchall() == [
+            ("Will São Tomé vote?",)
+        ]
+
+
+def test_a_live_question_with_its_outcome_in_the_file_is_said(ask):
+    text = "id,question,outcome,as_of\na,Will A?,yes,\nb,Will B?,,\nc,Will C?,no,2025-01-01\n"
+    code, err, asked = ask("q.csv", text)
+    assert (code, len(asked)) == (0, 3)
+    assert (
+        "1 question asked live with the outcome in the file already: 'a'; --backtest forecasts"
+        in err
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"question": 5}', "question is 5, expected a question in words"),
+        ('{"question": "2027-01-01?"}', "question is '2027-01-01?', expected a question in words"),
+        ('{"question": "Will A?", "cluster": ["x"]}', "cluster is ['x'], expected text"),
+    ],
+)
+def test_a_wrong_column_is_no_question_and_no_cluster(ask, content, message):
+    code, err, _ = ask("q.jsonl", content)
+    assert (code, err) == (2, f"forecaster.py: q.jsonl, line 1: {message}")
+
+
+def test_fine_print_stands_below_the_criteria():
+    assert question_from({"question": "A?", "fine_print": " F\n"}).resolution_criteria == "F"
+    row = {
+        "question": "A?",
+        "fine_print": "F",
+        "resolution_criteria": "C",
+        "id": 5,
+        "close_date": None,
+        "x": 1,
+    }
+    question = question_from(row)
+    assert (question.resolution_criteria, question.id, question.extra) == ("C\n\nF", "5", {"x": 1})
+    for wrong in (True, 0.5, ["x"]):
+        with pytest.raises(QuestionError, match=r"^background is .*, expected text"):
+            question_from({"question": "A?", "background": wrong})
+
+
+def test_a_question_is_closed_after_its_day_and_as_seen_from_the_day_it_is_asked_from():
+    first, second = (
+        Question("A?", id="a", close_date="2026-01-01"),
+        Question("B?", id="b", close_date="2026-01-02"),
+    )
+    past = Question("C?", id="c", close_date="2026-01-01", as_of="2025-12-31")
+    note = "1 question with a close_date in the past: 'a' (2026-01-01)"
+    assert closed_note([first, second, past, Question("D?")], "2026-01-02") == note
+    assert closed_note([first, second], "2026-01-03").startswith("2 questions with")
+    assert closed_note([second, past], "2026-01-01") == ""

@@ -1,0 +1,234 @@
+"""Every kind of file is decoded into the same rows, or refused with its line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from questions.question import (
+    MAX_BACKGROUND_CHARACTERS,
+    MAX_QUESTION_CHARACTERS,
+    QuestionError,
+)
+from tests.support.question_files import own, questions_in, write
+
+EXPECTED = [
+    ("q1", "Will Malmö, or Ystad, open it?", "first line\nsecond; line", "2029-12-31"),
+    ("q2", "Will B happen?", "", "2028-12-31"),
+]
+
+
+def table(separator: str, end: str = "\n") -> str:
+    rows = [
+        ("id", "question", "close_date", "background"),
+        ("q1", '"Will Malmö, or Ystad, open it?"', "2029-12-31", '"first line\nsecond; line"'),
+        ("q2", "Will B happen?", "2028-12-31", ""),
+    ]
+    return end.join(separator.join(row) for row in rows) + end
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("q.csv", table(",")),
+        ("q.csv", table(",", "\r\n")),
+        ("q.csv", b"\xef\xbb\xbf" + table(";", "\r\n").encode()),
+        ("q.csv", table("\t", "\r\n")),
+        ("q.tsv", table("\t")),
+        ("q.tsv", table(";")),
+        ("q.csv", "sep=;\r\n" + table(";", "\r\n")),
+        ("q.csv", '"sep=|"\n' + table("|")),
+        ("q.csv", table(",").replace("\n", "\r")),
+        ("q.csv", table(",").encode("utf-16")),
+        ("q.csv", "\n,,,\n" + table(",") + ",,,\n , ,,\n"),
+        ("q.jsonl", "".join(json.dumps(dict(zip(("id", "question", "background", "close_date"), row, strict=True))) + "\n" for row in EXPECTED)),
+        ("q.json", json.dumps([dict(zip(("id", "question", "background", "close_date"), row, strict=True)) for row in EXPECTED], indent=1)),
+        ("q.json", json.dumps({"version": 1, "questions": [dict(zip(("ID", "Question", "textDescription", "closeTime"), row, strict=True)) for row in EXPECTED]})),
+    ],
+)  # fmt: skip
+def test_every_kind_of_file_says_the_same(ask, name, content):
+    code, _, asked = ask(name, content)
+    assert code == 0
+    assert own(asked) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("q.csv", "id,question\nq1,Will\0 A happen?\n", 2),
+        ("q.csv", "id,question\r\n1,Will A?\r\n".encode("utf-16-le"), 1),
+        ("q.txt", "Will å happen?\n".encode("utf-16-be"), 1),
+        ("q.jsonl", '{"question": "Will A?"}\n{"question": "Will\\u0000 B?"}\n', 2),
+    ],
+)
+def test_nul_characters_are_refused(ask, name, content, line):
+    code, err, _ = ask(name, content)
+    assert code == 2
+    assert f"{name}, line {line}: " in err
+    assert "holds NUL characters" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("q.csv", 'question;background\r\n"Will A?";"x\r\ny"\r\n"Will B?";"z\r\n', "q.csv, line 4 or later: malformed CSV"),
+        ("q.csv", 'question;close_date\r"Will\rA?";2027-01-01\rWill B?;soon\r', "q.csv, line 4: close_date is 'soon'"),
+        ("q.csv", "sep=;\nid;question\n1;Will A?\n1;Will B?\n", "q.csv, line 4: id '1' stands for two questions"),
+        ("q.json", '[\n{"question": "Will A?"},\n{"question": "Will B?", "as_of": "x"}\n]', "q.json, line 3: as_of is 'x'"),
+        ("q.json", '[{"question": "Will A?"}, {"id": 2, "question": ""}]', "q.json, line 1, entry 2: the question is empty"),
+        ("q.json", '{"questions": [\n{"question": "Will A?"}\n{}]}', "q.json, line 3: not JSON"),
+        ("q.json", '{"questions": []}', "q.json: no question in it"),
+        ("q.txt", "id;question;close_date\n1;Will A?;2027-01-01\n", "q.txt, line 1: this is a table, its columns separated by semicolon"),
+        ("q.txt", '{"question": "Will A?"}\n', "q.txt, line 1: this is JSON"),
+        ("q.csv", "frage;datum\nWill A?;2027-01-01\n", "q.csv, line 1: no known heading; it has 'frage;datum'"),
+        ("q.csv", "# notes\nid,question\n1,Will A?\n", "q.csv, line 1: no known heading; it has '# notes'"),
+        ("q.csv", "id,queston\n1,Will A?\n", "q.csv, line 1: the header has no column named question; it has 'id', 'queston' (did you mean question?)"),
+        ("q.csv", "title,question\nA,Will A?\n", "q.csv, line 2: two columns are named question: title is 'A', question is 'Will A?'"),
+        ("q.csv", "question,resolution\nWill A?,Yes if B.\n", "q.csv, line 2: outcome is 'Yes if B.', expected 0, 1 (no, yes) or void; what counts as yes belongs in"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_line_of_the_file(ask, name, content, message):
+    code, err, _ = ask(name, content)
+    assert code == 2
+    assert message in err
+
+
+def test_text_file_has_one_question_a_line_and_comments(tmp_path):
+    path = write(
+        tmp_path, "q.txt", "# my questions\nWill A happen?\n\n   Will   B happen? \n  # no\n"
+    )
+    assert [q.text for q in questions_in(path)] == ["Will A happen?", "Will B happen?"]
+
+
+def test_csv_keeps_line_breaks_inside_quotes_and_counts_lines_of_the_file(tmp_path):
+    text = 'question,background\n"Will A\nhappen?","first\nsecond"\nWill B happen?,\n"",x\n'
+    with pytest.raises(QuestionError, match=r"q\.csv, line 6: the question is empty"):
+        questions_in(write(tmp_path, "q.csv", text))
+    first, second = questions_in(write(tmp_path, "q.csv", text.rsplit('""', 1)[0]))
+    assert first.text == "Will A happen?"
+    assert first.background == "first\nsecond"
+    assert second.text == "Will B happen?"
+
+
+def test_jsonl_keeps_what_it_does_not_know(tmp_path):
+    row = {"text": "Will A happen?", "id": 7, "close_date": None, "outcome": 0, "tags": ["x"]}
+    (q,) = questions_in(write(tmp_path, "q.jsonl", "\n" + json.dumps(row) + "\n\n"))
+    assert (q.id, q.text, q.close_date) == ("7", "Will A happen?", None)
+    assert q.extra == {"outcome": 0, "tags": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("q.txt", "Will A happen?\r\n"),
+        ("q.csv", "question\r\nWill A happen?\r\n"),
+        ("q.jsonl", '{"question": "Will A happen?"}\r\n'),
+        ("Q.TXT", "Will A happen?"),
+    ],
+)
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_the_question(
+    tmp_path, name, content
+):
+    (q,) = questions_in(write(tmp_path, name, b"\xef\xbb\xbf" + content.encode()))
+    assert q.text == "Will A happen?"
+
+
+def test_line_separators_inside_a_question_do_not_split_it(tmp_path):
+    (q,) = questions_in(
+        write(
+            tmp_path,
+            "q.jsonl",
+            '{"question": "Will A\u2028or B\x0chappen?"}'.replace("\x0c", "\\f"),
+        )
+    )
+    assert q.text == "Will A or B happen?"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("q.txt", "", r"q\.txt: no question in it"),
+        ("q.txt", "# only a comment\n\n", "no question in it"),
+        ("q.txt", "ok?\n" + "x" * (MAX_QUESTION_CHARACTERS + 1), "line 2: the question has 2001 characters"),
+        ("q.txt", b"fine?\nna\xefve?\n", "line 2: not UTF-8"),
+        ("q.csv", "", "line 1: the file is empty"),
+        ("q.csv", "frage\nWill A happen?\n", "line 1: no known heading; it has 'frage'"),
+        ("q.csv", "question\n", "no question in it"),
+        ("q.csv", "question,id\nok?,1\nA?,2,3\n", "line 3: the line has more columns than the header"),
+        ("q.csv", "question,id\n,1\n", "line 2: the question is empty"),
+        ("q.csv", 'question\n"ok?"\n"never closed\n', "line 3 or later: malformed CSV"),
+        ("q.csv", 'question\nok?\n"a" b\n', "line 3 or later: malformed CSV"),
+        ("q.csv", "question,close_date\nok?,2027-01-01\nA?,31.12.2027\n", "line 3: close_date is '31.12.2027'"),
+        ("q.csv", "question,as_of\nA?,2027-13-01\n", "line 2: as_of is '2027-13-01'"),
+        ("q.jsonl", '{"question": "ok?"}\n{"question": \n', r"line 2: not JSON"),
+        ("q.jsonl", '{"question": "ok?", "x": NaN}\n', r"line 1: not JSON \(NaN is not a JSON value\)"),
+        ("q.jsonl", "[1]\n", "line 1: expected a JSON object, got list"),
+        ("q.jsonl", "\n" + "[" * 100_000 + "\n", "line 2: not JSON"),
+        ("q.jsonl", '{"question": [3]}\n', r"line 1: question is \[3\], expected text"),
+        ("q.jsonl", '{"id": 3}\n', "line 1: the question is empty"),
+        ("q.jsonl", '{"question": "A?", "background": ["x"]}\n', "line 1: background is .*, expected text"),
+        ("q.jsonl", json.dumps({"question": "A?", "background": "x" * (MAX_BACKGROUND_CHARACTERS + 1)}), "line 1: background"),
+        ("q.csv", "question,id\nA?,1\nB?,1\n", r"line 3: id '1' stands for two questions: text is 'A\?' in line 2 and 'B\?' here; give each an id"),
+        ("q.xlsx", "A?", r"unknown kind of file; allowed: \.txt, \.csv, \.tsv, \.jsonl, \.json"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_with_its_name_and_line(tmp_path, name, content, message):
+    with pytest.raises(QuestionError, match=message) as caught:
+        questions_in(write(tmp_path, name, content))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(QuestionError, match="cannot be read"):
+        questions_in(tmp_path / "none.txt")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(QuestionError, match="cannot be read"):
+        questions_in(tmp_path / "folder.csv")
+
+
+def test_a_file_written_by_a_spreadsheet_comes_back(tmp_path):
+    path = tmp_path / "q.csv"
+    texts = ['Will "A", B;\tC happen?', "Will 'D' happen?", "Will =E happen?"]
+    for dialect in ("excel", "excel-tab", "unix"):
+        with Path(path).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, dialect)
+            writer.writerows([["question", "background"], *([text, "x\ny"] for text in texts)])
+        assert [q.text for q in questions_in(path)] == [" ".join(text.split()) for text in texts]
+
+
+fragments = st.sampled_from(
+    ["question", "text", "id", "close_date", ",", '"', "\n", "\r", "\r\n", "{", "}", ":", "[", "null", "\0", "\ufeff", "1e999"]
+)  # fmt: skip
+
+
+contents = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass")),
+    st.lists(st.one_of(fragments, st.text(max_size=5)), max_size=30).map(lambda parts: "".join(parts).encode("utf-8", "replace")),
+    st.dictionaries(
+        st.sampled_from(["question", "text", "id", "as_of", "background", "x"]),
+        st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=3),
+    ).map(lambda d: json.dumps(d).encode()),
+)  # fmt: skip
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.sampled_from([".txt", ".csv", ".jsonl"]), contents)
+def test_no_file_raises_anything_but_a_question_error(tmp_path, suffix, content):
+    path = tmp_path / f"fuzz{suffix}"
+    path.write_bytes(content)
+    try:
+        questions = questions_in(path)
+    except QuestionError:
+        return
+    assert questions
+    assert all(q.text.strip() and q.id for q in questions)
+    assert len({q.id for q in questions}) == len(questions)
