@@ -688,9 +688,12 @@ def _prepared_run(
     """Prepare the demonstration's model where wanted, make the retriever and the agents, and run."""
     with libraries_to_file(verbose=verbose):
         if agent_factory is None:
+            from engine.environment import prepare_environment
+
             if plan.origin is not None:
                 # Before any library reads it: a replay scores with the weights that are here.
                 os.environ["HF_HUB_OFFLINE"] = "1"
+            prepare_environment()
             log_environment()
         if not plan.demo:
             retriever = make_retriever(plan, database)

@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402 - the folder of the modules has to be known first
 
-from agents_vllm import MULTIPROCESSING, Agent  # noqa: E402
+from agents_vllm import Agent  # noqa: E402
+from engine.environment import MULTIPROCESSING  # noqa: E402
 from engine.processes import SHARED, shared_memory  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from logger import configure_root_logger  # noqa: E402

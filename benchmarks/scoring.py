@@ -37,8 +37,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
-from agents_vllm import Agent, prepare_environment  # noqa: E402
+from agents_vllm import Agent  # noqa: E402
 from database import Passage  # noqa: E402
+from engine.environment import prepare_environment  # noqa: E402
 from evidence.factbook import factbook_articles  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from preflight.model_entries import ModelSpec  # noqa: E402

@@ -1,11 +1,11 @@
-"""A logits processor that runs inside vLLM's CPU engine and turns logits into log-probabilities of full float32 accuracy.
+"""Turn logits into log-probabilities of full float32 accuracy inside vLLM's CPU engine.
 
-torch's ``log_softmax`` on a CPU adds up a vocabulary's exponentials in one float32 sum: over 150,000 tokens the
-result is off by up to 1e-5, the same for every token of a row but different from row to row, which a product of
-probabilities along a path does not forgive. ``logsumexp`` sums pairwise and stays within rounding.
+torch's ``log_softmax`` on a CPU adds up a vocabulary's exponentials in one float32 sum: over
+150,000 tokens the result is off by up to 1e-5, the same for every token of a row but different from
+row to row, which a product of probabilities along a path does not forgive. ``logsumexp`` sums
+pairwise and stays within rounding.
 
-A room of its own because the engine imports it by name in its own process, and because it, unlike
-everything else that is imported there, needs vLLM at import time.
+The engine imports this module by its name, in its own process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LogNormalizer(LogitsProcessor):
-    """Subtracts each row's log-sum-exp; used with ``logprobs_mode="processed_logits"``.
+    """Subtract each row's log-sum-exp; used with ``logprobs_mode="processed_logits"``.
 
     Neither greedy choice nor sampling changes: a row is shifted by a constant.
     """
@@ -30,16 +30,16 @@ class LogNormalizer(LogitsProcessor):
         pass
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities of a batch: float32 [requests, vocabulary] in, the same shape out."""
+        """Return log-probabilities: float32 [requests, vocabulary] in, the same shape out."""
         return logits - torch.logsumexp(logits, dim=-1, keepdim=True)
 
     def is_argmax_invariant(self) -> bool:
-        """False, although it is: vLLM skips the others for greedy requests, which scoring requests are."""
+        """Return False, although it is: vLLM skips the others for greedy requests."""
         return False
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
-        """Nothing depends on the batch."""
+        """Ignore it: nothing depends on the batch."""
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Any request will do."""
+        """Accept any request."""

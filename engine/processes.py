@@ -1,7 +1,8 @@
-"""The processes of an engine: they die with this one, what they print goes into the log, a load that stands still is ended.
+"""Supervise an engine's processes: tie their lifetime to ours, log their output, abort stalled loads.
 
-A room of its own because vLLM leaves all that to whoever starts it: the processes of a parent that was killed live on with all
-their memory, the cause of a failed start stands in their standard error only, and a start has no deadline.
+vLLM leaves all that to whoever starts it: the processes of a parent that was killed live on with
+all their memory, the cause of a failed start is in their standard error only, and a start has no
+deadline.
 """
 
 from __future__ import annotations
@@ -17,37 +18,28 @@ import select
 import signal
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TypeVar
 
+from engine.watchdog import LoadEnded, Watchdog
 from terminal.library_output import take_lines
 
 # prctl(2): the signal a process gets when the thread that started it ends.
 PR_SET_PDEATHSIG: Final = 1
 # Seconds a killed process may take to be gone: the driver gives a GPU's memory back first.
 END_SECONDS: Final = 30.0
-# Seconds between two looks at a load.
-TICK_SECONDS: Final = 1.0
-# What counts as progress within the time a load may stand still: so many bytes, or this share of one core's time. What
-# waits for an answer uses a hundredth of either.
-PROGRESS_BYTES: Final = 1 << 20
-PROGRESS_CPU: Final = 0.05
-# Seconds vLLM is given to notice that its processes were killed, before its wait in this process is interrupted.
-NOTICE_SECONDS: Final = 20.0
 # Lines of an engine's output that are kept to find the cause of its end.
 KEPT_LINES: Final = 2000
 # Where Linux keeps semaphores and shared memory that have a name.
 SHARED: Final = Path("/dev/shm")  # noqa: S108 - not a place for temporary files of our own
-# After one of these lines of vLLM's log stands the traceback of what ended an engine or one of its workers …
+# In vLLM's log such a line precedes the traceback of what ended an engine or one of its workers …
 FATAL: Final = re.compile(r"(EngineCore|WorkerProc) (failed|encountered a fatal|hit an exception)")
-# … which ends in such a line. What an engine says of its workers comes second: their own traceback says more.
+# … which ends in such a line. An engine's own about its workers says less than theirs.
 EXCEPTION: Final = re.compile(r"(?:[A-Za-z_]\w*\.)*([A-Z]\w*): (\S.*)")
 DIED: Final = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: -?\d+\)")
 SECONDHAND: Final = re.compile(
@@ -56,14 +48,15 @@ SECONDHAND: Final = re.compile(
 
 T = TypeVar("T")
 
-# --- in the engine's processes ----------------------------------------------------------------------
+# --- in the engine's processes --------------------------------------------------------------------
 
-# vLLM's entry points, where they were replaced in this process: a forked child finds them here, a spawned one in vLLM.
+# vLLM's entry points, where they were replaced in this process: a forked child finds them here, a
+# spawned one in vLLM.
 _replaced: dict[str, Callable[..., Any]] = {}
 
 
 def run_engine_core(output: Connection, *args: Any, **kwargs: Any) -> None:
-    """What an engine's first process runs: it binds its life and its output to ours, and goes on as vLLM would."""
+    """Run an engine's first process, its life and its output bound to ours."""
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     _settle()
@@ -77,7 +70,7 @@ def run_engine_core(output: Connection, *args: Any, **kwargs: Any) -> None:
 
 
 def run_worker(*args: Any, **kwargs: Any) -> None:
-    """What each worker process of an engine runs; its output is the engine's."""
+    """Run a worker process of an engine; its output is the engine's."""
     _settle()
     from vllm.v1.executor.multiproc_executor import WorkerProc
 
@@ -86,14 +79,14 @@ def run_worker(*args: Any, **kwargs: Any) -> None:
 
 def _settle() -> None:
     die_with_parent()
-    # vLLM's records go to the root logger (VLLM_CONFIGURE_LOGGING), which has no handler in a new process.
+    # vLLM's records go to the root logger (VLLM_CONFIGURE_LOGGING), without a handler as yet.
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True
     )
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when the one that started it ends, in whatever way (Linux)."""
+    """Let the kernel kill this process when the one that started it ends (Linux)."""
     parent = multiprocessing.parent_process()
     if sys.platform != "linux" or parent is None:
         return
@@ -102,20 +95,16 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
-# --- in this process --------------------------------------------------------------------------------
-
-
-class LoadEnded(Exception):
-    """The watchdog has ended a load; the message says what it had not done within which time."""
+# --- in this process ------------------------------------------------------------------------------
 
 
 class Interrupted(BaseException):
-    """A KeyboardInterrupt on its way through vLLM, which drops one by that name while it waits for its engine."""
+    """A KeyboardInterrupt on its way through vLLM, which drops one by that name."""
 
 
 @contextlib.contextmanager
 def _interrupts_kept() -> Iterator[None]:
-    """Within it a KeyboardInterrupt of a signal's handler is raised as ``Interrupted`` (in the main thread only)."""
+    """Raise a KeyboardInterrupt of a signal's handler as ``Interrupted`` (main thread only)."""
     handlers: dict[int, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -142,7 +131,7 @@ class EngineProcesses:
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._found: set[Any] = set()
-        # Child processes that were there before; None for an engine that has none of its own.
+        # Child processes from before; None for an engine that has none of its own.
         self._others: set[Any] | None = None
         self._shared: set[str] = set()
         self._reader: threading.Thread | None = None
@@ -155,10 +144,11 @@ class EngineProcesses:
         stall_seconds: float | None,
         limit_seconds: float,
     ) -> T:
-        """Call ``construct``, which starts an engine, under the watchdog; no process of it is left when it fails.
+        """Start an engine under the watchdog; no process of it is left when that fails.
 
-        To be called in a thread that lives as long as the engine is wanted, as the main thread does: the kernel counts a
-        thread's end as the parent's. Only in the main thread the watchdog can end what waits in this process.
+        To be called in a thread that lives as long as the engine, as the main thread does: the
+        kernel counts a thread's end as the parent's. Only in the main thread the watchdog can end
+        what waits in this process.
 
         Args:
             construct: makes the engine.
@@ -173,7 +163,7 @@ class EngineProcesses:
         import psutil
 
         if child:
-            # Python's own helper is no part of the engine: it outlives engines and ends with this process.
+            # Python's own helper is no part of the engine: it ends with this process.
             resource_tracker.ensure_running()
             self._others = set(psutil.Process().children(recursive=True))
         watchdog = Watchdog(self, stall_seconds, limit_seconds)
@@ -199,7 +189,7 @@ class EngineProcesses:
 
     @contextlib.contextmanager
     def _entered(self) -> Iterator[None]:
-        """Within it an engine begins in ``run_engine_core``, with a pipe for its output that ends in the log."""
+        """Let engines begin in ``run_engine_core``, with a pipe from their output to the log."""
         from vllm.v1.engine.core import EngineCoreProc
 
         reader, writer = multiprocessing.Pipe(duplex=False)
@@ -217,7 +207,7 @@ class EngineProcesses:
             writer.close()
 
     def running(self) -> set[Any]:
-        """The engine's processes that run now, as psutil has them."""
+        """Return the engine's processes that run now, as psutil has them."""
         import psutil
 
         if self._others is None:
@@ -227,7 +217,7 @@ class EngineProcesses:
         return self._found
 
     def on_death(self, call: Callable[[], object]) -> None:
-        """Call something, in a thread, once the engine's first process has ended, whatever ended it."""
+        """Call something, in a thread, once the engine's first process has ended."""
         import psutil
 
         def wait(pid: int) -> None:
@@ -238,7 +228,7 @@ class EngineProcesses:
             threading.Thread(target=wait, args=(process.pid,), daemon=True).start()
 
     def kill(self) -> None:
-        """Kill what is left of the engine and wait until it is gone; may be called more than once."""
+        """Kill what is left of the engine and wait for it; may be called more than once."""
         if self._reader is None:
             return
         self.kill_running()
@@ -252,7 +242,7 @@ class EngineProcesses:
         self._reader = None
 
     def kill_running(self) -> bool:
-        """Kill what runs of the engine now and wait until it is gone; whether there was anything."""
+        """Kill what runs of the engine and wait for it; return whether anything did."""
         import psutil
 
         left = self.running()
@@ -264,7 +254,7 @@ class EngineProcesses:
         return bool(left)
 
     def cause(self) -> str | None:
-        """What ended the engine, in the words of the first exception that it or one of its workers printed."""
+        """Return the first exception that the engine or one of its workers printed."""
         fatal, found = False, None
         for line in self.lines:
             if died := DIED.search(line):
@@ -278,14 +268,14 @@ class EngineProcesses:
 
 
 def shared_memory(pid: int) -> set[str]:
-    """Names of the semaphores and blocks of shared memory that a process has open (files in /dev/shm)."""
+    """Name the semaphores and shared memory that a process has open (files in /dev/shm)."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
         return set(re.findall(rf"(?<= {SHARED}/)\S+(?=\n)", maps.read()))
     return set()
 
 
 def _forget_shared(name: str) -> None:
-    """Remove what was not removed: by a process that was killed, and by vLLM's workers on CPUs in any case.
+    """Remove what a killed process left, and vLLM's workers on CPUs in any case.
 
     Python's resource tracker would do so only when this process ends, and complain.
     """
@@ -297,7 +287,7 @@ def _forget_shared(name: str) -> None:
 
 
 def _wait_for_end(pid: int, seconds: float | None = None) -> None:
-    """Wait until a process has ended, without taking its exit code from whoever started it."""
+    """Wait for a process without taking its exit code from whoever started it."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -306,106 +296,3 @@ def _wait_for_end(pid: int, seconds: float | None = None) -> None:
         select.select([descriptor], [], [], seconds)
     finally:
         os.close(descriptor)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a process has done so far: bytes read and written, through files, their maps and sockets, and processor seconds."""
-
-    moved: float
-    cpu: float
-
-
-class Watchdog:
-    """Ends a load without progress: kills the engine's processes, then interrupts what waits for them in this one.
-
-    Progress is what these processes do themselves; whatever else goes on on the machine or its network does not count.
-    """
-
-    def __init__(
-        self, processes: EngineProcesses, stall_seconds: float | None, limit_seconds: float
-    ) -> None:
-        self.processes = processes
-        self.stall_seconds, self.limit_seconds = stall_seconds, limit_seconds
-        self.reason: str | None = None
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._in_main = threading.current_thread() is threading.main_thread()
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        if self._in_main:
-            self._before = signal.signal(signal.SIGALRM, self._interrupt)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-        if self._in_main:
-            signal.signal(signal.SIGALRM, self._before)
-
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self._done.is_set():
-            raise LoadEnded(self.reason)
-
-    def _watch(self) -> None:
-        begun = moved = time.monotonic()
-        mark = self._work()
-        while not self._done.wait(TICK_SECONDS):
-            now, work = time.monotonic(), self._work()
-            if self.stall_seconds is not None:
-                gained = _gained(mark, work)
-                if (
-                    gained.moved >= PROGRESS_BYTES
-                    or gained.cpu >= PROGRESS_CPU * self.stall_seconds
-                ):
-                    moved, mark = now, work
-                if now - moved > self.stall_seconds:
-                    return self._end(
-                        f"made no progress for {self.stall_seconds:g} s (LOAD_STALL_SECONDS)"
-                    )
-            if now - begun > self.limit_seconds:
-                return self._end(
-                    f"took longer than {self.limit_seconds:g} s (LOAD_TIMEOUT_SECONDS)"
-                )
-        return None
-
-    def _work(self) -> dict[int, Work]:
-        """What each process has done so far, this one without what looking costs; called in the watchdog's own thread."""
-        import psutil
-
-        found = {}
-        for process in (psutil.Process(), *self.processes.running()):
-            with contextlib.suppress(psutil.Error):
-                io, cpu = process.io_counters(), process.cpu_times()
-                # Only the former counts the pages of a mapped file, only the latter what comes through a socket.
-                read = max(io.read_bytes, io.read_chars)
-                found[process.pid] = Work(read + io.write_chars, cpu.user + cpu.system)
-        this = found[os.getpid()]
-        found[os.getpid()] = Work(
-            this.moved - _moved_by_this_thread(), this.cpu - time.thread_time()
-        )
-        return found
-
-    def _end(self, reason: str) -> None:
-        self.reason = reason
-        patience = NOTICE_SECONDS if self.processes.kill_running() else 0
-        main = threading.main_thread().ident
-        # More than once: what is left by the exception may wait again, in its clean-up.
-        while not self._done.wait(patience) and self._in_main and main is not None:
-            signal.pthread_kill(main, signal.SIGALRM)
-            patience = NOTICE_SECONDS
-
-
-def _moved_by_this_thread() -> int:
-    """Bytes this thread has read and written (proc_pid_io(5)); looking at all processes reads some hundred thousand."""
-    with open(f"/proc/self/task/{threading.get_native_id()}/io", encoding="ascii") as lines:
-        counts = dict(line.split(": ") for line in lines)
-    return int(counts["rchar"]) + int(counts["wchar"])
-
-
-def _gained(before: dict[int, Work], now: dict[int, Work]) -> Work:
-    """What was done between two looks; a process that ended takes nothing away."""
-    none = Work(0, 0)
-    pairs = [(before.get(pid, none), work) for pid, work in now.items()]
-    return Work(sum(b.moved - a.moved for a, b in pairs), sum(b.cpu - a.cpu for a, b in pairs))

@@ -39,7 +39,7 @@ def environment_problems(vllm_config: Any, specs: Sequence[ModelSpec] = ()) -> l
     """
     if importlib.util.find_spec("vllm") is None:
         return [MISSING_VLLM]
-    from agents_vllm import vllm_is_cpu_build
+    from engine.environment import vllm_is_cpu_build
 
     gpus = None if vllm_is_cpu_build() else machine.visible_gpus()
     if gpus == 0:
@@ -66,7 +66,7 @@ def versions() -> dict[str, str]:
 
 def log_environment() -> None:
     """Log versions, and on a GPU machine CUDA, driver, number and names of the GPUs."""
-    from agents_vllm import vllm_is_cpu_build
+    from engine.environment import vllm_is_cpu_build
 
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
     logger.info("versions: %s", found)

@@ -8,8 +8,8 @@ import pytest
 
 import config
 from agents_vllm import Agent
-from agents_vllm import vllm_is_cpu_build as cpu_build
 from database import Article, Database, NewPassage, Passage
+from engine.environment import vllm_is_cpu_build as cpu_build
 from ensemble import Ensemble, QuestionEvidence
 from forecaster import QUESTIONS
 from questions.question import Question

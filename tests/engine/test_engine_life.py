@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-import agents_vllm
 import config
 import forecaster
 from agents_vllm import Agent
-from agents_vllm import vllm_is_cpu_build as cpu_build
+from engine import llm
+from engine.environment import vllm_is_cpu_build as cpu_build
 from engine.processes import SHARED, shared_memory
 from preflight.model_entries import ModelSpec
 from questions.question import Question
@@ -161,7 +161,7 @@ def test_an_engine_killed_at_work_costs_its_own_forecasts_only(tiny, tmp_path, m
     )
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "next")
     monkeypatch.setattr(config, "DEFAULT_LOGIC_MODEL_PATH", "next")
-    monkeypatch.setattr(agents_vllm, "runs_in_children", lambda spec, _: spec.name == "killed")
+    monkeypatch.setattr(llm, "runs_in_children", lambda spec, _: spec.name == "killed")
     database = tmp_path / "run.db"
     asked = [part for n in range(3) for part in ("--question", f"Will {n} happen?")]
     before = held()[1]

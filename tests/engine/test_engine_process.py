@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from engine import processes as engine_process
+from engine import watchdog
 from engine.processes import EngineProcesses, LoadEnded
 
 STALL = 1.0
@@ -22,7 +22,7 @@ LONG = 600.0
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    monkeypatch.setattr(engine_process, "TICK_SECONDS", 0.1)
+    monkeypatch.setattr(watchdog, "TICK_SECONDS", 0.1)
     # Without vLLM there is no entry point to replace.
     monkeypatch.setattr(EngineProcesses, "_entered", lambda _: contextlib.nullcontext())
 

@@ -9,7 +9,8 @@ import pytest
 
 import config
 import forecaster
-from agents_vllm import MEMORY_ADVICE, NO_ROOM_FOR_CACHE, OUT_OF_MEMORY, SMALL_BATCH, Agent
+from agents_vllm import Agent
+from engine.failures import MEMORY_ADVICE, NO_CACHE_MEMORY, OUT_OF_MEMORY, SMALL_BATCH
 from tests.scoring.test_agent_stub import StubLLM
 from tests.support.needed import needs
 
@@ -138,7 +139,7 @@ def test_vllms_own_words_are_known():
     for available in (0, 1 << 30):
         with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is what is tested
             check(available, lambda: 3 << 30, 16384, lambda _: 4096)
-        assert NO_ROOM_FOR_CACHE.search(" ".join(str(caught.value).split())[:300])
+        assert NO_CACHE_MEMORY.search(" ".join(str(caught.value).split())[:300])
     if importlib.util.find_spec("torch"):
         import torch
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from types import SimpleNamespace
 
 import pytest
 
 import config
-from agents_vllm import Agent, core_lists, engine_arguments
-from agents_vllm import vllm_is_cpu_build as cpu_build
+from agents_vllm import Agent
+from engine.arguments import engine_arguments
+from engine.environment import threads_each
+from engine.environment import vllm_is_cpu_build as cpu_build
 from forecaster import QUESTIONS
 from preflight.model_entries import ModelSpec
 from scoring.agent import ForecastTask
@@ -31,11 +34,10 @@ def tiny(tmp_path_factory):
     return ModelSpec("tiny", str(folder), answer_prefix="Probability in percent: ")
 
 
-def test_cores_are_shared_out_among_the_ranks():
-    assert core_lists(8, 1) == "0-7"
-    assert core_lists(8, 2) == "0-3|4-7"
-    assert core_lists(2, 2) == "0-0|1-1"
-    assert core_lists(7, 2) == "0-2|3-5"
+def test_cores_are_shared_out_among_the_processes(monkeypatch):
+    for cores, processes, threads in ((8, 1, 8), (8, 2, 4), (2, 2, 1), (7, 2, 3), (1, 2, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert threads_each(processes) == threads
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +62,7 @@ def forecasts(spec, **parallel):
     not cpu_build(), reason="not installed: a CPU build of vllm (float32 is compared)"
 )
 @pytest.mark.parametrize("size", ["tensor_parallel_size", "pipeline_parallel_size"])
-def test_two_processes_forecast_what_one_does(tiny, alone, size, monkeypatch):
-    # Else the cores that one process was bound to would count for two.
-    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+def test_two_processes_forecast_what_one_does(tiny, alone, size):
     together = forecasts(tiny, **{size: 2, "distributed_executor_backend": "mp"})
     for ours, theirs in zip(together, alone, strict=True):
         assert len(ours) == 101

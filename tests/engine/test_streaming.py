@@ -11,7 +11,7 @@ import pytest
 import config
 import forecaster
 from agents_vllm import Agent
-from agents_vllm import vllm_is_cpu_build as cpu_build
+from engine.environment import vllm_is_cpu_build as cpu_build
 from engine.packaged_model import prepare_model
 from preflight.model_entries import ModelSpec
 from preflight.settings import setting_problems

@@ -19,7 +19,7 @@ import pytest
 import config
 import forecaster
 from agents_vllm import Agent
-from agents_vllm import vllm_is_cpu_build as cpu_build
+from engine.environment import vllm_is_cpu_build as cpu_build
 from preflight import checkpoint
 from preflight.store_errors import streaming_failure
 from tests.support.needed import needs

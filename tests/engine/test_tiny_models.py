@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from agents_vllm import Agent
-from agents_vllm import vllm_is_cpu_build as cpu_build
+from engine.environment import vllm_is_cpu_build as cpu_build
 from forecaster import QUESTIONS
 from preflight.model_entries import ModelSpec
 from scoring.agent import ForecastTask

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import config
-from agents_vllm import vllm_is_cpu_build as cpu_build
+from engine.environment import vllm_is_cpu_build as cpu_build
 from preflight import machine as fit
 from preflight.model_entries import ModelSpec
 from preflight.rules import DTYPE, LOAD_FORMAT, Keys
@@ -181,9 +181,9 @@ import sys
 import config
 import forecaster
 from preflight import machine as fit
-import agents_vllm
+from engine import environment
 fit._driver_gpus = lambda: 2
-agents_vllm.vllm_is_cpu_build = lambda: False
+environment.vllm_is_cpu_build = lambda: False
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name: None if name == "runai_model_streamer_s3" else sys if name == "vllm" else find(name)
 config.VLLM_CONFIG = {**config.VLLM_CONFIG, "tensor_parallel_size": 3, "pipeline_parallel_size": "2", "dtype": "float32",

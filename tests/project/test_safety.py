@@ -13,7 +13,7 @@ import pytest
 import config
 import ensemble
 import forecaster
-from agents_vllm import engine_arguments
+from engine.arguments import engine_arguments
 from preflight.model_entries import ModelSpec, model_spec
 from runs import manifest as runs
 from semanticretriever import Embedder, ModelError, Reranker

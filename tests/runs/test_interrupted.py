@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from agents_vllm import vllm_is_cpu_build as cpu_build
+from engine.environment import vllm_is_cpu_build as cpu_build
 from tests.support.needed import needs
 from tests.support.tiny_models import save_model, single_token_tokenizer
 

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 import config
-from agents_vllm import Agent, engine_arguments
+from agents_vllm import Agent
 from database import Passage
+from engine.arguments import engine_arguments
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring.agent import ANSWER_TOKENS, AgentError, ForecastTask
