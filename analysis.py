@@ -24,8 +24,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 import config
 from database import Database, DatabaseError, Resolution
 from evaluation.metrics import brier_scores, reliability_bins
@@ -35,6 +33,7 @@ from evaluation.outcomes import (
     ResolutionError,
     late_outcomes,
     match,
+    outcome_word,
     parse_date,
     parse_outcome,
     read_resolutions,
@@ -59,24 +58,14 @@ from questions.cells import listed
 from questions.characters import composed, trimmed
 from questions.checks import parent_id
 from questions.rows import prefixed
-from reporting.drawing import (
-    Curve,
-    Outcome,
-    OverviewRow,
-    PlotError,
-    ScorePoint,
-    agreement_figure,
-    distribution_figure,
-    file_part,
-    history_figure,
-    overview_figures,
-    reliability_figure,
-    save,
-    score_figure,
-)
-from reporting.fonts import say_what_lacks
+from reporting.distribution_plot import distribution_figure
+from reporting.fonts import report_missing_scripts
 from reporting.histories import histories, outcome_of
-from scoring.distribution import agreement
+from reporting.history_plot import history_figure
+from reporting.overview_plot import overview_figures
+from reporting.score_plots import reliability_figure, score_figure
+from reporting.styles import file_part, save
+from reporting.values import Curve, OverviewRow, PlotError, ScorePoint
 from storage.records import AblationPair, AskedQuestion, Forecast, LatestQuestion, PooledForecast
 from terminal.screen import CommandLine, reader_may_leave, show
 
@@ -115,7 +104,7 @@ def draw_run(database: Database, run_id: int, plots_dir: str | Path) -> list[Pat
         save(figure, folder / f"run{run_id}_{file_part(identifier)}.png")
         for identifier, figure in run_figures(database, run_id)
     ]
-    say_what_lacks()
+    report_missing_scripts()
     return paths
 
 
@@ -203,7 +192,7 @@ def draw_history(
         ):
             page = "" if number == 1 else f"_{number}"
             paths.append(save(figure, folder / f"latest_forecasts{page}{mark}.png"))
-    say_what_lacks()
+    report_missing_scripts()
     return paths
 
 
@@ -243,7 +232,7 @@ def by_question(rows: Iterable[F]) -> dict[str, list[F]]:
 
 
 def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
-    """Draw reliability, score over time and agreement, live and back-dated apart; returns the files.
+    """Draw reliability and score over time, live and back-dated apart; returns the files.
 
     Raises:
         PlotError: a file cannot be written, or no forecast counts.
@@ -251,7 +240,7 @@ def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
     paths = [
         save(figure, Path(plots_dir) / f"{name}.png") for name, figure in record_figures(record)
     ]
-    say_what_lacks()
+    report_missing_scripts()
     return paths
 
 
@@ -289,12 +278,6 @@ def _part_figures(record: Record, kind: str) -> Iterator[tuple[str, Any]]:
         f"score_over_time{mark}",
         score_figure(f"Score of {kind} forecasts over time", subtitle, series),
     )
-    agents = sorted({name for parts in record.agents.values() for name in parts})
-    if len(agents) > 1:
-        subtitle = "100 % minus the mean total variation distance of their distributions on shared resolved questions"
-        matrix = agreement_matrix(record, agents)
-        title = f"Agreement between models, {kind} forecasts"
-        yield f"agreement{mark}", agreement_figure(title, subtitle, agents, matrix)
 
 
 def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:
@@ -315,22 +298,6 @@ def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:
             )
         )
     return points
-
-
-def agreement_matrix(record: Record, agents: Sequence[str]) -> np.ndarray:
-    """Mean agreement (0-1) of every pair of agents over shared questions and runs, shape (agents, agents); NaN without any."""
-    matrix = np.full((len(agents), len(agents)), np.nan)
-    for i, first in enumerate(agents):
-        matrix[i, i] = 1.0
-        for k, second in enumerate(agents[:i]):
-            shared = [
-                agreement([p[first], p[second]])
-                for p in record.agents.values()
-                if first in p and second in p
-            ]
-            if shared:
-                matrix[i, k] = matrix[k, i] = np.mean(shared)
-    return matrix
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -394,7 +361,7 @@ def changed_line(before: Resolution, now: Resolution) -> str:
     The day counts as well: it decides which forecasts were made in time.
     """
     if before.outcome != now.outcome:
-        words = [Outcome(outcome, None).word for outcome in (before.outcome, now.outcome)]
+        words = [outcome_word(outcome) for outcome in (before.outcome, now.outcome)]
         return f"{now.question_id} from {words[0]} to {words[1]}"
     if parse_time(before.resolved_at) != parse_time(now.resolved_at):
         return f"the date of {now.question_id} from {before.resolved_at} to {now.resolved_at}"
@@ -419,7 +386,7 @@ def join(database: Database, one: str, other: str) -> int:
         raise AnalysisError(f"--same-question: {one!r} and {other!r} are one question already")
     outcomes = {subjects[name]: row.outcome for name, row in database.resolutions().items()}
     if first in outcomes and second in outcomes and outcomes[first] != outcomes[second]:
-        words = [Outcome(outcomes[subject], None).word for subject in (first, second)]
+        words = [outcome_word(outcomes[subject]) for subject in (first, second)]
         raise AnalysisError(
             f"--same-question: {one!r} ended {words[0]} and {other!r} ended {words[1]}; correct one outcome with --resolve-one"
         )

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from database import Database, Resolution
-from evaluation.outcomes import ResolutionError, parse_date, parse_outcome
+from evaluation.outcomes import ResolutionError, outcome_word, parse_date, parse_outcome
 from evaluation.scorecard import (
     SCORE_HEADERS,
     Judged,
@@ -38,7 +38,6 @@ from questions.cells import counted, iso_date, listed, shortened
 from questions.checks import parent_id
 from questions.files import Reading, question_from, read_question_file
 from questions.question import Question, QuestionError, cluster_of
-from reporting.drawing import Outcome
 from runs.identity import Known
 
 AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
@@ -128,7 +127,7 @@ def contradictions(questions: Iterable[Question], known: Known) -> dict[str, str
         moments = (str(q.extra["resolution_date"]), recorded.resolved_at)
         days = [parse_time(text).date().isoformat() for text in moments]
         if here != there or days[0] != days[1]:
-            words = [Outcome(value, None).word for value in (here, there)]
+            words = [outcome_word(value) for value in (here, there)]
             lines[q.id] = (
                 f"{q.id!r} ended {words[0]} on {days[0]} in the file and {words[1]} on {days[1]} in"
                 f" {known.path}; correct the file, or the record: python analysis.py --database"

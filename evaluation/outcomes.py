@@ -89,6 +89,11 @@ def parse_outcome(value: Any) -> int | None:
         raise ResolutionError(str(error)) from None
 
 
+def outcome_word(value: float | None) -> str:
+    """Name an outcome: ``yes``, ``no`` or ``void``."""
+    return "void" if value is None else "yes" if value else "no"
+
+
 def parse_date(value: Any, *, now: datetime | None = None) -> str:
     """Read an ISO date or timestamp; it stays as written where ISO allows it.
 

@@ -1,9 +1,9 @@
-"""Find installed fonts for a figure's characters, and name the scripts none has.
+"""Find installed fonts for a figure's characters, and name the scripts that none has.
 
-DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic, Arabic, Hebrew and many symbols. For
-anything else the fonts of this machine are looked through once; what matplotlib remembers of them
-is not asked, since it does not notice a font that was installed later. Right-to-left text is put in
-order by matplotlib itself (3.11 and newer, with libraqm).
+DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic, Arabic, Hebrew and many symbols.
+For anything else the fonts of this machine are searched once. matplotlib's own list of them is not
+used: it misses fonts that were installed later. Right-to-left text is put in order by matplotlib
+itself (3.11 and newer, with libraqm).
 """
 
 from __future__ import annotations
@@ -33,22 +33,41 @@ CJK: Final = frozenset(
         "HALFWIDTH",
     ]
 )
-# Variation selectors, joiners and tags say how a neighbour is drawn and have no picture of their own.
+# Debian packages of the other kinds; "" has no package.
+PACKAGES: Final = {
+    "CJK": "fonts-noto-cjk",
+    "emoji and symbols": "fonts-symbola",
+    "characters without a name": "",
+}
+OTHER_PACKAGE: Final = "fonts-noto-core"
+# Variation selectors, joiners and tags say how a neighbour is drawn and have no picture themselves.
 UNDRAWN: Final = frozenset(
     map(chr, (*range(0xFE00, 0xFE10), 0x200C, 0x200D, *range(0xE0000, 0xE0080)))
 )
-# Characters that are shown of a script without a font.
-SHOWN: Final = 5
+# Words in the names of font files that are no plain text fonts.
+STYLES: Final = ("bold", "italic", "oblique", "light", "thin", "black", "mono", "condensed")
+# Characters listed of a script without a font.
+LISTED: Final = 5
 
-# Script to its characters that no font has, as long as it was not said; and all that was said.
-_lacking: dict[str, set[str]] = {}
-_said: set[str] = set()
+# Script to its characters that no font has and that are not reported yet; and what was reported.
+_missing: dict[str, set[str]] = {}
+_reported: set[str] = set()
+
+
+def set_fonts(figure: Any) -> None:
+    """Set the fonts of a figure's texts so that each character is drawn, if possible."""
+    from matplotlib.text import Text
+
+    texts = figure.findobj(Text)
+    chosen = families(text.get_text() for text in texts)
+    for text in texts:
+        text.set_fontfamily(chosen)
 
 
 def families(texts: Iterable[str]) -> list[str]:
     """Choose font families that have the characters of ``texts``, the usual one first.
 
-    Characters that no installed font has are remembered for ``say_what_lacks``.
+    Characters that no installed font has are kept for ``report_missing_scripts``.
     """
     from matplotlib import font_manager
 
@@ -62,23 +81,25 @@ def families(texts: Iterable[str]) -> list[str]:
         if not wanted:
             break
     for character in wanted:
-        _lacking.setdefault(_script(character), set()).add(character)
+        _missing.setdefault(_script(character), set()).add(character)
     return list(dict.fromkeys(found))
 
 
-def say_what_lacks() -> None:
+def report_missing_scripts() -> None:
     """Log one line on the scripts that no installed font has, once for each."""
-    new = {script: sorted(_lacking[script]) for script in sorted(set(_lacking) - _said)}
-    _lacking.clear()
+    new = {script: sorted(_missing[script]) for script in sorted(set(_missing) - _reported)}
+    _missing.clear()
     if not new:
         return
-    _said.update(new)
-    lacking = ", ".join(f"{script} ({''.join(found[:SHOWN])})" for script, found in new.items())
-    packages = sorted(
-        {package for found in new.values() for c in found if (package := _package(c))}
+    _reported.update(new)
+    listed = ", ".join(f"{script} ({''.join(found[:LISTED])})" for script, found in new.items())
+    packages = sorted({PACKAGES.get(script, OTHER_PACKAGE) for script in new} - {""})
+    remedy = f"; on Debian: apt-get install {' '.join(packages)}, then draw again"
+    log.warning(
+        "plots: no installed font has %s; boxes stand in their place%s",
+        listed,
+        remedy if packages else "",
     )
-    mend = f"; on Debian: apt-get install {' '.join(packages)}, then draw again" if packages else ""
-    log.warning("plots: no installed font has %s; boxes stand in their place%s", lacking, mend)
 
 
 def _script(character: str) -> str:
@@ -91,26 +112,14 @@ def _script(character: str) -> str:
     return word.capitalize() or "characters without a name"
 
 
-def _package(character: str) -> str:
-    """Name the Debian package whose fonts have a character; empty for private ones."""
-    return {
-        "CJK": "fonts-noto-cjk",
-        "emoji and symbols": "fonts-symbola",
-        "characters without a name": "",
-    }.get(_script(character), "fonts-noto-core")
-
-
 @cache
 def _installed() -> tuple[str, ...]:
-    """Font files of this machine, plain sans-serif ones first."""
+    """List the font files of this machine, plain sans-serif ones first."""
     from matplotlib import font_manager
 
     def rank(path: str) -> tuple[bool, bool, bool, str]:
         name = Path(path).stem.lower()
-        styled = any(
-            word in name
-            for word in ("bold", "italic", "oblique", "light", "thin", "black", "mono", "condensed")
-        )
+        styled = any(word in name for word in STYLES)
         return styled, "sans" not in name, "regular" not in name, path
 
     return tuple(sorted(font_manager.findSystemFonts(), key=rank))
@@ -130,17 +139,17 @@ def _coverage(path: str) -> frozenset[str]:
 
 @cache
 def _family(path: str) -> str:
-    """A font file's family, made known to matplotlib.
+    """Tell matplotlib of a font file and its bold one; return the family.
 
-    Its bold file is, too. Where there is none the plain one stands for it: matplotlib would warn of
-    every bold title otherwise.
+    Without a bold file the plain font is used as bold too: matplotlib would warn of every bold
+    title otherwise.
     """
     from matplotlib import font_manager
 
     known = font_manager.fontManager
     before = len(known.ttflist)
     known.addfont(path)
-    # A collection adds several fonts; its first is the one whose characters were looked at.
+    # A collection adds several fonts; ``_coverage`` read its first.
     plain = known.ttflist[before]
     bold = Path(path.replace("Regular", "Bold"))
     if bold != Path(path) and bold.is_file():
@@ -148,13 +157,3 @@ def _family(path: str) -> str:
     else:
         known.ttflist.append(replace(plain, weight=700))
     return str(plain.name)
-
-
-def give_fonts(figure: Any) -> None:
-    """Set the fonts of a figure's texts so that each character is drawn, if possible."""
-    from matplotlib.text import Text
-
-    texts = figure.findobj(Text)
-    chosen = families(text.get_text() for text in texts)
-    for text in texts:
-        text.set_fontfamily(chosen)

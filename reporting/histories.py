@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from database import Database
 from evaluation.scorecard import LIVE, forecast_time, parse_time
-from reporting.drawing import HistoryPoint, Outcome, OverviewRow
+from reporting.values import HistoryPoint, Outcome, OverviewRow
 from scoring.distribution import Distribution
 from scoring.voices import Voice, average, pool_voices
 from storage.records import Forecast, LatestQuestion, PooledForecast, Resolution

@@ -18,9 +18,11 @@ from database import INCOMPLETE, Database, utc_now
 from evaluation.ablation import CONDITIONS
 from evaluation.scorecard import BACK_DATED, LIVE, RECORDS, AnalysisError, collect, score_lines
 from questions.checks import parent_id
-from reporting.drawing import OverviewRow, overview_figures, png
-from reporting.fonts import say_what_lacks
+from reporting.fonts import report_missing_scripts
 from reporting.histories import fewer_models, outcome_of
+from reporting.overview_plot import overview_figures
+from reporting.styles import png
+from reporting.values import OverviewRow
 from storage.records import PooledForecast
 from terminal.file_names import write_whole
 from terminal.text import visible
@@ -69,7 +71,7 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
             f"{database.path}: there is no run to report; forecast something first (python forecaster.py)"
         )
     html = render(database, runs[-1].id if run_id is None else run_id)
-    say_what_lacks()
+    report_missing_scripts()
     try:
         write_whole(path, html.encode())
     except OSError as error:

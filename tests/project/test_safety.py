@@ -220,7 +220,7 @@ def test_retrieval_models_are_not_unpickled_either(tmp_path):
     ],
 )
 def test_a_hostile_question_id_is_a_plain_file_name(tmp_path, identifier):
-    from reporting.drawing import file_part
+    from reporting.styles import file_part
 
     name = f"run1_{file_part(identifier)}.png"
     path = tmp_path / name

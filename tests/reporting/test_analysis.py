@@ -159,7 +159,6 @@ def test_score_prints_the_record_and_draws_it(path, capsys):
     assert {p.name for p in (path.parent / "plots").iterdir()} == {
         "reliability.png",
         "score_over_time.png",
-        "agreement.png",
     }
 
 

@@ -13,6 +13,7 @@ from database import CalibrationRecord, Database
 from evaluation.scorecard import BACK_DATED, LIVE
 from questions.question import Question
 from reporting.histories import histories
+from reporting.overview_plot import row_label
 from reporting.report import write_report
 from scoring.distribution import Distribution, pool
 from tests.support.record_database import add_run, point
@@ -72,8 +73,8 @@ def test_live_and_back_dated_forecasts_never_share_a_line(ask, tmp_path):
     assert means(dated.ensemble) == [("2026-03-01", stored[3]), ("2026-03-05", stored[2])]
     assert live.change == pytest.approx(stored[4] - stored[1], abs=1e-5)
     assert dated.change == pytest.approx(stored[2] - stored[3], abs=1e-5)
-    assert live.overview_row().label() == live.text
-    assert dated.overview_row().label() == f"{dated.text} (as of 2026-03-05)"
+    assert row_label(live.overview_row()) == live.text
+    assert row_label(dated.overview_row()) == f"{dated.text} (as of 2026-03-05)"
     assert {name: len(points) for name, points in dated.agents.items()} == dict.fromkeys(MODELS, 2)
 
 

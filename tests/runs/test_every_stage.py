@@ -23,7 +23,7 @@ import semanticretriever
 from database import Database
 from evidence import documents
 from questions.question import Question
-from reporting import drawing
+from reporting import styles
 from runs import plan
 from scoring.agent import AgentError
 from terminal.interrupts import Interrupts
@@ -134,7 +134,7 @@ class World:
         patch(plan, "current_day", lambda: world.day)
         for module in (database, semanticretriever):
             patch(module, "utc_now", lambda: f"{world.day}T12:00:00Z")
-        patch(drawing, "png", lambda _: b"png")
+        patch(styles, "png", lambda _: b"png")
         patch(analysis, "history_figures", lambda *_: iter(()))
         patch(analysis, "overview_figures", lambda *_: iter(()))
         asked = "SELECT question_id FROM run_questions WHERE run_id = ?"
@@ -243,7 +243,7 @@ def denied(*_):
 
 
 def read_only_plots(world):
-    world.temporary.setattr(drawing, "write_whole", denied)
+    world.temporary.setattr(styles, "write_whole", denied)
 
 
 def unreadable_documents(world):

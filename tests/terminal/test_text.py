@@ -19,7 +19,12 @@ import forecaster
 import logger
 from agents_vllm import Agent
 from evaluation.metrics import Interval, ReliabilityBin
-from reporting import drawing
+from reporting.distribution_plot import distribution_figure
+from reporting.history_plot import history_figure
+from reporting.overview_plot import overview_figures
+from reporting.score_plots import reliability_figure, score_figure
+from reporting.styles import png
+from reporting.values import Curve, HistoryPoint, OverviewRow, ScorePoint
 from scoring.distribution import Distribution
 from terminal import progress
 from terminal.text import visible, visible_line, without_direction_marks
@@ -174,17 +179,14 @@ def test_a_run_shows_and_reports_hostile_text_written_out(tmp_path, monkeypatch,
 def figures(text):
     """Every kind of figure with ``text`` wherever a name or a question stands."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    point = drawing.HistoryPoint(moment, 30, 20, 40)
+    point = HistoryPoint(moment, 30, 20, 40)
     interval = Interval(0.1, 0.2)
     distribution = Distribution(np.full(101, 1 / 101))
-    yield drawing.distribution_figure(text, text, [drawing.Curve(text, distribution, text)])
-    yield drawing.history_figure(text, {text: [point]}, [point])
-    yield from drawing.overview_figures([drawing.OverviewRow(text, 30, 20, 40)], text)
-    yield drawing.reliability_figure(
-        text, text, {text: [ReliabilityBin(0, 1, 3, 0.5, 0.5, interval)]}
-    )
-    yield drawing.score_figure(text, text, {text: [drawing.ScorePoint(moment, 3, 0.2, interval)]})
-    yield drawing.agreement_figure(text, text, [text, f"{text}2"], np.eye(2))
+    yield distribution_figure(text, text, [Curve(text, distribution, text)])
+    yield history_figure(text, {text: [point]}, [point])
+    yield from overview_figures([OverviewRow(text, 30, 20, 40)], text)
+    yield reliability_figure(text, text, {text: [ReliabilityBin(0, 1, 3, 0.5, 0.5, interval)]})
+    yield score_figure(text, text, {text: [ScorePoint(moment, 3, 0.2, interval)]})
 
 
 def texts(figure):
@@ -199,7 +201,7 @@ def test_a_formula_is_drawn_as_text(text):
 
     rcParams["text.parse_math"] = True
     for figure in figures(text):
-        assert drawing.png(figure).startswith(b"\x89PNG")
+        assert png(figure).startswith(b"\x89PNG")
         assert any(text in shown for shown in texts(figure))
 
 
@@ -207,7 +209,7 @@ def test_no_figure_holds_a_command():
     for figure in figures(f"Will{HOSTILE}it?"):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert drawing.png(figure).startswith(b"\x89PNG")
+            assert png(figure).startswith(b"\x89PNG")
         assert not [text for text in texts(figure) if COMMANDS.search(text)]
 
 

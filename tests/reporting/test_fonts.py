@@ -10,9 +10,11 @@ import pytest
 import analysis
 from database import Database
 from questions.question import Question
-from reporting import drawing
 from reporting import fonts as plot_fonts
-from reporting.drawing import Curve, OverviewRow
+from reporting.distribution_plot import distribution_figure
+from reporting.overview_plot import overview_figures
+from reporting.styles import TITLE_CHARACTERS, png, wrap
+from reporting.values import Curve, OverviewRow
 from tests.support.record_database import add_run, around
 
 ARABIC = "هل ستفوز مصر بكأس الأمم الأفريقية 2027؟"
@@ -24,8 +26,8 @@ HINDI = "क्या भारत विश्व कप जीतेगा?"
 @pytest.fixture
 def fonts(monkeypatch):
     """Nothing was said yet, and the fonts of this machine are the files given."""
-    monkeypatch.setattr(plot_fonts, "_lacking", {})
-    monkeypatch.setattr(plot_fonts, "_said", set())
+    monkeypatch.setattr(plot_fonts, "_missing", {})
+    monkeypatch.setattr(plot_fonts, "_reported", set())
 
     def installed(*paths):
         monkeypatch.setattr(plot_fonts, "_installed", lambda: tuple(map(str, paths)))
@@ -38,8 +40,8 @@ def missing_glyphs(text):
     """What matplotlib warns of when a figure with this title is drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = drawing.distribution_figure(text, "", [Curve("m", around(30))])
-    plot_fonts.give_fonts(figure)
+    figure = distribution_figure(text, "", [Curve("m", around(30))])
+    plot_fonts.set_fonts(figure)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         FigureCanvasAgg(figure).draw()
@@ -68,18 +70,18 @@ def test_a_font_of_this_machine_is_taken_for_what_the_usual_one_lacks(fonts):
 
 @pytest.mark.parametrize("text", [JAPANESE, EMOJI, HINDI])
 def test_fonts_of_this_machine_draw_every_character(monkeypatch, text):
-    monkeypatch.setattr(plot_fonts, "_lacking", {})
+    monkeypatch.setattr(plot_fonts, "_missing", {})
     plot_fonts.families([text])
-    if plot_fonts._lacking:
-        pytest.skip(f"not installed: a font with {', '.join(plot_fonts._lacking)}")
+    if plot_fonts._missing:
+        pytest.skip(f"not installed: a font with {', '.join(plot_fonts._missing)}")
     assert missing_glyphs(text) == []
 
 
 def test_what_no_font_has_is_one_line_with_the_package_and_said_once(fonts, caplog):
     for _ in range(2):
         for text in (JAPANESE, EMOJI, HINDI, "\ue000"):
-            drawing.png(drawing.distribution_figure(text, "", [Curve("m", around(30))]))
-        plot_fonts.say_what_lacks()
+            png(distribution_figure(text, "", [Curve("m", around(30))]))
+        plot_fonts.report_missing_scripts()
     (record,) = [r for r in caplog.records if r.name == "reporting.fonts"]
     line = record.getMessage()
     assert line.startswith("plots: no installed font has CJK (")
@@ -107,8 +109,8 @@ def test_the_command_line_says_it_once_for_all_plots(fonts, tmp_path, caplog):
 
 def test_direction_marks_are_never_drawn(fonts):
     text = "Will \u202eNorway\u202c \u2066join\u2069\u200e?\u200f\u061c"
-    figure = drawing.overview_figures([OverviewRow(text, 30, 10, 50)], text)[0]
-    drawing.png(figure)
+    figure = overview_figures([OverviewRow(text, 30, 10, 50)], text)[0]
+    png(figure)
     from matplotlib.text import Text
 
     drawn = "".join(t.get_text() for t in figure.findobj(Text))
@@ -117,14 +119,20 @@ def test_direction_marks_are_never_drawn(fonts):
 
 
 def test_wide_characters_are_wrapped_by_their_width():
-    lines = drawing.wrap("日" * 100).splitlines()
-    assert [len(line) for line in lines] == [drawing.TITLE_CHARACTERS // 2] * 2 + [16]
-    assert drawing.wrap("a" * 100).splitlines()[0] == "a" * drawing.TITLE_CHARACTERS
-    figure = drawing.distribution_figure(JAPANESE * 5, "", [Curve("m", around(30))])
+    lines = wrap("日" * 100).splitlines()
+    assert [len(line) for line in lines] == [TITLE_CHARACTERS // 2] * 2 + [16]
+    assert wrap("a" * 100).splitlines()[0] == "a" * TITLE_CHARACTERS
+
+
+def test_a_title_of_wide_characters_stays_inside_the_figure(monkeypatch):
+    monkeypatch.setattr(plot_fonts, "_missing", {})
+    figure = distribution_figure(JAPANESE * 5, "", [Curve("m", around(30))])
+    plot_fonts.set_fonts(figure)
+    if plot_fonts._missing:
+        pytest.skip("not installed: a font with CJK; boxes are wider than its characters")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
-    plot_fonts.give_fonts(figure)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         canvas.draw()

@@ -1,0 +1,167 @@
+"""Draw one question's forecasts over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from reporting.styles import (
+    DASHED,
+    ENSEMBLE_COLOUR,
+    MARKERS,
+    add_axes,
+    add_title,
+    clean,
+    colours,
+    legend_below,
+    new_figure,
+    outcome_colour,
+    percent_axis,
+    shorten,
+    time_axis,
+    time_extent,
+)
+from reporting.values import HistoryPoint, Outcome, PlotError
+
+
+def history_figure(
+    title: str,
+    series: Mapping[str, Sequence[HistoryPoint]],
+    ensemble: Sequence[HistoryPoint],
+    outcome: Outcome | None = None,
+    *,
+    kind: str = "",
+) -> Any:
+    """Draw the means of each model and of the ensemble with its 80 % range, and the outcome.
+
+    A pool of fewer models than configured has a hollow marker. ``kind`` ("live", "back-dated")
+    names the forecasts.
+
+    Raises:
+        PlotError: there is no forecast to draw.
+    """
+    moments = sorted({p.when for points in [*series.values(), ensemble] for p in points})
+    if not moments:
+        raise PlotError(f"{title[:60]!r}: no forecast to draw")
+    marks = any(p.fewer for p in ensemble) + any(p.calibrated is not None for p in ensemble)
+    legend_rows = -(-(len(series) + 3 + marks) // 3)
+    figure = new_figure(4.6 + 0.2 * legend_rows)
+    top = add_title(figure, title, _subtitle(moments, outcome, kind))
+    axes = add_axes(figure, top, legend_rows)
+
+    shown = [*moments, *([outcome.when] if outcome and outcome.when else [])]
+    # The markers of one single run would hide each other: models are moved left of the ensemble.
+    shift = 0.02 * time_extent(shown) if len(moments) == 1 else timedelta(0)
+    chosen = colours(series)
+    for number, (name, points) in enumerate(series.items()):
+        moved = [replace(p, when=p.when + shift * (number - len(series))) for p in points]
+        _draw_model(axes, name, moved, chosen[name], MARKERS[number % len(MARKERS)])
+        if shift:
+            low, high = [p.low for p in moved], [p.high for p in moved]
+            axes.vlines([p.when for p in moved], low, high, color=chosen[name], alpha=0.45)
+    if ensemble:
+        _draw_ensemble(axes, sorted(ensemble, key=lambda p: p.when))
+    if outcome is not None:
+        _draw_outcome(axes, outcome)
+
+    time_axis(axes, shown, shift * len(series))
+    axes.set_ylim(-3, 103)
+    axes.set_yticks(range(0, 101, 20))
+    percent_axis(axes.yaxis)
+    axes.set_ylabel("probability of yes", fontsize=10)
+    clean(axes)
+    handles, _ = axes.get_legend_handles_labels()
+    legend_below(figure, handles, columns=3, centre=0.53, markerscale=0.8)
+    return figure
+
+
+def _subtitle(moments: Sequence[datetime], outcome: Outcome | None, kind: str) -> str:
+    count, first, last = len(moments), f"{moments[0]:%Y-%m-%d}", f"{moments[-1]:%Y-%m-%d}"
+    forecasts = f"{kind} forecast{'s' if count != 1 else ''}".strip()
+    days = first if first == last else f"{first} to {last}"
+    return f"{count} {forecasts}, {days}" + (f"; resolved {outcome.word}" if outcome else "")
+
+
+def _draw_model(
+    axes: Any, name: str, points: Sequence[HistoryPoint], colour: str, marker: str
+) -> None:
+    points = sorted(points, key=lambda p: p.when)
+    axes.plot(
+        [p.when for p in points],
+        [p.mean for p in points],
+        color=colour,
+        linewidth=1.3,
+        marker=marker,
+        markersize=5,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        label=shorten(name),
+        zorder=3,
+    )
+
+
+def _draw_ensemble(axes: Any, points: Sequence[HistoryPoint]) -> None:
+    """Draw the pools: a band where there are several, an error bar where there is one."""
+    when = [p.when for p in points]
+    low, high = [p.low for p in points], [p.high for p in points]
+    area: dict[str, Any] = {"label": "ensemble, 80 % interval", "color": ENSEMBLE_COLOUR}
+    if len(points) > 1:
+        axes.fill_between(when, low, high, alpha=0.13, linewidth=0, zorder=1, **area)
+    else:
+        bar: dict[str, Any] = {"alpha": 0.22, "linewidth": 12, "solid_capstyle": "butt"}
+        axes.plot([when[0], when[0]], [low[0], high[0]], zorder=1, **bar, **area)
+    circle: dict[str, Any] = {"marker": "o", "markersize": 7}
+    axes.plot(
+        when,
+        [p.mean for p in points],
+        color=ENSEMBLE_COLOUR,
+        linewidth=2.4,
+        markeredgecolor="white",
+        label="ensemble",
+        zorder=4,
+        **circle,
+    )
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": ENSEMBLE_COLOUR}
+    if fewer := [p for p in points if p.fewer]:
+        axes.plot(
+            [p.when for p in fewer],
+            [p.mean for p in fewer],
+            linestyle="none",
+            markeredgewidth=1.6,
+            label=f"only {', '.join(dict.fromkeys(p.fewer for p in fewer))} models",
+            zorder=5,
+            **circle,
+            **hollow,
+        )
+    if calibrated := [p for p in points if p.calibrated is not None]:
+        axes.plot(
+            [p.when for p in calibrated],
+            [p.calibrated for p in calibrated],
+            color=ENSEMBLE_COLOUR,
+            linewidth=1.3,
+            linestyle=(0, (1, 1.5)),
+            marker="D",
+            markersize=4.5,
+            label="ensemble, calibrated",
+            zorder=4,
+            **hollow,
+        )
+
+
+def _draw_outcome(axes: Any, outcome: Outcome) -> None:
+    """Mark the outcome with a star at its time, or with a line where no time is known."""
+    colour, label = outcome_colour(outcome), f"outcome: {outcome.word}"
+    if outcome.when is not None:
+        axes.axvline(outcome.when, color=colour, linewidth=1.2, linestyle=DASHED, zorder=2)
+    if outcome.value is None:
+        if outcome.when is not None:
+            axes.plot([], [], color=colour, linestyle=DASHED, label="voided")
+    elif outcome.when is None:
+        line: dict[str, Any] = {"linewidth": 3, "alpha": 0.6, "zorder": 2}
+        axes.axhline(100 * outcome.value, color=colour, label=label, **line)
+    else:
+        star: dict[str, Any] = {"marker": "*", "markersize": 17, "linestyle": "none"}
+        star |= {"zorder": 5, "clip_on": False}
+        axes.plot([outcome.when], [100 * outcome.value], color=colour, label=label, **star)

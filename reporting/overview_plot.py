@@ -1,0 +1,111 @@
+"""Draw the latest forecast of every question of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from reporting.styles import (
+    ENSEMBLE_COLOUR,
+    GREY,
+    PALETTE,
+    add_title,
+    clean,
+    legend_below,
+    new_figure,
+    outcome_colour,
+    percent,
+    percent_axis,
+    wrap,
+)
+from reporting.values import OverviewRow
+
+# Rows of one figure; more questions continue on a further page.
+OVERVIEW_ROWS: Final = 24
+RANGE: Final[dict[str, Any]] = {"color": "#9A9A9A", "linewidth": 5}
+LATEST: Final[dict[str, Any]] = {"marker": "o", "markersize": 8, "color": PALETTE[0]}
+BEFORE: Final[dict[str, Any]] = {
+    "marker": "o",
+    "markerfacecolor": "white",
+    "markeredgecolor": PALETTE[0],
+}
+CALIBRATED: Final[dict[str, Any]] = {
+    "marker": "D",
+    "markersize": 6,
+    "markerfacecolor": "white",
+    "markeredgecolor": ENSEMBLE_COLOUR,
+}
+
+
+def overview_figures(rows: Sequence[OverviewRow], title: str) -> list[Any]:
+    """Draw each question's latest forecast, the one before and the outcome, one figure a page."""
+    pages = [rows[start : start + OVERVIEW_ROWS] for start in range(0, len(rows), OVERVIEW_ROWS)]
+    return [
+        _draw_page(page, title + (f" ({number} of {len(pages)})" if len(pages) > 1 else ""))
+        for number, page in enumerate(pages, 1)
+    ]
+
+
+def _draw_page(rows: Sequence[OverviewRow], title: str) -> Any:
+    figure = new_figure(1.35 + 0.44 * len(rows))
+    top, total = add_title(figure, title), figure.get_figheight()
+    axes = figure.add_axes((0.475, 0.78 / total, 0.43, 1 - (top + 0.1 + 0.78) / total))
+    for number, row in enumerate(rows):
+        _draw_row(axes, number, row)
+    axes.set_yticks(
+        range(len(rows)), [row_label(row) for row in rows], fontsize=8, parse_math=False
+    )
+    axes.set_ylim(len(rows) - 0.45, -0.55)
+    axes.set_xlim(0, 100)
+    axes.set_xticks(range(0, 101, 20))
+    percent_axis(axes.xaxis)
+    clean(axes)
+    axes.tick_params(axis="y", length=0, labelsize=8, pad=12)
+    axes.set_xlabel("probability of yes", fontsize=9.5)
+    _draw_legend(figure, rows)
+    return figure
+
+
+def row_label(row: OverviewRow) -> str:
+    """Return the question, the day, and whether it was voided: the scale has no place for it."""
+    voided = row.outcome is not None and row.outcome.value is None
+    remarks = [f"(as of {row.day})" if row.day else "", "(voided)" if voided else ""]
+    return wrap(row.text, 54, 2, " ".join(remark for remark in remarks if remark))
+
+
+def _draw_row(axes: Any, number: int, row: OverviewRow) -> None:
+    height = [number]
+    axes.plot([row.low, row.high], height * 2, solid_capstyle="butt", zorder=2, **RANGE)
+    if row.previous is not None:
+        axes.plot([row.previous], height, markersize=7, zorder=3, **BEFORE)
+    axes.plot([row.mean], height, markeredgecolor="white", zorder=4, **LATEST)
+    if row.calibrated is not None:
+        axes.plot([row.calibrated], height, zorder=5, **CALIBRATED)
+    axes.text(104.5, number, percent(row.mean), va="center", fontsize=9, fontweight="bold")
+    if row.fewer:
+        small: dict[str, Any] = {"va": "center", "fontsize": 6.5, "color": GREY}
+        axes.text(104.5, number + 0.34, f"{row.fewer} models", **small)
+    if row.outcome is not None and row.outcome.value is not None:
+        star: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "white"}
+        star |= {"color": outcome_colour(row.outcome), "zorder": 5, "clip_on": False}
+        axes.plot([100 * row.outcome.value], height, **star)
+
+
+def _draw_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:
+    from matplotlib.lines import Line2D
+
+    def handle(label: str, **style: Any) -> Any:
+        return Line2D([], [], label=label, **{"linestyle": "none", **style})
+
+    handles = [
+        handle("latest forecast", **LATEST),
+        handle("80 % interval", **{"linestyle": "-", **RANGE}),
+    ]
+    if any(row.previous is not None for row in rows):
+        same = ", same models" if any(row.same_models for row in rows) else ""
+        handles.append(handle(f"one before{same}", markersize=8, **BEFORE))
+    if any(row.calibrated is not None for row in rows):
+        handles.append(handle("calibrated", **CALIBRATED))
+    if any(row.outcome is not None and row.outcome.value is not None for row in rows):
+        handles.append(handle("outcome", marker="*", markersize=12, color=GREY))
+    legend_below(figure, handles, columns=len(handles), centre=0.5)

@@ -1,0 +1,84 @@
+"""What the figures show, as plain values; percentages are 0-100."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from evaluation.metrics import Interval
+from evaluation.outcomes import outcome_word
+from scoring.distribution import Distribution
+
+
+class PlotError(Exception):
+    """A figure could not be drawn or written; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One distribution, a model's or the ensemble's, with a note such as "low confidence"."""
+
+    name: str
+    distribution: Distribution
+    note: str = ""
+    ensemble: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a question ended: 0, 1 or None if voided; and when, None if no time is known."""
+
+    value: float | None
+    when: datetime | None
+
+    @property
+    def word(self) -> str:
+        """Return ``yes``, ``no`` or ``void``."""
+        return outcome_word(self.value)
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """One forecast in time: its mean and the ends of its 80 % range.
+
+    ``calibrated`` is the mean corrected by the record's calibration; ``fewer`` says how many of its
+    models a pool has ("2 of 3") if some are missing.
+    """
+
+    when: datetime
+    mean: float
+    low: float
+    high: float
+    calibrated: float | None = None
+    fewer: str = ""
+
+
+@dataclass(frozen=True)
+class OverviewRow:
+    """One question's latest forecast, the one before it if any, and its outcome if known.
+
+    ``previous`` is the latest minus the change over the models that both pools have;
+    ``same_models`` says that this differs from the change of the pools. ``day`` is the one that a
+    back-dated forecast was made from. The rest is as in ``HistoryPoint``.
+    """
+
+    text: str
+    mean: float
+    low: float
+    high: float
+    previous: float | None = None
+    outcome: Outcome | None = None
+    calibrated: float | None = None
+    fewer: str = ""
+    same_models: bool = False
+    day: str = ""
+
+
+@dataclass(frozen=True)
+class ScorePoint:
+    """Mean Brier score of the ``count`` forecasts of one period, at the period's middle."""
+
+    when: datetime
+    count: int
+    brier: float
+    interval: Interval

@@ -1,0 +1,51 @@
+"""A row of a distribution shows its numbers, and text stays inside the figure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reporting.distribution_plot import distribution_figure
+from reporting.values import Curve, PlotError
+from tests.support.record_database import around, point
+
+LONG = "Will the $100 price of the " + "very " * 60 + "long question hold?"
+
+
+def test_distribution_shows_every_percentage_mean_median_and_interval():
+    curve = Curve("m", around(30))
+    figure = distribution_figure(
+        "Q?", "run 1", [curve, Curve("ensemble", point(100), ensemble=True)]
+    )
+    first, second = figure.axes
+    heights = [bar.get_height() for bar in first.patches]
+    np.testing.assert_allclose(heights, 100 * curve.distribution.probabilities)
+    verticals = {
+        round(float(line.get_xdata()[0]), 6)
+        for line in first.lines
+        if len(set(line.get_xdata())) == 1
+    }
+    assert {round(curve.distribution.mean, 6), curve.distribution.median} <= verticals
+    assert list(map(float, first.lines[0].get_xdata())) == list(curve.distribution.interval(0.8))
+    assert second.get_xlim()[0] < 0 < 100 < second.get_xlim()[1]
+    assert second.xaxis.get_major_formatter()(40, 0) == "40 %"
+    assert any("mean 30 %" in text.get_text() for text in first.texts)
+
+
+def test_text_stays_inside_the_figure_and_starts_no_formula():
+    figure = distribution_figure(LONG + " $\\frac{", LONG, [Curve("owner/" + "m" * 80, around(50))])
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for text in [*figure.texts, *figure.axes[0].texts]:
+        box = text.get_window_extent(canvas.get_renderer())
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+    title, subtitle = figure.texts[:2]
+    assert title.get_window_extent().y0 >= subtitle.get_window_extent().y1
+
+
+def test_nothing_to_draw_is_a_plot_error():
+    with pytest.raises(PlotError):
+        distribution_figure("Q", "", [])
