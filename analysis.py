@@ -29,13 +29,11 @@ from database import Database, DatabaseError, Resolution
 from evaluation.metrics import brier_scores, reliability_bins
 from evaluation.outcomes import (
     Entry,
-    Outcomes,
-    ResolutionError,
+    ResolutionFile,
     late_outcomes,
     match,
     outcome_word,
     parse_date,
-    parse_outcome,
     read_resolutions,
 )
 from evaluation.scorecard import (
@@ -54,7 +52,7 @@ from evaluation.scorecard import (
 )
 from preflight.rules import ConfigError
 from preflight.settings import name_problems
-from questions.cells import listed
+from questions.cells import InputError, listed, parse_outcome
 from questions.characters import composed, trimmed
 from questions.checks import parent_id
 from questions.rows import prefixed
@@ -316,16 +314,16 @@ def redraw(database: Database, plots_dir: Path, run_id: int | None) -> int:
     return 0
 
 
-def resolve(database: Database, outcomes: Outcomes, path: Path | None = None) -> int:
+def resolve(database: Database, outcomes: ResolutionFile, path: Path | None = None) -> int:
     """Record outcomes, of the file ``path``; returns 1 when some belong to no question (they are listed), else 0.
 
     Raises:
-        ResolutionError: outcomes that contradict one another, or name two questions; nothing is recorded.
+        InputError: outcomes that contradict one another, or name two questions; nothing is recorded.
     """
     try:
         found, unknown = match(outcomes.entries, [*database.questions(), *database.asked_before()])
-    except ResolutionError as error:
-        raise ResolutionError(prefixed(path, error) if path else str(error)) from None
+    except InputError as error:
+        raise InputError(prefixed(path, error) if path else str(error)) from None
     late = late_outcomes(found, first_forecasts(database, [r.question_id for r in found]))
     subjects = {row.id: row.subject for row in database.questions()}
     before = {subjects.get(name, name): row for name, row in database.resolutions().items()}
@@ -502,7 +500,7 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
         path = Path(arguments.resolve)
         return resolve(database, read_resolutions(path), path)
     if arguments.resolve_one:
-        return resolve(database, Outcomes([entry_from_arguments(arguments, database)]))
+        return resolve(database, ResolutionFile([entry_from_arguments(arguments, database)]))
     if arguments.same_question:
         return join(database, *arguments.same_question)
     if arguments.score:
@@ -554,7 +552,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         show(*(f"analysis.py: {problem}" for problem in error.problems), error=True)
         return 2
-    except (AnalysisError, DatabaseError, PlotError, ResolutionError) as error:
+    except (AnalysisError, DatabaseError, PlotError, InputError) as error:
         show(f"analysis.py: {error}", error=True)
         return 2
     except KeyboardInterrupt:

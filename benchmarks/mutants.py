@@ -55,7 +55,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "reliability": ("test_reliability",),
     "scorecard": ("test_scorecard", "test_analysis", "test_backtest"),
     "calibration": ("test_calibration", "test_calibrate_command"),
-    "resolutions": ("test_resolutions", "test_outcome_files"),
+    "resolutions": ("test_outcomes", "test_outcome_files"),
     "passages": ("test_passages",),
     "database": ("test_database", "test_database_rows", "test_histories"),
     "runs": ("test_runs",),

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from database import Database, Resolution
-from evaluation.outcomes import ResolutionError, outcome_word, parse_date, parse_outcome
+from evaluation.outcomes import outcome_word, parse_date
 from evaluation.scorecard import (
     SCORE_HEADERS,
     Judged,
@@ -34,7 +34,7 @@ from evaluation.scorecard import (
     table,
 )
 from evaluation.training_cutoffs import cutoff
-from questions.cells import counted, iso_date, listed, shortened
+from questions.cells import InputError, counted, iso_date, listed, parse_outcome, shortened
 from questions.checks import parent_id
 from questions.files import Reading, question_from, read_question_file
 from questions.question import Question, QuestionError, cluster_of
@@ -82,12 +82,12 @@ def read_backtest(path: str | Path) -> Reading:
 
 def _backtest_question(values: Mapping[str, Any]) -> Question:
     if parse_outcome(values.get("outcome")) is None:
-        raise ResolutionError("outcome is void, expected 0 or 1")
+        raise InputError("outcome is void, expected 0 or 1")
     day = values.get("resolution_date", values.get("date"))
     try:
         parse_date(day)
-    except ResolutionError as error:
-        raise ResolutionError(f"resolution_{error}") from None
+    except InputError as error:
+        raise InputError(f"resolution_{error}") from None
     for name in AS_OF_COLUMNS:
         iso_date(values.get(name), name)
     as_of = next((values[name] for name in AS_OF_COLUMNS if name in values), None)

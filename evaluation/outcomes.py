@@ -1,7 +1,7 @@
-"""Outcomes: how questions ended, read from files and matched with a database.
+"""Read how questions ended, and match it with the questions of a database.
 
-A file of outcomes is a .csv, .tsv, .jsonl or .json file; ``questions/platforms.py`` has the platforms whose
-files are understood.
+A file of resolutions is a .csv, .tsv, .jsonl or .json file; ``questions/platforms.py`` has the
+platforms whose files are understood.
 
     id or question   the question's id, or its text (case and white space do not matter)
     outcome          0/1, no/yes or void; blank: the question is still open (skipped, counted)
@@ -14,21 +14,21 @@ A contradiction, however the question is named, refuses the whole file: nothing 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from database import Resolution
-from questions import cells
 from questions.cells import (
     InputError,
     counted,
     is_fractional,
     listed,
+    located,
     moment,
+    parse_outcome,
     shortened,
 )
 from questions.characters import composed, trimmed
@@ -37,17 +37,14 @@ from questions.placeholders import filled_text, placeholders
 from questions.platforms import Record, Records, left_out_line, read_records
 from questions.question import SHORTENED_NUMBER, folded
 from questions.rows import prefixed
+from storage.records import EarlierQuestion, KnownQuestion, Resolution
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
 
 
-class ResolutionError(InputError):
-    """An outcome or a file of outcomes that cannot be used; the message is one line."""
-
-
 @dataclass(frozen=True)
 class Entry:
-    """One outcome: 0, 1 or None for void, and the ISO date when it became known.
+    """What a file says of one question: 0, 1 or None for void, and the ISO date it became known.
 
     ``place`` is its line in the file (``line 3``), "" for the command line; ``aliases`` are further
     ids that its platform gives the question; ``horizon`` is its resolution date, which may tell
@@ -70,23 +67,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """The outcomes of a file, and lines for the user about how it was read."""
+class ResolutionFile:
+    """The entries of a file, and lines for the user about how it was read."""
 
     entries: list[Entry]
     notes: list[str] = field(default_factory=list)
-
-
-def parse_outcome(value: Any) -> int | None:
-    """Read an outcome: 0, 1, or None for a voided question.
-
-    Raises:
-        ResolutionError: anything else (a probability is not an outcome).
-    """
-    try:
-        return cells.parse_outcome(value)
-    except InputError as error:
-        raise ResolutionError(str(error)) from None
 
 
 def outcome_word(value: float | None) -> str:
@@ -98,58 +83,52 @@ def parse_date(value: Any, *, now: datetime | None = None) -> str:
     """Read an ISO date or timestamp; it stays as written where ISO allows it.
 
     Raises:
-        ResolutionError: missing, not a date, or in the future.
+        InputError: missing, not a date, or in the future.
     """
-    try:
-        when = moment(value, "date")
-    except InputError as error:
-        raise ResolutionError(str(error)) from None
+    when = moment(value, "date")
     if when is None:
-        raise ResolutionError(
-            "date is missing; give the day the outcome became known, like 2026-12-31"
-        )
+        raise InputError("date is missing; give the day the outcome became known, like 2026-12-31")
     text = trimmed(str(value))
     if not re.fullmatch(r"[\d-]{10}(?:[T ][\d:.]{5,15}(?:Z|[+-]\d\d:\d\d)?)?", text):
         text = when.isoformat()  # what the rest of this program reads
     if when > (now or datetime.now(UTC)):
-        raise ResolutionError(f"date is {text!r}, which lies in the future")
+        raise InputError(f"date is {text!r}, which lies in the future")
     return text
 
 
 # --- files ------------------------------------------------------------------------------------
 
 
-def read_resolutions(path: str | Path) -> Outcomes:
-    """Read a file of outcomes.
+def read_resolutions(path: str | Path) -> ResolutionFile:
+    """Read a file of resolutions.
 
     Open questions and questions that are not yes/no are left out and counted.
 
     Raises:
-        ResolutionError: unreadable, malformed (with the line), without an outcome, or two outcomes
-            of one question.
+        InputError: unreadable, malformed (with the line), without an outcome, or two outcomes of
+            one question.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise ResolutionError(f"{path}: unknown kind of file; allowed: {', '.join(SUFFIXES)}")
     try:
+        if path.suffix.lower() not in SUFFIXES:
+            raise InputError(f"unknown kind of file; allowed: {', '.join(SUFFIXES)}")
         records = read_records(path)
         _judge_header(records)
-        outcomes = _outcomes(records)
-        _refuse_contradictions(outcomes.entries)
+        found = _entries(records)
+        seen: dict[tuple[str, str], Entry] = {}
+        for entry in found.entries:
+            first = seen.setdefault((entry.id or folded(entry.text), entry.horizon), entry)
+            _refuse_contradiction(first, entry, "")
+        if not found.entries:
+            raise InputError("; ".join(["no outcome in it", *found.notes]))
     except InputError as error:
-        raise ResolutionError(prefixed(path, error)) from None
-    if not outcomes.entries:
-        raise ResolutionError(
-            f"{path}: no outcome in it{''.join('; ' + note for note in outcomes.notes)}"
-        )
-    return outcomes
+        raise InputError(prefixed(path, error)) from None
+    return found
 
 
 def _judge_header(records: Records) -> None:
     names = records.columns
-    if names is None or any(
-        record.platform not in ("", "forecastbench") for record in records.rows
-    ):
+    if names is None or any(row.platform not in ("", "forecastbench") for row in records.rows):
         return
     if not {"id", "question"} & set(names) or "outcome" not in names:
         raise InputError(
@@ -158,11 +137,11 @@ def _judge_header(records: Records) -> None:
         )
 
 
-def _outcomes(records: Records) -> Outcomes:
+def _entries(records: Records) -> ResolutionFile:
     entries: list[Entry] = []
     left_out, open_questions = list(records.left_out), 0
     for record in records.rows:
-        try:
+        with located(record.place):
             reason = _unusable(record)
             if "outcome" not in record.values:
                 open_questions += 1
@@ -171,14 +150,12 @@ def _outcomes(records: Records) -> Outcomes:
                 left_out.append(f"{record.place}: {name} ({reason})")
             else:
                 entries.append(_entry(record))
-        except InputError as error:
-            raise InputError(f"{record.place}: {error}") from None
     notes = list(records.notes)
     if open_questions:
         notes.append(f"{counted(open_questions, 'open question')} skipped (no outcome yet)")
     if left_out:
         notes.append(left_out_line(left_out, "no yes/no outcome"))
-    return Outcomes(entries, notes)
+    return ResolutionFile(entries, notes)
 
 
 def _unusable(record: Record) -> str:
@@ -203,7 +180,7 @@ def _entry(record: Record) -> Entry:
     # A text in which something stays unfilled is compared as it is.
     text = " ".join(filled_text(_text(values, "question"), values, "text").split())
     if not identifier and not text:
-        raise ResolutionError("neither id nor question is given")
+        raise InputError("neither id nor question is given")
     when = _moment(values)
     return Entry(
         record.place,
@@ -224,43 +201,27 @@ def _moment(values: Mapping[str, Any]) -> str | None:
         InputError: no date, or ``date`` and a resolution date that differ.
     """
     named = {name: values[name] for name in ("date", "resolution_date") if name in values}
-    moments = {name: moment(value, name) for name, value in named.items()}
-    if len(named) == 2 and moments["date"] != moments["resolution_date"]:
-        raise InputError(
-            f"date is {named['date']!r} and resolution_date is {named['resolution_date']!r}; leave one out"
-        )
+    if len({moment(value, name) for name, value in named.items()}) == 2:
+        both = " and ".join(f"{name} is {value!r}" for name, value in named.items())
+        raise InputError(f"{both}; leave one out")
     return next((trimmed(str(value)) for value in named.values()), None)
 
 
 def _text(values: Mapping[str, Any], column: str) -> str:
-    value = values.get(column)
-    if value is None:
-        return ""
+    value = values.get(column, "")
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise ResolutionError(f"{column} is {shortened(value)}, expected text")
+        raise InputError(f"{column} is {shortened(value)}, expected text")
     return trimmed(str(value))
 
 
-def _refuse_contradictions(entries: Iterable[Entry]) -> None:
-    seen: dict[tuple[str, str], Entry] = {}
-    for entry in entries:
-        first = seen.setdefault((entry.id or folded(entry.text), entry.horizon), entry)
-        _refuse_contradiction(first, entry, "")
-
-
 def _refuse_contradiction(first: Entry, second: Entry, identifier: str) -> None:
-    both = (
-        f" (both are {identifier})"
-        if identifier and (first.name, second.name) != (identifier,) * 2
-        else ""
-    )
+    called = identifier and (first.name, second.name) != (identifier, identifier)
+    where = f"in {first.place}" + (f" (both are {identifier})" if called else "")
     begin = f"{second.place}: {shortened(second.name)} has another"
     if first.outcome != second.outcome:
-        raise ResolutionError(f"{begin} outcome in {first.place}{both}")
+        raise InputError(f"{begin} outcome {where}")
     if moment(first.date, "date") != moment(second.date, "date"):
-        raise ResolutionError(
-            f"{begin} date in {first.place}{both}: {first.date} there, {second.date} here"
-        )
+        raise InputError(f"{begin} date {where}: {first.date} there, {second.date} here")
 
 
 # --- matching ---------------------------------------------------------------------------------
@@ -269,18 +230,23 @@ def _refuse_contradiction(first: Entry, second: Entry, identifier: str) -> None:
 class _Known:
     """The questions of a database by id, subject and text."""
 
-    def __init__(self, questions: Iterable[Any]) -> None:
+    def __init__(self, questions: Iterable[KnownQuestion | EarlierQuestion]) -> None:
         self.subject_of: dict[str, str] = {}
         self.subjects: dict[str, str] = {}
-        self.by_text: dict[str, dict[str, str]] = {}
-        self.texts: dict[str, dict[str, str]] = {}
-        for row in questions:
-            identifier, subject = row.id, row.subject
-            self.subject_of[composed(identifier)] = subject
-            self.subjects.setdefault(composed(subject), subject)
-            text = folded(row.text)
-            self.by_text.setdefault(text, {}).setdefault(subject, identifier)
-            self.texts.setdefault(subject, {}).setdefault(text, row.text)
+        # The ids of a text by subject, and the wordings of a subject.
+        self.by_text: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self.texts: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for q in questions:
+            self.subject_of[composed(q.id)] = q.subject
+            self.subjects.setdefault(composed(q.subject), q.subject)
+            self.by_text[folded(q.text)].setdefault(q.subject, q.id)
+            self.texts[q.subject].setdefault(folded(q.text), q.text)
+        # Ids by what precedes their last ``@``, and by their fold.
+        self.dates: defaultdict[str, list[str]] = defaultdict(list)
+        self.alike: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self.subject_of:
+            self.dates[name.rpartition("@")[0]].append(name)
+            self.alike[_alike(name)].append(name)
 
     def subject(self, entry: Entry) -> str | None:
         """Return the subject that an entry names by its id, with its date if it was asked."""
@@ -294,25 +260,17 @@ class _Known:
                 return found
         return None
 
-    @cached_property
-    def _names(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """Known ids by what stands before their last ``@``, and by their fold."""
-        dates: dict[str, list[str]] = {}
-        alike: dict[str, list[str]] = {}
-        for name in self.subject_of:
-            dates.setdefault(name.rpartition("@")[0], []).append(name)
-            alike.setdefault(_alike(name), []).append(name)
-        return dates, alike
-
     def missing(self, entry: Entry) -> str:
         """Say why an entry's question was not found."""
-        dates, alike = self._names
-        if entry.id and (others := dates.get(entry.id)):
+        none = "no such question in the database"
+        if not entry.id:
+            return none
+        if others := self.dates.get(entry.id):
             return f"asked for other dates: {listed(others)}"
         if SHORTENED_NUMBER.fullmatch(entry.id):
-            return "no such question in the database; a spreadsheet has cut the digits of this id"
-        near = list(map(shortened, alike.get(_alike(entry.id), ()))) if entry.id else []
-        return f"no such question in the database{f'; is it {listed(near)}?' if near else ''}"
+            return f"{none}; a spreadsheet has cut the digits of this id"
+        near = self.alike.get(_alike(entry.id))
+        return f"{none}; is it {listed(map(shortened, near))}?" if near else none
 
 
 def _alike(identifier: str) -> str:
@@ -321,7 +279,7 @@ def _alike(identifier: str) -> str:
 
 
 def match(
-    entries: Iterable[Entry], questions: Iterable[Any]
+    entries: Iterable[Entry], questions: Iterable[KnownQuestion | EarlierQuestion]
 ) -> tuple[list[Resolution], list[tuple[Entry, str]]]:
     """Find each entry's question: by its id when the file gives one, else by its text.
 
@@ -329,68 +287,58 @@ def match(
 
     Args:
         entries: what a file says.
-        questions: rows with ``id``, ``subject`` and ``text``; several of one id are its wordings.
+        questions: those of the database; several of one id are its wordings.
 
     Returns:
         The resolutions to record, one for each subject, and the entries without a question, each
         with the reason in words.
 
     Raises:
-        ResolutionError: two outcomes or dates of one question, or an id and a text that name two
+        InputError: two outcomes or dates of one question, or an id and a text that name two
             questions.
     """
     known = _Known(questions)
-    found: dict[str, tuple[Entry, Resolution]] = {}
+    found: dict[str, Entry] = {}
     unknown = []
     for entry in entries:
         subject = known.subject(entry)
-        candidates = known.by_text.get(folded(entry.text), {}) if entry.text else {}
+        ids = known.by_text.get(folded(entry.text), {}) if entry.text else {}
         if entry.id and entry.text:
-            _refuse_two_questions(entry, subject, candidates, known)
-        if not entry.id and len(candidates) == 1:
-            subject = next(iter(candidates))
+            _refuse_two_questions(entry, subject, ids, known)
+        if not entry.id and len(ids) == 1:
+            subject = next(iter(ids))
         if subject is not None:
-            resolution = Resolution(subject, entry.outcome, entry.date, entry.source)
-            first, _ = found.setdefault(subject, (entry, resolution))
-            _refuse_contradiction(first, entry, subject)
-        elif candidates and not entry.id:
-            ids = listed(candidates.values())
-            unknown.append(
-                (entry, f"{len(candidates)} questions have this text; give the id: {ids}")
-            )
+            _refuse_contradiction(found.setdefault(subject, entry), entry, subject)
+        elif ids and not entry.id:
+            give = f"{len(ids)} questions have this text; give the id: {listed(ids.values())}"
+            unknown.append((entry, give))
         else:
             unknown.append((entry, known.missing(entry)))
-    return [resolution for _, resolution in found.values()], unknown
+    return [Resolution(name, e.outcome, e.date, e.source) for name, e in found.items()], unknown
 
 
 def _refuse_two_questions(
-    entry: Entry, subject: str | None, candidates: Mapping[str, str], known: _Known
+    entry: Entry, subject: str | None, ids: Mapping[str, str], known: _Known
 ) -> None:
-    """Refuse an entry whose id and text name two questions."""
-    if subject in candidates or (subject is None and not candidates) or placeholders(entry.text):
+    """Refuse an entry whose id and text name two questions; ``ids`` are those of the text."""
+    if subject in ids or (subject is None and not ids) or placeholders(entry.text):
         return
-    place = f"{entry.place}: " if entry.place else ""
-    begin = (
-        f"{place}id {shortened(entry.id)} and the text {shortened(entry.text)} name two questions: "
-    )
     parts = []
     if subject is not None:
         parts.append(f"that id is {shortened(next(reversed(known.texts[subject].values())))}")
-    if candidates:
-        parts.append(f"that text has the id {', '.join(map(shortened, candidates.values()))}")
-    raise ResolutionError(begin + ", ".join(parts))
+    if ids:
+        parts.append(f"that text has the id {', '.join(map(shortened, ids.values()))}")
+    place = f"{entry.place}: " if entry.place else ""
+    both = f"id {shortened(entry.id)} and the text {shortened(entry.text)}"
+    raise InputError(f"{place}{both} name two questions: {', '.join(parts)}")
 
 
 def late_outcomes(
     found: Sequence[Resolution], first_forecasts: Mapping[str, datetime]
 ) -> list[str]:
-    """Return the subjects whose outcome was known before their first forecast.
+    """Return the subjects whose outcome was known before their first forecast: none counts.
 
-    None of their forecasts can count.
-
-    Args:
-        found: outcomes to record, by subject.
-        first_forecasts: by subject, the moment of its first forecast, in UTC without a zone.
+    ``first_forecasts`` has the moment of each subject's first forecast, in UTC without a zone.
     """
     late = []
     for r in found:

@@ -27,7 +27,7 @@ import config
 import forecaster
 from database import Database, DatabaseError, Resolution
 from evaluation.backtest import read_backtest
-from evaluation.outcomes import ResolutionError, read_resolutions
+from evaluation.outcomes import read_resolutions
 from evidence import documents, mediawiki
 from evidence.chunking import cut_passages
 from evidence.mediawiki import JsonTransport, MediaWikiClient, MediaWikiError, WikiSettings
@@ -40,6 +40,7 @@ from preflight.store_errors import StoreError
 from preflight.stores import FolderStore
 from preflight.weights import read_header
 from questions import columns
+from questions.cells import InputError
 from questions.files import read_question_file
 from questions.question import Question, QuestionError
 from terminal.interrupts import Interrupts
@@ -214,7 +215,7 @@ def test_one_line_of_outcomes_is_an_entry_or_refused(tmp_path, row):
     path.write_text(as_lines(row), encoding="utf-8", errors="replace")
     try:
         found = read_resolutions(path)
-    except ResolutionError as error:
+    except InputError as error:
         one_line(str(error))
     else:
         assert [entry.outcome in (0, 1, None) for entry in found.entries] == [True]
@@ -298,7 +299,7 @@ def test_a_platforms_file_is_read_or_refused_in_one_line(tmp_path, file):
     for read, error_of in (
         (read_question_file, QuestionError),
         (read_backtest, QuestionError),
-        (read_resolutions, ResolutionError),
+        (read_resolutions, InputError),
     ):
         try:
             found = read(path)

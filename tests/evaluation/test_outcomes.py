@@ -11,13 +11,12 @@ import pytest
 from database import Resolution
 from evaluation.outcomes import (
     Entry,
-    ResolutionError,
     late_outcomes,
     match,
     parse_date,
-    parse_outcome,
     read_resolutions,
 )
+from questions.cells import InputError, parse_outcome
 from storage.records import KnownQuestion
 
 QUESTIONS = [
@@ -67,18 +66,18 @@ def test_outcomes(value, outcome):
 
 @pytest.mark.parametrize("value", [0.5, "maybe", "", None, 2, "0.97"])
 def test_what_is_no_outcome(value):
-    with pytest.raises(ResolutionError, match="expected 0, 1"):
+    with pytest.raises(InputError, match="expected 0, 1"):
         parse_outcome(value)
 
 
 def test_dates():
     assert parse_date(" 2026-01-02 ") == "2026-01-02"
     assert parse_date("2026-01-02T03:04:05Z") == "2026-01-02T03:04:05Z"
-    with pytest.raises(ResolutionError, match="future"):
+    with pytest.raises(InputError, match="future"):
         parse_date("2026-01-03", now=datetime(2026, 1, 2, tzinfo=UTC))
-    with pytest.raises(ResolutionError, match="missing"):
+    with pytest.raises(InputError, match="missing"):
         parse_date("")
-    with pytest.raises(ResolutionError, match="expected a date"):
+    with pytest.raises(InputError, match="expected a date"):
         parse_date("31.12.2026")
 
 
@@ -116,16 +115,16 @@ def test_dates():
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(tmp_path, name, text, words):
-    with pytest.raises(ResolutionError, match=words):
+    with pytest.raises(InputError, match=words):
         read_resolutions(write(tmp_path, name, text))
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(ResolutionError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         read_resolutions(tmp_path / "missing.csv")
     path = tmp_path / "latin.csv"
     path.write_bytes(b"id,outcome,date\n\xe9,1,2026-01-02\n")
-    with pytest.raises(ResolutionError, match="line 2: not UTF-8"):
+    with pytest.raises(InputError, match="line 2: not UTF-8"):
         read_resolutions(path)
 
 
@@ -158,7 +157,7 @@ def test_dates_in_other_forms_become_one_that_python_reads(value, expected):
 def test_now_is_not_the_future():
     now = datetime(2026, 1, 2, tzinfo=UTC)
     assert parse_date("2026-01-02", now=now) == "2026-01-02"
-    with pytest.raises(ResolutionError, match="future"):
+    with pytest.raises(InputError, match="future"):
         parse_date("2026-01-02T00:00:01Z", now=now)
 
 
@@ -175,7 +174,7 @@ def test_an_outcome_that_a_platform_voided_is_kept_and_its_scheduled_end_is_no_o
 
 
 def test_the_kind_of_a_file_is_told_without_case(tmp_path):
-    with pytest.raises(ResolutionError, match=r"allowed: \.csv, \.tsv, \.jsonl, \.json$"):
+    with pytest.raises(InputError, match=r"allowed: \.csv, \.tsv, \.jsonl, \.json$"):
         read_resolutions(write(tmp_path, "R.TXT", "a"))
 
 
@@ -208,7 +207,7 @@ def test_two_texts_without_ids_are_two_questions(tmp_path):
 
 
 def test_an_unknown_id_whose_text_is_known_names_two_questions_but_for_a_text_with_gaps():
-    with pytest.raises(ResolutionError, match=r"name two questions: that text has the id 'a'$"):
+    with pytest.raises(InputError, match=r"name two questions: that text has the id 'a'$"):
         match([Entry("line 2", "z", "Will A happen?", 1, "2026-01-02", "")], QUESTIONS)
     template = [
         *QUESTIONS,
@@ -234,11 +233,11 @@ def test_an_outcome_known_before_the_first_forecast_counts_for_none():
 @pytest.mark.parametrize("cell", [True, 0.5, {"a": 1}])
 def test_an_id_that_is_no_text_is_refused(tmp_path, cell):
     row = {"id": cell, "outcome": 1, "date": "2026-01-02"}
-    with pytest.raises(ResolutionError, match=r"line 1: id is .*, expected text"):
+    with pytest.raises(InputError, match=r"line 1: id is .*, expected text"):
         read_resolutions(write(tmp_path, "r.jsonl", json.dumps(row)))
 
 
 def test_two_outcomes_under_one_name_are_told_without_a_second_name():
     entries = [Entry(f"line {n}", "a", "", n, "2026-01-02", "") for n in (0, 1)]
-    with pytest.raises(ResolutionError, match=r"^line 1: 'a' has another outcome in line 0$"):
+    with pytest.raises(InputError, match=r"^line 1: 'a' has another outcome in line 0$"):
         match(entries, QUESTIONS)
