@@ -56,7 +56,7 @@ def test_nothing_is_fetched_and_nothing_runs(database):
     sources = [
         value for _, name, value in page.attributes if name in ("src", "srcset", "background")
     ]
-    assert len(sources) == 10  # overview, three record figures, two for each question
+    assert len(sources) == 9  # overview, two record figures, two for each question
     assert all(value.startswith("data:image/png;base64,iVBOR") for value in sources)
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
     assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
