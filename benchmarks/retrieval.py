@@ -28,7 +28,9 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from database import Article, Database, NewPassage
-from semanticretriever import CANDIDATES, VectorIndex, Vectors
+from evidence.encoders import Vectors
+from evidence.ranking import VectorIndex
+from semanticretriever import CANDIDATES
 
 MODEL = "random unit vectors"
 PASSAGES_AN_ARTICLE = 50
@@ -113,11 +115,12 @@ def main(arguments: list[str] | None = None) -> int:
         startup = timed(index.refresh)
         articles = [row["id"] for row in database.query("SELECT id FROM articles")]
         questions = unit_vectors(options.questions, options.dimension, np.random.default_rng(2))
+        count = sum(len(passages) for passages, _, _ in index.blocks)
         print(
-            f"{len(index):,} passages of {len(articles):,} articles, {options.questions} questions,"
+            f"{count:,} passages of {len(articles):,} articles, {options.questions} questions,"
             f" {options.dimension} dimensions, best {CANDIDATES} each; read from SQLite in {startup:.2f} s"
         )
-        k = min(CANDIDATES, len(index))
+        k = min(CANDIDATES, count)
         found = index.search(questions, articles, k)
         halves = [
             timed(lambda: index.search(questions, articles[::2], k)) for _ in range(options.repeats)

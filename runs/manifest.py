@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from storage.records import Forecast, Run
 
 # Settings that say who asks or how patiently, not what is found; a run may be resumed with others.
-_WIKI_IDENTITY: Final = ("api_url", "pageviews_url")
+_WIKI_IDENTITY: Final = ("api_url",)
+# What earlier versions stored of the most viewed articles; they were off unless a user asked.
+_RETIRED: Final = (
+    ("retrieval.top_articles", 0),
+    ("retrieval.wiki.pageviews_url", "https://wikimedia.org/api/rest_v1"),
+)
 
 
 class RunError(Exception):
@@ -143,7 +148,8 @@ def _secret(key: str, value: Any) -> bool:
 
 def changed_settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One line for each setting that differs: its name, its value then, its value now."""
-    before, after = dict(_flat(then)), dict(_flat(now))
+    before = {name: value for name, value in _flat(then) if (name, value) not in _RETIRED}
+    after = dict(_flat(now))
     lines = []
     for name in sorted({*before, *after}):
         if before.get(name, _ABSENT) != after.get(name, _ABSENT):

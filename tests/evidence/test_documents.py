@@ -10,8 +10,9 @@ import pytest
 from database import Database
 from evidence import documents
 from evidence.documents import DocumentError, check_folder, find_documents
+from evidence.settings import RetrievalSettings
 from questions.question import Question
-from semanticretriever import RetrievalSettings, SemanticRetriever
+from semanticretriever import SemanticRetriever
 
 QUESTION = Question("Will the harbour bridge open to traffic?")
 

@@ -1,4 +1,4 @@
-"""The wiki client against a server that really misbehaves: manners, retries, bounds, as-of, pageviews."""
+"""The wiki client against a server that really misbehaves: manners, retries, bounds, as-of."""
 
 from __future__ import annotations
 
@@ -7,23 +7,16 @@ import socket
 import ssl
 import threading
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
 
-from evidence import mediawiki
-from evidence.mediawiki import (
-    MAX_CONTINUATIONS,
-    FutureRevisionError,
-    JsonTransport,
-    MediaWikiClient,
-    MediaWikiError,
-    NotFoundError,
-    OfflineError,
-    WikiSettings,
-    parse_retry_after,
-)
+from evidence import transport
+from evidence.as_of import FutureRevisionError
+from evidence.mediawiki import MAX_CONTINUATIONS, MediaWikiClient
+from evidence.settings import WikiSettings
+from evidence.transport import JsonTransport, MediaWikiError, OfflineError, parse_retry_after
 from tests.support.wiki_server import Clock, WikiServer, answer, truncated
 
 GOOD = {"query": {"pages": []}, "batchcomplete": True}
@@ -35,7 +28,6 @@ def settings_for(server, **changes):
         f"{server.url}/w/api.php",
         contact="desk@example.org",
         interval=0.0,
-        pageviews_url=server.url,
     )
     return replace(settings, **changes)
 
@@ -44,10 +36,8 @@ def client_for(server, **changes):
     """A client whose waiting takes no time; its clock is ``client.transport.clock``."""
     settings = settings_for(server, **changes)
     clock = Clock()
-    transports = [
-        JsonTransport(settings, clock=clock, sleep=clock.sleep, now=lambda: NOW) for _ in range(2)
-    ]
-    return MediaWikiClient(settings, transport=transports[0], pageviews=transports[1])
+    transport = JsonTransport(settings, clock=clock, sleep=clock.sleep, now=lambda: NOW)
+    return MediaWikiClient(settings, transport=transport)
 
 
 def reset(handler):
@@ -445,7 +435,7 @@ def test_a_server_without_tls_is_no_tls_connection(environment):
 
 def test_a_host_that_answers_no_connecting_is_given_up_after_two_timeouts(environment, monkeypatch):
     """A listener whose queue is full: the kernel leaves further connections without an answer."""
-    monkeypatch.setattr(mediawiki, "CONNECT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT_SECONDS", 0.2)
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -552,10 +542,10 @@ def test_titles_that_no_page_can_have_are_no_pages(name):
     ) as server:
         assert client_for(server).search("mercury", 5) == []
     with WikiServer(page("Text.", title=name)) as server:
-        assert client_for(server).revision("Paris") is None
+        assert client_for(server).article("Paris") is None
     if name:
         with WikiServer(page("Text.", revision=name)) as server:
-            assert client_for(server).revision("Paris") is None
+            assert client_for(server).article("Paris") is None
 
 
 # --- one revision, as of a date --------------------------------------------------------------------
@@ -565,7 +555,7 @@ AS_OF = "2025-06-01T00:00:00Z"
 
 def test_the_date_goes_to_the_wiki_and_the_text_is_that_revisions():
     with WikiServer(page("Text of May.")) as server:
-        revision = client_for(server).revision("Paris", as_of=AS_OF)
+        article = client_for(server).article("Paris", as_of=AS_OF)
     (_, parameters, _) = server.requests[0]
     assert (parameters["rvstart"], parameters["rvdir"], parameters["rvlimit"]) == (
         AS_OF,
@@ -573,8 +563,8 @@ def test_the_date_goes_to_the_wiki_and_the_text_is_that_revisions():
         "1",
     )
     assert "extracts" not in parameters["prop"]
-    assert (revision.text, revision.timestamp) == ("Text of May.", "2025-05-01T00:00:00Z")
-    assert revision.url.endswith("/w/index.php?oldid=7")
+    assert (article.text, article.timestamp) == ("Text of May.", "2025-05-01T00:00:00Z")
+    assert article.url.endswith("/w/index.php?oldid=7")
 
 
 @pytest.mark.parametrize(
@@ -595,7 +585,7 @@ def test_a_wiki_that_serves_the_future_is_refused(timestamp):
         WikiServer(page("Text.", timestamp=timestamp)) as server,
         pytest.raises(FutureRevisionError, match="it is not used"),
     ):
-        client_for(server).revision("Paris", as_of=AS_OF)
+        client_for(server).article("Paris", as_of=AS_OF)
 
 
 @pytest.mark.parametrize(
@@ -628,7 +618,7 @@ def test_a_wiki_that_serves_the_future_is_refused(timestamp):
 )
 def test_no_page_no_text(reply):
     with WikiServer(reply) as server:
-        assert client_for(server).revision("Paris", as_of=AS_OF) is None
+        assert client_for(server).article("Paris", as_of=AS_OF) is None
 
 
 def test_a_redirect_is_followed_as_it_stood_then_and_a_loop_is_left():
@@ -637,7 +627,7 @@ def test_a_redirect_is_followed_as_it_stood_then_and_a_loop_is_left():
         {"query": {}},
         page("Text."),
     ) as server:
-        assert client_for(server).revision("City of Light", as_of=AS_OF).text == "Text."
+        assert client_for(server).article("City of Light", as_of=AS_OF).text == "Text."
     assert [p.get("titles") for _, p, _ in server.requests] == [
         "City of Light",
         None,
@@ -646,40 +636,5 @@ def test_a_redirect_is_followed_as_it_stood_then_and_a_loop_is_left():
     assert server.requests[-1][1]["rvstart"] == AS_OF
     a, b = page("#REDIRECT [[B]]", title="A"), page("#REDIRECT [[A]]", title="B")
     with WikiServer(a, {"query": {}}, b, a) as server:
-        assert client_for(server).revision("A") is None
+        assert client_for(server).article("A") is None
     assert len(server.requests) == 3
-
-
-# --- most viewed -----------------------------------------------------------------------------------
-
-
-def test_most_viewed_takes_the_latest_loaded_day_without_pages_that_are_no_articles():
-    names = [
-        "Main_Page",
-        "-",
-        "Special:Search",
-        "Paris",
-        "Wikipedia:About",
-        "Alien:_Romulus",
-        "Paris",
-        "Elections_in_Kenya",
-    ]
-    top = {"items": [{"articles": [{"article": name, "rank": n} for n, name in enumerate(names)]}]}
-    missing = answer({"type": "not_found"}, status=404)
-    with WikiServer(missing, top, {"query": {}}) as server:
-        titles = client_for(server).most_viewed(10, today=date(2026, 11, 24))
-    assert titles == ["Paris", "Alien: Romulus", "Elections in Kenya"]
-    assert [path.rpartition("all-access/")[2] for path, _, _ in server.requests[:2]] == [
-        "2026/11/23",
-        "2026/11/22",
-    ]
-
-
-def test_no_loaded_day_no_titles():
-    with WikiServer(answer({}, status=404)) as server:
-        client = client_for(server)
-        assert client.most_viewed(10, today=date(2026, 11, 24)) == []
-        with pytest.raises(NotFoundError):
-            client.pageviews.get(server.url, {})
-        assert client.pageviews.offline_reason is None
-    assert len(server.requests) == 5

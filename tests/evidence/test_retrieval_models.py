@@ -10,18 +10,13 @@ import pytest
 
 from database import Database
 from evidence.chunking import cut_passages
+from evidence.encoders import Embedder, ModelError, Reranker
 from evidence.factbook import factbook_articles
+from evidence.ingestion import embed_missing, embedded_text, ingest_articles
+from evidence.settings import RetrievalSettings
 from questions.question import Question
 from scoring.prompts import passage_block
-from semanticretriever import (
-    Embedder,
-    ModelError,
-    Reranker,
-    RetrievalSettings,
-    SemanticRetriever,
-    embedded_text,
-    ingest_articles,
-)
+from semanticretriever import SemanticRetriever
 from tests.support.needed import needs
 from tests.support.stub_run import rows, stub_run
 
@@ -295,7 +290,8 @@ def test_an_embedding_is_little_endian_float32_that_any_program_reads(tmp_path, 
     articles = three_countries()[:1]
     with Database(tmp_path / "store.db") as database:
         settings = RetrievalSettings(embedding_model="")
-        ingest_articles(database, articles, embedder=short, settings=settings)
+        ingest_articles(database, articles, settings, short.count_tokens)
+        embed_missing(database, short, [1])
         passage = database.get_passages([3])[0]
     (row,) = rows(
         tmp_path / "store.db",
@@ -312,7 +308,7 @@ def test_the_context_keeps_its_token_budget_with_its_headings(tmp_path, short):
     with Database(tmp_path / "store.db") as database:
         articles = three_countries()
         settings = RetrievalSettings(embedding_model="", ranking="bm25", context_tokens=900)
-        ingest_articles(database, articles, embedder=short, settings=settings, embed=False)
+        ingest_articles(database, articles, settings, short.count_tokens)
         retriever = SemanticRetriever(database, settings, embedder=short)
         question = Question("Will the population and economy of these countries grow?")
         context = retriever.get_context(question)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 import zlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import database as database_module
-import semanticretriever
 from database import Article, Database, NewPassage
-from evidence.mediawiki import WikiSettings
+from evidence import freshness
+from evidence.settings import RetrievalSettings, WikiSettings
 from questions.question import Question
-from semanticretriever import RetrievalSettings, SemanticRetriever
+from semanticretriever import SemanticRetriever
 from terminal import progress
 from tests.support.stub_run import rows, stub_run
 from tests.support.wiki_server import SmallWiki, answer
@@ -62,7 +61,7 @@ def day(monkeypatch):
 
     def show(number, hour=0):
         moment = f"2027-01-{number:02}T{hour:02}:00:00Z"
-        for module in (database_module, semanticretriever):
+        for module in (database_module, freshness):
             monkeypatch.setattr(module, "utc_now", lambda: moment)
 
     show(1)
@@ -79,7 +78,6 @@ def ask(wiki, store, *questions, embedder=None, as_of=None, **changes):
     """What a fresh retriever finds, as {title: text} for each question; ``wiki.requests`` are those of this call."""
     wiki.requests.clear()
     address = WikiSettings(f"{wiki.url}/w/api.php", contact="desk@example.org", interval=0.0)
-    address = replace(address, pageviews_url=wiki.url)
     settings = RetrievalSettings(embedding_model="", wiki=address, **changes)
     retriever = SemanticRetriever(store, settings, embedder=embedder or CountingEmbedder())
     found = retriever.retrieve_all(questions, as_of=as_of)
@@ -176,7 +174,7 @@ def test_what_a_clock_that_was_a_year_ahead_has_stored_is_not_believed(
     day, monkeypatch, store, as_of
 ):
     with SmallWiki(pages()) as wiki:
-        for module in (database_module, semanticretriever):
+        for module in (database_module, freshness):
             monkeypatch.setattr(module, "utc_now", lambda: "2028-01-01T00:00:00Z")
         ask(wiki, store, BRIDGE)
         wiki.pages["Newport"].append(("2027-01-02T00:00:00Z", "The bridge of Newport collapsed."))
@@ -229,63 +227,6 @@ def test_a_store_is_used_as_it_stands_when_the_wiki_fails(day, store, caplog):
         wiki.script = [broken]
         assert ask(wiki, store, BRIDGE) == [first]
     assert "Newport: 127.0.0.1" in caplog.text
-
-
-# --- most viewed ------------------------------------------------------------------------------------
-
-TOP = ["Main Page", "Special:Search", "-", "List of bridges", "Tunnel", "Gone", "Ships", "Tunnel"]
-TUNNELS = {
-    "Tunnel": [(OLD, "A tunnel runs below the strait."), (NEW, "The tunnel is flooded.")],
-    "Ships": [(OLD, "Ships may be:\n{{disambiguation}}")],
-    "List of bridges": [(OLD, "A bridge and another.")],
-    "Main Page": [(OLD, "Welcome.")],
-}
-
-
-def viewed_days(wiki):
-    return [
-        path.rpartition("all-access/")[2] for path, _, _ in wiki.requests if "pageviews" in path
-    ]
-
-
-def test_the_most_viewed_articles_are_stored_first_when_they_are_wanted(day, store):
-    day(20)
-    with SmallWiki(pages() | TUNNELS, {"2027/01/18": TOP, "2027/01/17": ["Ferry"]}) as wiki:
-        ask(wiki, store, BRIDGE)
-        assert not any(
-            "pageviews" in path for path, _, _ in wiki.requests
-        )  # off, as it is by default
-        found = ask(wiki, store, BRIDGE, FERRY, top_articles=10)
-        assert all(texts["Tunnel"] == "The tunnel is flooded." for texts in found)
-        assert viewed_days(wiki) == ["2027/01/19", "2027/01/18"]
-        titles = {article.title for article in store.current_articles()}
-        assert titles == {"Newport", "Bridge", "Dover", "Ferry", "Tunnel"}
-        assert wiki.asked_for(text=True).count("Tunnel") == 1
-
-
-def test_the_most_viewed_articles_of_a_date_are_those_before_it_as_they_stood(day, store):
-    with SmallWiki(pages() | TUNNELS, {"2026/01/01": ["Dover"], "2025/12/30": TOP}) as wiki:
-        (found,) = ask(wiki, store, BRIDGE, as_of="2026-01-01", top_articles=10)
-    assert viewed_days(wiki) == ["2025/12/31", "2025/12/30"]
-    assert found["Tunnel"] == "A tunnel runs below the strait."
-    assert "Dover" not in found
-
-
-@pytest.mark.parametrize("fault", ["no day", "one article"])
-def test_a_failing_warm_up_costs_itself_alone(day, store, caplog, fault):
-    with SmallWiki(
-        pages() | TUNNELS, {} if fault == "no day" else {"2025/12/31": ["Dover", "Tunnel"]}
-    ) as wiki:
-
-        def broken(handler):
-            bad = wiki.requests[-1][1].get("titles") == "Dover"
-            handler.send_error(400) if bad else wiki.serve(handler)
-
-        wiki.script = [broken]
-        (found,) = ask(wiki, store, BRIDGE, as_of="2026-01-01", top_articles=10)
-    assert {"Newport", "Bridge"} <= set(found)
-    assert ("Tunnel" in found) == (fault == "one article")
-    assert "Dover" not in found
 
 
 # --- embeddings -------------------------------------------------------------------------------------

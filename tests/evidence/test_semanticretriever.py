@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from database import Article, Database, NewPassage
+from evidence.settings import RetrievalSettings
 from questions.question import Question
-from semanticretriever import RetrievalSettings, SemanticRetriever
+from semanticretriever import SemanticRetriever
 
 TOPICS = ("wheat", "oil", "rail", "bridge", "vaccine", "satellite")
 QUESTIONS = [

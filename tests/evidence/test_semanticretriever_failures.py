@@ -3,8 +3,9 @@
 import pytest
 
 from database import Article, Database, NewPassage
+from evidence.settings import RetrievalSettings
 from questions.question import Question
-from semanticretriever import RetrievalSettings, SemanticRetriever
+from semanticretriever import SemanticRetriever
 
 QUESTION = Question("Will Norway join the European Union before 2030?")
 

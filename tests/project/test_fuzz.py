@@ -28,11 +28,13 @@ import forecaster
 from database import Database, DatabaseError, Resolution
 from evaluation.backtest import read_backtest
 from evaluation.outcomes import read_resolutions
-from evidence import documents, mediawiki
+from evidence import documents, transport
 from evidence.chunking import cut_passages
-from evidence.mediawiki import JsonTransport, MediaWikiClient, MediaWikiError, WikiSettings
+from evidence.mediawiki import MediaWikiClient
 from evidence.queries import build_queries, match_query
 from evidence.sections import sections_from_html
+from evidence.settings import WikiSettings
+from evidence.transport import JsonTransport, MediaWikiError
 from evidence.wikitext import sections_from_wikitext
 from preflight.model_entries import SPEC_KEYS
 from preflight.settings import rules_of, setting_problems
@@ -405,33 +407,31 @@ class Answers:
         self.body, self.retry_after = body, retry_after
 
     def get(self, url, **_):
-        response = mediawiki.requests.Response()
+        response = transport.requests.Response()
         response.status_code = 200
-        response.raw = mediawiki.urllib3.HTTPResponse(io.BytesIO(self.body), preload_content=False)
+        response.raw = transport.urllib3.HTTPResponse(io.BytesIO(self.body), preload_content=False)
         response.headers["Retry-After"] = self.retry_after
         return response
 
 
 def client(body, retry_after="1"):
     plain = WikiSettings("http://wiki.example/api.php", interval=0.0, max_attempts=2)
-    transport = JsonTransport(plain, session=Answers(body, retry_after), sleep=lambda _: None)
-    return MediaWikiClient(plain, transport=transport, pageviews=transport)
+    sender = JsonTransport(plain, session=Answers(body, retry_after), sleep=lambda _: None)
+    return MediaWikiClient(plain, transport=sender)
 
 
 @fuzzed
-@given(bodies, texts, st.sampled_from(["search", "revision", "as of", "site", "viewed"]))
+@given(bodies, texts, st.sampled_from(["search", "revision", "as of", "site"]))
 @example(b"[" * 100_000, "A", "search")
 @example(b'{"query": {"pages": [{"title": "A", "revisions": [7]}]}}', "A", "revision")
 @example(b'{"query": {"namespaces": {"1": {}}}}', "A", "site")
-@example(b'{"items": [7]}', "A", "viewed")
 def test_any_answer_of_a_wiki_is_used_or_refused(body, title, kind):
     wiki = client(body)
     calls = {
         "search": lambda: wiki.search(title, 5),
-        "revision": lambda: wiki.revision(title),
-        "as of": lambda: wiki.revision(title, as_of="2025-01-01T00:00:00Z"),
+        "revision": lambda: wiki.article(title),
+        "as of": lambda: wiki.article(title, as_of="2025-01-01T00:00:00Z"),
         "site": wiki.site,
-        "viewed": lambda: wiki.most_viewed(5),
     }
     try:
         found = calls[kind]()
@@ -447,7 +447,7 @@ def test_any_answer_of_a_wiki_is_used_or_refused(body, title, kind):
 @example("Fri, 31 Dec 9999 23:59:59 -1200")
 @example("9" * 5000)
 def test_any_retry_after_is_seconds_or_nothing(value):
-    seconds = mediawiki.parse_retry_after(value, mediawiki.datetime.now(mediawiki.UTC))
+    seconds = transport.parse_retry_after(value, transport.datetime.now(transport.UTC))
     assert seconds is None or seconds >= 0
 
 

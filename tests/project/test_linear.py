@@ -25,7 +25,17 @@ from types import SimpleNamespace
 import pytest
 
 from evaluation import outcomes as resolutions
-from evidence import chunking, documents, mediawiki, queries, sections, selection, wikitext
+from evidence import (
+    as_of,
+    chunking,
+    documents,
+    mediawiki,
+    queries,
+    sections,
+    selection,
+    transport,
+    wikitext,
+)
 from evidence.sections import Section
 from questions import cells, characters, columns, json_rows, placeholders, platforms, rows, tables
 from questions import files as question_files
@@ -67,7 +77,7 @@ def cut(text):
 
 
 def retry_after(text):
-    return mediawiki.parse_retry_after(text, mediawiki.datetime.now(mediawiki.UTC))
+    return transport.parse_retry_after(text, transport.datetime.now(transport.UTC))
 
 
 # What is repeated, with what stands before and after it.
@@ -108,10 +118,10 @@ READERS = {
 
 
 MODULES = (
-    cells, characters, chat_templates, chunking, columns, documents, json_rows, library_output,
-    mediawiki, notes, placeholders, platforms, progress, queries, question_files, question_ids,
-    questions, quoting, redaction, resolutions, rows, sections, selection, tables, terminal_text,
-    web_addresses, wikitext,
+    as_of, cells, characters, chat_templates, chunking, columns, documents, json_rows,
+    library_output, mediawiki, notes, placeholders, platforms, progress, queries, question_files,
+    question_ids, questions, quoting, redaction, resolutions, rows, sections, selection, tables,
+    terminal_text, transport, web_addresses, wikitext,
 )  # fmt: skip
 PATTERNS = {
     name: (pattern, method) for module in MODULES for name, pattern, method in patterns(module)

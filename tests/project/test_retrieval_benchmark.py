@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from database import Database
-from semanticretriever import VectorIndex
+from evidence.ranking import VectorIndex
 
 SPEC = importlib.util.spec_from_file_location(
     "retrieval_benchmark", Path(__file__).parents[2] / "benchmarks" / "retrieval.py"

@@ -13,7 +13,8 @@ import pytest
 from database import Article, NewPassage, Passage
 from evidence.chunking import cut_passages
 from evidence.factbook import factbook_articles
-from semanticretriever import RetrievalSettings, SemanticRetriever
+from evidence.settings import RetrievalSettings
+from semanticretriever import SemanticRetriever
 from tests.support.needed import needs
 
 SPEC = importlib.util.spec_from_file_location(

@@ -14,9 +14,9 @@ import config
 import ensemble
 import forecaster
 from engine.arguments import engine_arguments
+from evidence.encoders import Embedder, ModelError, Reranker
 from preflight.model_entries import ModelSpec, model_spec
 from runs import manifest as runs
-from semanticretriever import Embedder, ModelError, Reranker
 from tests.support import kill_driver
 from tests.support.checkpoints import inspect
 from tests.support.needed import needs

@@ -51,7 +51,7 @@ QUESTION = "Will the bridge open?"
 
 
 class LockedWiki(SmallWiki):
-    """Serves who knows the password; the page views are another service of it."""
+    """Serves only those who know the password."""
 
     def serve(self, handler):
         asked = handler.headers.get("Authorization", "")
@@ -106,8 +106,6 @@ def plant(monkeypatch, tmp_path, wiki):
     }
     for name, value in {
         "WIKIPEDIA_API_URL": wiki.address("/w/api.php"),
-        "PAGEVIEWS_API_URL": wiki.address("/api/rest_v1"),
-        "TOP_ARTICLES": 3,
         "WIKIPEDIA_MIN_INTERVAL_SECONDS": 0,
         "WIKIPEDIA_MAX_ATTEMPTS": 1,
         "RANKING": "bm25",
@@ -220,7 +218,7 @@ def test_a_wiki_that_repeats_the_password_in_its_errors_is_not_believed_to_have_
 @pytest.fixture
 def written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Interrupts, "install", lambda _: None)
-    with LockedWiki(dict(PAGES), {}) as wiki:
+    with LockedWiki(dict(PAGES)) as wiki:
         plant(monkeypatch, tmp_path, wiki)
         codes = run_everything(tmp_path, monkeypatch, wiki)
         assert [path for path, *_ in wiki.requests if path == "/w/api.php"]

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from database import Database
 from evidence.factbook import factbook_articles
+from evidence.ingestion import ingest_articles
+from evidence.settings import RetrievalSettings
 from runs.demo import QUESTIONS
-from semanticretriever import ingest_articles
 from tests.support.needed import needs
 
 
@@ -11,9 +12,9 @@ from tests.support.needed import needs
 def test_the_demo_questions_find_their_country(tmp_path):
     pairs = list(factbook_articles())
     with Database(tmp_path / "demo.db") as database:
-        report = ingest_articles(database, pairs, embed=False)
+        report = ingest_articles(database, pairs, RetrievalSettings())
         assert (report.added, report.unchanged) == (256, 0)
-        assert ingest_articles(database, pairs, embed=False).unchanged == 256
+        assert ingest_articles(database, pairs, RetrievalSettings()).unchanged == 256
     for question, country in zip(QUESTIONS, ("Kenya", "Nigeria", "Spain", "Japan"), strict=True):
         assert country in question.text
         assert country in {article.title for article, _ in pairs}

@@ -19,9 +19,8 @@ import analysis
 import database
 import ensemble
 import forecaster
-import semanticretriever
 from database import Database
-from evidence import documents
+from evidence import documents, freshness
 from questions.question import Question
 from reporting import styles
 from runs import plan
@@ -132,7 +131,7 @@ class World:
         before(forecaster, "draw", "before the plots")
         before(forecaster, "summary", "before the table")
         patch(plan, "current_day", lambda: world.day)
-        for module in (database, semanticretriever):
+        for module in (database, freshness):
             patch(module, "utc_now", lambda: f"{world.day}T12:00:00Z")
         patch(styles, "png", lambda _: b"png")
         patch(analysis, "history_figures", lambda *_: iter(()))

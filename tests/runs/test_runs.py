@@ -45,6 +45,17 @@ def test_settings_that_differ_are_named_in_order_with_both_values():
     assert runs.changed_settings(then, then) == []
 
 
+def test_a_run_from_before_the_most_viewed_articles_went_can_be_resumed():
+    views = "https://wikimedia.org/api/rest_v1"
+    wiki = {"api_url": "https://en.wikipedia.org/w/api.php"}
+    then = {"retrieval": {"top_articles": 0, "wiki": {**wiki, "pageviews_url": views}}}
+    assert runs.changed_settings(then, {"retrieval": {"wiki": wiki}}) == []
+    then["retrieval"]["top_articles"] = 10
+    assert runs.changed_settings(then, {"retrieval": {"wiki": wiki}}) == [
+        "retrieval.top_articles was 10 and is now not set"
+    ]
+
+
 def test_values_under_names_of_secrets_are_not_stored():
     vllm = {
         "hf_token": "plainword",

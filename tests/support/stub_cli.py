@@ -41,7 +41,7 @@ import numpy as np
 import config
 import database
 import forecaster
-import semanticretriever
+from evidence import freshness
 from preflight.model_entries import ModelSpec
 from questions.checks import KIND_KEY, PARENT_KEY
 from runs import command_line, plan
@@ -266,7 +266,7 @@ def stub_main(argv: Sequence[str], *, today: str | None = None, **settings: Any)
         if today:
             date.fromisoformat(today)
             changed.enter_context(patch.object(plan, "current_day", lambda: today))
-            for module in (database, semanticretriever):
+            for module in (database, freshness):
                 changed.enter_context(patch.object(module, "utc_now", lambda: f"{today}T12:00:00Z"))
         # In front: what the user names comes later and counts.
         places = ["--database", "stub.db", "--plots", "stub-plots"]

@@ -106,26 +106,16 @@ class SmallWiki(WikiServer):
     """A wiki of a few pages that may change while it serves.
 
     ``pages`` maps a title to its revisions (timestamp, text), oldest first; a revision's id is its place from 1 with the title.
-    A search finds the pages whose newest text holds any of its words. ``top`` maps days ("2026/11/22") to their most viewed
-    titles; other days are not loaded.
+    A search finds the pages whose newest text holds any of its words.
     """
 
-    def __init__(
-        self, pages: dict[str, list[tuple[str, str]]], top: dict[str, list[str]] | None = None
-    ) -> None:
+    def __init__(self, pages: dict[str, list[tuple[str, str]]]) -> None:
         super().__init__(self.serve)
         self.pages = pages
-        self.top = top or {}
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
-        path, asked, _ = self.requests[-1]
-        if "/metrics/pageviews/top/" in path:
-            titles = self.top.get("/".join(path.split("/")[-3:]))
-            articles = [{"article": title.replace(" ", "_")} for title in titles or []]
-            return answer({"items": [{"articles": articles}]}, status=200 if titles else 404)(
-                handler
-            )
+        _, asked, _ = self.requests[-1]
         found: list[dict[str, Any]] = []
         if asked.get("generator") == "search":
             words = set(asked["gsrsearch"].casefold().split())

@@ -7,7 +7,8 @@ import base64
 import pytest
 
 import config
-from evidence.mediawiki import JsonTransport, MediaWikiError, WikiSettings
+from evidence.settings import WikiSettings
+from evidence.transport import JsonTransport, MediaWikiError
 from preflight.settings import setting_problems
 from terminal.redaction import redact
 from terminal.web_addresses import same_server, web_address
@@ -131,9 +132,7 @@ def test_the_body_of_a_redirect_is_not_read():
 def test_credentials_are_sent_to_the_wiki_and_kept_out_of_settings_and_errors():
     with WikiServer(answer({}, status=500)) as server:
         address = server.url.replace("http://", "http://bot:p%C3%A4ss-word@")
-        settings = WikiSettings(
-            f"{address}/w/api.php", interval=0.0, max_attempts=1, pageviews_url=server.url
-        )
+        settings = WikiSettings(f"{address}/w/api.php", interval=0.0, max_attempts=1)
         with pytest.raises(MediaWikiError) as caught:
             JsonTransport(settings).get(settings.api_url, {})
     expected = base64.b64encode("bot:päss-word".encode()).decode()
@@ -143,14 +142,11 @@ def test_credentials_are_sent_to_the_wiki_and_kept_out_of_settings_and_errors():
         assert "ss-word" not in text
 
 
-def test_credentials_of_the_wiki_are_not_sent_to_the_page_views():
-    with WikiServer(GOOD) as wiki, WikiServer(GOOD) as views:
-        settings = WikiSettings(
-            wiki.url.replace("//", "//bot:password-1@") + "/w/api.php",
-            interval=0.0,
-            pageviews_url=views.url,
-        )
-        JsonTransport(settings).get(views.url, {})
+def test_credentials_of_the_wiki_are_not_sent_to_another_server():
+    with WikiServer(GOOD) as wiki, WikiServer(GOOD) as other:
+        address = wiki.url.replace("//", "//bot:password-1@") + "/w/api.php"
+        settings = WikiSettings(address, interval=0.0)
+        JsonTransport(settings).get(other.url, {})
         JsonTransport(settings).get(settings.api_url, {})
-    assert "Authorization" not in views.requests[0][2]
+    assert "Authorization" not in other.requests[0][2]
     assert "Authorization" in wiki.requests[0][2]

@@ -1,0 +1,126 @@
+"""Cut articles into passages and store them; read the user's documents; embed passages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from database import Article, Database, Passage
+from evidence.chunking import TokenCounter, cut_passages, estimate_tokens
+from evidence.documents import Document
+from evidence.encoders import TextEmbedder
+from evidence.settings import RetrievalSettings
+from terminal.progress import progress
+
+logger = logging.getLogger(__name__)
+
+DOCUMENT_SOURCE: Final = "document"
+# Passages embedded and committed at a time: an interrupted run keeps what it has.
+EMBEDDING_SLICE: Final = 64
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """How many articles ``ingest_articles`` added, and how many were stored before."""
+
+    added: int
+    unchanged: int
+
+
+def store_article(
+    database: Database,
+    article: Article,
+    sections: Iterable[tuple[str, str]],
+    settings: RetrievalSettings,
+    count_tokens: TokenCounter = estimate_tokens,
+) -> int:
+    """Cut an article's (title, text) sections into passages, store it, and return its id."""
+    passages = cut_passages(
+        sections,
+        size=settings.passage_tokens,
+        overlap=settings.passage_overlap,
+        count_tokens=count_tokens,
+    )
+    return database.add_article(article, passages)
+
+
+def ingest_articles(
+    database: Database,
+    articles: Iterable[tuple[Article, Sequence[tuple[str, str]]]],
+    settings: RetrievalSettings,
+    count_tokens: TokenCounter = estimate_tokens,
+) -> IngestReport:
+    """Store articles with their sections; a revision already stored is only noted as checked."""
+    added = unchanged = 0
+    for article, sections in articles:
+        known = database.has_revision(article.source, article.title, article.revision_id)
+        if known is not None:
+            database.touch_article(known)
+            unchanged += 1
+        else:
+            store_article(database, article, sections, settings, count_tokens)
+            added += 1
+    return IngestReport(added, unchanged)
+
+
+def ingest_document(
+    database: Database,
+    document: Document,
+    settings: RetrievalSettings,
+    count_tokens: TokenCounter = estimate_tokens,
+) -> int:
+    """Store a document as an article whose revision is its hash, unless it is; return its id.
+
+    Raises:
+        DocumentError: the file cannot be read.
+    """
+    revision_id = document.sha256[:16]
+    known = database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
+    if known is not None:
+        return known
+    sections = document.sections()
+    article = Article(
+        source=DOCUMENT_SOURCE,
+        title=document.title,
+        revision_id=revision_id,
+        timestamp=document.timestamp,
+        url=document.path.as_uri(),
+        text="\n\n".join("\n".join(filter(None, section)) for section in sections),
+    )
+    return store_article(database, article, sections, settings, count_tokens)
+
+
+def embed_missing(
+    database: Database,
+    embedder: TextEmbedder,
+    articles: Sequence[int],
+    *,
+    passages: Sequence[int] | None = None,
+) -> int:
+    """Embed the passages of ``articles`` that this model has not embedded; return how many.
+
+    Only ``passages`` (ids) of them where given. Committed every ``EMBEDDING_SLICE`` passages.
+    Vectors of other models are kept and not mixed with these: going back embeds nothing.
+    """
+    missing = database.passages_without_embedding(embedder.name, articles, ids=passages)
+    if others := database.embedding_models(missing) if missing else []:
+        logger.info(
+            "%d passages have embeddings of %s only and are embedded anew with %s",
+            len(missing), ", ".join(others), embedder.name,
+        )  # fmt: skip
+    with progress("embedding", len(missing), "passage") as bar:
+        for start in range(0, len(missing), EMBEDDING_SLICE):
+            ids = missing[start : start + EMBEDDING_SLICE]
+            texts = [embedded_text(passage) for passage in database.get_passages(ids)]
+            vectors = embedder.encode(texts)
+            database.add_embeddings(embedder.name, list(zip(ids, vectors, strict=True)))
+            bar.update(len(ids))
+    return len(missing)
+
+
+def embedded_text(passage: Passage) -> str:
+    """Put title and section before the text: a passage seldom repeats what it is about."""
+    heading = ", ".join(part for part in (passage.title, passage.section) if part)
+    return f"{heading}: {passage.text}"
