@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import config
 from database import Database, DatabaseError, Resolution
-from evaluation.metrics import brier_scores, reliability_bins
+from evaluation.metrics import brier_scores
 from evaluation.outcomes import (
     Entry,
     ResolutionFile,
@@ -36,6 +36,7 @@ from evaluation.outcomes import (
     parse_date,
     read_resolutions,
 )
+from evaluation.reliability import reliability_bins
 from evaluation.scorecard import (
     ENSEMBLE,
     LIVE,

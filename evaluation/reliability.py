@@ -1,30 +1,60 @@
-"""How far forecasts are from calibrated, beyond what chance alone would show.
+"""Measure how far forecasts are from calibrated, beside what chance alone would show.
 
-With few forecasts every calibration error is too large: a perfectly calibrated forecaster has an expected
-calibration error of about 0.13 over 30 questions, because the frequency in a bin of three is rarely what was
-forecast. So the error is printed beside what a calibrated forecaster would show (``calibration_noise``), and
-the terms of Murphy's decomposition are corrected for it (``corrected``).
+With few forecasts every calibration error is too large: a perfectly calibrated forecaster has an
+expected calibration error of about 0.13 over 30 questions. So the error is compared with what a
+calibrated forecaster would show, and Murphy's decomposition is corrected for few forecasts.
+Forecasts, outcomes and clusters are as in ``evaluation.metrics``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import cluster_numbers
-from evaluation.metrics import (
-    DEFAULT_BIN_EDGES,
-    Decomposition,
-    bin_numbers,
-    check_forecasts,
-    decompose,
-    expected_calibration_error,
-)
+from evaluation.intervals import UNKNOWN_INTERVAL, Interval, cluster_numbers
+from evaluation.metrics import check_forecasts
 
 Floats = NDArray[np.float64]
+
+# Ten bins of ten percentage points: the usual choice for reliability diagrams, and few enough to be
+# filled by a few hundred forecasts.
+BIN_EDGES: tuple[float, ...] = tuple(edge / 10 for edge in range(11))
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """One bin of a reliability diagram: forecasts in [low, high), the last with 1; all in 0-1."""
+
+    low: float
+    high: float
+    count: int
+    mean_forecast: float
+    frequency: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Murphy's decomposition with the two within-bin terms that make it exact for any binning.
+
+    Brier = reliability - resolution + uncertainty + within_bin_variance - within_bin_covariance.
+    """
+
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_bin_variance: float
+    within_bin_covariance: float
+
+    @property
+    def brier(self) -> float:
+        """The Brier score that the five terms add up to."""
+        within_bins = self.within_bin_variance - self.within_bin_covariance
+        return self.reliability - self.resolution + self.uncertainty + within_bins
 
 
 @dataclass(frozen=True)
@@ -45,6 +75,119 @@ class CalibrationNoise:
         return self.error > self.bound
 
 
+def wilson_interval(successes: int, count: int) -> Interval:
+    """95 % interval of a frequency, in 0-1. Source: Wilson (1927), JASA 22:209-212."""
+    if count == 0:
+        return UNKNOWN_INTERVAL
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, count).proportion_ci(method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def bin_numbers(p: Floats) -> NDArray[np.int64]:
+    """The bin of each forecast; float noise of 1e-9 never moves 0.3 into [0.2, 0.3)."""
+    return np.searchsorted(BIN_EDGES[1:-1], p + 1e-9, side="right").astype(np.int64)
+
+
+def reliability_bins(probabilities: ArrayLike, outcomes: ArrayLike) -> list[ReliabilityBin]:
+    """Count forecasts and outcomes in every bin, in order; empty ones have count 0 and NaN means.
+
+    Source: Murphy & Winkler (1977), Journal of the Royal Statistical Society C 26:41-47.
+    """
+    p, y = check_forecasts(probabilities, outcomes)
+    numbers = bin_numbers(p)
+    bins = []
+    for number, (low, high) in enumerate(pairwise(BIN_EDGES)):
+        inside = numbers == number
+        count = int(inside.sum())
+        forecast = float(p[inside].mean()) if count else float("nan")
+        frequency = float(y[inside].mean()) if count else float("nan")
+        interval = wilson_interval(int(y[inside].sum()), count)
+        bins.append(ReliabilityBin(low, high, count, forecast, frequency, interval))
+    return bins
+
+
+def expected_calibration_error(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
+    """Mean over forecasts of |bin's mean forecast - bin's frequency|, in 0-1.
+
+    Biased upwards in small samples. Source: Naeini, Cooper & Hauskrecht (2015), AAAI, 2901-2907.
+    """
+    p, y = check_forecasts(probabilities, outcomes)
+    return _calibration_error(bin_numbers(p), p - y)
+
+
+def _calibration_error(numbers: NDArray[np.int64], errors: Floats) -> float:
+    # count * |mean forecast - frequency| of a bin is |sum of (p - y)| in it.
+    return float(np.abs(np.bincount(numbers, weights=errors)).sum() / errors.size)
+
+
+# --- Murphy's decomposition -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """The filled bins of some forecasts: each row's bin, and count and means by bin."""
+
+    of_row: NDArray[np.int64]
+    count: Floats
+    forecast: Floats
+    frequency: Floats
+
+
+def _filled_bins(p: Floats, y: Floats) -> _Bins:
+    of_row = np.unique(bin_numbers(p), return_inverse=True)[1]
+    count = np.bincount(of_row).astype(np.float64)
+    forecast, frequency = (np.bincount(of_row, weights=values) / count for values in (p, y))
+    return _Bins(of_row, count, forecast, frequency)
+
+
+def decompose(probabilities: ArrayLike, outcomes: ArrayLike) -> Decomposition:
+    """Decompose the Brier score over ten bins (Murphy).
+
+    The variance of forecasts inside a bin and twice their covariance with the outcomes are added,
+    and the sum is exact. Sources: Murphy (1973), Journal of Applied Meteorology 12:595-600;
+    Stephenson, Coelho & Jolliffe (2008), Weather and Forecasting 23:752-757 (within-bin terms).
+    """
+    p, y = check_forecasts(probabilities, outcomes)
+    bins, base_rate = _filled_bins(p, y), y.mean()
+    share = bins.count / p.size
+    deviation = p - bins.forecast[bins.of_row]
+    return Decomposition(
+        reliability=float(share @ (bins.forecast - bins.frequency) ** 2),
+        resolution=float(share @ (bins.frequency - base_rate) ** 2),
+        uncertainty=float(base_rate * (1 - base_rate)),
+        within_bin_variance=float((deviation**2).mean()),
+        within_bin_covariance=float(2 * (deviation * (y - bins.frequency[bins.of_row])).mean()),
+    )
+
+
+def corrected(probabilities: ArrayLike, outcomes: ArrayLike) -> Decomposition:
+    """Decompose the Brier score without the bias of few forecasts in a bin.
+
+    Reliability loses what the sampling of each bin's frequency adds to it and may fall below 0;
+    resolution loses the same, and uncertainty gains the bias of the base rate's variance. A bin of
+    one forecast, whose variance cannot be estimated, takes the forecast's own p (1 - p). Forecasts
+    are taken as independent. Source: Ferro & Fricker (2012), Quarterly Journal of the Royal
+    Meteorological Society 138:1954-1960.
+    """
+    p, y = check_forecasts(probabilities, outcomes)
+    parts, bins = decompose(p, y), _filled_bins(p, y)
+    sampled = bins.frequency * (1 - bins.frequency) / np.maximum(bins.count - 1, 1)
+    variance = np.where(bins.count > 1, sampled, bins.forecast * (1 - bins.forecast))
+    bias = float(bins.count @ variance) / p.size
+    spare = parts.uncertainty / (p.size - 1) if p.size > 1 else 0.0
+    return replace(
+        parts,
+        reliability=parts.reliability - bias,
+        resolution=parts.resolution - bias + spare,
+        uncertainty=parts.uncertainty + spare,
+    )
+
+
+# --- chance ---------------------------------------------------------------------------------------
+
+
 def calibration_noise(
     probabilities: ArrayLike,
     outcomes: ArrayLike,
@@ -52,19 +195,18 @@ def calibration_noise(
     *,
     samples: int = 1000,
     seed: int = 0,
-    edges: Sequence[float] = DEFAULT_BIN_EDGES,
 ) -> CalibrationNoise:
-    """Measure the ECE of simulated outcomes in which each forecast is right.
+    """Measure the calibration error of simulated outcomes in which each forecast is right.
 
-    probabilities, outcomes: shape (n,). Outcomes of one cluster are as related as they were found to be:
-    with the estimated probability all questions of a cluster draw on the same uniform number, else each on
-    its own. The same seed gives the same result. Source: consistency resampling, Brocker & Smith (2007),
-    Weather and Forecasting 22:651-661, with dependence within clusters added.
+    Outcomes of one cluster are as related as they were found to be: with the estimated probability
+    all questions of a cluster draw on the same uniform number, else each on its own. The same seed
+    gives the same result. Source: consistency resampling, Brocker & Smith (2007), Weather and
+    Forecasting 22:651-661, with dependence within clusters added.
     """
     p, y = check_forecasts(probabilities, outcomes)
     rows, count = cluster_numbers(clusters, p.size)
     related = outcome_correlation(p, y, rows)
-    numbers = bin_numbers(p, edges)
+    numbers = bin_numbers(p)
     generator = np.random.default_rng(seed)
     errors = np.empty(samples)
     for sample in range(samples):
@@ -72,17 +214,17 @@ def calibration_noise(
         if related > 0:
             shared = generator.random(count) < related
             draws = np.where(shared[rows], generator.random(count)[rows], draws)
-        gaps = np.bincount(numbers, weights=p - (draws < p))
-        errors[sample] = np.abs(gaps).sum() / p.size
-    error = expected_calibration_error(p, y, edges)
+        errors[sample] = _calibration_error(numbers, p - (draws < p))
+    error = _calibration_error(numbers, p - y)
     return CalibrationNoise(error, float(errors.mean()), float(np.quantile(errors, 0.95)))
 
 
 def outcome_correlation(p: Floats, y: Floats, rows: NDArray[np.int64]) -> float:
     """Estimate how related outcomes of one cluster are, 0 to 1 (as far as possible).
 
-    The mean product of y - p over pairs of one cluster, divided by its largest value min(p, q) - p q.
-    Moment estimator in the form of Zeger & Liang (1986), Biometrics 42:121-130; p, y, rows of shape (n,).
+    The mean product of y - p over pairs of one cluster, divided by its largest value min(p, q) - pq.
+    Moment estimator in the form of Zeger & Liang (1986), Biometrics 42:121-130; p, y, rows (cluster
+    numbers) of shape (n,).
     """
     products = limits = 0.0
     order = np.argsort(rows, kind="stable")
@@ -95,35 +237,3 @@ def outcome_correlation(p: Floats, y: Floats, rows: NDArray[np.int64]) -> float:
             smaller = float((q * np.arange(q.size - 1, -1, -1)).sum())
             limits += smaller - (q.sum() ** 2 - (q**2).sum()) / 2
     return min(1.0, max(0.0, products / limits)) if limits > 0 else 0.0
-
-
-def corrected(
-    probabilities: ArrayLike, outcomes: ArrayLike, edges: Sequence[float] | None = None
-) -> Decomposition:
-    """Decompose the Brier score (Murphy) without the bias of few forecasts in a bin.
-
-    Reliability loses what the sampling of each bin's frequency adds to it and may fall below 0; resolution
-    loses the same, and uncertainty gains the bias of the base rate's variance. A bin of one forecast, whose
-    variance cannot be estimated, takes the forecast's own p (1 - p). Takes forecasts as independent.
-    Source: Ferro & Fricker (2012), Quarterly Journal of the Royal Meteorological Society 138:1954-1960.
-    """
-    p, y = check_forecasts(probabilities, outcomes)
-    parts = decompose(p, y, edges)
-    numbers = np.unique(p, return_inverse=True)[1] if edges is None else bin_numbers(p, edges)
-    bias = 0.0
-    for number in np.unique(numbers):
-        inside = numbers == number
-        count, rate = int(inside.sum()), float(y[inside].mean())
-        variance = (
-            rate * (1 - rate) / (count - 1)
-            if count > 1
-            else float(p[inside][0] * (1 - p[inside][0]))
-        )
-        bias += count / p.size * variance
-    spare = parts.uncertainty / (p.size - 1) if p.size > 1 else 0.0
-    return replace(
-        parts,
-        reliability=parts.reliability - bias,
-        resolution=parts.resolution - bias + spare,
-        uncertainty=parts.uncertainty + spare,
-    )

@@ -28,7 +28,7 @@ from database import Database
 from evaluation import intervals
 from evaluation import metrics as tr
 from evaluation.intervals import Interval
-from evaluation.reliability import calibration_noise, corrected
+from evaluation.reliability import calibration_noise, corrected, reliability_bins
 from questions.cells import counted
 from questions.checks import parent_id
 from questions.question import cluster_of
@@ -476,7 +476,7 @@ PARTS_HEADERS = (
 def parts_row(name: str, rows: Sequence[Judged]) -> list[str]:
     """Decomposition of the Brier score over ten bins, and sharpness."""
     p, y, _ = arrays(rows)
-    parts = corrected(p, y, tr.DEFAULT_BIN_EDGES)
+    parts = corrected(p, y)
     terms = (
         parts.reliability,
         parts.resolution,
@@ -579,7 +579,7 @@ def coverage_lines(rows: Sequence[Judged]) -> list[str]:
 def reliability_lines(rows: Sequence[Judged]) -> list[str]:
     """Reliability bins with their counts."""
     p, y, _ = arrays(rows)
-    filled = [b for b in tr.reliability_bins(p, y) if b.count]
+    filled = [b for b in reliability_bins(p, y) if b.count]
     cells = [
         [
             f"{100 * b.low:.0f}–{100 * b.high:.0f} %",

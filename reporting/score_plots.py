@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics import ReliabilityBin
+from evaluation.reliability import ReliabilityBin
 from reporting.styles import (
     DASHED,
     GREY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from evaluation.metrics import Interval
+from evaluation.intervals import Interval
 from evaluation.outcomes import outcome_word
 from scoring.distribution import Distribution
 

@@ -9,7 +9,7 @@ import analysis
 import config
 from database import Database, Resolution
 from evaluation import calibration
-from evaluation.metrics import expected_calibration_error
+from evaluation.reliability import expected_calibration_error
 from questions.question import Question
 from tests.support.record_database import add_run, point
 

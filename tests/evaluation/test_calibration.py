@@ -7,9 +7,9 @@ import pytest
 
 import config
 from evaluation import calibration
-from evaluation import metrics as track_record
 from evaluation.calibration import Comparison, Curve, cross_validate, fit, refusal, uninformative
-from evaluation.metrics import brier_score
+from evaluation.metrics import auc, brier_score
+from evaluation.reliability import expected_calibration_error
 
 
 def distorted(n=4000, seed=0):
@@ -117,7 +117,7 @@ def test_wrong_rankings_and_flat_curves_are_named():
     # The ranking is right and the slope is not: one far outlier that came out wrong.
     p = np.array([0.5, 0.51] * 20 + [0.99] * 4)
     y = np.array([0.0, 1.0] * 20 + [0.0] * 4)
-    assert track_record.auc(p, y) > 0.5
+    assert auc(p, y) > 0.5
     assert "flat at 45 %" in uninformative(fit("platt", p, y), p, y)
 
 
@@ -148,9 +148,7 @@ def test_the_verdict_is_about_the_calibrated_scores():
     gain = ((truth - y) ** 2 - (off - y) ** 2).mean()
     assert f"difference {gain:+.4f} (" in brier
     assert f"Brier raw {((off - y) ** 2).mean():.4f} (95 %: " in brier
-    assert ece.startswith(
-        f"  ECE raw {track_record.expected_calibration_error(off, y):.3f} (a calibrated"
-    )
+    assert ece.startswith(f"  ECE raw {expected_calibration_error(off, y):.3f} (a calibrated")
     brier, log, _ = Comparison(y, range(400), truth, off).lines()
     assert brier.endswith(": worse")
     assert log.endswith(": worse")

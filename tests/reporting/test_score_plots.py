@@ -6,7 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from evaluation.metrics import Interval, reliability_bins
+from evaluation.intervals import Interval
+from evaluation.reliability import reliability_bins
 from reporting.score_plots import reliability_figure, score_figure
 from reporting.values import PlotError, ScorePoint
 

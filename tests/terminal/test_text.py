@@ -18,7 +18,8 @@ import config
 import forecaster
 import logger
 from agents_vllm import Agent
-from evaluation.metrics import Interval, ReliabilityBin
+from evaluation.intervals import Interval
+from evaluation.reliability import ReliabilityBin
 from reporting.distribution_plot import distribution_figure
 from reporting.history_plot import history_figure
 from reporting.overview_plot import overview_figures
