@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any
 
 import config
-from engine.arguments import adapt_to_cpu, cpu_dtype, engine_arguments
-from engine.environment import prepare_environment, vllm_is_cpu_build
+from engine.arguments import Dtype, adapt_to_cpu, cpu_dtype, engine_arguments
+from engine.environment import kv_cache_gib, prepare_environment, vllm_is_cpu_build
 from engine.failures import load_failure, smaller_engine, with_advice, work_failure
 from engine.llm import Ticks, end_llm, free_gpu_memory, start_llm
 from engine.processes import EngineProcesses
 from preflight import checkpoint, machine
+from preflight.hub import inspect_hub_model
 from preflight.model_entries import ModelSpec, model_spec
 from preflight.stores import Limits
 from scoring.agent import (
@@ -83,23 +84,35 @@ class Agent(BaseAgent):
         self._open()
 
     def _inspect(self) -> None:
-        """Refuse a checkpoint with problems before an engine starts on it."""
-        if not checkpoint.is_checked(self.spec.path):
-            return
-        found = self._checkpoint = checkpoint.inspect_checkpoint(
-            self.spec.path,
-            Limits.of(config),
-            load_format=self.vllm_config.get("load_format") or "auto",
-            trust_remote_code=self.spec.trust_remote_code,
-        )
-        for note in found.notes:
-            logger.warning("%s: %s", self.name, note)
-        self._refuse(
-            [
-                *found.problems,
-                *machine.model_problems(self.spec, found.settings, self.vllm_config),
-            ]
-        )
+        """Refuse a model with problems before an engine starts on it."""
+        limits = Limits.of(config)
+        problems: Sequence[str] = ()
+        weight_bytes = 0
+        if checkpoint.is_checked(self.spec.path):
+            found = self._checkpoint = checkpoint.inspect_checkpoint(
+                self.spec.path,
+                limits,
+                load_format=self.vllm_config.get("load_format") or "auto",
+                trust_remote_code=self.spec.trust_remote_code,
+            )
+            for note in found.notes:
+                logger.warning("%s: %s", self.name, note)
+            problems, weight_bytes = found.problems, found.weight_bytes
+        elif self._llm_factory is None:
+            known = inspect_hub_model(self.spec.path, limits.seconds)
+            problems, weight_bytes = known.problems, known.weight_bytes
+        settings = self._model_settings()
+        problems = [*problems, *machine.model_problems(self.spec, settings, self.vllm_config)]
+        if vllm_is_cpu_build() and self._llm_factory is None:
+            dtype = self._cpu_dtype()
+            logger.info("%s: dtype %s, because %s", self.name, dtype.name, dtype.reason)
+            problems += machine.memory_problems(
+                self.spec, weight_bytes, dtype.name, settings, kv_cache_gib()
+            )
+        self._refuse(problems)
+
+    def _cpu_dtype(self) -> Dtype:
+        return cpu_dtype(self.vllm_config.get("dtype") or "auto", self._model_settings())
 
     def _refuse(self, problems: Sequence[str]) -> None:
         """Raise the first problem, log the others."""
@@ -142,9 +155,7 @@ class Agent(BaseAgent):
         if self._llm_factory is not None:
             return self._llm_factory(**arguments)
         if vllm_is_cpu_build():
-            dtype = cpu_dtype(arguments.get("dtype", "auto"), self._model_settings())
-            logger.info("%s: dtype %s, because %s", self.name, dtype.name, dtype.reason)
-            adapt_to_cpu(arguments, dtype.name)
+            adapt_to_cpu(arguments, self._cpu_dtype().name)
         self._processes = EngineProcesses()
         return start_llm(self.spec, self.vllm_config, arguments, self._processes)
 

@@ -57,6 +57,14 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
+def kv_cache_gib() -> float:
+    """Return the GiB of KV cache an engine on a CPU will have."""
+    try:
+        return float(os.environ.get(KV_CACHE) or CPU_KV_CACHE_GIB)
+    except ValueError:  # vLLM says what is wrong with it
+        return CPU_KV_CACHE_GIB
+
+
 def processes_of(vllm_config: Mapping[str, Any]) -> int:
     """Return how many processes share the model: tensor times pipeline parallel size."""
     tensor = vllm_config.get("tensor_parallel_size") or 1

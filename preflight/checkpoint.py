@@ -62,6 +62,11 @@ class Inspection:
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     temporary: tempfile.TemporaryDirectory[str] | None = None
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all safetensors files."""
+        return sum(n for name, (n, _) in self.files.items() if name.endswith(".safetensors"))
+
     def close(self) -> None:
         """Delete the local copy; may be called more than once."""
         if self.temporary is not None:

@@ -85,6 +85,32 @@ def memory_gib() -> float:
     return min(limit, int(text) if text.isdecimal() else limit) / GIB
 
 
+def memory_problems(
+    spec: ModelSpec, weight_bytes: int, dtype: str, settings: Mapping[str, Any], cache_gib: float
+) -> Iterator[str]:
+    """Say that an engine on a CPU does not fit into main memory.
+
+    Args:
+        spec: the model.
+        weight_bytes: bytes of its weight files.
+        dtype: the engine's number format; "auto" is 16 bits, or whatever the weights are quantized to.
+        settings: the model's config.json; empty when it is not known.
+        cache_gib: GiB of KV cache.
+    """
+    factor = 1.0
+    if "quantization_config" not in settings:
+        stored = settings.get("dtype") or settings.get("torch_dtype")
+        wide = dtype in ("float32", "float")
+        factor = (2 if wide else 1) / (2 if stored == "float32" else 1)
+    weights, memory = weight_bytes * factor / GIB, memory_gib()
+    if weight_bytes and weights + cache_gib > memory:
+        yield (
+            f"{spec.name} ({spec.path}) needs {weights + cache_gib:.1f} GiB of main memory"
+            f" ({weights:.1f} of weights, dtype {dtype}, and {cache_gib:g} of KV cache) but the machine"
+            f" has {memory:.1f}; allowed: what fits; take a smaller model, or lower VLLM_CPU_KVCACHE_SPACE"
+        )
+
+
 def machine_problems(vllm_config: Mapping[str, Any], gpus: int | None) -> Iterator[str]:
     """What of ``vllm_config`` this machine cannot do.
 

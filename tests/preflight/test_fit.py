@@ -173,6 +173,34 @@ def test_config_json_is_found_in_a_folder_and_in_hugging_faces_cache(tmp_path, m
     assert fit.known_settings(str(tmp_path)) == {}
 
 
+# --- an engine in main memory -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gib", "dtype", "settings", "needed"),
+    [
+        (7, "float32", {"dtype": "bfloat16"}, 16.0),
+        (7, "float32", {}, 16.0),
+        (7, "auto", {"torch_dtype": "bfloat16"}, None),
+        (9, "auto", {}, 11.0),
+        (15, "auto", {"dtype": "float32"}, None),
+        (9, "float32", {"dtype": "float32"}, 11.0),
+        (7, "auto", {"quantization_config": {}}, None),
+        (0, "float32", {}, None),
+    ],
+)
+def test_weights_and_cache_must_fit_into_main_memory(monkeypatch, gib, dtype, settings, needed):
+    monkeypatch.setattr(fit, "memory_gib", lambda: 10.0)
+    spec = ModelSpec("m", "org/m")
+    lines = list(fit.memory_problems(spec, gib << 30, dtype, settings, 2))
+    if needed is None:
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.startswith(f"m (org/m) needs {needed} GiB of main memory")
+        assert "the machine has 10.0; allowed: what fits; take a smaller model" in line
+
+
 # --- all at once, and fast --------------------------------------------------------------------------
 
 MANY = """
