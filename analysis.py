@@ -52,7 +52,7 @@ from evaluation.scorecard import (
     score_lines,
 )
 from preflight.rules import ConfigError
-from preflight.settings import name_problems
+from preflight.settings import load
 from questions.cells import InputError, listed, parse_outcome
 from questions.characters import composed, trimmed
 from questions.checks import parent_id
@@ -536,7 +536,7 @@ def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> E
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 1 partly done (the output says what is missing), 2 nothing done."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if problems := name_problems(config) or startup.option_problems(argv):
+    if problems := startup.option_problems(argv) or load(config, argv):
         show(*(f"analysis.py: {problem}" for problem in problems), error=True)
         return 2
     arguments = parser().parse_args(argv)

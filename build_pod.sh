@@ -5,7 +5,7 @@
 #   CONFIRM_BUILDPOD=1 ./build_pod.sh [--cpu] [--no-models] [MODEL ...]
 #   ./build_pod.sh --dry-run                 prints every command, changes nothing
 #
-# MODEL is a Hugging Face id; default: the ones of config.py. VENV names the environment's folder (.venv).
+# MODEL is a Hugging Face id; default: the configured ones. VENV names the environment's folder (.venv).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -62,7 +62,11 @@ else
   # Logged in through the environment: the token never stands on a command line, where ps would show it.
   run "$venv/bin/python" -c 'import os, huggingface_hub; huggingface_hub.login(token=os.environ["HF_TOKEN"])'
   if [ "${#models[@]}" -eq 0 ]; then
-    listing=$("$python" -c 'import config; from preflight.model_folders import is_local
+    listing=$("$python" -c 'import sys, config
+from preflight.model_folders import is_local
+from preflight.settings import load
+if problems := load(config):
+    sys.exit("\n".join(problems))
 for entry in config.FORECAST_MODEL_PATHS_VLLM.values():
     path = entry if isinstance(entry, str) else entry["path"]
     if not path.startswith("s3://") and not is_local(path):

@@ -34,7 +34,7 @@ from logger import configure_root_logger
 from preflight.model_entries import model_spec
 from preflight.packages import PackageError
 from preflight.rules import ConfigError
-from preflight.settings import name_problems
+from preflight.settings import load
 from questions.question import Question
 from runs.command_line import UsageError, parser, settled_by_the_run
 from runs.environment import environment_problems, log_environment, versions
@@ -631,7 +631,7 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
         agent_factory: makes the agents in place of vLLM, and skips the checks of the environment; for tests.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    if problems := name_problems(config) or startup.option_problems(argv):
+    if problems := startup.option_problems(argv) or load(config, argv):
         show(*(f"forecaster.py: {problem}" for problem in problems), error=True)
         return 2
     arguments = parser().parse_args(argv)

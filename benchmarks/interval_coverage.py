@@ -47,6 +47,7 @@ from evaluation.intervals import (  # noqa: E402
 )
 from evaluation.metrics import brier_scores, log_scores  # noqa: E402
 from evaluation.reliability import calibration_noise  # noqa: E402
+from preflight import settings  # noqa: E402
 
 Floats = NDArray[np.float64]
 CLUSTERS = (2, 3, 5, 8, 10, 15, 20, 30, 50, 100)
@@ -290,6 +291,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--bootstrap", action="store_true", help="measure a percentile bootstrap instead"
     )
     arguments = parser.parse_args(argv)
+    if problems := settings.load(config) or settings.setting_problems(config):
+        parser.error("\n".join(problems))
     if arguments.all:
         config.MIN_INTERVAL_CLUSTERS, config.MIN_INTERVAL_DF = 2, 1
     parts = arguments.part or ["mean", "ece"]

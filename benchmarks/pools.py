@@ -40,6 +40,7 @@ from evaluation.metrics import (  # noqa: E402
     inverse_score_weights,
     log_scores,
 )
+from preflight import settings  # noqa: E402
 from scoring.distribution import EXTREMISING_FACTOR, ODDS_CLIP, extremised  # noqa: E402
 
 Floats = NDArray[np.float64]
@@ -328,6 +329,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=DEFAULT_FOLDER,
         help="default: ../shared/data/forecastbench",
     )
+    if problems := settings.load(config) or settings.setting_problems(config):
+        parser.error("\n".join(problems))
     try:
         data = load(parser.parse_args(argv).folder)
     except BenchmarkError as error:

@@ -29,10 +29,12 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import config
 from database import Database, DatabaseError, Passage
 from evaluation.intervals import mean_interval
 from evidence.encoders import ModelError, Reranker
 from evidence.settings import RetrievalSettings
+from preflight import settings
 from preflight.packages import PackageError
 from questions.question import Question
 from runs.demo import make_retriever
@@ -252,6 +254,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="Hugging Face id or folder: a second set of rows, reranked",
     )
     options = parser.parse_args(arguments)
+    if problems := settings.load(config) or settings.setting_problems(config):
+        parser.error("\n".join(problems))
     pairs = read_pairs()
     try:
         with Database(options.database) as database:

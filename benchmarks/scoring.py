@@ -43,6 +43,7 @@ from engine.environment import prepare_environment  # noqa: E402
 from evidence.factbook import factbook_articles  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from preflight.model_entries import ModelSpec  # noqa: E402
+from preflight.settings import load, setting_problems  # noqa: E402
 from runs import demo  # noqa: E402
 from scoring.agent import ForecastTask, Prompt  # noqa: E402
 from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
@@ -434,6 +435,8 @@ def main() -> None:
     )
     parser.add_argument("--waves", type=int, nargs="+", help="only compare waves of these sizes")
     arguments = parser.parse_args()
+    if problems := load(config) or setting_problems(config):
+        parser.error("\n".join(problems))
     settings = {
         "max_model_len": max(arguments.tokens) + 512,
         "block_size": 32,

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Final, Protocol, TypeGuard
 
 from preflight.model_folders import folder_of, is_local
@@ -134,6 +135,15 @@ class Keys:
                 near = hint(key, self.rules) if isinstance(key, str) else ""
                 known = f"{', '.join(self.rules)}{near}"
                 yield f"{name} has the unknown key {shown(key)}; allowed: {known}"
+
+
+def rules_of(config: ModuleType) -> dict[str, tuple[Judge, ...]]:
+    """Return the rules of each setting, by name, from the annotations of config.py."""
+    return {
+        name: annotation.__metadata__
+        for name, annotation in config.__annotations__.items()
+        if hasattr(annotation, "__metadata__")
+    }
 
 
 # --- the vocabulary of config.py ------------------------------------------------------------------

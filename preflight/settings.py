@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from types import ModuleType
 from typing import Any, Final
 
+from preflight import overrides
 from preflight.model_entries import model_problems, package_problems
-from preflight.rules import BOOL, LOAD_FORMAT, TEXT, Judge, Keys, at_least, hint, shown
+from preflight.rules import BOOL, LOAD_FORMAT, TEXT, Keys, at_least, hint, rules_of, shown
 
 # What a whole config.py has. Only the names are repeated here, to notice one that is gone.
 NAMES: Final = (
@@ -45,13 +46,17 @@ LOADER_KEYS: Final = {
 }
 
 
-def rules_of(config: ModuleType) -> dict[str, tuple[Judge, ...]]:
-    """Return the rules of each setting, by name, from the annotations of config.py."""
-    return {
-        name: annotation.__metadata__
-        for name, annotation in config.__annotations__.items()
-        if hasattr(annotation, "__metadata__")
-    }
+def load(config: ModuleType, argv: Sequence[str] = ()) -> list[str]:
+    """Put settings from outside over those of config.py; the first step of every program.
+
+    Args:
+        config: the settings module.
+        argv: the command line, whose ``--database`` says where forecaster.toml is.
+
+    Returns:
+        One line for each problem of a name or a file. ``config.validate_config()`` judges values.
+    """
+    return name_problems(config) or overrides.apply(config, argv)
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -117,7 +122,7 @@ def setting_problems(config: ModuleType, settings: Mapping[str, Any] | None = No
     for table, form in (("FORECAST_MODEL_PATHS_VLLM", load_format), ("FORECAST_MODEL_PATHS", None)):
         if isinstance(entries := values.get(table), Mapping):
             problems += model_problems(table, entries, form)
-    return problems
+    return [overrides.with_origin(problem) for problem in problems]
 
 
 def _engine_problems(engine: Mapping[Any, Any]) -> Iterator[str]:

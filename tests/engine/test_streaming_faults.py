@@ -40,7 +40,7 @@ pytestmark = [
 ]
 
 BUCKET = "models"
-MARK = "FORECASTER_TEST_RUN"
+MARK = "TEST_RUN_OF_FORECASTER"
 # Seconds without progress; an engine that starts is never idle for so long, on a busy machine neither.
 STALL = 30
 

@@ -14,7 +14,8 @@ import pytest
 import analysis
 import config
 import forecaster
-from preflight.settings import NAMES, RESTORE, name_problems, rules_of
+from preflight.rules import rules_of
+from preflight.settings import NAMES, RESTORE, name_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,8 @@ import pytest
 
 import config
 from preflight.model_entries import ModelSpec, model_spec
-from preflight.rules import ConfigError, Keys, Rule
-from preflight.settings import rules_of, setting_problems
+from preflight.rules import ConfigError, Keys, Rule, rules_of
+from preflight.settings import setting_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 

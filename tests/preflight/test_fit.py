@@ -17,8 +17,8 @@ import config
 from engine.environment import vllm_is_cpu_build as cpu_build
 from preflight import machine as fit
 from preflight.model_entries import ModelSpec
-from preflight.rules import DTYPE, LOAD_FORMAT, Keys
-from preflight.settings import LOADER_KEYS, rules_of
+from preflight.rules import DTYPE, LOAD_FORMAT, Keys, rules_of
+from preflight.settings import LOADER_KEYS
 from tests.support.needed import needs
 
 ROOT = Path(__file__).resolve().parents[2]

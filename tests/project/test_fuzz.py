@@ -37,7 +37,8 @@ from evidence.settings import WikiSettings
 from evidence.transport import JsonTransport, MediaWikiError
 from evidence.wikitext import sections_from_wikitext
 from preflight.model_entries import SPEC_KEYS
-from preflight.settings import rules_of, setting_problems
+from preflight.rules import rules_of
+from preflight.settings import setting_problems
 from preflight.store_errors import StoreError
 from preflight.stores import FolderStore
 from preflight.weights import read_header
