@@ -39,8 +39,8 @@ from scoring.agent import (
 )
 from scoring.distribution import Distribution, spread
 from scoring.number_trie import TokenizationError
+from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
 from scoring.scorer import ScoringResult
-from scoring.voices import Voice, average, pool_voices, voice_weights, weak
 from terminal.progress import progress, waiting
 from terminal.redaction import redact
 

@@ -41,7 +41,7 @@ from evaluation.metrics import (  # noqa: E402
     log_scores,
 )
 from preflight import settings  # noqa: E402
-from scoring.distribution import EXTREMISING_FACTOR, ODDS_CLIP, extremised  # noqa: E402
+from scoring.pooling import EXTREMISING_FACTOR, ODDS_CLIP, extremised  # noqa: E402
 
 Floats = NDArray[np.float64]
 DEFAULT_FOLDER = ROOT.parent / "shared" / "data" / "forecastbench"

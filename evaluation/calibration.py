@@ -35,8 +35,8 @@ from evaluation.scorecard import (
     log_interval,
     span,
 )
-from scoring.distribution import ODDS_CLIP, Distribution
-from scoring.voices import Voice, average
+from scoring.distribution import Distribution
+from scoring.pooling import ODDS_CLIP, Voice, average
 
 logger = logging.getLogger(__name__)
 

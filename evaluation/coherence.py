@@ -11,7 +11,7 @@ from itertools import product
 from database import CoherenceRecord, Database
 from evaluation.metrics import negation_gap, paraphrase_range
 from questions.checks import KIND_KEY, parent_id
-from scoring.voices import Voice, average
+from scoring.pooling import Voice, average
 from storage.records import Forecast
 
 

@@ -32,8 +32,8 @@ from evaluation.reliability import calibration_noise, corrected, reliability_bin
 from questions.cells import counted
 from questions.checks import parent_id
 from questions.question import cluster_of
-from scoring.distribution import POOL_METHODS, Distribution, pool
-from scoring.voices import average, voice_weights
+from scoring.distribution import Distribution
+from scoring.pooling import POOL_METHODS, average, pool, voice_weights
 from storage.records import Forecast, PooledForecast
 
 ENSEMBLE = "ensemble"
@@ -324,7 +324,7 @@ def _pool(
     method: str,
     weights: Mapping[str, float] | None = None,
 ) -> Distribution:
-    """Pool agents as a run does: a weak voice counts by its captured mass (scoring/voices.py), times ``weights``."""
+    """Pool agents as a run does: a weak voice counts by its captured mass (scoring/pooling.py), times ``weights``."""
     masses = record.captured.get((j.run_id, j.question_id), {})
     given = voice_weights([masses.get(name, 1.0) for name in parts])
     if weights is not None:

@@ -10,7 +10,7 @@ from database import Database
 from evaluation.scorecard import LIVE, forecast_time, parse_time
 from reporting.values import HistoryPoint, Outcome, OverviewRow
 from scoring.distribution import Distribution
-from scoring.voices import Voice, average, pool_voices
+from scoring.pooling import Voice, average, pool_voices
 from storage.records import Forecast, LatestQuestion, PooledForecast, Resolution
 
 # Forecast rows of one run, by agent; the parts of an agent's evidence are rows of their own.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from questions.question import Question
 from scoring.distribution import Distribution
-from scoring.voices import Voice
+from scoring.pooling import Voice
 
 # Kinds of columns; ``storage/rows.py`` checks a stored value against the kind of its field.
 Moment = str  # an ISO date or timestamp

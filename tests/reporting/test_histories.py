@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 import pytest
@@ -15,7 +16,8 @@ from questions.question import Question
 from reporting.histories import histories
 from reporting.overview_plot import row_label
 from reporting.report import write_report
-from scoring.distribution import Distribution, pool
+from scoring.distribution import Distribution
+from scoring.pooling import pool
 from tests.support.record_database import add_run, point
 from tests.support.stub_cli import MODELS, stub_main
 
@@ -127,7 +129,7 @@ def test_a_change_is_over_the_models_that_both_pools_have(ask, tmp_path):
     read = "SELECT probabilities FROM forecasts WHERE question_id = 'eu' AND run_id = {} AND agent <> 'stub-c' ORDER BY agent"
     method = rows(path, "SELECT method FROM ensembles")[0][0]
     before, after = (
-        pool([Distribution.from_json(p) for (p,) in rows(path, read.format(run))], method).mean
+        pool([Distribution(json.loads(p)) for (p,) in rows(path, read.format(run))], method).mean
         for run in (1, 2)
     )
     found = history(path, LIVE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from ensemble import Ensemble, QuestionEvidence
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring.distribution import Distribution
-from scoring.voices import voice_weights
+from scoring.pooling import voice_weights
 from tests.scoring.test_agent_stub import StubLLM
 
 SPEC = ModelSpec("stub", "org/stub")
@@ -104,13 +105,13 @@ def test_chunks_share_every_batch_and_their_mean_is_the_agents_voice(database, m
     assert [link["rank"] for link in links(database, 1)] == [2, 4, 6]
     assert len(engine.calls) <= 3
     assert len(engine.calls[0]) == 2
-    first, second = (Distribution.from_json(row["probabilities"]).probabilities for row in rows)
+    first, second = (Distribution(json.loads(row["probabilities"])).probabilities for row in rows)
     assert np.abs(first - second).sum() > 0.5
     (pooled,) = database.ensembles(run)
     assert pooled["agents"] == 1
     weights = voice_weights([row["captured_mass"] for row in rows])
     np.testing.assert_allclose(
-        Distribution.from_json(pooled["probabilities"]).probabilities,
+        Distribution(json.loads(pooled["probabilities"])).probabilities,
         np.average([first, second], axis=0, weights=weights),
         atol=1e-9,
     )

@@ -12,16 +12,9 @@ import config
 import forecaster
 from ensemble import averaged
 from scoring.agent import ForecastOutcome, Prompt
-from scoring.distribution import (
-    POOL_METHODS,
-    Distribution,
-    agreement,
-    pool,
-    spread,
-    total_variation,
-)
+from scoring.distribution import Distribution, agreement, spread, total_variation
+from scoring.pooling import POOL_METHODS, Voice, average, pool, pool_voices, voice_weights
 from scoring.scorer import ScoringResult
-from scoring.voices import Voice, average, pool_voices, voice_weights
 from tests.support.fake_agent import TRIE, FakeAgent
 
 

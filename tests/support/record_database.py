@@ -9,7 +9,8 @@ import numpy as np
 
 from database import Article, Database, EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
 from questions.question import Question
-from scoring.distribution import Distribution, agreement, pool
+from scoring.distribution import Distribution, agreement
+from scoring.pooling import pool
 
 
 def around(percent: float, width: float = 8.0) -> Distribution:
