@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from preflight.rules import (
-    ADDRESS,
     ANY_TEXT,
     API_ADDRESS,
     BLOCK_SIZE,
@@ -25,15 +24,13 @@ from preflight.rules import (
     TEXT,
     WINDOW,
     ConfigError,
+    KeyOf,
+    Limit,
     at_least,
-    at_most_setting,
-    below_setting,
-    key_of,
     keys,
     number,
     one_of,
     share,
-    whole,
 )
 
 # --- Models ---------------------------------------------------------------------------------------
@@ -47,13 +44,13 @@ FORECAST_MODEL_PATHS_VLLM: Annotated[dict[str, Any], MODELS] = {
     "mistral-nemo": "mistralai/Mistral-Nemo-Instruct-2407",
 }
 # The model of ``agents_vllm.Agent()`` where none is given.
-DEFAULT_MODEL_VLLM: Annotated[str, key_of("FORECAST_MODEL_PATHS_VLLM")] = "qwen3-14b"
+DEFAULT_MODEL_VLLM: Annotated[str, KeyOf("FORECAST_MODEL_PATHS_VLLM")] = "qwen3-14b"
 # Models of the legacy agent on transformers (agents.py), the oracle of the tests; same form.
 FORECAST_MODEL_PATHS: Annotated[dict[str, Any], MODELS] = {
     "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"
 }
 # The model of ``agents.Agent()`` where none is given.
-DEFAULT_MODEL: Annotated[str, key_of("FORECAST_MODEL_PATHS")] = "smollm2-135m"
+DEFAULT_MODEL: Annotated[str, KeyOf("FORECAST_MODEL_PATHS")] = "smollm2-135m"
 # With --logic, the model that reasons before the number: a key of FORECAST_MODEL_PATHS_VLLM or a
 # path.
 DEFAULT_LOGIC_MODEL_PATH: Annotated[str, TEXT] = "qwen3-14b"
@@ -189,19 +186,12 @@ WIKIPEDIA_OFFLINE_AFTER: Annotated[int, at_least(1)] = 2
 # Searches per question, results read per search, and articles fetched per question. Eight articles
 # are about 300 passages, far more than a prompt holds; the ranking chooses.
 WIKIPEDIA_SEARCHES: Annotated[int, at_least(1)] = 4
-WIKIPEDIA_SEARCH_RESULTS: Annotated[
-    int, whole(1, 50, "a whole number from 1 to 50", "6 is usual")
-] = 6
+WIKIPEDIA_SEARCH_RESULTS: Annotated[int, at_least(1, 50, "6 is usual")] = 6
 WIKIPEDIA_ARTICLES: Annotated[int, at_least(1)] = 8
 # Hours during which a stored article counts as current; then a small request asks for changes.
 FRESHNESS_HOURS: Annotated[
     float, number(0, None, "hours, 0 or more", "0 asks the wiki every time")
 ] = 24
-# Most viewed articles of the last day fetched into the store before the questions; 0 fetches none.
-TOP_ARTICLES: Annotated[
-    int, whole(0, 1000, "a whole number from 0 to 1000", "0 switches it off")
-] = 0
-PAGEVIEWS_API_URL: Annotated[str, ADDRESS] = "https://wikimedia.org/api/rest_v1"
 
 # --- Passages and ranking -------------------------------------------------------------------------
 # Size and overlap of passages in tokens of the embedding model. With title and section, 200 stay
@@ -209,10 +199,10 @@ PAGEVIEWS_API_URL: Annotated[str, ADDRESS] = "https://wikimedia.org/api/rest_v1"
 PASSAGE_TOKENS: Annotated[
     int,
     at_least(20),
-    at_most_setting("MAX_EMBEDDING_SIZE", "the rest would not be embedded; lower it"),
+    Limit("at most", "MAX_EMBEDDING_SIZE", "the rest would not be embedded; lower it"),
 ] = 200
 PASSAGE_OVERLAP_TOKENS: Annotated[
-    int, at_least(0), below_setting("PASSAGE_TOKENS", "a fifth of it is usual")
+    int, at_least(0), Limit("less than", "PASSAGE_TOKENS", "a fifth of it is usual")
 ] = 40
 # sentence-transformers model: Hugging Face id or folder. 23M parameters, fast on a CPU.
 EMBEDDING_MODEL_PATH: Annotated[str, TEXT, MODEL_PATH] = "sentence-transformers/all-MiniLM-L6-v2"

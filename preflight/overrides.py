@@ -11,8 +11,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +31,7 @@ MAX_BYTES: Final = 65_536
 MAX_LINE: Final = 4_000
 # Tables and arrays within each other in one value.
 MAX_DEPTH: Final = 20
-# Problems that are listed of one file.
+# Problems that are listed.
 MAX_PROBLEMS: Final = 20
 
 # Where a setting that is not from config.py comes from, by name: "forecaster.toml, line 3".
@@ -40,24 +39,21 @@ origins: dict[str, str] = {}
 
 
 class SettingsError(Exception):
-    """A file or a variable cannot be read; the message is one line."""
+    """A file or a variable cannot be used; the message is one line."""
 
 
-@dataclass
 class Reading:
-    """Values found outside of config.py, where each comes from, and what is wrong."""
+    """Collect values from outside of config.py, where each comes from, and what is wrong.
 
-    config: ModuleType
-    values: dict[str, Any] = field(default_factory=dict)
-    origins: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    Args:
+        config: the settings module, with rules in its annotations.
+    """
 
-    def __post_init__(self) -> None:
-        self.rules = rules_of(self.config)
-
-    def current(self, name: str) -> Any:
-        """Return a setting's value as far as it is known."""
-        return self.values.get(name, getattr(self.config, name, None))
+    def __init__(self, config: ModuleType) -> None:
+        self.rules = rules_of(config)
+        self.values = {name: getattr(config, name) for name in self.rules}
+        self.origins: dict[str, str] = {}
+        self.problems: list[str] = []
 
     def take(self, name: str, value: Any, origin: str, *, trusted: bool) -> None:
         """Take one value; a dictionary with fixed keys is merged into the one there is.
@@ -68,26 +64,24 @@ class Reading:
             origin: a variable, or a file and a line.
             trusted: whether the user gave the value or named the file that holds it.
         """
-        problems = list(_unfit(name, value, self.rules, trusted=trusted))
-        self.problems += [f"{origin}: {problem}" for problem in problems]
-        before, value = self.current(name), _adopted(value, self.rules[name])
-        if isinstance(self.rules[name][0], Keys) and isinstance(before, Mapping):
-            value = {**before, **value} if isinstance(value, dict) else value
+        unfit = _unfit(name, value, self.rules, trusted=trusted)
+        self.problems += [f"{origin}: {problem}" for problem in unfit]
+        before, value = self.values[name], _adopted(value, self.rules[name])
+        if isinstance(self.rules[name][0], Keys) and isinstance(value, dict):
+            value = {**before, **value} if isinstance(before, Mapping) else value
         elif isinstance(before, tuple) and isinstance(value, list):
             value = tuple(value)
         self.values[name], self.origins[name] = value, origin
 
-    def refuse(self, name: str, origin: str, prefix: str = "") -> None:
+    def refuse(self, origin: str, name: str, prefix: str = "") -> None:
         """Note a name that is no setting, with the nearest one."""
+        word = prefix + name
+        word = word if word.isidentifier() and len(word) < 100 else shown(word)
         near = ""
         if len(self.problems) < MAX_PROBLEMS:
             near = hint(prefix + name.upper()[:100], [prefix + known for known in self.rules])
-        word = prefix + name
-        word = word if word.isidentifier() and len(word) < 100 else shown(word)
-        self.problems.append(
-            f"{origin}{word} is no setting; allowed: the names in config.py; correct or remove it"
-            f"{near}"
-        )
+        remedy = "allowed: the names in config.py; correct or remove it"
+        self.problems.append(f"{origin}{word} is no setting; {remedy}{near}")
 
 
 def apply(config: ModuleType, argv: Sequence[str] = ()) -> list[str]:
@@ -103,16 +97,15 @@ def apply(config: ModuleType, argv: Sequence[str] = ()) -> list[str]:
     """
     reading = Reading(config)
     try:
-        named = _variable(FILE_VARIABLE)
-        _read_file(reading, named, _folder(argv) / FILE)
+        _read_file(reading, _variable(FILE_VARIABLE), _folder(argv) / FILE)
     except SettingsError as error:
         reading.problems.append(str(error))
     _read_variables(reading)
     if found := reading.problems:
         more = len(found) - MAX_PROBLEMS
         return found[:MAX_PROBLEMS] + ([f"… and {more} more problems"] if more > 0 else [])
-    for name, value in reading.values.items():
-        setattr(config, name, value)
+    for name in reading.origins:
+        setattr(config, name, reading.values[name])
     origins.clear()
     origins.update(reading.origins)
     return []
@@ -139,11 +132,7 @@ def _folder(argv: Sequence[str]) -> Path:
 
 
 def _read_file(reading: Reading, named: str, default: Path) -> None:
-    """Take the settings of the file that the user named, else of the default one, if any.
-
-    Raises:
-        SettingsError: the file cannot be read, or is no TOML.
-    """
+    """Take the settings of the file that the user named, else of the default one, if any."""
     path = existing(named) if named else default
     if path is None:
         raise SettingsError(
@@ -159,7 +148,7 @@ def _read_file(reading: Reading, named: str, default: Path) -> None:
         if key in reading.rules:
             reading.take(key, value, f"{name}{line}", trusted=bool(named))
         else:
-            reading.refuse(key, f"{name}{line}: ")
+            reading.refuse(f"{name}{line}: ", key)
 
 
 def _text(path: Path, name: str) -> str:
@@ -173,32 +162,26 @@ def _text(path: Path, name: str) -> str:
             raise SettingsError(f"{name} is no file; move it away, or correct the path")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES or max(map(len, content.split(b"\n"))) > MAX_LINE:
+            raise SettingsError(
+                f"{name} is too long for settings; allowed: {MAX_BYTES} bytes, {MAX_LINE} in a"
+                " line; correct or remove it"
+            )
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{name} is no UTF-8 text; save it as UTF-8") from error
     except ValueError:  # a NUL in --database
         return ""
     except OSError as error:
         # What is wrong with the folder is said of the database.
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             return ""
-        raise SettingsError(
-            f"{name} cannot be read ({error.strerror}); correct its rights"
-        ) from error
-    if len(content) > MAX_BYTES or any(len(line) > MAX_LINE for line in content.split(b"\n")):
-        raise SettingsError(
-            f"{name} is too long for settings; allowed: {MAX_BYTES} bytes, {MAX_LINE} in a line;"
-            " correct or remove it"
-        )
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{name} is no UTF-8 text; save it as UTF-8") from error
+        reason = error.strerror
+        raise SettingsError(f"{name} cannot be read ({reason}); correct its rights") from error
 
 
 def _toml(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML.
-
-    Raises:
-        SettingsError: it is none; the message begins with ``name`` and the line.
-    """
+    """Parse TOML; raises ``SettingsError`` with ``name`` and the line where it is none."""
     try:
         return tomllib.loads(f"{text}\n")
     except RecursionError as error:
@@ -220,17 +203,13 @@ def _variable(variable: str) -> str:
         SettingsError: it is empty, no UTF-8 text, or far too long for a setting.
     """
     value = os.environ.get(variable)
-    if value is None:
-        return ""
-    if not value.strip():
-        raise SettingsError(
-            f"{variable} is empty; give it a value ('\"\"' is an empty text) or unset it"
-        )
-    if not value.isprintable() or len(value) > MAX_LINE:
-        raise SettingsError(
-            f"{variable} is {shown(value)}; allowed: {MAX_LINE} printable characters; correct it"
-        )
-    return value
+    if value is not None and not value.strip():
+        remedy = "give it a value ('\"\"' is an empty text) or unset it"
+        raise SettingsError(f"{variable} is empty; {remedy}")
+    if value and (not value.isprintable() or len(value) > MAX_LINE):
+        allowed = f"at most {MAX_LINE} printable characters"
+        raise SettingsError(f"{variable} is {shown(value)}; allowed: {allowed}; correct it")
+    return value or ""
 
 
 def _read_variables(reading: Reading) -> None:
@@ -240,17 +219,17 @@ def _read_variables(reading: Reading) -> None:
         if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
         if name not in reading.rules:
-            reading.refuse(name, "", PREFIX)
+            reading.refuse("", name, PREFIX)
             continue
         try:
-            text = _variable(variable)
+            value: Any = (text := _variable(variable))
             value = tomllib.loads(f"value = {text}")["value"]
         except SettingsError as error:
             reading.problems.append(str(error))
             continue
-        except (ValueError, RecursionError):  # plain text; its rule says whether that is allowed
-            value = text
-        if isinstance(reading.current(name), str) and not isinstance(value, str):
+        except (ValueError, RecursionError):
+            pass  # plain text; the rule says whether that is allowed
+        if isinstance(reading.values[name], str) and not isinstance(value, str):
             value = text
         reading.take(name, value, variable, trusted=True)
 
@@ -258,7 +237,7 @@ def _read_variables(reading: Reading) -> None:
 # --- values ---------------------------------------------------------------------------------------
 
 
-def _unfit(name: str, value: Any, settings: Mapping[str, Any], *, trusted: bool) -> Iterator[str]:
+def _unfit(name: str, value: Any, settings: Collection[str], *, trusted: bool) -> Iterator[str]:
     """Describe what no setting may hold, however deep in it."""
     waiting: list[tuple[str, Any, int]] = [("", value, 0)]
     while waiting:

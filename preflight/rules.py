@@ -48,7 +48,7 @@ def is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Return whether a value is a finite number; True and False are none."""
     try:
         return (is_int(value) or isinstance(value, float)) and math.isfinite(value)
@@ -69,7 +69,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """Say what one value may be: a test, the same in words, a remedy, and all values if few."""
+    """Say what one value may be: a test, the same in words, a remedy, all values if few."""
 
     check: Callable[[Any], bool]
     allowed: str
@@ -84,19 +84,20 @@ class Rule:
 
 @dataclass(frozen=True)
 class Limit:
-    """Limit a whole number by another setting."""
+    """Limit a whole number by another setting: "at most" its value, or "less than" it."""
 
-    other: str
     words: str
-    check: Callable[[int, int], bool]
+    other: str
     advice: str
 
     def problems(self, name: str, value: Any, settings: Mapping[str, Any]) -> Iterator[str]:
         """Describe a value beyond the limit; a wrong limit has its own line."""
         limit = settings.get(self.other)
-        if is_int(value) and is_int(limit) and limit > 0 and not self.check(value, limit):
-            words = f"{self.words} {self.other} ({shown(limit)})"
-            yield f"{name} is {shown(value)}; allowed: {words}; {self.advice}"
+        if not is_int(value) or not is_int(limit) or limit <= 0:
+            return
+        if value > limit or (value == limit and self.words == "less than"):
+            allowed = f"{self.words} {self.other} ({shown(limit)})"
+            yield f"{name} is {shown(value)}; allowed: {allowed}; {self.advice}"
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ class KeyOf:
         known = [key for key in table if isinstance(key, str) and key.isprintable()]
         if value not in known:
             near = hint(value, known) if isinstance(value, str) else ""
-            words = f"a key of {self.table} ({', '.join(known)[:1000]})"
-            yield f"{name} is {shown(value)}; allowed: {words}; choose one{near}"
+            allowed = f"a key of {self.table} ({', '.join(known)[:1000]})"
+            yield f"{name} is {shown(value)}; allowed: {allowed}; choose one{near}"
 
 
 @dataclass(frozen=True)
@@ -133,17 +134,14 @@ class Keys:
                 yield from self.rules[key].problems(f"{name}[{key!r}]", item, settings)
             else:
                 near = hint(key, self.rules) if isinstance(key, str) else ""
-                known = f"{', '.join(self.rules)}{near}"
-                yield f"{name} has the unknown key {shown(key)}; allowed: {known}"
+                known = ", ".join(self.rules)
+                yield f"{name} has the unknown key {shown(key)}; allowed: {known}{near}"
 
 
 def rules_of(config: ModuleType) -> dict[str, tuple[Judge, ...]]:
     """Return the rules of each setting, by name, from the annotations of config.py."""
-    return {
-        name: annotation.__metadata__
-        for name, annotation in config.__annotations__.items()
-        if hasattr(annotation, "__metadata__")
-    }
+    annotations = config.__annotations__.items()
+    return {name: a.__metadata__ for name, a in annotations if hasattr(a, "__metadata__")}
 
 
 # --- the vocabulary of config.py ------------------------------------------------------------------
@@ -159,17 +157,14 @@ def number(
     )
 
 
-def whole(least: int, most: int | None, allowed: str, advice: str, *, none: bool = False) -> Rule:
-    """Whole numbers from ``least`` to ``most``, and None where ``none`` allows it."""
-    top = math.inf if most is None else most
+def at_least(least: int, most: int | None = None, advice: str = "set it to such a number") -> Rule:
+    """Whole numbers from ``least`` on, or up to ``most``."""
+    words = f", {least} or more" if most is None else f" from {least} to {most}"
     return Rule(
-        lambda v: (none and v is None) or (is_int(v) and least <= v <= top), allowed, advice
+        lambda v: is_int(v) and least <= v and (most is None or v <= most),
+        f"a whole number{words}",
+        advice,
     )
-
-
-def at_least(minimum: int) -> Rule:
-    """Whole numbers from ``minimum`` on."""
-    return whole(minimum, None, f"a whole number, {minimum} or more", "set it to such a number")
 
 
 def share(advice: str = "give a share, not a percentage", *, zero: bool = True) -> Rule:
@@ -180,10 +175,9 @@ def share(advice: str = "give a share, not a percentage", *, zero: bool = True) 
 
 def one_of(*values: Any) -> Rule:
     """One of the values, of the same type."""
-    words = ", ".join(map(repr, values))
     return Rule(
         lambda v: any(v is x or (type(v) is type(x) and v == x) for x in values),
-        f"one of {words}",
+        f"one of {', '.join(map(repr, values))}",
         "choose one of them",
         values,
     )
@@ -194,25 +188,6 @@ def keys(**rules: Rule) -> Keys:
     return Keys(rules)
 
 
-def key_of(table: str) -> KeyOf:
-    """A key of another setting."""
-    return KeyOf(table)
-
-
-def at_most_setting(other: str, advice: str) -> Limit:
-    """At most another setting's value."""
-    return Limit(other, "at most", lambda value, limit: value <= limit, advice)
-
-
-def below_setting(other: str, advice: str) -> Limit:
-    """Less than another setting's value."""
-    return Limit(other, "less than", lambda value, limit: value < limit, advice)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _is_api_address(value: Any) -> bool:
     try:
         return value == "" or bool(web_address(value) and re.fullmatch(r"[^?#]+/api\.php", value))
@@ -220,17 +195,13 @@ def _is_api_address(value: Any) -> bool:
         return False
 
 
-def _rises(value: Any) -> bool:
-    return (
-        isinstance(value, tuple | list)
-        and all(map(is_int, value))
-        and list(value) == sorted({days for days in value if days > 0})
-    )
-
-
-ANY_TEXT: Final = Rule(_is_text, 'a Hugging Face id, a folder or ""', "write it in quotes")
+ANY_TEXT: Final = Rule(
+    lambda v: isinstance(v, str), 'a Hugging Face id, a folder or ""', "write it in quotes"
+)
 TEXT: Final = Rule(
-    lambda v: _is_text(v) and bool(v.strip()), "a text that is not empty", "write it in quotes"
+    lambda v: isinstance(v, str) and bool(v.strip()),
+    "a text that is not empty",
+    "write it in quotes",
 )
 POSITIVE: Final = Rule(
     lambda v: is_number(v) and v > 0, "a number above 0", "set it to such a number"
@@ -242,24 +213,27 @@ DICTIONARY: Final = Rule(lambda v: isinstance(v, dict), "a dictionary", "write {
 MODELS: Final = Rule(
     lambda v: isinstance(v, Mapping) and bool(v), "a dictionary with at least one model", "add one"
 )
-# A Hugging Face id is not looked up; what is written like a folder must be one. A value that is
-# no text has its own line.
+# What is written like a folder must be one; a Hugging Face id is not looked up. A value that is no
+# text, or an empty one, is judged by the rule before.
 MODEL_PATH: Final = Rule(
     lambda v: (
-        not (
-            _is_text(v) and v.strip() and (is_local(v) or v.count("/") > 1) and folder_of(v) is None
-        )
+        not isinstance(v, str)
+        or not v.strip()
+        or not (is_local(v) or v.count("/") > 1)
+        or folder_of(v) is not None
     ),
     "a Hugging Face id or a folder that exists",
     "there is no folder of that name; correct the path",
-)
-WINDOW: Final = whole(
-    256, None, "tokens, 256 or more, or None", "None takes the model's own", none=True
 )
 LOAD_FORMAT: Final = one_of(
     "auto", "safetensors", "runai_streamer", "runai_streamer_sharded", "dummy", "sharded_state"
 )
 DTYPE: Final = one_of("auto", "float32", "bfloat16", "float16", "half", "float")
+WINDOW: Final = Rule(
+    lambda v: v is None or (is_int(v) and v >= 256),
+    "tokens, 256 or more, or None",
+    "None takes the model's own",
+)
 # vLLM's attention kernels on GPUs take multiples of 16 (get_supported_kernel_block_sizes).
 BLOCK_SIZE: Final = Rule(
     lambda v: v is None or (is_int(v) and v >= 16 and v & (v - 1) == 0),
@@ -271,14 +245,17 @@ API_ADDRESS: Final = Rule(
     'the address of an api.php, or "" for none',
     "https://en.wikipedia.org/w/api.php is Wikipedia's; in a password write @ as %40 and / as %2F",
 )
-ADDRESS: Final = Rule(
-    lambda v: _is_text(v) and _is_api_address(f"{v}/api.php"),
-    "an http address",
-    "https://wikimedia.org/api/rest_v1 is Wikimedia's",
-)
 CONTACT: Final = Rule(
-    lambda v: _is_text(v) and v.isprintable() and v.isascii(),
+    lambda v: isinstance(v, str) and v.isprintable() and v.isascii(),
     'a mail address or a page in plain ASCII, or ""',
     "give your own, Wikimedia asks for it",
 )
-RISING_DAYS: Final = Rule(_rises, "rising whole numbers of days", "(7, 30, 90, 365) is usual")
+RISING_DAYS: Final = Rule(
+    lambda v: (
+        isinstance(v, tuple | list)
+        and all(map(is_int, v))
+        and list(v) == sorted({days for days in v if days > 0})
+    ),
+    "rising whole numbers of days",
+    "(7, 30, 90, 365) is usual",
+)

@@ -10,16 +10,8 @@ import sys
 import traceback
 
 LEAST_PYTHON = (3, 11)
-# Importable name and the name to install, of what every run needs.
-NEEDED = {
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "matplotlib": "matplotlib",
-    "requests": "requests",
-    "urllib3": "urllib3",
-    "mwparserfromhell": "mwparserfromhell",
-    "tqdm": "tqdm",
-}
+# Packages that every run needs.
+NEEDED = ("numpy", "scipy", "matplotlib", "requests", "urllib3", "mwparserfromhell", "tqdm")
 
 
 def problem():
@@ -28,7 +20,7 @@ def problem():
     if sys.version_info[:2] < LEAST_PYTHON:
         found = ".".join(map(str, sys.version_info[:2]))
         return f"Python 3.11 or newer is needed, this is Python {found} ({sys.executable})"
-    missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         return (
             f"not installed for {sys.executable}: {', '.join(missing)}; activate the virtual"

@@ -380,9 +380,9 @@ def test_no_vllm_or_no_gpu_is_one_line(monkeypatch, capsys):
 )
 def test_a_cuda_build_is_held_against_the_visible_gpus(monkeypatch, gpus, wanted, expected):
     from engine import environment
-    from preflight import machine as fit
+    from preflight import machine
 
-    monkeypatch.setattr(fit, "_driver_gpus", lambda: gpus)
+    monkeypatch.setattr(machine, "_driver_gpus", lambda: gpus)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(environment, "vllm_is_cpu_build", lambda: False)

@@ -15,7 +15,7 @@ import pytest
 
 import config
 from engine.environment import vllm_is_cpu_build as cpu_build
-from preflight import machine as fit
+from preflight import machine
 from preflight.model_entries import ModelSpec
 from preflight.rules import DTYPE, LOAD_FORMAT, Keys, rules_of
 from preflight.settings import LOADER_KEYS
@@ -33,7 +33,7 @@ int nvmlDeviceGetCount_v2(unsigned *n) { *n = GPUS; return 0; }
 
 
 def model(settings, spec=SPEC, **vllm_config):
-    return list(fit.model_problems(spec, settings, vllm_config))
+    return list(machine.model_problems(spec, settings, vllm_config))
 
 
 # --- the machine ------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def test_gpus_are_those_of_the_driver_that_cuda_will_show(driver, chosen, visibl
     command = [
         sys.executable,
         "-c",
-        "from preflight import machine as fit; print(fit.visible_gpus())",
+        "from preflight import machine; print(machine.visible_gpus())",
     ]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
@@ -84,9 +84,9 @@ def test_gpus_are_those_of_the_driver_that_cuda_will_show(driver, chosen, visibl
 
 
 def test_without_a_driver_there_is_no_gpu(monkeypatch):
-    monkeypatch.setattr(fit.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6")
-    assert fit.visible_gpus() == 0
+    assert machine.visible_gpus() == 0
 
 
 @pytest.mark.parametrize(
@@ -107,19 +107,19 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch):
     ],
 )  # fmt: skip
 def test_the_machine_is_asked_for_what_it_has(settings, gpus, expected):
-    problems = list(fit.machine_problems(settings, gpus))
+    problems = list(machine.machine_problems(settings, gpus))
     assert len(problems) == (expected is not None)
     if expected:
         assert expected in problems[0]
 
 
 def test_a_containers_limit_counts_as_its_memory(monkeypatch):
-    whole = fit.memory_gib()
+    whole = machine.memory_gib()
     assert 0.5 < whole < 100_000
-    monkeypatch.setattr(fit.Path, "read_text", lambda *a, **k: f"{1 << 30}\n")
-    assert fit.memory_gib() == 1
-    monkeypatch.setattr(fit.Path, "read_text", lambda *a, **k: "max\n")
-    assert fit.memory_gib() >= whole
+    monkeypatch.setattr(machine.Path, "read_text", lambda *a, **k: f"{1 << 30}\n")
+    assert machine.memory_gib() == 1
+    monkeypatch.setattr(machine.Path, "read_text", lambda *a, **k: "max\n")
+    assert machine.memory_gib() >= whole
 
 
 # --- the model --------------------------------------------------------------------------------------
@@ -163,14 +163,14 @@ def test_a_window_beyond_the_models_own_is_refused_unless_vllm_is_told_to_take_i
 
 def test_config_json_is_found_in_a_folder_and_in_hugging_faces_cache(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 3}')
-    assert fit.known_settings(str(tmp_path)) == {"num_hidden_layers": 3}
+    assert machine.known_settings(str(tmp_path)) == {"num_hidden_layers": 3}
     monkeypatch.setitem(sys.modules, "huggingface_hub", type("H", (), {"try_to_load_from_cache": staticmethod(lambda *a: str(tmp_path / "config.json"))}))  # fmt: skip
-    assert fit.known_settings("org/m") == {"num_hidden_layers": 3}
+    assert machine.known_settings("org/m") == {"num_hidden_layers": 3}
     monkeypatch.setitem(sys.modules, "huggingface_hub", type("H", (), {"try_to_load_from_cache": staticmethod(lambda *a: None)}))  # fmt: skip
-    assert fit.known_settings("org/m") == {}
-    assert fit.known_settings("s3://bucket/prefix") == {}
+    assert machine.known_settings("org/m") == {}
+    assert machine.known_settings("s3://bucket/prefix") == {}
     (tmp_path / "config.json").write_text("[")
-    assert fit.known_settings(str(tmp_path)) == {}
+    assert machine.known_settings(str(tmp_path)) == {}
 
 
 # --- an engine in main memory -----------------------------------------------------------------------
@@ -190,9 +190,9 @@ def test_config_json_is_found_in_a_folder_and_in_hugging_faces_cache(tmp_path, m
     ],
 )
 def test_weights_and_cache_must_fit_into_main_memory(monkeypatch, gib, dtype, settings, needed):
-    monkeypatch.setattr(fit, "memory_gib", lambda: 10.0)
+    monkeypatch.setattr(machine, "memory_gib", lambda: 10.0)
     spec = ModelSpec("m", "org/m")
-    lines = list(fit.memory_problems(spec, gib << 30, dtype, settings, 2))
+    lines = list(machine.memory_problems(spec, gib << 30, dtype, settings, 2))
     if needed is None:
         assert lines == []
     else:
@@ -208,9 +208,9 @@ import importlib.util
 import sys
 import config
 import forecaster
-from preflight import machine as fit
+from preflight import machine
 from engine import environment
-fit._driver_gpus = lambda: 2
+machine._driver_gpus = lambda: 2
 environment.vllm_is_cpu_build = lambda: False
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name: None if name == "runai_model_streamer_s3" else sys if name == "vllm" else find(name)
@@ -343,7 +343,7 @@ def test_windows_and_heads_are_read_as_vllm_reads_them(vllm, name, tmp_path, mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "config.json").write_text(json.dumps(SHAPES[name]))
     theirs = ModelConfig(model=str(tmp_path), skip_tokenizer_init=True, max_model_len=None)
-    assert fit.window(SHAPES[name]) == theirs.max_model_len
+    assert machine.window(SHAPES[name]) == theirs.max_model_len
     for size in (1, 2, 3, 4, 6, 8):
         try:
             theirs.verify_with_parallel_config(
@@ -373,10 +373,10 @@ def test_the_language_part_of_a_composite_model_is_the_one_transformers_takes():
         text_config={"num_attention_heads": 12, "max_position_embeddings": 777}
     )
     settings = json.loads(whole.to_json_string())
-    part = fit.language_part(settings)
+    part = machine.language_part(settings)
     assert part["num_attention_heads"] == whole.get_text_config().num_attention_heads == 12
-    assert fit.window(settings) == 777
-    assert fit.language_part(LLAMA_70B) is LLAMA_70B
+    assert machine.window(settings) == 777
+    assert machine.language_part(LLAMA_70B) is LLAMA_70B
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_quantized_weights_that_compute_in_half_precision_are_those_of_vllm():
     import torch
     from vllm.model_executor.layers.quantization import get_quantization_config
 
-    for method in fit.HALF_ONLY:
+    for method in machine.HALF_ONLY:
         kind = get_quantization_config(method)
         try:
             types = kind.get_supported_act_dtypes()
