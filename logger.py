@@ -65,7 +65,7 @@ def configure_root_logger(
 
 
 def log_path(log_dir: str | Path | None = None, log_file: str | Path | None = None) -> Path:
-    """Choose the log file: argument, else ``LOG_DIR`` and ``LOG_FILE``, else the default.
+    """Choose the log file: argument, else ``LOG_DIR``/``LOG_FILE``, else default.
 
     A file given with a folder of its own needs no directory; a ``log_dir`` argument wins over the
     folder in ``LOG_FILE``. An empty variable counts as unset.

@@ -33,7 +33,7 @@ from evidence.settings import RetrievalSettings
 from evidence.transport import MediaWikiError
 from questions.question import Question
 from scoring.prompts import format_evidence, passage_block
-from terminal.progress import shown
+from terminal.progress import with_progress
 from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class SemanticRetriever:
         except DocumentError as error:
             self._give_up(str(error))
             return
-        for document in shown(documents, "documents", "document"):
+        for document in with_progress(documents, "documents", "document"):
             try:
                 stored = ingest_document(self.database, document, self.settings, self._count_tokens)
             except DocumentError as error:

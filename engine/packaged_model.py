@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import config
 from preflight.packages import PackageError, package_folder
-from terminal.progress import shown
+from terminal.progress import with_progress
 
 if TYPE_CHECKING:
     import torch
@@ -301,7 +301,7 @@ def _write_weights(reader: GGUFReader, settings: Mapping[str, Any], path: Path) 
     from safetensors.torch import save_file
 
     tensors: dict[str, torch.Tensor] = {}
-    for tensor in shown(reader.tensors, "converting", "tensor"):
+    for tensor in with_progress(reader.tensors, "converting", "tensor"):
         tensors[tensor_name(tensor.name)] = _weights(tensor, settings)
     try:
         save_file(tensors, path, metadata={"format": "pt"})

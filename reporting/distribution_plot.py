@@ -1,4 +1,4 @@
-"""Draw the distributions of one question in one run, a row for each model and the ensemble."""
+"""Draw one run's distributions of a question: each model's and the ensemble's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OUTCOME: Final[dict[str, Any]] = {"linewidth": 4, "alpha": 0.75}
 def distribution_figure(
     title: str, subtitle: str, curves: Sequence[Curve], outcome: Outcome | None = None
 ) -> Any:
-    """Draw each curve over 0-100 %: probability of each percentage, mean, median, 80 % range.
+    """Draw a row for each curve: probability of each %, mean, median, 80 % range.
 
     Raises:
         PlotError: there is nothing to draw.

@@ -1,4 +1,4 @@
-"""Find installed fonts for a figure's characters, and name the scripts that none has.
+"""Find installed fonts for a figure's characters; name the scripts none has.
 
 DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic, Arabic, Hebrew and many symbols.
 For anything else the fonts of this machine are searched once. matplotlib's own list of them is not

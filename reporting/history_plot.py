@@ -34,7 +34,7 @@ def history_figure(
     *,
     kind: str = "",
 ) -> Any:
-    """Draw the means of each model and of the ensemble with its 80 % range, and the outcome.
+    """Draw each model's means, the ensemble with its 80 % range, and the outcome.
 
     A pool of fewer models than configured has a hollow marker. ``kind`` ("live", "back-dated")
     names the forecasts.

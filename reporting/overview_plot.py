@@ -38,7 +38,7 @@ CALIBRATED: Final[dict[str, Any]] = {
 
 
 def overview_figures(rows: Sequence[OverviewRow], title: str) -> list[Any]:
-    """Draw each question's latest forecast, the one before and the outcome, one figure a page."""
+    """Draw each question's latest forecast, the one before, and the outcome, in pages."""
     pages = [rows[start : start + OVERVIEW_ROWS] for start in range(0, len(rows), OVERVIEW_ROWS)]
     return [
         _draw_page(page, title + (f" ({number} of {len(pages)})" if len(pages) > 1 else ""))
@@ -67,7 +67,7 @@ def _draw_page(rows: Sequence[OverviewRow], title: str) -> Any:
 
 
 def row_label(row: OverviewRow) -> str:
-    """Return the question, the day, and whether it was voided: the scale has no place for it."""
+    """Return the question, its day, and "voided", which the scale has no place for."""
     voided = row.outcome is not None and row.outcome.value is None
     remarks = [f"(as of {row.day})" if row.day else "", "(voided)" if voided else ""]
     return wrap(row.text, 54, 2, " ".join(remark for remark in remarks if remark))

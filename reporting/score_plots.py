@@ -30,7 +30,7 @@ from reporting.values import PlotError, ScorePoint
 def reliability_figure(
     title: str, subtitle: str, sets: Mapping[str, Sequence[ReliabilityBin]]
 ) -> Any:
-    """Draw observed frequency against forecast with 95 % intervals, and the counts below.
+    """Draw observed frequency against forecast with 95 % intervals; counts below.
 
     sets: bins by forecaster, at most a few: each has its colour and a small shift sideways, so that
     bars do not overlap.
@@ -153,7 +153,7 @@ def _draw_scores(axes: Any, points: Sequence[ScorePoint], shift: timedelta, **st
 
 
 def _error_lengths(point: ScorePoint) -> tuple[float, float]:
-    """Return the lengths of an error bar below and above, none for an unknown interval."""
+    """Return the lengths of an error bar below and above; none if unknown."""
     if not point.interval.known:
         return 0.0, 0.0
     return max(0.0, point.brier - point.interval.low), max(0.0, point.interval.high - point.brier)

@@ -42,7 +42,7 @@ LABEL_CHARACTERS: Final = 30
 
 
 def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 3, ending: str = "") -> str:
-    """Wrap text to at most ``lines`` lines of ``width`` characters; ``ending`` is never cut."""
+    """Wrap text to ``lines`` lines of ``width`` characters; never cut its ``ending``."""
     # An ideograph is as wide as two letters: it counts as two characters.
     wide = "".join(
         c + "\0" if unicodedata.east_asian_width(c) in "WF" else c for c in _drawable(text)
@@ -85,7 +85,7 @@ def new_figure(height: float) -> Any:
 
 
 def add_title(figure: Any, title: str, subtitle: str = "") -> float:
-    """Draw a wrapped title and a grey line under it; return the inches they take at the top."""
+    """Draw a title and a grey line under it; return the inches they take."""
     height, used = figure.get_figheight(), 0.12
     title, subtitle = wrap(title), subtitle and wrap(subtitle, 110, 2)
     place: dict[str, Any] = {"va": "top", "parse_math": False}
@@ -130,7 +130,7 @@ def time_extent(moments: Iterable[datetime]) -> timedelta:
 
 
 def time_axis(axes: Any, moments: Sequence[datetime], before: timedelta = timedelta(0)) -> None:
-    """Set limits and dates of a time axis, with some space ``before`` the first moment."""
+    """Set limits and dates of a time axis, with space ``before`` the first moment."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     first, last = min(moments), max(moments)
@@ -148,7 +148,7 @@ def time_axis(axes: Any, moments: Sequence[datetime], before: timedelta = timede
 def legend_below(
     figure: Any, handles: Sequence[Any], *, columns: int, centre: float, **options: Any
 ) -> None:
-    """Draw a frameless legend at the bottom; ``centre`` is a share of the figure's width."""
+    """Draw a legend at the bottom; ``centre`` is a share of the figure's width."""
     figure.legend(
         handles,
         [handle.get_label() for handle in handles],

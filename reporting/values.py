@@ -16,7 +16,7 @@ class PlotError(Exception):
 
 @dataclass(frozen=True)
 class Curve:
-    """One distribution, a model's or the ensemble's, with a note such as "low confidence"."""
+    """A model's or the ensemble's distribution, with a note ("low confidence")."""
 
     name: str
     distribution: Distribution
@@ -26,7 +26,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a question ended: 0, 1 or None if voided; and when, None if no time is known."""
+    """How a question ended: 0, 1 or None if voided; and when, if that is known."""
 
     value: float | None
     when: datetime | None
@@ -55,7 +55,7 @@ class HistoryPoint:
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """One question's latest forecast, the one before it if any, and its outcome if known.
+    """One question's latest forecast, the one before it if any, and its outcome.
 
     ``previous`` is the latest minus the change over the models that both pools have;
     ``same_models`` says that this differs from the change of the pools. ``day`` is the one that a
@@ -76,7 +76,7 @@ class OverviewRow:
 
 @dataclass(frozen=True)
 class ScorePoint:
-    """Mean Brier score of the ``count`` forecasts of one period, at the period's middle."""
+    """Mean Brier score of one period's ``count`` forecasts, at its middle."""
 
     when: datetime
     count: int

@@ -15,7 +15,7 @@ from evidence.factbook import FACTBOOK_SOURCE, factbook_articles
 from preflight.model_entries import ModelSpec
 from preflight.packages import package_folder
 from questions.question import Question
-from terminal.progress import shown
+from terminal.progress import with_progress
 
 if TYPE_CHECKING:
     from semanticretriever import RetrievalSettings, SemanticRetriever
@@ -93,7 +93,7 @@ def make_retriever(database: Database, settings: RetrievalSettings) -> SemanticR
     )
     report = ingest_articles(
         database,
-        shown(list(factbook_articles()), "reading the Factbook", "article"),
+        with_progress(list(factbook_articles()), "reading the Factbook", "article"),
         settings,
         embedder.count_tokens,
     )

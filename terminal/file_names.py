@@ -1,7 +1,7 @@
 """Judge file names from outside, and write files whole.
 
-A listing of a store, an id of a question or a name in a shared folder must not decide where this program writes:
-``is_file_name`` says which names may become a path, ``write_whole`` never follows a link.
+A store's listing, a question's id or a name in a shared folder must not decide where this program
+writes: ``is_file_name`` says which names may become a path, ``write_whole`` never follows a link.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def is_file_name(name: str) -> bool:
 
 @contextlib.contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Make a file beside ``target`` that replaces it at the end, or goes on an error.
+    """Yield a new file that replaces ``target`` at the end, or goes on an error.
 
-    Its name cannot be foreseen and it is created exclusively, so that nobody can put a link in its place.
+    It is in the same folder. Its name is random and must not exist yet, so that nobody can put a
+    link in its place.
 
     Raises:
         OSError: the folder cannot be written.
@@ -49,7 +50,7 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 def write_whole(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all; a link is replaced, never followed.
+    """Write a file whole or not at all; replace a link, never follow it.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Handlers and formatters of the log: short lines on the console, everything in the file."""
+"""Log handlers: short lines on the console, everything in the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RedactingFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(RedactingFormatter):
-    """Format a record as ``message`` or ``warning: message``; tracebacks are for the file."""
+    """Format as ``message`` or ``warning: message``; tracebacks are for the file."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a short text without secrets."""
@@ -79,7 +79,7 @@ _malformed_calls: set[tuple[str, int]] = set()
 
 
 def _report_malformed(record: logging.LogRecord) -> None:
-    """Name the place of a malformed log call once; logging's own report shows the arguments."""
+    """Name a malformed log call once; logging's own report shows its arguments."""
     path, line = place = record.pathname, record.lineno
     if place not in _malformed_calls:
         _malformed_calls.add(place)

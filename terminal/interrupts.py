@@ -11,7 +11,7 @@ from terminal.screen import say_at_once
 
 
 class Interrupts:
-    """Count interrupts: the first ends the run cleanly, the second ends the process at once.
+    """Count interrupts: the first ends the run cleanly, the second kills it.
 
     A clean end shuts engines down, pools what is forecast and marks the run; it takes seconds.
     """
@@ -29,7 +29,7 @@ class Interrupts:
             signal.signal(number, self)
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        """Raise KeyboardInterrupt once; after that exit without clean-up: SQLite needs none."""
+        """Raise KeyboardInterrupt once, then exit at once: SQLite needs no clean-up."""
         self.count += 1
         if self.count == 1:
             say_at_once("\nstopping; press Ctrl-C again to end at once\n")

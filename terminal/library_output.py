@@ -69,7 +69,7 @@ class _LibraryLogger(logging.Logger):
 
 
 def adopt_libraries() -> None:
-    """Make the loggers of ``LIBRARIES``, imported yet or not, hand their records to the root."""
+    """Make the loggers of ``LIBRARIES`` hand their records to the root."""
     # Python's warnings reach the file as well, under the logger py.warnings.
     logging.captureWarnings(True)
     # Without this vLLM's own configuration closes the root's handlers. A user's choice wins.
@@ -89,7 +89,7 @@ def adopt_libraries() -> None:
 
 @contextlib.contextmanager
 def listen_to_libraries(hear: Callable[[str], None]) -> Iterator[None]:
-    """Also pass each line that ``libraries_to_file`` takes to ``hear``, from another thread."""
+    """Pass each line that ``libraries_to_file`` takes to ``hear``, in another thread."""
     global _listener
     _listener = hear
     try:
@@ -147,7 +147,7 @@ def _put_back(number: int, saved: int, stream: TextIO) -> None:
 
 
 def take_lines(descriptor: int, keep: Callable[[str], object] | None = None) -> None:
-    """Log each line from a pipe until all its writers have closed it; ``keep`` gets each too.
+    """Log (and ``keep``) each line from a pipe until all its writers have closed it.
 
     A progress bar, which draws its states over one another, is logged once, in its last state.
     """

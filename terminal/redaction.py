@@ -1,4 +1,4 @@
-"""Replace secrets in text that leaves the process: logs, screens, errors, database rows."""
+"""Replace secrets in text that leaves the process: logs, screens, errors, rows."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _known_secrets: set[str] = set()
 
 
 def keep_secret(*values: str) -> None:
-    """Have ``redact`` replace these values from now on, if they are long enough for secrets."""
+    """Have ``redact`` replace these values too, if they are long enough."""
     _known_secrets.update(value for value in values if len(value) >= MIN_SECRET_LENGTH)
 
 
@@ -74,7 +74,7 @@ def redact(text: str) -> str:
 
 
 def _secret_values() -> Iterator[str]:
-    """List the secrets of the environment and the known ones, plain and as inside a URL."""
+    """List the environment's and the known secrets, plain and as inside a URL."""
     found = set(_known_secrets)
     for name, value in os.environ.items():
         address = _PROXY if name.upper().endswith("_PROXY") else _ADDRESS

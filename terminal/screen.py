@@ -1,4 +1,4 @@
-"""Write to the screen: results on standard output, everything else on standard error."""
+"""Write to the screen: results on standard output, the rest on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _console: TextIO | None = None
 
 
 def console() -> TextIO:
-    """Return the stream for the user's lines and bars, also while descriptor 2 is diverted."""
+    """Return the stream for the user's lines and bars: the real standard error."""
     return _console or sys.stderr
 
 
@@ -33,7 +33,7 @@ def console_moved(stream: TextIO) -> Iterator[None]:
 
 
 def say_at_once(text: str) -> None:
-    """Write to the console from a signal handler, past streams that may be in mid-line."""
+    """Write to the console from a signal handler, past half-written streams."""
     os.write(2 if _console is None else _console.fileno(), text.encode())
 
 
@@ -44,7 +44,7 @@ def show(*lines: str, error: bool = False) -> None:
 
 
 class CommandLine(argparse.ArgumentParser):
-    """Parse a command line; its errors repeat what was typed without secrets and visibly."""
+    """Parse a command line; errors repeat what was typed without its secrets."""
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and ``message`` and exit with 2."""

@@ -1,8 +1,8 @@
-"""Text from outside on its way to a screen, log line, page or figure.
+"""Make text from outside safe for a screen, log line, page or figure.
 
-Question files, wikis, documents, model folders and error messages of servers may hold characters that command a
-terminal (title, colours, clearing), reverse the reading direction or begin a line of their own. ``visible`` writes
-them out; every screen, log, report and figure of this program goes through it.
+Question files, wikis, documents, model folders and servers' errors may hold characters that command
+a terminal (title, colours, clearing), reverse the reading direction or begin a line of their own.
+``visible`` writes them out; every screen, log, report and figure uses it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 # Marks and embeddings of the bidirectional algorithm (Unicode, property Bidi_Control).
 _DIRECTION: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-# C0 but tab and newline, DEL, C1, the separators that end a line, halves of characters, interlinear annotations.
+# C0 but tab and newline, DEL, C1, line separators, surrogates, interlinear annotations.
 _COMMANDS: Final = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufff9-\ufffb"
 _DIRECTION_MARKS: Final = re.compile(f"[{_DIRECTION}]")
 _UNSEEN: Final = re.compile(f"[{_COMMANDS}{_DIRECTION}]")
@@ -21,18 +21,18 @@ _UNSEEN: Final = re.compile(f"[{_COMMANDS}{_DIRECTION}]")
 def visible(text: str) -> str:
     r"""Write out characters that command a terminal or a page, for example as ``\x1b``.
 
-    Newlines and tabs stay. The result can be encoded in UTF-8, and applying it twice changes nothing.
+    Newlines and tabs stay. The result can be encoded in UTF-8; applying it twice changes nothing.
     """
     return _UNSEEN.sub(_escaped, text)
 
 
 def visible_line(text: str) -> str:
-    r"""Like ``visible`` for what must stay one line: a newline becomes ``\n``."""
+    r"""Do the same for one line: a newline becomes ``\n``."""
     return visible(text).replace("\n", "\\n")
 
 
 def without_direction_marks(text: str) -> str:
-    """Leave out direction marks, for figures: their renderer reorders nothing."""
+    """Remove direction marks, for figures: their renderer reorders nothing."""
     return _DIRECTION_MARKS.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""Take user and password out of servers' addresses at once."""
+"""Separate user and password from servers' addresses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class WebAddress:
-    """Hold an http address without its credentials, which are in ``auth``."""
+    """An http address without its credentials, which are in ``auth``."""
 
     url: str
     auth: tuple[str, str] | None = field(default=None, repr=False)
@@ -22,7 +22,8 @@ def web_address(text: str) -> WebAddress:
     """Split an address (RFC 3986, 3.2); user and password may be percent-encoded.
 
     Raises:
-        ValueError: it is no http or https address, or an @, a / or a ? of a password is not percent-encoded.
+        ValueError: it is no http or https address, or an @, a / or a ? of a password is not
+            percent-encoded.
     """
     if re.search(r"[^\x21-\x7e]", text):
         raise ValueError("holds spaces or other characters that no address has")
@@ -41,9 +42,9 @@ def web_address(text: str) -> WebAddress:
 
 
 def same_server(url: str, other: str) -> bool:
-    """Return whether two addresses are of one server; http to https is the same.
+    """Return whether two addresses are of one server, or of its https twin.
 
-    Not the other way round: what was encrypted, a password too, would be sent in the clear.
+    https to http does not: passwords would be sent unencrypted.
     """
     try:
         first, second = urlsplit(url), urlsplit(other)
