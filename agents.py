@@ -1,8 +1,8 @@
-"""**Legacy**: ``Agent`` on Hugging Face transformers. Same interface as ``agents_vllm.Agent``, plain and slow.
+"""``Agent`` on Hugging Face transformers: the legacy interface, plain and slow.
 
 Kept as the oracle: float32 teacher forcing of every node of the number trie, with the whole
-vocabulary's softmax in float64, and none of the bounds, budgets and shortcuts of ``scoring/scorer.py``. What
-the vLLM agent reports is tested against ``Agent.exact_distribution``.
+vocabulary's softmax in float64, and none of the bounds, budgets and shortcuts of
+``scoring/scorer.py``. The vLLM agent is tested against ``Agent.exact_distribution``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import numpy as np
 import config
 from preflight.model_entries import ModelSpec, model_spec
 from preflight.model_folders import is_local
-from scoring.agent import AgentError, BaseAgent, ForecastTask
+from scoring.agent import BaseAgent
 from scoring.distribution import SUPPORT_SIZE, Distribution
 from scoring.number_trie import Path
 from scoring.scorer import Reply, Request
+from scoring.tasks import AgentError, ForecastTask
 
 # Nodes run side by side: each needs its own copy of the prompt's keys and values.
 BATCH = 16
@@ -87,7 +88,7 @@ class Agent(BaseAgent):
         gc.collect()
 
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
-        """Answer requests one by one; a request that extends the last prompt reuses its key-value cache."""
+        """Answer requests one by one."""
         replies = []
         for request in requests:
             row = self._rows(request.token_ids, [()])[()]
@@ -99,10 +100,10 @@ class Agent(BaseAgent):
         return replies
 
     def exact_distribution(self, task: ForecastTask) -> tuple[Distribution, float]:
-        """The distribution by definition, and its captured mass: teacher forcing of all nodes of the trie.
+        """Return the distribution by definition, and its captured mass.
 
-        P(n) is the product of the path's token probabilities times one minus the mass of every token
-        of the vocabulary that begins with a digit, after the path; then normalised.
+        P(n) is the product of the path's token probabilities times one minus the mass of every
+        token of the vocabulary that begins with a digit, after the path; then normalised.
         """
         prompt = self.build_prompt(task)
         rows = self._rows(prompt.token_ids, list(prompt.trie.children))
@@ -114,7 +115,7 @@ class Agent(BaseAgent):
         return Distribution.from_weights(weights), float(weights.sum())
 
     def _rows(self, prompt: Path, nodes: Sequence[Path]) -> dict[Path, np.ndarray]:
-        """Log-probabilities over the vocabulary after ``prompt + node`` for every node, in float64."""
+        """Return float64 log-probabilities of all tokens after ``prompt + node``, by node."""
         import torch
 
         rows: dict[Path, np.ndarray] = {}

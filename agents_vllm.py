@@ -24,18 +24,11 @@ from preflight import checkpoint, machine
 from preflight.hub import inspect_hub_model
 from preflight.model_entries import ModelSpec, model_spec
 from preflight.stores import Limits
-from scoring.agent import (
-    AgentError,
-    BaseAgent,
-    ForecastTask,
-    PromptError,
-    Reasoning,
-    Wave,
-    reasoning_seed,
-)
+from scoring.agent import BaseAgent
 from scoring.notes import strip_reasoning
 from scoring.number_trie import Path
 from scoring.scorer import Reply, Request
+from scoring.tasks import AgentError, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
 
 logger = logging.getLogger(__name__)
 

@@ -29,18 +29,12 @@ from evaluation.ablation import FULL, effect, variants
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from runs.weights import UNKNOWN_WEIGHTS, weights_identity
-from scoring.agent import (
-    AgentError,
-    BaseAgent,
-    ForecastOutcome,
-    ForecastTask,
-    PromptError,
-    Reasoning,
-)
+from scoring.agent import BaseAgent
 from scoring.distribution import Distribution, spread
 from scoring.number_trie import TokenizationError
 from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
 from scoring.scorer import ScoringResult
+from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, PromptError, Reasoning
 from terminal.progress import progress, waiting
 from terminal.redaction import redact
 

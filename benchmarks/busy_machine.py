@@ -73,7 +73,7 @@ def measure(rounds: int, spinners: int) -> dict[str, list[tuple[float, float]]]:
     from logger import configure_root_logger
     from questions.question import Question
     from runs import demo
-    from scoring.agent import ForecastTask
+    from scoring.tasks import ForecastTask
 
     found: dict[str, list[tuple[float, float]]] = {"quiet": [], "busy": []}
     words = "The commission said that the vote would be held on the date set by law. " * 60

@@ -29,7 +29,7 @@ from engine.processes import SHARED, shared_memory  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from logger import configure_root_logger  # noqa: E402
 from preflight.model_entries import ModelSpec  # noqa: E402
-from scoring.agent import ForecastTask  # noqa: E402
+from scoring.tasks import ForecastTask  # noqa: E402
 from tests.support.tiny_models import merged_tokenizer, save_model  # noqa: E402
 
 TASKS = [ForecastTask(question, "2026-11-24") for question in QUESTIONS]

@@ -45,9 +45,9 @@ from forecaster import QUESTIONS  # noqa: E402
 from preflight.model_entries import ModelSpec  # noqa: E402
 from preflight.settings import load, setting_problems  # noqa: E402
 from runs import demo  # noqa: E402
-from scoring.agent import ForecastTask, Prompt  # noqa: E402
 from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
 from scoring.scorer import Reply, Request  # noqa: E402
+from scoring.tasks import ForecastTask, Prompt  # noqa: E402
 
 PASSAGE_TOKENS = 200
 TODAY = "2026-11-24"

@@ -21,8 +21,8 @@ from typing import Any, Final
 import numpy as np
 
 from evaluation.metrics import brier_score
-from scoring.agent import ForecastTask
 from scoring.distribution import Distribution, jensen_shannon
+from scoring.tasks import ForecastTask
 
 FULL: Final = "full"
 # Condition, and what it takes away in words.

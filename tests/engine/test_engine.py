@@ -14,8 +14,8 @@ from ensemble import Ensemble, QuestionEvidence
 from forecaster import QUESTIONS
 from questions.question import Question
 from runs import demo
-from scoring.agent import ForecastTask
 from scoring.distribution import total_variation
+from scoring.tasks import ForecastTask
 from tests.support.needed import needs
 
 NEEDED = {

@@ -22,7 +22,7 @@ from engine.environment import vllm_is_cpu_build as cpu_build
 from engine.processes import SHARED, shared_memory
 from preflight.model_entries import ModelSpec
 from questions.question import Question
-from scoring.agent import ForecastTask
+from scoring.tasks import ForecastTask
 from tests.support.needed import needs
 from tests.support.tiny_models import merged_tokenizer, save_model
 

@@ -16,7 +16,7 @@ from engine.environment import threads_each
 from engine.environment import vllm_is_cpu_build as cpu_build
 from forecaster import QUESTIONS
 from preflight.model_entries import ModelSpec
-from scoring.agent import ForecastTask
+from scoring.tasks import ForecastTask
 from tests.support.needed import needs
 from tests.support.tiny_models import WINDOW, merged_tokenizer, save_model
 

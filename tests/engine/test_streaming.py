@@ -16,7 +16,7 @@ from engine.packaged_model import prepare_model
 from preflight.model_entries import ModelSpec
 from preflight.settings import setting_problems
 from questions.question import Question
-from scoring.agent import ForecastTask
+from scoring.tasks import ForecastTask
 from tests.support.needed import needs
 from tests.support.s3_server import Proxy, s3_server, upload, use_s3
 from tests.support.tiny_models import merged_tokenizer, save_model

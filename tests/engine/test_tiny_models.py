@@ -10,8 +10,8 @@ from agents_vllm import Agent
 from engine.environment import vllm_is_cpu_build as cpu_build
 from forecaster import QUESTIONS
 from preflight.model_entries import ModelSpec
-from scoring.agent import ForecastTask
 from scoring.distribution import total_variation
+from scoring.tasks import ForecastTask
 from tests.support.tiny_models import WINDOW, merged_tokenizer, save_model, single_token_tokenizer
 
 MISSING = [

@@ -15,9 +15,9 @@ from database import Article, Database, NewPassage, Resolution
 from evaluation.ablation import FULL, effect, effect_lines, variants
 from questions.question import Question
 from reporting.report import render
-from scoring.agent import ForecastOutcome, ForecastTask, Prompt, Reasoning
 from scoring.distribution import Distribution, jensen_shannon
 from scoring.scorer import ScoringResult
+from scoring.tasks import ForecastOutcome, ForecastTask, Prompt, Reasoning
 from semanticretriever import Evidence
 from storage.records import AblationPair
 from tests.support.fake_agent import TRIE, FakeAgent

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from agents_vllm import Agent
 from preflight.model_entries import ModelSpec
 from preflight.weights import INDEX
-from scoring.agent import AgentError
+from scoring.tasks import AgentError
 from tests.support.checkpoints import inspect
 from tests.support.small_model import save_small_llama
 

@@ -12,7 +12,7 @@ import config
 from agents_vllm import Agent
 from preflight import hub
 from preflight.model_entries import ModelSpec
-from scoring.agent import AgentError
+from scoring.tasks import AgentError
 from tests.support.loopback_server import LoopbackServer, QuietHandler
 from tests.support.needed import needs
 

@@ -24,7 +24,7 @@ from evidence import documents, freshness
 from questions.question import Question
 from reporting import styles
 from runs import plan
-from scoring.agent import AgentError
+from scoring.tasks import AgentError
 from terminal.interrupts import Interrupts
 from tests.support import stub_cli
 from tests.support.stub_cli import StubAgent, stub_main

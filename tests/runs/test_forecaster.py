@@ -15,9 +15,9 @@ import pytest
 import config
 import forecaster
 from runs import environment
-from scoring.agent import AgentError, ForecastOutcome, Prompt
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
+from scoring.tasks import AgentError, ForecastOutcome, Prompt
 from tests.support.fake_agent import TRIE, FakeAgent
 
 ROOT = Path(__file__).parents[2]

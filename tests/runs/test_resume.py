@@ -18,9 +18,9 @@ from database import Article, Database, NewPassage
 from questions.question import Question
 from runs import manifest, plan, start
 from runs.weights import weights_identity
-from scoring.agent import ForecastOutcome, Prompt
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
+from scoring.tasks import ForecastOutcome, Prompt
 from semanticretriever import Evidence
 from tests.support.fake_agent import TRIE, FakeAgent
 

@@ -13,8 +13,9 @@ from database import Passage
 from engine.arguments import engine_arguments
 from preflight.model_entries import ModelSpec
 from questions.question import Question
-from scoring.agent import ANSWER_TOKENS, AgentError, ForecastTask
+from scoring.prompt_fitting import ANSWER_TOKENS
 from scoring.scorer import ScoringResult
+from scoring.tasks import AgentError, ForecastTask
 
 SPEC = ModelSpec("stub", "org/stub")
 

@@ -19,8 +19,8 @@ import config
 from agents_vllm import Agent
 from preflight.model_entries import ModelSpec
 from questions.question import Question
-from scoring.agent import ForecastTask
 from scoring.prompts import PLAIN_ANSWER, PLAIN_NOTES, REASONING_REQUEST, SYSTEM
+from scoring.tasks import ForecastTask
 from tests.scoring.test_agent_stub import StubLLM, passage
 from tests.scoring.test_real_tokenizers import FAMILIES, FOLDER, load
 

@@ -16,7 +16,12 @@ from agents_vllm import Agent
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from runs.manifest import prompt_template
-from scoring.agent import (
+from scoring.chat_templates import render
+from scoring.distribution import Distribution, spread
+from scoring.notes import WITHHELD, strip_reasoning
+from scoring.prompts import PLAIN_NOTES, reasoning_messages
+from scoring.scorer import ScoringResult
+from scoring.tasks import (
     AgentError,
     ForecastOutcome,
     ForecastTask,
@@ -24,11 +29,6 @@ from scoring.agent import (
     Reasoning,
     reasoning_seed,
 )
-from scoring.chat_templates import render
-from scoring.distribution import Distribution, spread
-from scoring.notes import WITHHELD, strip_reasoning
-from scoring.prompts import PLAIN_NOTES, reasoning_messages
-from scoring.scorer import ScoringResult
 from tests.scoring.test_agent_stub import StubLLM
 from tests.scoring.test_chat_templates import CHATML, TemplateTokenizer
 from tests.support.fake_agent import TRIE, FakeAgent

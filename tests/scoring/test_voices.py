@@ -11,10 +11,10 @@ import pytest
 import config
 import forecaster
 from ensemble import averaged
-from scoring.agent import ForecastOutcome, Prompt
 from scoring.distribution import Distribution, agreement, spread, total_variation
 from scoring.pooling import POOL_METHODS, Voice, average, pool, pool_voices, voice_weights
 from scoring.scorer import ScoringResult
+from scoring.tasks import ForecastOutcome, Prompt
 from tests.support.fake_agent import TRIE, FakeAgent
 
 

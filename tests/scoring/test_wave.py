@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import config
-from scoring.agent import Wave
+from scoring.tasks import Wave
 from tests.scoring.test_agent_stub import agent_with, task
 
 

@@ -23,9 +23,9 @@ import config
 import database
 import forecaster
 from database import Article, Database, ForecastRecord, NewPassage
-from scoring.agent import ForecastOutcome, Prompt, Reasoning
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
+from scoring.tasks import ForecastOutcome, Prompt, Reasoning
 from semanticretriever import Evidence
 from tests.support.fake_agent import TRIE, FakeAgent
 

@@ -45,11 +45,12 @@ from evidence import freshness
 from preflight.model_entries import ModelSpec
 from questions.checks import KIND_KEY, PARENT_KEY
 from runs import command_line, plan
-from scoring import agent as agent_base
-from scoring.agent import AgentError, BaseAgent, ForecastOutcome, ForecastTask, Prompt, Reasoning
+from scoring import tasks as agent_tasks
+from scoring.agent import BaseAgent
 from scoring.distribution import Distribution
 from scoring.number_trie import NumberTrie, Path
 from scoring.scorer import Reply, Request
+from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning
 
 MODELS: Final = ("stub-a", "stub-b", "stub-c")
 # Days between two draws of the noise that moves a question's log-odds, and its standard deviation.
@@ -231,7 +232,7 @@ class StubAgent(BaseAgent):
         words = ("rare", "uncommon", "mixed", "common", "frequent")
         for index, task in enumerate(tasks):
             for sample in range(samples):
-                seed = agent_base.reasoning_seed(task, sample)
+                seed = agent_tasks.reasoning_seed(task, sample)
                 text = REASONING.format(*(words[seed // 5**n % 5] for n in range(4)))
                 yield Reasoning(index, sample, text, len(text) // 5, "stop", seed)
             self.progress(1)

@@ -1,0 +1,117 @@
+"""What agents are asked and what they answer: tasks, prompts, reasonings, outcomes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import config
+from questions.question import Question
+from scoring import prompts
+from scoring.number_trie import NumberTrie, Path
+from scoring.scorer import ScoringResult
+
+
+class PromptError(Exception):
+    """A prompt cannot be built: the question alone is longer than the window."""
+
+
+class AgentError(Exception):
+    """A model cannot be loaded or has stopped working; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class ForecastTask:
+    """One forecast to make.
+
+    Args:
+        question: what is asked.
+        today: the date the model is told, ISO.
+        passages: one chunk of evidence, best first.
+        chunk: its number.
+        reasoning: notes that were written before, quoted in the prompt.
+    """
+
+    question: Question
+    today: str
+    passages: tuple[prompts.EvidencePassage, ...] = ()
+    chunk: int = 0
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """One reasoning for ``tasks[index]``: notes ready to be quoted, or an error.
+
+    ``tokens`` counts what was generated, thinking included.
+    """
+
+    index: int
+    sample: int
+    text: str = ""
+    tokens: int = 0
+    finish_reason: str = ""
+    seed: int = 0
+    error: str | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the length limit ended the text."""
+        return self.finish_reason == "length"
+
+
+def reasoning_seed(task: ForecastTask, sample: int) -> int:
+    """Return the seed of one sample, whatever else is asked beside or before it."""
+    name = f"{config.SEED} {task.question.id} {task.chunk} {sample}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that fits: text, token ids, the trie of numbers that may follow, passages."""
+
+    text: str
+    token_ids: Path
+    trie: NumberTrie
+    passages_used: int
+
+
+@dataclass(frozen=True)
+class ForecastOutcome:
+    """The result of ``tasks[index]``, or an error; ``seconds`` is its share of the batch."""
+
+    index: int
+    prompt: Prompt | None
+    result: ScoringResult | None
+    error: str | None
+    seconds: float = 0.0
+
+
+class Wave:
+    """Report how far a batch of engine calls is.
+
+    Args:
+        tell: told how many tasks are newly done, in parts of a task too.
+        tasks: tasks of the batch.
+        first: share (0-1) of the work that the first call is; each further one counts as half of
+            what is left.
+    """
+
+    def __init__(self, tell: Callable[[float], object], tasks: int, first: float) -> None:
+        self.tell, self.left, self.share = tell, float(tasks), first
+        self.each = 0.0
+
+    def begin(self, requests: int) -> None:
+        """Begin an engine call with so many requests."""
+        self.each = self.left * self.share / requests
+        self.share = 0.5
+
+    def tick(self) -> None:
+        """Count one of them as answered."""
+        self.left -= self.each
+        self.tell(self.each)
+
+    def end(self) -> None:
+        """Report the rest of the batch as done."""
+        self.tell(self.left)
