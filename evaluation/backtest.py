@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from database import Database, Resolution
+from evaluation.known import Known
 from evaluation.outcomes import outcome_word, parse_date
 from evaluation.scorecard import (
     SCORE_HEADERS,
@@ -38,7 +39,6 @@ from questions.cells import InputError, counted, iso_date, listed, parse_outcome
 from questions.checks import parent_id
 from questions.files import Reading, question_from, read_question_file
 from questions.question import Question, QuestionError, cluster_of
-from runs.identity import Known
 
 AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from engine.environment import vllm_is_cpu_build
 from preflight import machine
 from preflight.model_entries import ModelSpec
 
@@ -39,8 +40,6 @@ def environment_problems(vllm_config: Any, specs: Sequence[ModelSpec] = ()) -> l
     """
     if importlib.util.find_spec("vllm") is None:
         return [MISSING_VLLM]
-    from engine.environment import vllm_is_cpu_build
-
     gpus = None if vllm_is_cpu_build() else machine.visible_gpus()
     if gpus == 0:
         return [MISSING_GPU]
@@ -66,8 +65,6 @@ def versions() -> dict[str, str]:
 
 def log_environment() -> None:
     """Log versions, and on a GPU machine CUDA, driver, number and names of the GPUs."""
-    from engine.environment import vllm_is_cpu_build
-
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
     logger.info("versions: %s", found)
     if vllm_is_cpu_build():

@@ -1,59 +1,20 @@
-"""Judge the questions of a new run by what earlier runs asked under the same ids, before anything starts."""
+"""Judge the questions of a new run by what earlier runs asked under the same ids."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from database import Database, Rewording
+from evaluation.known import Known
 from questions.cells import listed
 from questions.checks import parent_id
 from questions.question import Question, folded, text_id
-from storage.records import EarlierQuestion, Resolution
+from runs.command_line import UsageError
+from storage.records import EarlierQuestion, Rewording
 
 # Characters of a question that a message quotes.
 QUOTED = 120
-
-
-class IdentityError(Exception):
-    """The questions cannot be asked as they are; one line for each reason."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a database says about questions.
-
-    ``asked`` is all that was asked, oldest first, ``resolved`` the latest outcome by subject, ``subjects``
-    gives each id's, ``path`` is the database's file.
-    """
-
-    asked: Sequence[EarlierQuestion] = ()
-    resolved: Mapping[str, Resolution] = field(default_factory=dict)
-    subjects: Mapping[str, str] = field(default_factory=dict)
-    path: str = ""
-
-    @classmethod
-    def of(cls, path: Path) -> Known:
-        """Read it from a file; nothing is known where there is none."""
-        if not path.exists():
-            return cls()
-        with Database(path, create=False) as database:
-            return cls.read(database)
-
-    @classmethod
-    def read(cls, database: Database) -> Known:
-        """Read it from an open database."""
-        asked = database.asked_before()
-        subjects = {one.id: one.subject for one in asked}
-        outcomes = database.resolutions().items()
-        resolved = {subjects[name]: row for name, row in outcomes if name in subjects}
-        return cls(asked, resolved, subjects, str(database.path))
-
-    def subject(self, question: Question) -> str:
-        """Return the subject of a question, as the database has it where it knows an id."""
-        return self.subjects.get(question.id, self.subjects.get(question.subject, question.subject))
 
 
 @dataclass(frozen=True)
@@ -85,99 +46,93 @@ def admit(
         ask_closed: whether resolved and closed questions are asked as well.
 
     Raises:
-        IdentityError: an id stood for another question, ``reworded`` names one that did not, or no question is left.
+        UsageError: an id was another question's, ``reworded`` names one that was not, or no
+            question is left; one line each.
     """
-    by_subject: dict[str, list[EarlierQuestion]] = {}
-    for one in known.asked:
-        by_subject.setdefault(one.subject, []).append(one)
     main = [question for question in questions if parent_id(question.extra) is None]
-    accepted, problems = _wordings(main, known, by_subject, reworded)
-    if problems:
-        raise IdentityError("\n".join(problems))
+    accepted = _rewordings(main, known, reworded)
     left_out = {
         question.id
         for question in main
         if not ask_closed
         and (question.as_of or as_of) is None
-        and (earlier := by_subject.get(known.subject(question)))
+        and (earlier := known.earlier(question))
         and (earlier[-1].subject in known.resolved or (question.close_date or today) < today)
     }
     asked = [q for q in questions if (parent_id(q.extra) or q.id) not in left_out]
-    notes = [*_changed_dates(asked, known.asked), *_two_histories(main, known)]
+    notes = [*_changed_dates(asked, known), *_two_histories(main, known)]
     if left_out:
         names = ", ".join(q.id for q in main if q.id in left_out)
-        count = f"{len(left_out)} question{'s' * (len(left_out) > 1)} that {'are' if len(left_out) > 1 else 'is'}"
+        several = len(left_out) > 1
         notes.append(
-            f"left out: {count} resolved or closed ({names}); --ask-closed asks them all the same"
+            f"left out: {len(left_out)} question{'s' * several} that {'are' if several else 'is'}"
+            f" resolved or closed ({names}); --ask-closed asks them all the same"
         )
         if not asked:
-            raise IdentityError(notes[-1])
+            raise UsageError(notes[-1])
     rewordings = tuple(one for one in accepted if one.question_id not in left_out)
     return Admitted(asked, rewordings, tuple(notes))
 
 
-def _wordings(
-    questions: Sequence[Question],
-    known: Known,
-    by_subject: Mapping[str, Sequence[EarlierQuestion]],
-    reworded: Sequence[str],
-) -> tuple[list[Rewording], list[str]]:
-    """The rewordings that the user accepts, and a line for each that he does not or that is none."""
+def _rewordings(
+    questions: Sequence[Question], known: Known, reworded: Sequence[str]
+) -> list[Rewording]:
+    """Return the new wordings that the user accepts; UsageError for every other one."""
     accepted: list[Rewording] = []
     problems: list[str] = []
     used: set[str] = set()
     for question in questions:
-        earlier = by_subject.get(known.subject(question), ())
+        earlier = known.earlier(question)
         if not earlier or folded(question.text) in {folded(one.text) for one in earlier}:
             continue
-        names = {question.id, question.subject}
-        if names & set(reworded):
-            used |= names
-            if taken := _asked_as_another(question.text, earlier[-1].subject, by_subject):
-                problems.append(
-                    f"--reworded {question.id}: run {taken.run_id} asked {question.text[:QUOTED]!r} as the question"
-                    f" {taken.id!r}; ask it under that id, or join the two with analysis.py --same-question"
-                )
-                continue
-            accepted.append(Rewording(question.id, earlier[-1].text, question.text))
-            continue
-        name = question.subject if question.id.startswith(question.subject + "@") else question.id
-        then, now = _told_apart(earlier[-1].text, question.text)
-        line = (
-            f"id {name!r} was asked in run {earlier[-1].run_id} as {then!r} and is now {now!r}; if it is the same question"
-            f" in other words, say so with --reworded {shlex.quote(name)}; else give it another id"
-        )
-        if line not in problems:
-            problems.append(line)
+        newest = earlier[-1]
+        names = {question.id, question.subject} & {*reworded}
+        used |= names
+        if not names:
+            problems.append(_another_question(question, newest))
+        elif taken := _asked_as_another(question.text, newest.subject, known):
+            problems.append(
+                f"--reworded {question.id}: run {taken.run_id} asked {question.text[:QUOTED]!r}"
+                f" as the question {taken.id!r}; ask it under that id, or join the two with"
+                " analysis.py --same-question"
+            )
+        else:
+            accepted.append(Rewording(question.id, newest.text, question.text))
     for name in dict.fromkeys(reworded):
         if name not in used:
             asked = any(name in (q.id, q.subject) for q in questions)
-            why = (
-                "no earlier run asked it in other words"
-                if asked
-                else "no question of this run has that id"
-            )
-            problems.append(f"--reworded {name}: {why}")
-    return accepted, problems
+            why = "no earlier run asked it in other words"
+            unknown = "no question of this run has that id"
+            problems.append(f"--reworded {name}: {why if asked else unknown}")
+    if problems:
+        raise UsageError("\n".join(dict.fromkeys(problems)))
+    return accepted
 
 
-def _asked_as_another(
-    text: str, subject: str, by_subject: Mapping[str, Sequence[EarlierQuestion]]
-) -> EarlierQuestion | None:
-    """Find the question of another subject that has this text: ids that were shifted, not words."""
-    others = (one for name, asked in by_subject.items() if name != subject for one in asked)
+def _another_question(question: Question, newest: EarlierQuestion) -> str:
+    dated = question.id.startswith(question.subject + "@")
+    name = question.subject if dated else question.id
+    then, now = _told_apart(newest.text, question.text)
+    return (
+        f"id {name!r} was asked in run {newest.run_id} as {then!r} and is now {now!r}; if it is the"
+        f" same question in other words, say so with --reworded {shlex.quote(name)}; else give it"
+        " another id"
+    )
+
+
+def _asked_as_another(text: str, subject: str, known: Known) -> EarlierQuestion | None:
+    """Find the question of another subject with this text: ids that were shifted, not words."""
     wanted = folded(text)
+    others = (one for one in known.asked if one.subject != subject)
     return next((one for one in others if folded(one.text) == wanted), None)
 
 
 def _told_apart(one: str, other: str) -> tuple[str, str]:
-    """Two texts, each short enough for a message, from shortly before where they begin to differ."""
+    """Shorten two texts for a message; both begin shortly before where they differ."""
     if max(len(one), len(other)) <= QUOTED:
         return one, other
-    same = next(
-        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-        min(len(one), len(other)),
-    )
+    pairs = enumerate(zip(one, other, strict=False))
+    same = next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
     start = max(0, same - QUOTED // 3) if same > QUOTED // 2 else 0
     return _cut(one, start), _cut(other, start)
 
@@ -187,11 +142,11 @@ def _cut(text: str, start: int) -> str:
     return ("…" if start else "") + text[start : start + QUOTED] + end
 
 
-def _changed_dates(questions: Sequence[Question], asked: Sequence[EarlierQuestion]) -> list[str]:
-    newest = {one.id: one for one in asked}
+def _changed_dates(questions: Sequence[Question], known: Known) -> list[str]:
+    newest = {one.id: one for one in known.asked}
     return [
-        f"the close date of {q.id!r} was {newest[q.id].close_date or 'not given'} in run {newest[q.id].run_id} and is now"
-        f" {q.close_date or 'not given'}"
+        f"the close date of {q.id!r} was {newest[q.id].close_date or 'not given'} in run"
+        f" {newest[q.id].run_id} and is now {q.close_date or 'not given'}"
         for q in questions
         if q.id in newest and newest[q.id].close_date != q.close_date and parent_id(q.extra) is None
     ]
@@ -202,9 +157,8 @@ def _two_histories(questions: Sequence[Question], known: Known) -> list[str]:
 
     A line for each where one of the two ids was not chosen, one for all others with one close date.
     """
-    by_text: dict[str, EarlierQuestion] = {}
-    for one in known.asked:
-        by_text[folded(one.text)] = one
+    by_text = {folded(one.text): one for one in known.asked}
+    join = f"python analysis.py --database {shlex.quote(known.path)} --same-question"
     lines = []
     apart = []
     for question in questions:
@@ -213,20 +167,20 @@ def _two_histories(questions: Sequence[Question], known: Known) -> list[str]:
             continue
         if question.id == text_id(question.text):
             lines.append(
-                f"{question.text[:QUOTED]!r} has the id {same.id!r} in run {same.run_id} and none here, so it begins a"
-                f" history of its own; give it the id {same.id!r} to go on with that one"
+                f"{question.text[:QUOTED]!r} has the id {same.id!r} in run {same.run_id} and none"
+                " here, so it begins a history of its own; give it the id"
+                f" {same.id!r} to go on with that one"
             )
         elif same.id == text_id(same.text):
             lines.append(
-                f"id {question.id!r}: run {same.run_id} asked the same question without an id, and its history is apart;"
-                f" join them: python analysis.py --database {shlex.quote(known.path)} --same-question"
-                f" {shlex.quote(question.id)} {same.id}"
+                f"id {question.id!r}: run {same.run_id} asked the same question without an id, and"
+                f" its history is apart; join them: {join} {shlex.quote(question.id)} {same.id}"
             )
         elif same.close_date == question.close_date:
             apart.append(f"{question.id!r} (run {same.run_id}: {same.id!r})")
     if apart:
         lines.append(
-            f"asked before under another id, with a history apart: {listed(apart)}; if two are one question, give the"
-            f" earlier id, or join them: python analysis.py --database {shlex.quote(known.path)} --same-question ID OTHER"
+            f"asked before under another id, with a history apart: {listed(apart)}; if two are one"
+            f" question, give the earlier id, or join them: {join} ID OTHER"
         )
     return lines

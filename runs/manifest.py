@@ -1,113 +1,224 @@
-"""What makes a run repeatable: its settings row, the identity of its weights, and the way back from a row to a run.
-
-A room of its own because ``--resume`` and ``--replay`` need the same three things that a new run stores:
-the settings (everything that can change a number), the questions as they were asked, and who works on it.
-"""
+"""What makes a run repeatable: everything that can change one of its numbers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import config
-from preflight.model_entries import ModelSpec, model_spec
+from database import Database
 from questions.question import Question
-from runs.weights import weights_identity
+from runs.command_line import UsageError
+from runs.environment import versions
+from runs.gather import retrieval_settings
+from runs.plan import Plan
+from runs.weights import UNKNOWN_WEIGHTS, weights_identity
 from scoring import prompts
+from storage.records import Run
 from terminal.redaction import redact
 
-if TYPE_CHECKING:
-    from database import Database
-    from storage.records import Forecast, Run
-
-# Settings that say who asks or how patiently, not what is found; a run may be resumed with others.
-_WIKI_IDENTITY: Final = ("api_url",)
+# What of the wiki decides which passages are found; the rest says who asks and how patiently.
+WIKI_SETTINGS: Final = ("api_url",)
 # What earlier versions stored of the most viewed articles; they were off unless a user asked.
-_RETIRED: Final = (
+RETIRED: Final = (
     ("retrieval.top_articles", 0),
     ("retrieval.wiki.pageviews_url", "https://wikimedia.org/api/rest_v1"),
 )
+REDACTED: Final = "***"
+SECRET_KEY: Final = re.compile(
+    r"(?:^|_)(?:token|secret|password|api_?key|access_key(?:_id)?|credentials)$", re.IGNORECASE
+)
+# Packages whose version decides no more than a number's last digits.
+HARMLESS: Final = {f"version.{name}" for name in ("python", "numpy", "runai-model-streamer")}
+STORED_KINDS: Final[dict[str, Any]] = {
+    "retrieval": dict | None,
+    "documents": str | None,
+    "backtest": str | None,
+    "demo": bool,
+    "coherence": bool,
+}
 
 
-class RunError(Exception):
-    """A run cannot be resumed or replayed; one line for each reason."""
-
-
-# --- settings ---------------------------------------------------------------------------------------------------------
-
-
-def run_settings(
-    specs: Sequence[ModelSpec],
-    vllm_config: Mapping[str, Any],
-    *,
-    retrieval: Any,
-    documents: str | None,
-    demo: bool,
-    coherence: bool,
-    backtest: str | None,
-    logic: ModelSpec | None = None,
-    ablate: bool = False,
-) -> dict[str, Any]:
-    """Everything that can change a number of a run, as plain JSON without secrets.
+@dataclass(frozen=True)
+class Manifest:
+    """What two runs must have in common to give the same numbers.
 
     Args:
-        specs: the models in their order.
-        vllm_config: the engine's settings in force.
-        retrieval: a ``RetrievalSettings``, or None when retrieval is switched off.
-        logic: the model that writes reasoning first, or None.
-        ablate: whether each forecast is also made without reasoning and without evidence.
-        documents, demo, coherence, backtest: what the command line asked for.
+        settings: of config.py and the command line, as plain JSON without secrets.
+        seed: the run's seed.
+        versions: by package, and Python's.
+        weights: ``weights_identity`` by model. A new run has none yet: they are noted when the
+            model is loaded.
     """
+
+    settings: Mapping[str, Any]
+    seed: int
+    versions: Mapping[str, str]
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Plan) -> Manifest:
+        """Return a plan's manifest; with the weights where an earlier run is continued."""
+        resumed = plan.specs if plan.resume is not None else []
+        weights = {spec.name: weights_identity(spec.path) for spec in resumed}
+        return cls(plan_settings(plan), config.SEED, versions(), weights)
+
+    @classmethod
+    def stored(cls, database: Database, run: Run) -> Manifest:
+        """Read a stored run's manifest.
+
+        Raises:
+            UsageError: the settings lack something that every run stores, or are damaged.
+        """
+        settings = dict(run.settings)
+        try:
+            if "models" in settings and "today" not in settings:
+                raise UsageError(
+                    f"run {run.id} was stored by an older Forecaster without what --resume and"
+                    " --replay need; start a new run"
+                )
+            date.fromisoformat(settings["today"])
+            for name in settings["model_order"]:
+                if not isinstance(settings["models"][name]["path"], str):
+                    raise TypeError(f"path of {name}")
+            for name, kind in STORED_KINDS.items():
+                if not isinstance(settings[name], kind):
+                    raise TypeError(name)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"run {run.id}: its stored settings are damaged ({type(error).__name__}: {error});"
+                " start a new run"
+            ) from None
+        return cls(settings, run.seed, run.versions, database.weights(run.id))
+
+    def flat(self) -> dict[str, Any]:
+        """Return everything by name (``vllm.dtype``); of Python only the minor version counts."""
+        python = ".".join(str(self.versions.get("python", "")).split(".")[:2])
+        values = {
+            **self.settings,
+            "seed": self.seed,
+            "version": {**self.versions, "python": python},
+            **{f"weights of {name}": identity for name, identity in self.weights.items()},
+        }
+        return dict(pair for pair in _flat(values) if pair not in RETIRED)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that differs between two manifests, in words; ``harmless`` for some versions."""
+
+    name: str
+    then: str
+    now: str
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it changes a number's last digits at most."""
+        return self.name in HARMLESS
+
+    def __str__(self) -> str:
+        return f"{self.name} was {self.then} and is now {self.now}"
+
+
+def differences(then: Manifest, now: Manifest) -> list[Difference]:
+    """Compare two manifests by name; weights only where both know them.
+
+    Weights that are not known before the model is loaded are compared after it (``Ensemble``).
+    """
+    before, after = then.flat(), now.flat()
+    found = []
+    for name in sorted({*before, *after}):
+        pair = before.get(name, _ABSENT), after.get(name, _ABSENT)
+        unknown = name.startswith("weights of ") and {_ABSENT, UNKNOWN_WEIGHTS} & {*pair}
+        if pair[0] != pair[1] and not unknown:
+            found.append(Difference(name, _in_words(pair[0]), _in_words(pair[1])))
+    return found
+
+
+_ABSENT: Final = object()
+
+
+def _in_words(value: Any) -> str:
+    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def plan_settings(plan: Plan) -> dict[str, Any]:
+    """Return the settings of a plan that can change a number, as plain JSON without secrets."""
     settings = {
-        "models": {spec.name: asdict(spec) for spec in specs},
-        "model_order": [spec.name for spec in specs],
-        "vllm": dict(vllm_config),
+        "models": {spec.name: asdict(spec) for spec in plan.specs},
+        "model_order": [spec.name for spec in plan.specs],
+        "vllm": dict(plan.vllm_config),
         "pool_method": config.POOL_METHOD,
         "scoring_tolerance": config.SCORING_TOLERANCE,
         "scoring_block_budget": config.SCORING_BLOCK_BUDGET,
         "min_captured_mass": config.MIN_CAPTURED_MASS,
         "context_tokens": config.CONTEXT_TOKENS,
         "evidence_chunks": config.EVIDENCE_CHUNKS,
-        "prompt_template": prompt_template(logic=logic is not None),
-        "retrieval": retrieval_settings(retrieval),
-        "documents": documents,
-        "demo": demo,
-        "coherence": coherence,
-        "backtest": backtest,
+        "prompt_template": prompt_template(logic=plan.logic is not None),
+        "retrieval": _retrieval(plan),
+        "documents": plan.documents,
+        "demo": plan.demo,
+        "coherence": plan.coherence,
+        "backtest": plan.backtest,
+        "today": plan.today,
     }
-    if logic is not None:
-        # Absent without reasoning, so that runs stored before there was any can still be resumed.
+    # Absent where not used, so that runs stored before there was either can still be resumed.
+    if plan.logic is not None:
         settings["logic"] = {
-            **asdict(logic),
+            **asdict(plan.logic),
             "samples": config.LOGIC_SAMPLES,
             "max_tokens": config.LOGIC_MAX_TOKENS,
             "temperature": config.LOGIC_TEMPERATURE,
         }
-    if ablate:
+    if plan.ablate:
         settings["ablate"] = True
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-    return {key: _redacted(value) for key, value in plain.items()}
+    return {key: _without_secrets(value) for key, value in plain.items()}
 
 
-def retrieval_settings(retrieval: Any) -> dict[str, Any] | None:
-    """What decides which passages are found; of the wiki its addresses only."""
-    if retrieval is None:
+def _retrieval(plan: Plan) -> dict[str, Any] | None:
+    settings = retrieval_settings(plan)
+    if settings is None:
         return None
-    values = asdict(retrieval)
+    values = asdict(settings)
     if values.get("wiki") is not None:
-        values["wiki"] = {name: values["wiki"][name] for name in _WIKI_IDENTITY}
+        values["wiki"] = {name: values["wiki"][name] for name in WIKI_SETTINGS}
     return values
 
 
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {
+            key: REDACTED if _is_secret(key, item) else _without_secrets(item)
+            for key, item in value.items()
+        }
+    return [_without_secrets(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and bool(SECRET_KEY.search(key))
+
+
 def prompt_template(*, logic: bool = False) -> str:
-    """Hash of all fixed prompt text: of the messages for a made-up question and passage; with ``logic``, of both prompts."""
+    """Hash all fixed prompt text, with ``logic`` of both prompts.
+
+    It is the text of the messages for a made-up question and passage.
+    """
 
     class Passage:
         source = title = section = text = "x"
@@ -122,214 +233,3 @@ def prompt_template(*, logic: bool = False) -> str:
         asked = prompts.reasoning_messages(question, [Passage()], today="2000-01-01")
         fixed += [asked, prompts.PLAIN_NOTES]
     return hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:16]
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {
-            key: REDACTED if _secret(key, item) else _redacted(item) for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_redacted(item) for item in value]
-    return value
-
-
-REDACTED: Final = "***"
-_SECRET_KEY = re.compile(
-    r"(?:^|_)(?:token|secret|password|api_?key|access_key(?:_id)?|credentials)$", re.IGNORECASE
-)
-
-
-def _secret(key: str, value: Any) -> bool:
-    return isinstance(value, str) and bool(value) and bool(_SECRET_KEY.search(key))
-
-
-def changed_settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One line for each setting that differs: its name, its value then, its value now."""
-    before = {name: value for name, value in _flat(then) if (name, value) not in _RETIRED}
-    after = dict(_flat(now))
-    lines = []
-    for name in sorted({*before, *after}):
-        if before.get(name, _ABSENT) != after.get(name, _ABSENT):
-            old, new = (_shown(values.get(name, _ABSENT)) for values in (before, after))
-            lines.append(f"{name} was {old} and is now {new}")
-    return lines
-
-
-_ABSENT: Final = object()
-
-
-def _shown(value: Any) -> str:
-    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def stored_settings(row: Run) -> dict[str, Any]:
-    """The settings of a run's row.
-
-    Raises:
-        RunError: they lack something that every run stores, or hold something else than was stored there.
-    """
-    try:
-        settings = dict(row.settings)
-        if "models" in settings and "today" not in settings:
-            raise RunError(
-                f"run {row.id} was stored by an older Forecaster without what --resume and --replay need;"
-                " start a new run"
-            )
-        date.fromisoformat(settings["today"])
-        for name in settings["model_order"]:
-            if not isinstance(settings["models"][name]["path"], str):
-                raise TypeError(f"path of {name}")
-        for name, kind in _STORED_KINDS.items():
-            if not isinstance(settings[name], kind):
-                raise TypeError(name)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"run {row.id}: its stored settings are damaged ({type(error).__name__}: {error}); start a new run"
-        ) from None
-    return dict(settings)
-
-
-_STORED_KINDS: Final[dict[str, Any]] = {
-    "retrieval": dict | None,
-    "documents": str | None,
-    "backtest": str | None,
-    "demo": bool,
-    "coherence": bool,
-}
-
-
-def stored_specs(settings: Mapping[str, Any]) -> list[ModelSpec]:
-    """The models of a stored run, as config.py defines them today.
-
-    A model that config.py does not know is taken by its stored path with the defaults for everything else: what a
-    database says must not switch on ``trust_remote_code``. The comparison of settings finds every difference.
-
-    Raises:
-        ConfigError: a stored path is no model path any more (a folder that is gone).
-    """
-    specs = []
-    for name in settings["model_order"]:
-        path = settings["models"][name]["path"]
-        if name in config.FORECAST_MODEL_PATHS_VLLM:
-            specs.append(model_spec(name, config.FORECAST_MODEL_PATHS_VLLM))
-        else:
-            model_spec(path, {})
-            specs.append(ModelSpec(name, path))
-    return specs
-
-
-def weights_of(specs: Sequence[ModelSpec]) -> dict[str, str]:
-    """Return each model's ``weights_identity`` by name."""
-    return {spec.name: weights_identity(spec.path) for spec in specs}
-
-
-# --- from a row to a run ----------------------------------------------------------------------------------------------
-
-
-def stored_questions(database: Database, run_id: int) -> list[Question]:
-    """The questions of a run exactly as it asked them, in its order.
-
-    Raises:
-        RunError: the run was stored by a Forecaster that did not keep them.
-    """
-    rows = database.run_questions(run_id)
-    if not rows:
-        raise RunError(
-            f"run {run_id} was stored by an older Forecaster without what --resume and --replay need; start a new run"
-        )
-    for row in rows:
-        if row.question.id != row.id:
-            raise RunError(
-                f"run {run_id}: its stored questions are damaged ({row.id!r} is stored as"
-                f" {row.question.id!r}); start a new run"
-            )
-    return [row.question for row in rows]
-
-
-def find_run(database: Database, wanted: str | int) -> Run:
-    """The run of that number, or the latest unfinished one for "latest".
-
-    Raises:
-        RunError: there is none, or it is not a number.
-    """
-    if wanted == "latest":
-        row = database.unfinished_run()
-        if row is None:
-            raise RunError(f"{database.path}: every run is finished; nothing is left to resume")
-        return row
-    numbers = {str(row.id): row for row in database.runs()}
-    if str(wanted) not in numbers:
-        raise RunError(
-            f"{database.path}: there is no run {wanted!r}; stored: {', '.join(list(numbers)[-10:]) or 'none'}"
-        )
-    return numbers[str(wanted)]
-
-
-def resume_command(run: int | str, database: Path) -> str:
-    """The command that finishes a run, by its number or as "latest"."""
-    where = (
-        "" if str(database) == config.DATABASE_PATH else f" --database {shlex.quote(str(database))}"
-    )
-    return f"python forecaster.py --resume {run}{where}"
-
-
-# --- replay -----------------------------------------------------------------------------------------------------------
-
-
-def replay_lines(
-    database: Database, origin: int, replayed: int, distance: Callable[[Forecast, Forecast], float]
-) -> list[str]:
-    """How a replay differs from its origin: for each agent and question the total variation and the points between the means.
-
-    Args:
-        database: where both runs are.
-        origin, replayed: their numbers.
-        distance: total variation between the distributions of two rows.
-    """
-    before = {_key(row): row for row in database.forecasts(origin)}
-    after = {_key(row): row for row in database.forecasts(replayed)}
-    rows = [f"{'agent':<24}  {'question':<24}  {'TV':>8}  {'points':>7}  prompt"]
-    worst = 0.0
-    unmatched = 0
-    for key in before | after:
-        old, new = before.get(key), after.get(key)
-        label = f"{key[1][:24]:<24}  {key[0][:24]:<24}"
-        if key[2]:
-            label += f" (chunk {key[2]})"
-        if old is None or new is None or old.error is not None or new.error is not None:
-            unmatched += 1
-            rows.append(f"{label}  then: {_state(old)}; now: {_state(new)}")
-            continue
-        tv = distance(old, new)
-        worst = max(worst, tv)
-        same = "same" if old.prompt_sha256 == new.prompt_sha256 else "differs"
-        rows.append(f"{label}  {tv:>8.2g}  {new.mean - old.mean:>+7.2f}  {same}")
-    closing = f"Run {replayed} replays run {origin}: the largest total variation is {worst:.2g}"
-    if unmatched:
-        closing += f"; {unmatched} forecasts cannot be compared"
-    return [*rows, "", closing + "."]
-
-
-def _key(row: Forecast) -> tuple[str, str, int]:
-    return row.question_id, row.agent, row.chunk
-
-
-def _state(row: Forecast | None) -> str:
-    return (
-        "none"
-        if row is None
-        else f"failed ({row.error})"
-        if row.error is not None
-        else "a forecast"
-    )

@@ -220,20 +220,18 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
         UsageError: an id was another question's, or no question is left; one line each.
         DatabaseError: the database cannot be read.
     """
-    from runs.identity import IdentityError, Known, admit
+    from evaluation.known import Known
+    from runs.identity import admit
 
     known = Known.of(plan.database)
-    try:
-        found = admit(
-            plan.questions,
-            known,
-            as_of=plan.as_of,
-            today=plan.today,
-            reworded=arguments.reworded or (),
-            ask_closed=arguments.ask_closed or plan.demo,
-        )
-    except IdentityError as error:
-        raise UsageError(str(error)) from None
+    found = admit(
+        plan.questions,
+        known,
+        as_of=plan.as_of,
+        today=plan.today,
+        reworded=arguments.reworded or (),
+        ask_closed=arguments.ask_closed or plan.demo,
+    )
     if plan.backtest:
         from evaluation.backtest import contradictions
 

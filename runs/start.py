@@ -2,9 +2,107 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from database import Database
+from engine.environment import prepare_environment
+from preflight.packages import PackageError
+from runs.command_line import UsageError
+from runs.environment import log_environment
+from runs.gather import make_retriever
+from runs.manifest import Manifest, differences
+from runs.plan import Plan
+
+if TYPE_CHECKING:
+    from semanticretriever import SemanticRetriever
+
+logger = logging.getLogger("forecaster")
+
+
+def prepare(
+    plan: Plan, database: Database, *, environment: bool
+) -> tuple[Plan, SemanticRetriever | None]:
+    """Return the plan with the demonstration's model where that is wanted, and the retriever.
+
+    Args:
+        plan: what is forecast.
+        database: where the run is recorded.
+        environment: whether an engine will be started here.
+
+    Raises:
+        UsageError: a package of the demonstration or the folder of documents is missing.
+    """
+    if environment:
+        if plan.origin is not None:
+            # Before any library reads it: a replay scores with the weights that are here.
+            os.environ["HF_HUB_OFFLINE"] = "1"
+        prepare_environment()
+        log_environment()
+    try:
+        if plan.demo:
+            from runs import demo
+
+            spec = demo.model_spec()
+            plan = replace(plan, specs=[spec], logic=spec if plan.logic is not None else None)
+        return plan, make_retriever(plan, database)
+    except PackageError as error:
+        raise UsageError(str(error)) from error
+
+
+def begin(plan: Plan, database: Database) -> int:
+    """Start the run in the database, or take over the one to resume; returns its number.
+
+    Raises:
+        UsageError: what decides the numbers differs from that of the run to resume, one line each;
+            or another process works on it.
+    """
+    manifest = Manifest.of(plan)
+    if plan.resume is not None:
+        take_over(plan.resume, manifest, database)
+        return plan.resume
+    run_id = database.start_run(
+        settings=manifest.settings,
+        versions=manifest.versions,
+        seed=manifest.seed,
+        as_of=plan.as_of,
+        questions=plan.questions,
+        owner=this_process(),
+        origin_run=plan.origin,
+        rewordings=plan.rewordings,
+    )
+    if plan.origin is not None:
+        origin = Manifest.stored(database, database.run(plan.origin))
+        for difference in differences(origin, manifest):
+            logger.warning("replayed with another setting: %s", difference)
+    return run_id
+
+
+def take_over(run_id: int, manifest: Manifest, database: Database) -> None:
+    """Make this process the one that works on a run, unless its manifest was another one.
+
+    Raises:
+        UsageError: as ``begin``.
+    """
+    changed = []
+    for difference in differences(Manifest.stored(database, database.run(run_id)), manifest):
+        if difference.harmless:
+            logger.warning("resumed with another %s", difference)
+        else:
+            changed.append(f"run {run_id} cannot be resumed: {difference}")
+    if changed:
+        raise UsageError("\n".join([*changed, "set them back to resume it, or start a new run"]))
+    if worker := database.claim_run(run_id, this_process(), working_on):
+        raise UsageError(being_worked_on(run_id, worker))
+
+
+def being_worked_on(run_id: int, worker: str) -> str:
+    """Say that another process works on a run."""
+    return f"run {run_id} is being worked on by {worker}; wait for it, or end it first"
 
 
 def this_process() -> str:

@@ -15,6 +15,8 @@ from database import Article, Database, NewPassage, Resolution
 from evaluation.ablation import FULL, effect, effect_lines, variants
 from questions.question import Question
 from reporting.report import render
+from runs import start
+from runs.finish import ablation_lines
 from scoring.distribution import Distribution, jensen_shannon
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt, Reasoning
@@ -150,7 +152,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
     monkeypatch.setattr(config, "DEFAULT_LOGIC_MODEL_PATH", "one")
     monkeypatch.setattr(
-        forecaster,
+        start,
         "make_retriever",
         lambda plan, database: Retriever(database) if plan.retrieval else None,
     )
@@ -270,7 +272,7 @@ def test_resolved_questions_are_scored_with_and_without(run, capsys):
             rows(path, "select id from questions limit 1")[0][0], 1, "2026-11-24"
         )
         database.add_resolutions([resolution])
-        lines = forecaster.ablation_lines(database, 1)
+        lines = ablation_lines(database, 1)
     with_, without = ((1 - peak(at).mean / 100) ** 2 for at in (40, 10))
     assert lines[-1].split()[-2:] == [f"{with_:.3f}", f"{without:.3f}"]
 

@@ -209,7 +209,7 @@ import sys
 import config
 import forecaster
 from preflight import machine
-from engine import environment
+from runs import environment
 machine._driver_gpus = lambda: 2
 environment.vllm_is_cpu_build = lambda: False
 find = importlib.util.find_spec

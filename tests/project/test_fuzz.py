@@ -46,6 +46,8 @@ from questions import columns
 from questions.cells import InputError
 from questions.files import read_question_file
 from questions.question import Question, QuestionError
+from runs.finish import ablation_lines
+from runs.summary import summary
 from terminal.interrupts import Interrupts
 from tests.support.checkpoints import s3_store
 from tests.support.kill_driver import Agent
@@ -596,8 +598,8 @@ def used(path: Path) -> None:
     try:
         with Database(path, create=False) as db:
             for run in db.runs():
-                forecaster.summary(db, run["id"])
-                forecaster.ablation_lines(db, run["id"])
+                summary(db, run["id"])
+                ablation_lines(db, run["id"])
             analysis.score_lines(analysis.collect(db))
             for question in db.questions():
                 db.history(question["id"])

@@ -16,7 +16,7 @@ import forecaster
 from engine.arguments import engine_arguments
 from evidence.encoders import Embedder, ModelError, Reranker
 from preflight.model_entries import ModelSpec, model_spec
-from runs import manifest as runs
+from runs import manifest
 from tests.support import kill_driver
 from tests.support.checkpoints import inspect
 from tests.support.needed import needs
@@ -266,7 +266,7 @@ def test_no_secret_of_settings_or_environment_is_stored_logged_or_shown(
         },
     )
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
-    monkeypatch.setattr(runs, "weights_identity", lambda path: "unknown")
+    monkeypatch.setattr(manifest, "weights_identity", lambda path: "unknown")
     monkeypatch.setattr(ensemble, "weights_identity", lambda path: "unknown")
 
     class Agent(kill_driver.Agent):

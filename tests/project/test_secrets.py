@@ -23,7 +23,7 @@ import config
 import ensemble
 import forecaster
 from agents_vllm import Agent
-from runs import manifest as runs
+from runs import manifest
 from terminal.interrupts import Interrupts
 from tests.support.stub_run import ChatLLM, stub_run
 from tests.support.wiki_server import SmallWiki, WikiServer, answer
@@ -119,7 +119,7 @@ def plant(monkeypatch, tmp_path, wiki):
         monkeypatch.setattr(config, name, value)
     for module in ("preflight.model_entries", "preflight.settings"):
         monkeypatch.setattr(f"{module}.package_problems", lambda *_: [])
-    for module in (runs, ensemble):
+    for module in (manifest, ensemble):
         monkeypatch.setattr(module, "weights_identity", lambda path: "unknown")
     monkeypatch.setattr("agents_vllm.checkpoint.is_checked", lambda path: False)
 

@@ -23,7 +23,7 @@ from database import Database
 from evidence import documents, freshness
 from questions.question import Question
 from reporting import styles
-from runs import plan
+from runs import gather, plan, start, summary
 from scoring.tasks import AgentError
 from terminal.interrupts import Interrupts
 from tests.support import stub_cli
@@ -111,10 +111,10 @@ class World:
             def shutdown(self) -> None:
                 world.at("between two models")
 
-        gather, opened = forecaster.gather_evidence, Database._open
+        original, opened = gather.gather_evidence, Database._open
 
         def gathered(*arguments: Any) -> Any:
-            found = gather(*arguments)
+            found = original(*arguments)
             world.at("after the evidence")
             return found
 
@@ -123,13 +123,13 @@ class World:
             opened(self)
 
         patch(stub_cli, "make_agent", Agent)
-        patch(forecaster, "gather_evidence", gathered)
+        patch(gather, "gather_evidence", gathered)
         patch(Database, "_open", noted)
-        before(forecaster, "begin", "before the run")
-        before(forecaster, "gather_evidence", "before the evidence")
+        before(start, "begin", "before the run")
+        before(gather, "gather_evidence", "before the evidence")
         before(ensemble.Ensemble, "pool_all", "before pooling")
         before(forecaster, "draw", "before the plots")
-        before(forecaster, "summary", "before the table")
+        before(summary, "summary", "before the table")
         patch(plan, "current_day", lambda: world.day)
         for module in (database, freshness):
             patch(module, "utc_now", lambda: f"{world.day}T12:00:00Z")

@@ -379,7 +379,6 @@ def test_no_vllm_or_no_gpu_is_one_line(monkeypatch, capsys):
     ],
 )
 def test_a_cuda_build_is_held_against_the_visible_gpus(monkeypatch, gpus, wanted, expected):
-    from engine import environment
     from preflight import machine
 
     monkeypatch.setattr(machine, "_driver_gpus", lambda: gpus)

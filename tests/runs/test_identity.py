@@ -16,7 +16,7 @@ import forecaster
 from database import Database
 from evaluation.scorecard import collect
 from questions.question import Question, folded, text_id
-from runs.manifest import stored_questions
+from runs.resume import stored_questions
 from storage.repairs import _TABLES as STORED_BY_RUN
 from storage.repairs import split_unrelated
 from tests.support.stub_cli import stub_main

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +16,12 @@ import pytest
 import config
 import forecaster
 from database import Article, Database, NewPassage
+from preflight.model_entries import ModelSpec
+from preflight.rules import ConfigError
 from questions.question import Question
-from runs import manifest, plan, start
+from runs import gather, manifest, plan, start
+from runs.command_line import UsageError
+from runs.resume import find_run, resume_command, stored_questions, stored_specs
 from runs.weights import weights_identity
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
@@ -98,7 +103,7 @@ def call(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setattr(forecaster, "draw", lambda *_: True)
     monkeypatch.setattr(
-        forecaster,
+        start,
         "make_retriever",
         lambda plan, database: Retriever(database) if plan.retrieval else None,
     )
@@ -186,7 +191,7 @@ def test_a_search_that_failed_is_tried_again_where_nothing_was_forecast(call, tm
 
 
 def test_only_evidence_that_is_missing_is_retrieved(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(forecaster, "RETRIEVAL_GROUP", 1)
+    monkeypatch.setattr(gather, "RETRIEVAL_GROUP", 1)
     Retriever.stop_at = "Will C"
     assert call(*ASK)[0] == 130
     Retriever.asked, Retriever.stop_at = [], ""
@@ -268,9 +273,9 @@ def test_a_changed_setting_is_refused_by_name(call, tmp_path, monkeypatch, name,
 
 
 def test_another_version_is_refused_by_name(call, monkeypatch):
-    monkeypatch.setattr(forecaster, "versions", lambda: {"python": "3.11.7", "vllm": "0.32.0"})
+    monkeypatch.setattr(manifest, "versions", lambda: {"python": "3.11.7", "vllm": "0.32.0"})
     interrupt(call, *ASK)
-    monkeypatch.setattr(forecaster, "versions", lambda: {"python": "3.11.9", "vllm": "0.33.0"})
+    monkeypatch.setattr(manifest, "versions", lambda: {"python": "3.11.9", "vllm": "0.33.0"})
     code, said = call("--resume")
     assert code == 2
     assert said.err.splitlines()[:-1] == [
@@ -279,9 +284,9 @@ def test_another_version_is_refused_by_name(call, monkeypatch):
 
 
 def test_a_version_that_decides_no_number_is_noted_only(call, monkeypatch):
-    monkeypatch.setattr(forecaster, "versions", lambda: {"vllm": "0.32.0", "numpy": "2.2.0"})
+    monkeypatch.setattr(manifest, "versions", lambda: {"vllm": "0.32.0", "numpy": "2.2.0"})
     interrupt(call, *ASK)
-    monkeypatch.setattr(forecaster, "versions", lambda: {"vllm": "0.32.0", "numpy": "2.3.0"})
+    monkeypatch.setattr(manifest, "versions", lambda: {"vllm": "0.32.0", "numpy": "2.3.0"})
     code, said = call("--resume")
     assert code == 0
     assert 'resumed with another version.numpy was "2.2.0" and is now "2.3.0"' in said.err
@@ -402,7 +407,7 @@ def test_questions_stay_as_this_run_asked_them(call, tmp_path):
     file.write_text(json.dumps({**row, "question": "Will A really happen?", "background": "New"}))
     call("--questions", str(file), "--no-retrieval")
     with Database(tmp_path / "run.db") as db:
-        question = manifest.stored_questions(db, 1)[0]
+        question = stored_questions(db, 1)[0]
     assert (question.text, question.background, question.extra) == (
         "Will A happen?",
         "Old",
@@ -483,6 +488,83 @@ def test_damaged_settings_are_one_line(call, tmp_path, settings):
     assert code == 2
     assert "its stored settings are damaged" in said.err
     assert len(said.err.splitlines()) == 1
+
+
+# --- from a stored run to a plan --------------------------------------------------------------------
+
+
+def manifest_of(models):
+    settings = {"demo": False, "model_order": list(models), "models": models}
+    return manifest.Manifest(settings, 1, {})
+
+
+def rows_of(rows):
+    return SimpleNamespace(run_questions=lambda _: rows)
+
+
+def test_a_stored_model_that_is_not_configured_has_its_path_and_the_defaults(monkeypatch):
+    monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"known": "owner/known-today"})
+    stored_models = {
+        "new": {"path": "owner/new", "trust_remote_code": True},
+        "known": {"path": "owner/known-then"},
+    }
+    specs = stored_specs(manifest_of(stored_models))
+    assert specs == [ModelSpec("new", "owner/new"), ModelSpec("known", "owner/known-today")]
+
+
+def test_a_stored_path_that_is_none_any_more_is_refused(monkeypatch):
+    with pytest.raises(ConfigError):
+        stored_specs(manifest_of({"x": {"path": "./gone"}}))
+
+
+def test_questions_come_back_as_they_were_asked():
+    asked = [
+        Question("Will A happen?", extra={"n": 1}),
+        Question("Will B happen?", id="b", as_of="2026-01-01"),
+    ]
+    rows = [SimpleNamespace(id=q.id, question=q) for q in asked]
+    assert stored_questions(rows_of(rows), 1) == asked
+
+
+def test_a_run_without_its_questions_is_an_older_one():
+    with pytest.raises(UsageError, match="older Forecaster"):
+        stored_questions(rows_of([]), 1)
+
+
+def test_a_question_under_another_id_is_one_line():
+    rows = [SimpleNamespace(id="b", question=Question("Will A happen?", id="a"))]
+    with pytest.raises(UsageError, match=r"^run 4: its stored questions are damaged"):
+        stored_questions(rows_of(rows), 4)
+
+
+def test_a_run_is_found_by_its_number_or_as_the_latest_unfinished_one(tmp_path):
+    with Database(tmp_path / "d.db") as database:
+        with pytest.raises(UsageError, match="every run is finished"):
+            find_run(database, "latest")
+        with pytest.raises(UsageError, match=r"there is no run '1'; stored: none$"):
+            find_run(database, "1")
+        common = {"settings": {}, "versions": {}, "seed": 1, "as_of": None, "questions": []}
+        for _ in range(12):
+            database.start_run(**common)
+        database.finish_run(12, "finished")
+        assert [find_run(database, wanted).id for wanted in ("latest", "3", 4)] == [
+            11,
+            3,
+            4,
+        ]
+        stored_numbers = ", ".join(map(str, range(3, 13)))
+        for wanted in ("13", "x", "03"):
+            with pytest.raises(
+                UsageError, match=rf"there is no run '{wanted}'; stored: {stored_numbers}$"
+            ):
+                find_run(database, wanted)
+
+
+def test_the_command_that_resumes_names_another_database_only():
+    assert resume_command(3, Path(config.DATABASE_PATH)) == "python forecaster.py --resume 3"
+    assert resume_command("latest", Path("my runs.db")) == (
+        "python forecaster.py --resume latest --database 'my runs.db'"
+    )
 
 
 # --- settings and weights -------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import forecaster
 from database import Database
 from evidence.documents import find_documents
 from questions.question import Question
-from runs import manifest as runs
+from runs import gather, manifest
 from semanticretriever import SemanticRetriever
 from terminal.interrupts import Interrupts
 from tests.runs.test_faults import modes_count
@@ -64,7 +64,7 @@ def forecast(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"one": "owner/one"})
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
-    monkeypatch.setattr(runs, "weights_identity", lambda path: "unknown")
+    monkeypatch.setattr(manifest, "weights_identity", lambda path: "unknown")
     monkeypatch.setattr(ensemble, "weights_identity", lambda path: "unknown")
     monkeypatch.setattr(Interrupts, "install", lambda _: None)
     monkeypatch.setattr(forecaster, "draw", lambda *_: True)
@@ -181,19 +181,19 @@ sys.path[:0] = [{root!r}]
 import config
 import ensemble
 import forecaster
-from runs import manifest as runs
+from runs import manifest, start
 from tests.support.kill_driver import Agent
 config.FORECAST_MODEL_PATHS_VLLM = {{"one": "owner/one"}}
 config.DEFAULT_MODEL_VLLM = "one"
-runs.weights_identity = ensemble.weights_identity = lambda path: "unknown"
+manifest.weights_identity = ensemble.weights_identity = lambda path: "unknown"
 forecaster.draw = lambda *_: True
 out = os.dup(1)  # the program sends its own to the log file
-runs_before = forecaster.begin
+begin_before = start.begin
 def begin(plan, database):
     os.write(out, b"ready\\n")
     sys.stdin.readline()
-    return runs_before(plan, database)
-forecaster.begin = begin
+    return begin_before(plan, database)
+start.begin = begin
 class Slow(Agent):
     def score(self, tasks):
         os.write(out, b"scoring\\n")
@@ -435,7 +435,7 @@ def test_a_run_is_not_resumed_without_the_documents_that_it_was_to_read(
     (documents / "a.txt").write_text("The bridge opens in May.")
     asked = ("--question", "Will the bridge open?", "--documents", str(documents))
     with monkeypatch.context() as killed:
-        killed.setattr(forecaster, "gather_evidence", lambda *_: 1 / 0)
+        killed.setattr(gather, "gather_evidence", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             stub_run(tmp_path, monkeypatch, *asked)
     shutil.rmtree(documents)

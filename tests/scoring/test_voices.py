@@ -10,7 +10,7 @@ import pytest
 
 import config
 import forecaster
-from ensemble import averaged
+from runs.recording import mean_voice
 from scoring.distribution import Distribution, agreement, spread, total_variation
 from scoring.pooling import POOL_METHODS, Voice, average, pool, pool_voices, voice_weights
 from scoring.scorer import ScoringResult
@@ -126,7 +126,7 @@ def test_chunks_and_samples_of_one_agent_are_weighed_alike(monkeypatch):
         )
         for n, v in enumerate(parts)
     ]
-    assert averaged(scored).distribution.mean == pytest.approx(whole.distribution.mean)
+    assert mean_voice(scored).distribution.mean == pytest.approx(whole.distribution.mean)
 
 
 def test_a_weak_chunk_marks_the_pool_though_the_agents_mean_is_strong(monkeypatch):

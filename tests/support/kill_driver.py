@@ -23,6 +23,7 @@ import config
 import database
 import forecaster
 from database import Article, Database, ForecastRecord, NewPassage
+from runs import gather, start
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt, Reasoning
@@ -176,9 +177,9 @@ def main():
         logging.getLogger().addHandler(CountingHandler())
     config.DEFAULT_MODEL_VLLM = config.DEFAULT_LOGIC_MODEL_PATH = "one"
     config.EVIDENCE_CHUNKS = 2
-    forecaster.RETRIEVAL_GROUP = 2
+    vars(gather).update(RETRIEVAL_GROUP=2)
     forecaster.draw = draw
-    forecaster.make_retriever = make_retriever
+    start.make_retriever = make_retriever
     database.Database = CountingDatabase
     vars(database).update(
         BUSY_TIMEOUT_SECONDS=float(os.environ.get("BUSY", database.BUSY_TIMEOUT_SECONDS))

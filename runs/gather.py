@@ -1,0 +1,147 @@
+"""Gather the evidence of a run: searched for now, as it was stored, or copied for a replay."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from database import Database
+from evidence.settings import RetrievalSettings
+from questions.question import Question
+from runs.plan import Plan, check_documents
+from semanticretriever import SemanticRetriever
+from storage.records import Passage
+from terminal.progress import progress
+
+logger = logging.getLogger("forecaster")
+
+# Questions whose evidence is searched together and stored in one transaction: a run that is killed
+# while it searches loses at most this many. Groups are cut from the run's whole list, so a resumed
+# run has the same ones.
+RETRIEVAL_GROUP: Final = 8
+
+
+@dataclass(frozen=True)
+class QuestionEvidence:
+    """A question of a run with its passages, best first, or the reason why there are none."""
+
+    question: Question
+    today: str
+    passages: tuple[Passage, ...] = ()
+    context_error: str | None = None
+
+
+def retrieval_settings(plan: Plan) -> RetrievalSettings | None:
+    """Return what config.py and the command line say; None when retrieval is switched off."""
+    if not plan.retrieval:
+        return None
+    return replace(RetrievalSettings.from_config(), documents=plan.documents)
+
+
+def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
+    """Return the retriever that the plan asks for; for the demonstration, with its corpus read.
+
+    None when retrieval is switched off, and when the run to resume or replay has all its evidence.
+
+    Raises:
+        UsageError: the folder of documents is not there any more.
+    """
+    settings = retrieval_settings(plan)
+    if settings is None or plan.origin is not None:
+        return None
+    if plan.resume is not None and not _unsearched(plan.resume, database):
+        return None
+    if plan.documents is not None:
+        check_documents(plan.documents)
+    if plan.demo:
+        from runs import demo
+
+        return demo.make_retriever(database, settings)
+    return SemanticRetriever(database, settings)
+
+
+def gather_evidence(
+    plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever | None
+) -> list[QuestionEvidence]:
+    """Return the evidence of every question; first search for what the run lacks, and store it."""
+    if plan.origin is not None:
+        database.copy_reasonings(plan.origin, run_id)
+    unsearched = _unsearched(run_id, database)
+    missing = [question for question in plan.questions if question.id in unsearched]
+    if missing and plan.origin is not None:
+        database.save_retrievals(run_id, _copied_evidence(database, plan.origin, missing))
+    elif missing and retriever is None:
+        off = "retrieval was switched off"
+        database.save_retrievals(run_id, [(question.id, (), off) for question in missing])
+    elif missing and retriever is not None:
+        _retrieve(plan, database, run_id, retriever, {question.id for question in missing})
+    errors = {asked.id: asked.context_error for asked in database.run_questions(run_id)}
+    return [
+        QuestionEvidence(
+            question,
+            question.as_of or plan.as_of or plan.today,
+            tuple(database.retrieval(run_id, question.id)),
+            errors[question.id],
+        )
+        for question in plan.questions
+    ]
+
+
+def _unsearched(run_id: int, database: Database) -> set[str]:
+    """Return ids of the questions to search for: not searched yet, or failed because of an error.
+
+    A question with a forecast keeps what that one had, so that all models see the same evidence.
+    """
+    forecast = {one.question_id for one in database.forecasts(run_id) if one.error is None}
+    return {
+        asked.id
+        for asked in database.run_questions(run_id)
+        if asked.retrieved_at is None
+        or (
+            asked.context_error
+            and asked.id not in forecast
+            and not database.retrieval(run_id, asked.id)
+        )
+    }
+
+
+def _copied_evidence(
+    database: Database, origin: int, questions: Sequence[Question]
+) -> list[tuple[str, list[Passage], str | None]]:
+    stored = {asked.id: asked for asked in database.run_questions(origin)}
+    copied = []
+    for question in questions:
+        error = stored[question.id].context_error
+        if stored[question.id].retrieved_at is None:
+            error = f"run {origin} ended before it searched for this question"
+        copied.append((question.id, database.retrieval(origin, question.id), error))
+    return copied
+
+
+def _retrieve(
+    plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever, missing: set[str]
+) -> None:
+    """Search for the questions of ``missing`` (ids) and store the evidence group by group."""
+    everything = []
+    with progress("evidence", len(missing), "question") as bar:
+        for start in range(0, len(plan.questions), RETRIEVAL_GROUP):
+            group = [q for q in plan.questions[start : start + RETRIEVAL_GROUP] if q.id in missing]
+            if not group:
+                continue
+            found = retriever.retrieve_all(group, as_of=plan.as_of, searched=bar.update)
+            rows = [(q.id, e.passages, e.context_error) for q, e in zip(group, found, strict=True)]
+            database.save_retrievals(run_id, rows)
+            for question, evidence in zip(group, found, strict=True):
+                count = f"{len(evidence.passages)} passages"
+                logger.debug("%s: %s", question.id, evidence.error or count)
+            everything += found
+    articles = {(p.source, p.title) for evidence in everything for p in evidence.passages}
+    logger.info(
+        "evidence for %d of %d questions: %d passages of %d articles",
+        sum(bool(evidence.passages) for evidence in everything),
+        len(missing),
+        sum(len(evidence.passages) for evidence in everything),
+        len(articles),
+    )

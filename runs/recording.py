@@ -1,0 +1,222 @@
+"""Build the records of a run: of a forecast from its scored prompts, of a pool from forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.ablation import FULL, effect
+from preflight.model_entries import ModelSpec
+from runs.gather import QuestionEvidence
+from scoring.distribution import Distribution, spread
+from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
+from scoring.scorer import ScoringResult
+from scoring.tasks import ForecastOutcome, ForecastTask, Prompt
+from storage.records import (
+    AblationRecord,
+    EnsembleRecord,
+    EvidenceLink,
+    Forecast,
+    ForecastRecord,
+    Passage,
+)
+from terminal.redaction import redact
+
+# The prompts of one condition with their outcomes, in the order of the samples.
+Scored = Sequence[tuple[ForecastTask, ForecastOutcome]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What every model forecasts once: a question with one chunk of its evidence."""
+
+    evidence: QuestionEvidence
+    task: ForecastTask
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The question's id and the number of the chunk."""
+        return self.task.question.id, self.task.chunk
+
+
+def pieces(items: Iterable[QuestionEvidence], chunks: int) -> list[Piece]:
+    """Deal each question's passages out to at most ``chunks`` chunks by rank.
+
+    Each chunk gets its share of the best.
+    """
+    found = []
+    for item in items:
+        count = max(1, min(chunks, len(item.passages)))
+        for chunk in range(count):
+            passages = item.passages[chunk::count]
+            task = ForecastTask(item.question, item.today, passages, chunk)
+            found.append(Piece(item, task))
+    return found
+
+
+def forecast_record(
+    spec: ModelSpec, piece: Piece, scored: Mapping[str, Scored], reasoning_error: str | None = None
+) -> ForecastRecord:
+    """Return the record of a forecast: of its only prompt, or the mean over samples of reasoning.
+
+    Args:
+        spec: the model.
+        piece: what was forecast.
+        scored: the scored prompts by condition; ``FULL`` is the forecast itself.
+        reasoning_error: why some of its reasoning is missing.
+    """
+    full = scored[FULL]
+    results = [outcome.result for _, outcome in full if outcome.result is not None]
+    common: dict[str, Any] = {
+        "question_id": piece.task.question.id,
+        "agent": spec.name,
+        "model": redact(spec.path),
+        "chunk": piece.task.chunk,
+        "reasoning": _reasoning(full),
+        "reasoning_error": reasoning_error,
+        "context_error": piece.evidence.context_error,
+        "seconds": sum(outcome.seconds for _, outcome in full),
+        "forward_tokens": sum(result.forward_tokens for result in results),
+        "requests": sum(result.requests for result in results),
+        **_prompt_columns(piece, full[0][1].prompt),
+    }
+    if error := failure(full):
+        return ForecastRecord(**common, error=error)
+    mean = mean_voice(full)
+    others = [(name, prompts) for name, prompts in scored.items() if name != FULL]
+    common["ablations"] = tuple(_ablation(name, prompts, mean) for name, prompts in others)
+    if full[0][0].reasoning is None:
+        # One prompt: its distribution as it was read, without the rounding of a mean.
+        return ForecastRecord(**common, **_voice_columns(_voice(results[0])))
+    return ForecastRecord(**common, **_voice_columns(mean), **_sample_columns(results))
+
+
+def _reasoning(scored: Scored) -> str | None:
+    if scored[0][0].reasoning is None:
+        return None
+    return "\n\n".join(f"[sample {n}]\n{task.reasoning}" for n, (task, _) in enumerate(scored))
+
+
+def _prompt_columns(piece: Piece, prompt: Prompt | None) -> dict[str, Any]:
+    if prompt is None:
+        return {}
+    rank = {passage.id: number for number, passage in enumerate(piece.evidence.passages, start=1)}
+    links = tuple(
+        EvidenceLink(
+            passage.id, number, rank[passage.id], passage.score, number <= prompt.passages_used
+        )
+        for number, passage in enumerate(piece.task.passages, start=1)
+        if isinstance(passage, Passage)
+    )
+    return {
+        "prompt": prompt.text,
+        "prompt_tokens": len(prompt.token_ids),
+        "evidence": links,
+    }
+
+
+def _voice_columns(voice: Voice) -> dict[str, Any]:
+    return {
+        "probabilities": voice.distribution.probabilities,
+        "statistics": statistics(voice.distribution),
+        "captured_mass": voice.captured,
+        "residual_mass": voice.residual,
+        "low_confidence": weak(voice.weakest),
+    }
+
+
+def _sample_columns(results: Sequence[ScoringResult]) -> dict[str, Any]:
+    distributions = [result.distribution for result in results]
+    divided = spread(distributions, voice_weights([result.captured_mass for result in results]))
+    return {
+        "samples": len(results),
+        "within_deviation": divided.within,
+        "between_deviation": divided.between,
+        "sample_distributions": tuple(
+            (number, one.probabilities) for number, one in enumerate(distributions)
+        ),
+    }
+
+
+def statistics(distribution: Distribution) -> dict[str, float]:
+    """Return the columns that summarise a distribution: percentages, and the entropy in bits."""
+    return {
+        "mean": distribution.mean,
+        "median": distribution.median,
+        "mode": float(distribution.mode),
+        "standard_deviation": distribution.standard_deviation,
+        "p10": distribution.quantile(0.1),
+        "p90": distribution.quantile(0.9),
+        "entropy": distribution.entropy,
+    }
+
+
+def failure(scored: Scored) -> str | None:
+    """Return the first error: a mean over fewer samples would pass for the whole."""
+    errors = (outcome.error for _, outcome in scored if outcome.result is None)
+    return next((redact(error or "no result") for error in errors), None)
+
+
+def mean_voice(scored: Scored) -> Voice:
+    """Return the mean over the samples, of which none has failed."""
+    return average([_voice(outcome.result) for _, outcome in scored if outcome.result is not None])
+
+
+def _voice(result: ScoringResult) -> Voice:
+    captured = result.captured_mass
+    return Voice(result.distribution, captured, result.residual_mass, captured)
+
+
+def _ablation(condition: str, scored: Scored, full: Voice) -> AblationRecord:
+    """Return the record of a condition beside the forecast; its prompt is the first sample's."""
+    prompt = scored[0][1].prompt
+    text = "" if prompt is None else prompt.text
+    if error := failure(scored):
+        return AblationRecord(condition, text, error=error)
+    mean = mean_voice(scored)
+    found = effect(full.distribution, mean.distribution)
+    return AblationRecord(
+        condition,
+        text,
+        probabilities=mean.distribution.probabilities,
+        mean=mean.distribution.mean,
+        captured_mass=mean.captured,
+        residual_mass=mean.residual,
+        shift=found.shift,
+        divergence=found.divergence,
+    )
+
+
+def pool_record(
+    question_id: str, forecasts: Sequence[Forecast], *, method: str, models: int
+) -> EnsembleRecord:
+    """Pool a question's forecasts.
+
+    A model's chunks are averaged first: it is one voice however its evidence was divided.
+
+    Args:
+        question_id: the question.
+        forecasts: those without an error, at least one.
+        method: see ``distribution.pool``.
+        models: how many were configured.
+    """
+    chunks: dict[str, list[Voice]] = {}
+    for forecast in forecasts:
+        chunks.setdefault(forecast.agent, []).append(forecast.voice)
+    found = pool_voices({agent: average(voices) for agent, voices in chunks.items()}, method)
+    return EnsembleRecord(
+        question_id=question_id,
+        method=method,
+        probabilities=found.voice.distribution.probabilities,
+        statistics=statistics(found.voice.distribution),
+        agents=len(chunks),
+        agents_configured=models,
+        agreement=found.agreement,
+        captured_mass=found.voice.captured,
+        residual_mass=found.voice.residual,
+        # A strong majority must not hide a voice that hardly spoke in numbers.
+        low_confidence=weak(found.voice.weakest) or any(one.low_confidence for one in forecasts),
+        weights=found.weights,
+        weakest_captured=found.voice.weakest,
+    )
