@@ -1,4 +1,4 @@
-"""Every setting of Forecaster: its value, the rule it must obey, and the reason for it.
+"""Hold every setting of Forecaster: value, rule and reason.
 
 Your own values belong in forecaster.toml or in FORECASTER_ variables, where an update of this
 file does not touch them (docs/settings.md, which also has the measurements behind some defaults).

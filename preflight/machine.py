@@ -1,7 +1,7 @@
-"""Judge ``VLLM_CONFIG`` by this machine and by a model's config.json, without torch or vLLM.
+"""Judge ``VLLM_CONFIG`` by this machine and by a model's config.json.
 
-vLLM finds most of these problems too, after half a minute and in a child process. Each is one line:
-the setting, its value, what is allowed, what to do.
+Neither torch nor vLLM is imported. vLLM finds most of these problems too, after half a minute and
+in a child process.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _driver_gpus() -> int:
 
 
 def memory_gib() -> float:
-    """Return the GiB of main memory of this machine, or of its container where that has less."""
+    """Return the main memory of this machine, or of its container if less, in GiB."""
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
@@ -148,7 +148,7 @@ def machine_problems(vllm_config: Mapping[str, Any], gpus: int | None) -> Iterat
 
 
 def _sizes(vllm_config: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many GPUs share each layer, and how many groups share the stack of layers."""
+    """Return the tensor and the pipeline parallel size."""
     values = (vllm_config.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
     tensor, pipeline = (v if isinstance(v, int) and v > 0 else 1 for v in values)
     return tensor, pipeline
@@ -158,7 +158,7 @@ def _sizes(vllm_config: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def known_settings(path: str) -> dict[str, Any]:
-    """Return the config.json of a local folder or of Hugging Face's cache, else nothing."""
+    """Read config.json from a local folder or Hugging Face's cache, {} if neither."""
     if is_local(path):
         file: Any = Path(path).expanduser() / "config.json"
     elif HUGGING_FACE_ID.fullmatch(path):
@@ -217,7 +217,7 @@ def model_problems(
 
 
 def language_part(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the language model's part of a config.json for text and images, else all of it."""
+    """Return the language model's part of a config.json, or all of it."""
     parts = [settings[name] for name in TEXT_PARTS if isinstance(settings.get(name), Mapping)]
     return parts[0] if len(parts) == 1 else settings
 
@@ -249,7 +249,7 @@ def _tensor_limits(text: Mapping[str, Any], tensor: int) -> list[str]:
 
 
 def window(settings: Mapping[str, Any]) -> int | None:
-    """Return a model's window in tokens as vLLM derives it from config.json, None if unknown."""
+    """Return a model's window in tokens as vLLM derives it, None if unknown."""
     text = language_part(settings)
     named = [v for name in WINDOW_KEYS if isinstance(v := text.get(name), int) and v > 0]
     if not named:
@@ -265,7 +265,7 @@ def window(settings: Mapping[str, Any]) -> int | None:
 
 
 def _rope_scalings(text: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the tables of position scaling: one for the model, or one for each kind of layer."""
+    """Yield the tables of position scaling: one, or one for each kind of layer."""
     for name in ("rope_scaling", "rope_parameters"):
         table = text.get(name)
         if isinstance(table, Mapping):

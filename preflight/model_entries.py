@@ -147,7 +147,7 @@ def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[s
 
 
 def package_problems(setting: str, *modules: str) -> Iterator[str]:
-    """Name the first part of the Run:ai streamer that a setting needs and that is missing."""
+    """Name a missing part of the Run:ai streamer that a setting needs."""
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
         yield (
             f"{setting} but the package {missing[0].replace('_', '-')} is missing; allowed: only"

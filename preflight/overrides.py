@@ -1,4 +1,4 @@
-"""Read settings from outside the code: forecaster.toml, and variables that win over it.
+"""Read settings from forecaster.toml, and from variables that win over it.
 
 Their values replace those of config.py and obey the same rules (docs/settings.md).
 """
@@ -43,7 +43,7 @@ class SettingsError(Exception):
 
 
 class Reading:
-    """Collect values from outside of config.py, where each comes from, and what is wrong.
+    """Collect values from outside of config.py, their origins, and problems.
 
     Args:
         config: the settings module, with rules in its annotations.
@@ -132,7 +132,7 @@ def _folder(argv: Sequence[str]) -> Path:
 
 
 def _read_file(reading: Reading, named: str, default: Path) -> None:
-    """Take the settings of the file that the user named, else of the default one, if any."""
+    """Take the settings of the file that the user named, else of the default one."""
     path = existing(named) if named else default
     if path is None:
         raise SettingsError(
@@ -142,7 +142,7 @@ def _read_file(reading: Reading, named: str, default: Path) -> None:
     text = _text(path, name)
     for key, value in _toml(text, name).items():
         # The first line that gives the name a value, or opens its table.
-        start = rf"""^[ \t]*\[{{0,2}}[ \t]*["']?{re.escape(key)}["']?[ \t]*[.=\]]"""
+        start = rf"""^[ \t]*(?:\[\[?[ \t]*)?["']?{re.escape(key)}["']?[ \t]*[.=\]]"""
         match = re.search(start, text, re.MULTILINE)
         line = f", line {text.count(chr(10), 0, match.start()) + 1}" if match else ""
         if key in reading.rules:
@@ -181,7 +181,7 @@ def _text(path: Path, name: str) -> str:
 
 
 def _toml(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML; raises ``SettingsError`` with ``name`` and the line where it is none."""
+    """Parse TOML; raises ``SettingsError`` with ``name`` and the line."""
     try:
         return tomllib.loads(f"{text}\n")
     except RecursionError as error:
@@ -266,7 +266,7 @@ def _unfit(name: str, value: Any, settings: Collection[str], *, trusted: bool) -
 
 
 def _adopted(value: Any, rules: Sequence[Judge]) -> Any:
-    """Return a TOML value as config.py would have it: "none" is None where that is allowed."""
+    """Return a TOML value as config.py would have it: "none" is None where allowed."""
     for rule in rules:
         if isinstance(rule, Keys) and isinstance(value, dict):
             known = rule.rules

@@ -1,4 +1,4 @@
-"""Define the rules that config.py puts behind its values, and how a broken one is reported.
+"""Define the rules behind the values of config.py.
 
     LOGIC_SAMPLES: Annotated[int, at_least(1)] = 3
 
@@ -69,11 +69,12 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """Say what one value may be: a test, the same in words, a remedy, all values if few."""
+    """Say what one value may be: a test, the same in words, and a remedy."""
 
     check: Callable[[Any], bool]
     allowed: str
     advice: str
+    # All of them, where they are few.
     values: tuple[Any, ...] = ()
 
     def problems(self, name: str, value: Any, settings: Mapping[str, Any]) -> Iterator[str]:

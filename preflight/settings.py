@@ -1,4 +1,4 @@
-"""Judge config.py: its names as soon as a program starts, its values before a run does."""
+"""Judge config.py: its names when a program starts, its values before a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LOADER_KEYS: Final = {
 
 
 def load(config: ModuleType, argv: Sequence[str] = ()) -> list[str]:
-    """Put settings from outside over those of config.py; the first step of every program.
+    """Judge the names of config.py and put settings from outside over its values.
 
     Args:
         config: the settings module.
@@ -93,7 +93,7 @@ def name_problems(config: ModuleType) -> list[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a value may be meant as a setting; modules, classes and rules are not."""
+    """Return whether a value may be meant as a setting, unlike a module or a rule."""
     plain = str | bytes | int | float | Mapping | list | tuple | set | PurePath
     return value is None or isinstance(value, plain)
 

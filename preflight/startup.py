@@ -62,9 +62,9 @@ def import_failure(name, error):
     return f"{name}.py{f', line {number}' if number else ''}: {what}; correct it"
 
 
-def empty_option(arguments):
-    # type: (list[str]) -> str
-    """Name the option that was given an empty value, "" for none.
+def option_problems(arguments):
+    # type: (list[str]) -> list[str]
+    """Say in one line that an option was given an empty value; nothing when none was.
 
     An unset shell variable is an empty value. No argument may be one, whatever the option, so that
     a new option needs no rule of its own.
@@ -73,19 +73,12 @@ def empty_option(arguments):
     for argument in arguments:
         name, separator, value = argument.partition("=")
         if argument.startswith("-") and separator and not value.strip():
-            return name
-        if argument.startswith("-") and argument.strip("- "):
-            option = name if argument.startswith("--") else option
-        elif not argument.strip():
-            return option
-    return ""
-
-
-def option_problems(arguments):
-    # type: (list[str]) -> list[str]
-    """Say in one line that an option was given an empty value; nothing when none was."""
-    option = empty_option(arguments)
-    return [f"{option} is empty; give it a value or leave it out"] if option else []
+            option, argument = name, ""
+        if not argument.strip():
+            return [f"{option} is empty; give it a value or leave it out"]
+        if argument.startswith("--") and argument.strip("- "):
+            option = name
+    return []
 
 
 found = problem()

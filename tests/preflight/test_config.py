@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -334,3 +335,15 @@ def test_a_default_model_is_the_one_taken_when_none_is_given(monkeypatch):
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS", {"c": 5})
     with pytest.raises(ConfigError, match=r"^FORECAST_MODEL_PATHS\['c'\] is 5; allowed: "):
         agents.Agent()
+
+
+def test_every_setting_is_read_by_the_program():
+    product = [*ROOT.glob("*.py"), *(p for i in ROOT.glob("*/__init__.py") for p in i.parent.glob("*.py"))]  # fmt: skip
+    text = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in product
+        if path.name != "config.py" and path.parent.name not in ("tests", "preflight")
+    )
+    stores = (ROOT / "preflight" / "stores.py").read_text(encoding="utf-8")
+    for name in rules_of(config):
+        assert re.search(rf"(?:config\.|settings\.|_configured\(\"){name}\b", text + stores), name

@@ -12,12 +12,16 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 
 import config
 from preflight import overrides
 from preflight.rules import rules_of
 from preflight.settings import load, setting_problems
+from terminal.text import visible_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -337,3 +341,25 @@ def test_the_examples_of_the_documentation_pass(settings, monkeypatch):
 def test_no_setting_is_a_variable_of_the_program():
     taken = {name.removeprefix("FORECASTER_") for name in overrides.OTHER_VARIABLES}
     assert not taken & set(rules_of(config))
+
+
+# --- any text -------------------------------------------------------------------------------------
+
+words = st.sampled_from([*rules_of(config), *config.VLLM_CONFIG, "[", "]", "{", "}", "=", ".", ",", "\n", "#", '"', "'", "none", "nan", "1", "2026-01-01", "true", "\\", " ", "\0", "ä", "\ud800"])  # fmt: skip
+
+
+@hypothesis.settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(words | st.text(max_size=5), max_size=30).map("".join))
+def test_any_text_is_read_or_refused_in_lines(monkeypatch, text):
+    copied = ModuleType("config")
+    vars(copied).update(vars(config))
+    for place in ("file", "variable"):
+        monkeypatch.delenv("FORECASTER_VLLM_CONFIG", raising=False)
+        if place == "file":
+            Path("forecaster.toml").write_bytes(text.encode("utf-8", "surrogatepass"))
+        elif "\0" not in text and text.isascii():
+            monkeypatch.setenv("FORECASTER_VLLM_CONFIG", text)
+            Path("forecaster.toml").write_bytes(b"")
+        for line in load(copied) or setting_problems(copied):
+            assert visible_line(line) == line
+            assert len(line) < 2000

@@ -54,8 +54,10 @@ def test_one_of_several_values_may_not_be_empty(words, tmp_path, monkeypatch, ca
 
 def test_other_values_are_not_empty():
     assert (
-        startup.empty_option(["--question", "Will a = b?", "--resolve-one", "-5", "yes", "--score"])
-        == ""
+        startup.option_problems(
+            ["--question", "Will a = b?", "--resolve-one", "-5", "yes", "--score"]
+        )
+        == []
     )
 
 
