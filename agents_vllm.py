@@ -1,4 +1,4 @@
-"""``Agent``: one model on vLLM, from loading to batched number scoring to shutdown.
+"""``Agent``: one model on vLLM, from loading to number scoring to shutdown.
 
 vLLM is imported only when an engine is started, so that ``--help``, configuration errors and most
 tests never wait for it. The engine runs with prefix caching on: a scoring request repeats its
@@ -136,13 +136,8 @@ class Agent(BaseAgent):
         self.block_size = cache.block_size if cache.enable_prefix_caching else None
         blocks = cache.num_gpu_blocks
         self.cache_tokens = blocks * cache.block_size if blocks else None
-        logger.info(
-            "%s loaded: window %d tokens, KV cache %s tokens in blocks of %s",
-            self.name,
-            self.max_model_len,
-            self.cache_tokens,
-            self.block_size,
-        )
+        what = f"window {self.max_model_len} tokens, KV cache {self.cache_tokens} tokens"
+        logger.info("%s loaded: %s in blocks of %s", self.name, what, self.block_size)
 
     def _start(self, arguments: dict[str, Any]) -> Any:
         if self._llm_factory is not None:
@@ -215,9 +210,8 @@ class Agent(BaseAgent):
             try:
                 ids = self.reasoning_prompt(task)
             except PromptError as error:
-                results |= {
-                    (index, n): Reasoning(index, n, error=str(error)) for n in range(samples)
-                }
+                for n in range(samples):
+                    results[index, n] = Reasoning(index, n, error=str(error))
                 continue
             asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
         if asked:
@@ -226,18 +220,14 @@ class Agent(BaseAgent):
                 [ids for *_, ids in asked], [self._writing(seed) for _, _, seed, _ in asked]
             )
             for (index, n, seed, _), output in zip(asked, outputs, strict=True):
-                written = output.outputs[0]
-                text = strip_reasoning(written.text)
-                results[index, n] = Reasoning(
-                    index,
-                    n,
-                    text,
-                    len(written.token_ids),
-                    written.finish_reason or "",
-                    seed,
-                    None if text else f"{self.name} wrote no reasoning",
-                )
+                results[index, n] = self._written(index, n, seed, output.outputs[0])
         return [results[key] for key in sorted(results)]
+
+    def _written(self, index: int, sample: int, seed: int, completion: Any) -> Reasoning:
+        text = strip_reasoning(completion.text)
+        error = None if text else f"{self.name} wrote no reasoning"
+        tokens, reason = len(completion.token_ids), completion.finish_reason or ""
+        return Reasoning(index, sample, text, tokens, reason, seed, error)
 
     def _writing(self, seed: int) -> Any:
         return self._sampling(
@@ -265,19 +255,7 @@ class Agent(BaseAgent):
                 for request in requests
             ],
         )
-        return [
-            self._reply(request, output) for request, output in zip(requests, outputs, strict=True)
-        ]
-
-    @staticmethod
-    def _reply(request: Request, output: Any) -> Reply:
-        completions = output.outputs
-        rows = completions[0].logprobs if completions else None
-        row = rows[0] if rows else {}
-        computed = len(request.token_ids) - (output.num_cached_tokens or 0)
-        return Reply(
-            {token: row[token].logprob for token in request.wanted if token in row}, computed
-        )
+        return [_reply(request, output) for request, output in zip(requests, outputs, strict=True)]
 
     # --- both -------------------------------------------------------------------------------------
 
@@ -305,3 +283,11 @@ class Agent(BaseAgent):
                 raise AgentError(with_advice(line)) from error
         self._open()
         return self._generate(token_ids, sampling)
+
+
+def _reply(request: Request, output: Any) -> Reply:
+    completions = output.outputs
+    rows = completions[0].logprobs if completions else None
+    row = rows[0] if rows else {}
+    computed = len(request.token_ids) - (output.num_cached_tokens or 0)
+    return Reply({token: row[token].logprob for token in request.wanted if token in row}, computed)

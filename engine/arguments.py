@@ -1,4 +1,4 @@
-"""Translate ``VLLM_CONFIG`` and a model entry into the keyword arguments of ``vllm.LLM``."""
+"""Translate ``VLLM_CONFIG`` and a model entry into arguments of ``vllm.LLM``."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Dtype:
 
 
 def cpu_dtype(asked: str, settings: Mapping[str, Any]) -> Dtype:
-    """Choose the format where "auto" was asked: the engine's choice, not a setting of the run.
+    """Choose the format where "auto" was asked; the run still stores "auto".
 
     vLLM takes bfloat16 on every processor; where it is emulated, float32 is several times faster
     (docs/engines.md).

@@ -1,4 +1,4 @@
-"""Set up the process for vLLM: which build it is, its environment variables, its threads."""
+"""Set up the process for vLLM: build, environment variables, threads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def vllm_is_cpu_build() -> bool:
 
 
 def prepare_environment() -> None:
-    """Set the variables that vLLM and OpenMP read on import; values the user has set stay.
+    """Set the variables that vLLM and OpenMP read on import, unless the user has.
 
     To be called before anything imports torch: OpenMP reads its own only once.
     """
@@ -72,7 +72,7 @@ def processes_of(vllm_config: Mapping[str, Any]) -> int:
 
 
 def runs_in_children(spec: ModelSpec, vllm_config: Mapping[str, Any]) -> bool:
-    """Decide whether the engine has processes of its own; the user's variable comes first.
+    """Decide whether the engine has child processes; the user's variable comes first.
 
     In this process a CPU engine starts in a fifth of the time, and true exceptions reach the
     caller. It cannot be killed there, which weights that come through a network may require.

@@ -1,4 +1,4 @@
-"""Describe failures of an engine in one line each: cause and, where known, the remedy."""
+"""Describe failures of an engine in one line each: cause and, if known, remedy."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def work_failure(spec: ModelSpec, error: Exception, processes: EngineProcesses) 
 
 
 def smaller_engine(line: str, vllm_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a second try after a failure; empty if memory was not its cause."""
+    """Return the arguments of a second try; empty if memory was not the cause."""
     if not OUT_OF_MEMORY.search(line):
         return {}
     share = vllm_config.get("gpu_memory_utilization")

@@ -70,7 +70,7 @@ def free_gpu_memory() -> None:
 
 
 class Ticks:
-    """What ``LLM.generate`` takes for a bar: draws nothing, reports each request that ends.
+    """A bar for ``LLM.generate`` that only reports each request that ends.
 
     vLLM makes one over the prompts it is given (``iterable``) and one over the requests it runs
     (``total``), and reads and sets attributes of tqdm (vllm/entrypoints/common/offline.py,

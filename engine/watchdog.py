@@ -24,7 +24,7 @@ NOTICE_SECONDS: Final = 20.0
 
 
 class LoadEnded(Exception):
-    """The watchdog has ended a load; the message says what it had not done in which time."""
+    """The watchdog has ended a load; the message says what took too long."""
 
 
 class Processes(Protocol):

@@ -74,7 +74,7 @@ class Inspection:
 
 
 def is_checked(path: str) -> bool:
-    """Return whether a path is a folder or an S3 address; ``preflight.hub`` looks at ids."""
+    """Return whether a path is a folder or an S3 address, not an id of the hub."""
     return path.startswith("s3://") or is_local(path)
 
 
@@ -173,7 +173,7 @@ def _not_a_model(store: Store, sizes: Mapping[str, int], load_format: str) -> st
 def _small_files(
     store: Store, sizes: Mapping[str, int], trust_remote_code: bool, fetch: Fetch
 ) -> tuple[Path, tempfile.TemporaryDirectory[str] | None]:
-    """Return a folder with the small files; those of S3 are downloaded to a temporary one.
+    """Return a folder with the small files; those of S3 are downloaded.
 
     Python code of a store is only downloaded where ``trust_remote_code`` allows it to run.
     """
@@ -234,7 +234,7 @@ def _tokenizer_problems(store: Store, sizes: Mapping[str, int], folder: Path) ->
 
 
 def changes(path: str, found: Inspection, limits: Limits) -> list[str]:
-    """Name what is no longer as it was inspected, one line each, once the weights are loaded.
+    """Name what has changed since the inspection, once the weights are loaded.
 
     Nobody else misses a shard that is deleted while it is streamed.
     """

@@ -1,4 +1,4 @@
-"""Ask the Hugging Face hub about a model before an engine starts: there, allowed, enough disk?
+"""Ask the Hugging Face hub about a model: there, allowed, enough disk?
 
 A model that is complete in the cache is not asked for. The hub's address, token, cache and the
 seconds for one request come from the library's variables (HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE,
@@ -110,7 +110,7 @@ def _ask(path: str) -> HubModel:
 
 
 def _refusal(path: str, error: Exception) -> str:
-    """Say what an error of the hub's library means; nothing of its text, which names addresses."""
+    """Say what an error of the library means, without its text: it has addresses."""
     from huggingface_hub import errors, get_token
 
     hub = _endpoint()
@@ -124,7 +124,7 @@ def _refusal(path: str, error: Exception) -> str:
     unknown = status == 401 and not get_token()
     if unknown or isinstance(error, errors.RepositoryNotFoundError):
         return (
-            f"is no model that {hub} shows you; allowed: owner/name of a public one, or of a private"
+            f"is no model that {hub} shows you; allowed: a public one, or a private"
             f" one with a token; correct the name, or {token}"
         )
     if status == 401:

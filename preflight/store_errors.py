@@ -1,4 +1,4 @@
-"""Say in one line why S3 refused, fell silent or broke off, and what to do about it."""
+"""Say in one line why S3 refused, fell silent or broke off, and what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from terminal.redaction import redact
 
 
 class StoreError(Exception):
-    """A file or a listing cannot be had; the message is one line: address, cause, remedy."""
+    """A file or listing cannot be read; one line: address, cause, remedy."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ BROKEN_OFF: Final = "{endpoint} broke off its answer ({kind}); try again, or che
 
 @contextlib.contextmanager
 def store_errors(access: Access, address: str) -> Iterator[None]:
-    """Turn what boto3 raises into a ``StoreError`` without addresses that could be signed."""
+    """Turn what boto3 raises into a ``StoreError`` without signed addresses."""
     try:
         yield
     except Exception as error:
@@ -206,7 +206,7 @@ STREAMED_FILE: Final = re.compile(r"(?:Failed to read from file|in) s3://\S+/([^
 
 
 def streaming_failure(path: str, printed: Iterable[str]) -> str | None:
-    """Explain a load from S3 that failed after a clean inspection; None if S3 had no part in it.
+    """Explain a load from S3 that failed; None if S3 had no part in it.
 
     Args:
         path: ``s3://bucket/prefix``.

@@ -52,7 +52,7 @@ class Store(Protocol):
 
     @property
     def left_out(self) -> Sequence[str]:
-        """Names of the last listing that are no plain file names: subfolders, other prefixes."""
+        """Names of the last listing that are no plain file names."""
         ...
 
     def listing(self) -> dict[str, tuple[int, str]]:
@@ -120,7 +120,7 @@ class S3Store:
 
     @property
     def client(self) -> Any:
-        """The boto3 client, from a session of its own (the default one would keep old keys)."""
+        """The boto3 client, from a new session (the default one would keep old keys)."""
         if self._client is None:
             import boto3
             from botocore import UNSIGNED
@@ -146,7 +146,7 @@ class S3Store:
         return Access(self.address, action, self.limits.read_seconds, self.limits.attempts)
 
     def listing(self) -> dict[str, tuple[int, str]]:
-        """Return bytes and ETag of every object directly under the prefix; raises ``StoreError``.
+        """Return bytes and ETag of every object under the prefix; raises ``StoreError``.
 
         Only plain file names are taken, whatever the store lists. An object's ETag changes with
         its content (Amazon S3 API reference, "Object").

@@ -1,4 +1,4 @@
-"""Inspect a checkpoint's weights: index, shards, headers, and the tensors its architecture needs.
+"""Inspect a checkpoint's weights: index, shards, headers, tensors.
 
 Only headers are read. The Run:ai streamer loads weights that lack tensors, and loads every
 safetensors file it finds, so no engine does this.
@@ -43,7 +43,7 @@ Fetch = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 @dataclass(frozen=True)
 class Weights:
-    """What the weight files hold: the shape of every tensor, and one line for each problem."""
+    """The shape of every tensor, and one line for each problem."""
 
     shapes: dict[str, Shape] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ def _indexed(store: Store, folder: Path) -> tuple[dict[str, str], str | None]:
 
 
 def _missing_shards(store: Store, files: Sequence[str]) -> Iterator[str]:
-    """Name the first shards missing by the numbers in the names, which may be any numbers."""
+    """Name the first missing shards by the numbers in the names, whatever they are."""
     numbered = [
         (int(match[1]), int(match[2]))
         for name in files
@@ -247,7 +247,7 @@ def missing_tensors(
     folder: Path,
     trust_remote_code: bool,
 ) -> list[str]:
-    """Name tensors the architecture has and the checkpoint lacks, or has in another shape.
+    """Name tensors that the checkpoint lacks, or has in another shape.
 
     Raises:
         UnknownArchitecture: it cannot be built, so nothing is known of its tensors.
@@ -296,7 +296,7 @@ def _no_bars() -> Iterator[None]:
 def _load_report(
     name: str, shapes: Mapping[str, Shape], folder: Path, trust_remote_code: bool
 ) -> Any:
-    """Load shapes without data into the model on torch's meta device, as transformers does it.
+    """Load shapes without data on torch's meta device, as transformers does it.
 
     So names are converted, merged and tied as they would be with data.
     """

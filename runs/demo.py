@@ -1,4 +1,4 @@
-"""The demonstration: its questions, model settings and retriever, without GPU or network.
+"""Set up the demonstration, without GPU or network.
 
 A model of 135 million parameters shows that the pipeline works, and nothing else.
 """
@@ -63,7 +63,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
 
 
 def model_spec() -> ModelSpec:
-    """Prepare the model; its answer prefix makes one this small answer with a number at all.
+    """Prepare the model, whose prefix makes one this small answer with a number.
 
     Raises:
         PackageError: a package is missing, or the model cannot be written.

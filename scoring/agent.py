@@ -136,7 +136,7 @@ class BaseAgent(PromptFitting, ABC):
         return self.next_token_logprobs(requests)
 
     def _root_share(self, wave: Sequence[tuple[int, Prompt]]) -> float:
-        """Return the first call's share of the work: the prompts, of all tokens they may cost."""
+        """Return the first call's share of the work: prompts, of all tokens."""
         tokens = sum(len(prompt.token_ids) for _, prompt in wave)
         beyond = len(wave) * config.SCORING_BLOCK_BUDGET * (self.block_size or 1)
         return tokens / (tokens + beyond)

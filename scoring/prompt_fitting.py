@@ -1,4 +1,4 @@
-"""Fit tasks into prompts: by whole passages into budget and window, to whole cache blocks.
+"""Fit tasks into prompts: into budget and window, to whole cache blocks.
 
 ``agents_vllm.py`` and ``agents.py`` (the oracle) must build the very same prompts, or comparing
 them would prove nothing.
@@ -120,7 +120,7 @@ class PromptFitting:
         return len(task.passages)
 
     def _template_kwargs(self, task: ForecastTask) -> dict[str, Any]:
-        """Return the task's date in every form a template may ask for, and the model's settings."""
+        """Return the date in every form a template may ask for, and the model's settings."""
         return {**template_dates(task.today), **self.spec.chat_template_kwargs}
 
     def _render(self, task: ForecastTask, used: int, padding: str = "") -> Prompt:
@@ -168,7 +168,7 @@ class PromptFitting:
         return prompt
 
     def reasoning_prompt(self, task: ForecastTask) -> Path:
-        """Return token ids of the prompt that asks for reasoning; the whole answer fits, too.
+        """Return token ids of the prompt that asks for reasoning; its answer fits.
 
         Raises:
             PromptError: the question and ``config.LOGIC_MAX_TOKENS`` do not fit, evidence or none.

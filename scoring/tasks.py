@@ -1,4 +1,4 @@
-"""What agents are asked and what they answer: tasks, prompts, reasonings, outcomes."""
+"""Define what agents are asked and answer: tasks, reasonings, outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PromptError(Exception):
 
 
 class AgentError(Exception):
-    """A model cannot be loaded or has stopped working; the message is one line for the user."""
+    """A model cannot be loaded or has stopped working; one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def reasoning_seed(task: ForecastTask, sample: int) -> int:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that fits: text, token ids, the trie of numbers that may follow, passages."""
+    """A prompt that fits, with the trie of the numbers that may follow."""
 
     text: str
     token_ids: Path
@@ -79,7 +79,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class ForecastOutcome:
-    """The result of ``tasks[index]``, or an error; ``seconds`` is its share of the batch."""
+    """The result of ``tasks[index]`` or an error; ``seconds`` is its share."""
 
     index: int
     prompt: Prompt | None
