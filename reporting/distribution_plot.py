@@ -5,21 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from reporting.styles import (
-    ENSEMBLE_COLOUR,
-    GREY,
-    TEXT_LEFT,
-    add_title,
-    clean,
-    colours,
-    legend_below,
-    new_figure,
-    outcome_colour,
-    percent,
-    percent_axis,
-    shorten,
-    wrap,
-)
+from reporting import styles
 from reporting.values import Curve, Outcome, PlotError
 from scoring.distribution import PERCENTAGES
 
@@ -27,7 +13,7 @@ from scoring.distribution import PERCENTAGES
 # line with the title.
 ROW_LEFT: Final = 0.255
 ROW_RIGHT: Final = 0.975
-LABEL_LEFT: Final = (TEXT_LEFT - ROW_LEFT) / (ROW_RIGHT - ROW_LEFT)
+LABEL_LEFT: Final = (styles.TEXT_LEFT - ROW_LEFT) / (ROW_RIGHT - ROW_LEFT)
 BARS: Final[dict[str, Any]] = {"alpha": 0.42, "linewidth": 0}
 MEAN: Final[dict[str, Any]] = {"linewidth": 1.8}
 MEDIAN: Final[dict[str, Any]] = {"linewidth": 1.4, "linestyle": (0, (2, 2))}
@@ -46,8 +32,8 @@ def distribution_figure(
     if not curves:
         raise PlotError(f"{title[:60]!r}: no distribution to draw")
     rows = len(curves)
-    figure = new_figure(0.42 + 0.215 * 3 + 1.02 * rows + 1.15)
-    top, total = add_title(figure, title, subtitle), figure.get_figheight()
+    figure = styles.new_figure(0.42 + 0.215 * 3 + 1.02 * rows + 1.15)
+    top, total = styles.add_title(figure, title, subtitle), figure.get_figheight()
     grid = figure.add_gridspec(
         rows,
         1,
@@ -57,15 +43,15 @@ def distribution_figure(
         bottom=0.98 / total,
         hspace=0.42,
     )
-    chosen = colours(curve.name for curve in curves if not curve.ensemble)
+    chosen = styles.colours(curve.name for curve in curves if not curve.ensemble)
     first = None
     for number, curve in enumerate(curves):
         axes = figure.add_subplot(grid[number, 0], sharex=first)
         first = first or axes
-        _draw_row(axes, curve, ENSEMBLE_COLOUR if curve.ensemble else chosen[curve.name])
+        _draw_row(axes, curve, styles.ENSEMBLE_COLOUR if curve.ensemble else chosen[curve.name])
         axes.tick_params(labelbottom=number == rows - 1)
         if outcome is not None and outcome.value is not None:
-            colour = outcome_colour(outcome)
+            colour = styles.outcome_colour(outcome)
             axes.axvline(100 * outcome.value, color=colour, zorder=1, **OUTCOME)
     axes.set_xlabel("probability of yes", fontsize=10, labelpad=4)
     _draw_legend(figure, outcome)
@@ -86,23 +72,23 @@ def _draw_row(axes: Any, curve: Curve, colour: str) -> None:
     axes.set_ylim(-0.26 * peak, 1.12 * peak)
     axes.set_xticks(range(0, 101, 10))
     axes.set_yticks([0, peak])
-    clean(axes)
+    styles.clean(axes)
     axes.grid(False, axis="y")
-    percent_axis(axes.xaxis)
-    percent_axis(axes.yaxis, 1 if peak < 10 else 0)
+    styles.percent_axis(axes.xaxis)
+    styles.percent_axis(axes.yaxis, 1 if peak < 10 else 0)
     _draw_label(axes, curve, colour)
 
 
 def _draw_label(axes: Any, curve: Curve, colour: str) -> None:
     distribution = curve.distribution
     low, high = distribution.interval(0.8)
-    name = wrap(shorten(curve.name), 22, 2)
+    name = styles.wrap(styles.shorten(curve.name), 22, 2)
     numbers = [
-        f"mean {percent(distribution.mean)}, median {distribution.median:.0f} %",
+        f"mean {styles.percent(distribution.mean)}, median {distribution.median:.0f} %",
         f"80 %: {low:.0f}–{high:.0f} %",
     ]
     if curve.note:
-        numbers.append(wrap(curve.note, 30, 1))
+        numbers.append(styles.wrap(curve.note, 30, 1))
     place: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "parse_math": False}
     axes.text(
         LABEL_LEFT,
@@ -124,12 +110,12 @@ def _draw_legend(figure: Any, outcome: Outcome | None) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=GREY, label="probability of each %", **BARS),
-        Line2D([], [], color=GREY, label="mean", **MEAN),
-        Line2D([], [], color=GREY, label="median", **MEDIAN),
-        Line2D([], [], color=GREY, label="80 % interval", **RANGE),
+        Patch(color=styles.GREY, label="probability of each %", **BARS),
+        Line2D([], [], color=styles.GREY, label="mean", **MEAN),
+        Line2D([], [], color=styles.GREY, label="median", **MEDIAN),
+        Line2D([], [], color=styles.GREY, label="80 % interval", **RANGE),
     ]
     if outcome is not None and outcome.value is not None:
         label = f"outcome: {outcome.word}"
-        handles.append(Line2D([], [], color=outcome_colour(outcome), label=label, **OUTCOME))
-    legend_below(figure, handles, columns=len(handles), centre=0.62)
+        handles.append(Line2D([], [], color=styles.outcome_colour(outcome), label=label, **OUTCOME))
+    styles.legend_below(figure, handles, columns=len(handles), centre=0.62)

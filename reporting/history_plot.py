@@ -7,22 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from reporting.styles import (
-    DASHED,
-    ENSEMBLE_COLOUR,
-    MARKERS,
-    add_axes,
-    add_title,
-    clean,
-    colours,
-    legend_below,
-    new_figure,
-    outcome_colour,
-    percent_axis,
-    shorten,
-    time_axis,
-    time_extent,
-)
+from reporting import styles
 from reporting.values import HistoryPoint, Outcome, PlotError
 
 
@@ -47,33 +32,33 @@ def history_figure(
         raise PlotError(f"{title[:60]!r}: no forecast to draw")
     marks = any(p.fewer for p in ensemble) + any(p.calibrated is not None for p in ensemble)
     legend_rows = -(-(len(series) + 3 + marks) // 3)
-    figure = new_figure(4.6 + 0.2 * legend_rows)
-    top = add_title(figure, title, _subtitle(moments, outcome, kind))
-    axes = add_axes(figure, top, legend_rows)
+    figure = styles.new_figure(4.6 + 0.2 * legend_rows)
+    top = styles.add_title(figure, title, _subtitle(moments, outcome, kind))
+    axes = styles.add_axes(figure, top, legend_rows)
 
     shown = [*moments, *([outcome.when] if outcome and outcome.when else [])]
     # The markers of one single run would hide each other: models are moved left of the ensemble.
-    shift = 0.02 * time_extent(shown) if len(moments) == 1 else timedelta(0)
-    chosen = colours(series)
+    shift = 0.02 * styles.time_extent(shown) if len(moments) == 1 else timedelta(0)
+    looks = styles.series_styles(list(series))
     for number, (name, points) in enumerate(series.items()):
         moved = [replace(p, when=p.when + shift * (number - len(series))) for p in points]
-        _draw_model(axes, name, moved, chosen[name], MARKERS[number % len(MARKERS)])
+        _draw_model(axes, moved, **looks[name])
         if shift:
             low, high = [p.low for p in moved], [p.high for p in moved]
-            axes.vlines([p.when for p in moved], low, high, color=chosen[name], alpha=0.45)
+            axes.vlines([p.when for p in moved], low, high, color=looks[name]["color"], alpha=0.45)
     if ensemble:
         _draw_ensemble(axes, sorted(ensemble, key=lambda p: p.when))
     if outcome is not None:
         _draw_outcome(axes, outcome)
 
-    time_axis(axes, shown, shift * len(series))
+    styles.time_axis(axes, shown, shift * len(series))
     axes.set_ylim(-3, 103)
     axes.set_yticks(range(0, 101, 20))
-    percent_axis(axes.yaxis)
+    styles.percent_axis(axes.yaxis)
     axes.set_ylabel("probability of yes", fontsize=10)
-    clean(axes)
+    styles.clean(axes)
     handles, _ = axes.get_legend_handles_labels()
-    legend_below(figure, handles, columns=3, centre=0.53, markerscale=0.8)
+    styles.legend_below(figure, handles, columns=3, centre=0.53, markerscale=0.8)
     return figure
 
 
@@ -84,21 +69,17 @@ def _subtitle(moments: Sequence[datetime], outcome: Outcome | None, kind: str) -
     return f"{count} {forecasts}, {days}" + (f"; resolved {outcome.word}" if outcome else "")
 
 
-def _draw_model(
-    axes: Any, name: str, points: Sequence[HistoryPoint], colour: str, marker: str
-) -> None:
+def _draw_model(axes: Any, points: Sequence[HistoryPoint], **style: Any) -> None:
     points = sorted(points, key=lambda p: p.when)
     axes.plot(
         [p.when for p in points],
         [p.mean for p in points],
-        color=colour,
         linewidth=1.3,
-        marker=marker,
         markersize=5,
         markeredgecolor="white",
         markeredgewidth=0.6,
-        label=shorten(name),
         zorder=3,
+        **style,
     )
 
 
@@ -106,7 +87,7 @@ def _draw_ensemble(axes: Any, points: Sequence[HistoryPoint]) -> None:
     """Draw the pools: a band where there are several, an error bar where there is one."""
     when = [p.when for p in points]
     low, high = [p.low for p in points], [p.high for p in points]
-    area: dict[str, Any] = {"label": "ensemble, 80 % interval", "color": ENSEMBLE_COLOUR}
+    area: dict[str, Any] = {"label": "ensemble, 80 % interval", "color": styles.ENSEMBLE_COLOUR}
     if len(points) > 1:
         axes.fill_between(when, low, high, alpha=0.13, linewidth=0, zorder=1, **area)
     else:
@@ -116,14 +97,14 @@ def _draw_ensemble(axes: Any, points: Sequence[HistoryPoint]) -> None:
     axes.plot(
         when,
         [p.mean for p in points],
-        color=ENSEMBLE_COLOUR,
+        color=styles.ENSEMBLE_COLOUR,
         linewidth=2.4,
         markeredgecolor="white",
         label="ensemble",
         zorder=4,
         **circle,
     )
-    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": ENSEMBLE_COLOUR}
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": styles.ENSEMBLE_COLOUR}
     if fewer := [p for p in points if p.fewer]:
         axes.plot(
             [p.when for p in fewer],
@@ -139,7 +120,7 @@ def _draw_ensemble(axes: Any, points: Sequence[HistoryPoint]) -> None:
         axes.plot(
             [p.when for p in calibrated],
             [p.calibrated for p in calibrated],
-            color=ENSEMBLE_COLOUR,
+            color=styles.ENSEMBLE_COLOUR,
             linewidth=1.3,
             linestyle=(0, (1, 1.5)),
             marker="D",
@@ -152,12 +133,12 @@ def _draw_ensemble(axes: Any, points: Sequence[HistoryPoint]) -> None:
 
 def _draw_outcome(axes: Any, outcome: Outcome) -> None:
     """Mark the outcome with a star at its time, or with a line where no time is known."""
-    colour, label = outcome_colour(outcome), f"outcome: {outcome.word}"
+    colour, label = styles.outcome_colour(outcome), f"outcome: {outcome.word}"
     if outcome.when is not None:
-        axes.axvline(outcome.when, color=colour, linewidth=1.2, linestyle=DASHED, zorder=2)
+        axes.axvline(outcome.when, color=colour, linewidth=1.2, linestyle=styles.DASHED, zorder=2)
     if outcome.value is None:
         if outcome.when is not None:
-            axes.plot([], [], color=colour, linestyle=DASHED, label="voided")
+            axes.plot([], [], color=colour, linestyle=styles.DASHED, label="voided")
     elif outcome.when is None:
         line: dict[str, Any] = {"linewidth": 3, "alpha": 0.6, "zorder": 2}
         axes.axhline(100 * outcome.value, color=colour, label=label, **line)

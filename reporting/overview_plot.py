@@ -5,35 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from reporting.styles import (
-    ENSEMBLE_COLOUR,
-    GREY,
-    PALETTE,
-    add_title,
-    clean,
-    legend_below,
-    new_figure,
-    outcome_colour,
-    percent,
-    percent_axis,
-    wrap,
-)
+from reporting import styles
 from reporting.values import OverviewRow
 
 # Rows of one figure; more questions continue on a further page.
 OVERVIEW_ROWS: Final = 24
 RANGE: Final[dict[str, Any]] = {"color": "#9A9A9A", "linewidth": 5}
-LATEST: Final[dict[str, Any]] = {"marker": "o", "markersize": 8, "color": PALETTE[0]}
+LATEST: Final[dict[str, Any]] = {"marker": "o", "markersize": 8, "color": styles.PALETTE[0]}
 BEFORE: Final[dict[str, Any]] = {
     "marker": "o",
     "markerfacecolor": "white",
-    "markeredgecolor": PALETTE[0],
+    "markeredgecolor": styles.PALETTE[0],
 }
 CALIBRATED: Final[dict[str, Any]] = {
     "marker": "D",
     "markersize": 6,
     "markerfacecolor": "white",
-    "markeredgecolor": ENSEMBLE_COLOUR,
+    "markeredgecolor": styles.ENSEMBLE_COLOUR,
 }
 
 
@@ -47,8 +35,8 @@ def overview_figures(rows: Sequence[OverviewRow], title: str) -> list[Any]:
 
 
 def _draw_page(rows: Sequence[OverviewRow], title: str) -> Any:
-    figure = new_figure(1.35 + 0.44 * len(rows))
-    top, total = add_title(figure, title), figure.get_figheight()
+    figure = styles.new_figure(1.35 + 0.44 * len(rows))
+    top, total = styles.add_title(figure, title), figure.get_figheight()
     axes = figure.add_axes((0.475, 0.78 / total, 0.43, 1 - (top + 0.1 + 0.78) / total))
     for number, row in enumerate(rows):
         _draw_row(axes, number, row)
@@ -58,8 +46,8 @@ def _draw_page(rows: Sequence[OverviewRow], title: str) -> Any:
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlim(0, 100)
     axes.set_xticks(range(0, 101, 20))
-    percent_axis(axes.xaxis)
-    clean(axes)
+    styles.percent_axis(axes.xaxis)
+    styles.clean(axes)
     axes.tick_params(axis="y", length=0, labelsize=8, pad=12)
     axes.set_xlabel("probability of yes", fontsize=9.5)
     _draw_legend(figure, rows)
@@ -70,7 +58,7 @@ def row_label(row: OverviewRow) -> str:
     """Return the question, its day, and "voided", which the scale has no place for."""
     voided = row.outcome is not None and row.outcome.value is None
     remarks = [f"(as of {row.day})" if row.day else "", "(voided)" if voided else ""]
-    return wrap(row.text, 54, 2, " ".join(remark for remark in remarks if remark))
+    return styles.wrap(row.text, 54, 2, " ".join(remark for remark in remarks if remark))
 
 
 def _draw_row(axes: Any, number: int, row: OverviewRow) -> None:
@@ -81,13 +69,13 @@ def _draw_row(axes: Any, number: int, row: OverviewRow) -> None:
     axes.plot([row.mean], height, markeredgecolor="white", zorder=4, **LATEST)
     if row.calibrated is not None:
         axes.plot([row.calibrated], height, zorder=5, **CALIBRATED)
-    axes.text(104.5, number, percent(row.mean), va="center", fontsize=9, fontweight="bold")
+    axes.text(104.5, number, styles.percent(row.mean), va="center", fontsize=9, fontweight="bold")
     if row.fewer:
-        small: dict[str, Any] = {"va": "center", "fontsize": 6.5, "color": GREY}
+        small: dict[str, Any] = {"va": "center", "fontsize": 6.5, "color": styles.GREY}
         axes.text(104.5, number + 0.34, f"{row.fewer} models", **small)
     if row.outcome is not None and row.outcome.value is not None:
         star: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "white"}
-        star |= {"color": outcome_colour(row.outcome), "zorder": 5, "clip_on": False}
+        star |= {"color": styles.outcome_colour(row.outcome), "zorder": 5, "clip_on": False}
         axes.plot([100 * row.outcome.value], height, **star)
 
 
@@ -107,5 +95,5 @@ def _draw_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:
     if any(row.calibrated is not None for row in rows):
         handles.append(handle("calibrated", **CALIBRATED))
     if any(row.outcome is not None and row.outcome.value is not None for row in rows):
-        handles.append(handle("outcome", marker="*", markersize=12, color=GREY))
-    legend_below(figure, handles, columns=len(handles), centre=0.5)
+        handles.append(handle("outcome", marker="*", markersize=12, color=styles.GREY))
+    styles.legend_below(figure, handles, columns=len(handles), centre=0.5)

@@ -9,21 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.reliability import ReliabilityBin
-from reporting.styles import (
-    DASHED,
-    GREY,
-    MARKERS,
-    add_axes,
-    add_title,
-    clean,
-    colours,
-    legend_below,
-    new_figure,
-    percent_axis,
-    shorten,
-    time_axis,
-    time_extent,
-)
+from reporting import styles
 from reporting.values import PlotError, ScorePoint
 
 
@@ -41,28 +27,26 @@ def reliability_figure(
     filled = {name: [b for b in bins if b.count] for name, bins in sets.items()}
     if not any(filled.values()):
         raise PlotError("no resolved forecast to draw a reliability diagram of")
-    figure = new_figure(7.9)
-    upper = 1 - (add_title(figure, title, subtitle) + 0.1) / figure.get_figheight()
+    figure = styles.new_figure(7.9)
+    upper = 1 - (styles.add_title(figure, title, subtitle) + 0.1) / figure.get_figheight()
     axes = figure.add_axes((0.1, 0.33, 0.87, upper - 0.33))
     counts = figure.add_axes((0.1, 0.135, 0.87, 0.145), sharex=axes)
-    diagonal: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": DASHED, "zorder": 1}
-    axes.plot([0, 100], [0, 100], label="perfectly calibrated", **diagonal)
-    chosen = colours(filled)
+    line: dict[str, Any] = {"color": styles.GREY, "linewidth": 1, "linestyle": styles.DASHED}
+    axes.plot([0, 100], [0, 100], label="perfectly calibrated", zorder=1, **line)
+    looks = styles.series_styles(list(filled), 40)
     width = 7.0 / len(filled)
     for number, (name, bins) in enumerate(filled.items()):
         place = number - (len(filled) - 1) / 2
-        marker = MARKERS[number % len(MARKERS)]
-        _draw_bins(
-            axes, bins, 0.7 * place, color=chosen[name], label=shorten(name, 40), marker=marker
-        )
+        _draw_bins(axes, bins, 0.7 * place, **looks[name])
         middles = [50 * (b.low + b.high) + place * width for b in bins]
         heights = [b.count for b in bins]
-        bars = counts.bar(middles, heights, width=0.92 * width, color=chosen[name], alpha=0.8)
+        colour = looks[name]["color"]
+        bars = counts.bar(middles, heights, width=0.92 * width, color=colour, alpha=0.8)
         if len(filled) <= 2:
             counts.bar_label(bars, fontsize=7, padding=1)
     _set_reliability_axes(axes, counts)
     handles, _ = axes.get_legend_handles_labels()
-    legend_below(figure, handles, columns=min(3, len(handles)), centre=0.53)
+    styles.legend_below(figure, handles, columns=min(3, len(handles)), centre=0.53)
     return figure
 
 
@@ -95,9 +79,9 @@ def _set_reliability_axes(axes: Any, counts: Any) -> None:
     counts.yaxis.get_major_locator().set_params(integer=True)
     axes.set_yticks(range(0, 101, 20))
     for one in (axes, counts):
-        clean(one)
-        percent_axis(one.xaxis)
-    percent_axis(axes.yaxis)
+        styles.clean(one)
+        styles.percent_axis(one.xaxis)
+    styles.percent_axis(axes.yaxis)
     axes.tick_params(labelbottom=False)
 
 
@@ -113,27 +97,26 @@ def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScoreP
     if not everything:
         raise PlotError("no resolved forecast to draw scores of")
     legend_rows = -(-(len(series) + 1) // 3)
-    figure = new_figure(4.6 + 0.2 * legend_rows)
-    axes = add_axes(figure, add_title(figure, title, subtitle), legend_rows)
-    axes.axhline(0.25, color=GREY, linewidth=1, linestyle=DASHED, label="always 50 %")
+    figure = styles.new_figure(4.6 + 0.2 * legend_rows)
+    axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), legend_rows)
+    axes.axhline(0.25, color=styles.GREY, linewidth=1, linestyle=styles.DASHED, label="always 50 %")
     moments = [p.when for p in everything]
     # Error bars of several forecasters in one month are side by side.
-    step = 0.012 * max(time_extent(moments), timedelta(days=30))
-    chosen = colours(series)
+    step = 0.012 * max(styles.time_extent(moments), timedelta(days=30))
+    looks = styles.series_styles(list(series))
     for number, (name, points) in enumerate(series.items()):
         shift = step * (number - (len(series) - 1) / 2)
-        marker = MARKERS[number % len(MARKERS)]
-        _draw_scores(axes, points, shift, color=chosen[name], label=shorten(name), marker=marker)
-    time_axis(axes, moments)
+        _draw_scores(axes, points, shift, **looks[name])
+    styles.time_axis(axes, moments)
     left, right = axes.get_xlim()
     margin = step / timedelta(days=1) * len(series) / 2
     axes.set_xlim(left - margin, right + margin)
     highest = max(p.interval.high if p.interval.known else p.brier for p in everything)
     axes.set_ylim(0, min(1.0, max(0.3, highest) * 1.05))
     axes.set_ylabel("Brier score (lower is better)", fontsize=10)
-    clean(axes)
+    styles.clean(axes)
     handles, _ = axes.get_legend_handles_labels()
-    legend_below(figure, handles, columns=3, centre=0.53)
+    styles.legend_below(figure, handles, columns=3, centre=0.53)
     return figure
 
 

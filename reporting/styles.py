@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import re
 import textwrap
 import unicodedata
@@ -166,6 +167,15 @@ def colours(names: Iterable[str]) -> dict[str, str]:
     models = [name for name in dict.fromkeys(names) if name != "ensemble"]
     chosen = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(models)}
     return chosen | {"ensemble": ENSEMBLE_COLOUR}
+
+
+def series_styles(names: Sequence[str], width: int = LABEL_CHARACTERS) -> dict[str, dict[str, Any]]:
+    """Choose colour, marker and legend label of each forecaster."""
+    chosen = colours(names)
+    return {
+        name: {"color": chosen[name], "marker": marker, "label": shorten(name, width)}
+        for name, marker in zip(names, itertools.cycle(MARKERS), strict=False)
+    }
 
 
 def outcome_colour(outcome: Outcome) -> str:
