@@ -16,6 +16,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Final
 
+from preflight.checkpoint import TOKENIZER_FILES
 from preflight.weights import INDEX
 from terminal.redaction import redact
 
@@ -70,20 +71,21 @@ def cached_snapshot(path: str) -> Path | None:
     """Return the folder of a model that is complete in the hub's cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(path, "config.json")
-    if not isinstance(found, str):
+    settings = (try_to_load_from_cache(path, name) for name in ("config.json", "params.json"))
+    found = next((file for file in settings if isinstance(file, str)), None)
+    if found is None:
         return None
     folder = Path(found).parent
+    names = {file.name for file in folder.iterdir() if file.exists()}
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         shards = {str(shard) for shard in index["weight_map"].values()}
     except FileNotFoundError:
-        shards = {"model.safetensors"}
+        shards = {name for name in names if name.endswith(".safetensors")}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    names = {file.name for file in folder.iterdir() if file.exists()}
-    whole = shards <= names and any("token" in name or name == "vocab.txt" for name in names)
-    return folder if whole else None
+    tokenizer = any(name in TOKENIZER_FILES or "token" in name for name in names)
+    return folder if shards and shards <= names and tokenizer else None
 
 
 def _ask(path: str) -> HubModel:

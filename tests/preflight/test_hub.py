@@ -198,11 +198,21 @@ def test_what_is_cached_is_not_counted(look):
 
 
 @pytest.mark.parametrize("offline", [True, False])
-def test_a_model_that_is_complete_in_the_cache_is_not_asked_for(look, monkeypatch, offline):
+@pytest.mark.parametrize(
+    ("settings", "tokenizer", "weights"),
+    [
+        ("config.json", "tokenizer.json", "model.safetensors"),
+        ("params.json", "tekken.json", "consolidated.safetensors"),
+        ("config.json", "spiece.model", "model-00001-of-00001.safetensors"),
+    ],
+)
+def test_a_model_that_is_complete_in_the_cache_is_not_asked_for(
+    look, monkeypatch, offline, settings, tokenizer, weights
+):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    fill_cache({"config.json": "{}", "tokenizer.json": "{}", "model.safetensors": "12345"})
+    fill_cache({settings: "{}", tokenizer: "{}", weights: "12345"})
     with Hub(status=500) as server:
         assert look(server) == hub.HubModel((), 5)
     assert server.asked == []
