@@ -33,7 +33,8 @@ class ModelSpec:
     trust_remote_code: bool = False
 
 
-HUGGING_FACE_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+# As the hub's library judges it (huggingface_hub, validate_repo_id).
+HUGGING_FACE_ID: Final = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git\Z)\b[\w.-]+\b/\b[\w.-]{1,96}\b")
 S3_ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+")
 SPEC_KEYS: Final = Keys(
     {

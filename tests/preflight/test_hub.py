@@ -11,7 +11,7 @@ import pytest
 import config
 from agents_vllm import Agent
 from preflight import hub
-from preflight.model_entries import ModelSpec
+from preflight.model_entries import HUGGING_FACE_ID, ModelSpec
 from scoring.tasks import AgentError
 from tests.support.loopback_server import LoopbackServer, QuietHandler
 from tests.support.needed import needs
@@ -255,3 +255,23 @@ def test_the_agent_says_it_before_an_engine_starts(look, monkeypatch):
             Agent(ModelSpec("m", MODEL)).load()
     for name in set(os.environ) - set(before):
         monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "org/model", "Qwen/Qwen3-14B", "a/b", "org/a.b_c-d", "org-x/m", "org/m.gi", "org/" + "m" * 96,
+        "org/a--b", "org/a..b", "org/-x", "org/x-", "-o/x", "o./x", "org/x.git", "org/" + "m" * 97,
+        "org/a b", "a/b/c", "model",
+    ],
+)  # fmt: skip
+def test_an_id_is_what_the_hubs_library_takes_for_one(path):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(path)
+        valid = path.count("/") == 1
+    except HFValidationError:
+        valid = False
+    assert (HUGGING_FACE_ID.fullmatch(path) is not None) == valid
