@@ -36,9 +36,9 @@ def history_figure(
     top = styles.add_title(figure, title, _subtitle(moments, outcome, kind))
     axes = styles.add_axes(figure, top, legend_rows)
 
-    shown = [*moments, *([outcome.when] if outcome and outcome.when else [])]
+    dates = [*moments, *([outcome.when] if outcome and outcome.when else [])]
     # The markers of one single run would hide each other: models are moved left of the ensemble.
-    shift = 0.02 * styles.time_extent(shown) if len(moments) == 1 else timedelta(0)
+    shift = 0.02 * styles.time_extent(dates) if len(moments) == 1 else timedelta(0)
     looks = styles.series_styles(list(series))
     for number, (name, points) in enumerate(series.items()):
         moved = [replace(p, when=p.when + shift * (number - len(series))) for p in points]
@@ -51,7 +51,7 @@ def history_figure(
     if outcome is not None:
         _draw_outcome(axes, outcome)
 
-    styles.time_axis(axes, shown, shift * len(series))
+    styles.time_axis(axes, dates, shift * len(series))
     axes.set_ylim(-3, 103)
     axes.set_yticks(range(0, 101, 20))
     styles.percent_axis(axes.yaxis)

@@ -1,3 +1,5 @@
+"""Configured logging: what reaches the console and what the file, without secrets."""
+
 from __future__ import annotations
 
 import io
