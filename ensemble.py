@@ -1,4 +1,4 @@
-"""``Ensemble``: models × questions, every result stored as soon as it exists, then pooled.
+"""``Ensemble``: models × questions, each result stored at once, then pooled.
 
 A model is loaded once a run, scores every question and chunk of evidence in one batch, and is shut
 down before the next one starts. A model that fails costs its own forecasts: the reason goes into
@@ -34,7 +34,7 @@ AgentFactory = Callable[[ModelSpec], BaseAgent]
 
 @dataclass(frozen=True)
 class Load:
-    """What one model is loaded for: pieces to write reasoning for, and pieces to forecast."""
+    """What a model is loaded for: pieces to write reasoning for, pieces to forecast."""
 
     spec: ModelSpec
     title: str
@@ -124,7 +124,7 @@ class Ensemble:
             self.pool_all(item.question.id for item in items)
 
     def _unreasoned(self, work: Sequence[Piece], done: set[tuple[str, str, int]]) -> list[Piece]:
-        """Return the pieces that some model still has to forecast and that lack a reasoning."""
+        """Return pieces that lack a reasoning and some model still has to forecast."""
         if self.logic is None:
             return []
         written = Counter(
@@ -235,7 +235,7 @@ class Ensemble:
             raise KeyboardInterrupt from error
 
     def _score(self, load: Load, agent: BaseAgent, left: dict[int, Piece]) -> None:
-        """Score all prompts; store each forecast when complete, and take it out of ``left``."""
+        """Score all prompts; store each complete forecast and take it out of ``left``."""
         batch = self._batch(agent, load.score)
         sizes = Counter(number for number, _ in batch.owners)
         outcomes: dict[int, dict[int, ForecastOutcome]] = {number: {} for number in left}
@@ -304,7 +304,7 @@ def _with_fewer_passages(
 
 
 def _logged(what: str, error: Exception) -> str:
-    """Log an error, its traceback to the file only; return it as one line without secrets."""
+    """Log an error, its traceback to the file only; return it without secrets."""
     message = redact(f"{type(error).__name__}: {error}".splitlines()[0])
     logger.error("%s: %s", what, message)
     logger.debug("traceback: %s", what, exc_info=True)

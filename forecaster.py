@@ -1,4 +1,4 @@
-"""Forecast questions with every configured model: those below, a file's or the command line's.
+"""Forecast the questions below, a file's or the command line's with every model.
 
     python forecaster.py                          the list in this file on the configured models
     python forecaster.py --demo                   every stage for real on a CPU, in about a minute
@@ -100,23 +100,13 @@ def run(
 ) -> int:
     """Carry out a plan, print its table and return the exit code."""
     from ensemble import Ensemble
-    from runs.finish import backtest_cautions, finish
+    from runs.finish import finish
     from runs.gather import gather_evidence
     from runs.resume import resume_command
     from runs.start import begin
     from runs.summary import summary
 
     run_id = begin(plan, database)
-    logger.info(
-        "run %d%s: %d questions, %d models, into %s",
-        run_id,
-        " (resumed)" if plan.resume else f" (replay of run {plan.origin})" if plan.origin else "",
-        len(plan.questions),
-        len(plan.specs),
-        plan.database,
-    )
-    for line in backtest_cautions(plan):
-        logger.warning("Caution: %s", line)
     ensemble = Ensemble(
         database,
         run_id,
@@ -148,7 +138,7 @@ def run(
 
 
 def draw(plan: Plan, database: Database, run_id: int) -> bool:
-    """Draw the run and the histories; False, after logging why, when a plot cannot be written."""
+    """Draw the run and the histories; return whether every plot was written."""
     from analysis import PlotError, draw_history, draw_run
 
     try:

@@ -1,28 +1,26 @@
-"""What reasoning and evidence did to the numbers: the same work scored with one or both of them taken away.
+"""What reasoning and evidence do to numbers: the same work without one or both.
 
-A room of its own because neither scoring nor storing owns it: which prompts a condition has, and how pairs are summed up.
-The conditions are scored beside the forecast they are compared with: same model, same load, same batch, same passages.
+The conditions are scored beside the forecast they are compared with: same model, same load, same
+batch, same passages.
 
     no_reasoning   the evidence, without the notes
-    no_evidence    the notes, without the passages. The notes were written with the passages in view, so this says what
-                   reading the passages again adds to the notes, not what searching was worth
+    no_evidence    the notes, without the passages. They were written with the passages in view, so
+                   this is what reading those again adds to the notes, not what searching was worth
     neither        the question alone
-
-The shift is the forecast's mean minus the condition's, in percentage points: what the part taken away had added. A shift of
-zero with a large divergence is possible (a wider or narrower distribution around the same mean), so both are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from evaluation.metrics import brier_score
 from scoring.distribution import Distribution, jensen_shannon
 from scoring.tasks import ForecastTask
+from storage.records import AblationPair
 
 FULL: Final = "full"
 # Condition, and what it takes away in words.
@@ -35,26 +33,33 @@ CONDITIONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Effect:
-    """One pair: ``shift`` in percentage points (with minus without), ``divergence`` Jensen-Shannon in bits, 0 to 1."""
+    """What a part did to a forecast.
+
+    A shift of zero with a large divergence is a wider or narrower distribution.
+
+    Args:
+        shift: mean with the part minus mean without, in percentage points.
+        divergence: Jensen-Shannon divergence in bits, 0-1.
+    """
 
     shift: float
     divergence: float
 
 
 def effect(full: Distribution, without: Distribution) -> Effect:
-    """What the part taken away had done to the distribution."""
+    """Return what the part taken away did to the distribution."""
     return Effect(full.mean - without.mean, jensen_shannon(full, without))
 
 
 def variants(
     task: ForecastTask, reasonings: Sequence[str], *, ablate: bool
 ) -> dict[str, list[ForecastTask]]:
-    """The prompts of one piece of work by condition, ``FULL`` first; the forecast is the mean over each list.
+    """Return the prompts of one forecast by condition, ``FULL`` first.
 
     Args:
         task: the work, with the passages that every prompt of it holds.
         reasonings: the notes of its samples; none without a logic model.
-        ablate: whether conditions beside ``FULL`` are wanted. One that would repeat another is left out.
+        ablate: whether to add conditions; one that would repeat another is left out.
     """
     full = [replace(task, reasoning=text) for text in reasonings] or [task]
     found = {FULL: full}
@@ -69,46 +74,43 @@ def variants(
     return found
 
 
-def effect_lines(rows: Sequence[Any], outcomes: Mapping[str, int] | None = None) -> list[str]:
-    """A table of the effects over all pairs of a run, or a line for each condition that failed.
+def effect_lines(
+    pairs: Sequence[AblationPair], outcomes: Mapping[str, int] | None = None
+) -> list[str]:
+    """Return a table of a run's effects, and a line for each condition that failed.
 
     Args:
-        rows: of ``Database.ablations``.
-        outcomes: 0 or 1 by question id; where given, the Brier scores of both sides of the resolved pairs are added.
+        pairs: all pairs of the run.
+        outcomes: 0 or 1 by question id; adds the Brier scores of resolved pairs.
     """
     known = outcomes or {}
-    lines = []
-    for condition, part in CONDITIONS.items():
-        pairs = [row for row in rows if row.condition == condition and row.error is None]
-        if not pairs:
-            continue
-        shifts = np.array([row.shift for row in pairs])
-        divergences = np.array([row.divergence for row in pairs])
-        line = (
-            f"{part:<10}  {len(pairs):>5}  {shifts.mean():>+10.1f}  {np.abs(shifts).mean():>10.1f}"
-            f"  {shifts[np.abs(shifts).argmax()]:>+7.1f}  {divergences.mean():>16.3f}"
-        )
-        judged = [row for row in pairs if row.question_id in known]
-        if judged:
-            truth = np.array([known[row.question_id] for row in judged])
-            both = (
-                brier_score(np.array(means) / 100, truth)
-                for means in ([row.full_mean for row in judged], [row.mean for row in judged])
-            )
-            line += "  {:>10.3f}  {:>13.3f}".format(*both)
-        lines.append(line)
+    scored = {
+        part: [pair for pair in pairs if pair.condition == condition and pair.error is None]
+        for condition, part in CONDITIONS.items()
+    }
+    lines = [_effects(part, found, known) for part, found in scored.items() if found]
     if lines:
         head = (
-            f"{'taken away':<10}  {'pairs':>5}  {'mean shift':>10}  {'mean size':>10}  {'largest':>7}"
-            f"  {'divergence, bits':>16}"
+            f"{'taken away':<10}  {'pairs':>5}  {'mean shift':>10}  {'mean size':>10}"
+            f"  {'largest':>7}  {'divergence, bits':>16}"
         )
         if known:
             head += f"  {'Brier with':>10}  {'Brier without':>13}"
-        lines = [
-            "What moved the numbers (points, with minus without):",
-            head,
-            "-" * len(head),
-            *lines,
-        ]
-    failed = sorted({(row.condition, row.error) for row in rows if row.error is not None})
-    return lines + [f"Not compared, {condition}: {error}" for condition, error in failed]
+        title = "What moved the numbers (points, with minus without):"
+        lines = [title, head, "-" * len(head), *lines]
+    failed = {(pair.condition, pair.error) for pair in pairs if pair.error is not None}
+    return lines + [f"Not compared, {condition}: {error}" for condition, error in sorted(failed)]
+
+
+def _effects(part: str, pairs: Sequence[AblationPair], outcomes: Mapping[str, int]) -> str:
+    shifts = np.array([pair.shift for pair in pairs])
+    divergences = np.array([pair.divergence for pair in pairs])
+    line = (
+        f"{part:<10}  {len(pairs):>5}  {shifts.mean():>+10.1f}  {np.abs(shifts).mean():>10.1f}"
+        f"  {shifts[np.abs(shifts).argmax()]:>+7.1f}  {divergences.mean():>16.3f}"
+    )
+    if judged := [pair for pair in pairs if pair.question_id in outcomes]:
+        truth = np.array([outcomes[pair.question_id] for pair in judged])
+        full, without = np.array([(pair.full_mean, pair.mean) for pair in judged]).T / 100
+        line += f"  {brier_score(full, truth):>10.3f}  {brier_score(without, truth):>13.3f}"
+    return line

@@ -1,4 +1,4 @@
-"""The command line of forecaster.py: its options, and which of them exclude each other."""
+"""The command line of forecaster.py: its options, and which exclude each other."""
 
 from __future__ import annotations
 
@@ -14,80 +14,41 @@ class UsageError(Exception):
     """Something the user gave cannot be used; one line for each problem."""
 
 
-# What is forecast: one of these at most.
-ASKED: Final[dict[str, dict[str, Any]]] = {
-    "--questions": {
-        "metavar": "FILE",
-        "help": ".txt (one per line), .csv, .tsv, .jsonl or .json with a question column,"
-        " or a platform's file",
-    },
-    "--question": {"action": "append", "metavar": "TEXT", "help": "a question; repeatable"},
-    "--backtest": {
-        "metavar": "FILE",
-        "help": "resolved questions, each forecast from its own past day, then scored",
-    },
-    "--demo": {
-        "action": "store_true",
-        "help": "a small packaged model and the World Factbook on a CPU, into demo.db",
-    },
-    "--resume": {
-        "nargs": "?",
-        "const": "latest",
-        "metavar": "RUN",
-        "help": "finish a run that was interrupted or has failed forecasts"
-        " (default: the latest unfinished one)",
-    },
-    "--replay": {
-        "metavar": "RUN",
-        "help": "score a stored run again from its stored evidence, without network,"
-        " and report the differences",
-    },
-}
+FLAG: Final[dict[str, Any]] = {"action": "store_true"}
+# What is forecast, one of these at most: the option, its help, and how it is parsed.
+ASKED: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+    ("--questions", ".txt (one per line), .csv, .tsv, .jsonl or .json with a question column,"
+     " or a platform's file", {"metavar": "FILE"}),
+    ("--question", "a question; repeatable", {"action": "append", "metavar": "TEXT"}),
+    ("--backtest", "resolved questions, each forecast from its own past day, then scored",
+     {"metavar": "FILE"}),
+    ("--demo", "a small packaged model and the World Factbook on a CPU, into demo.db", FLAG),
+    ("--resume", "finish a run that was interrupted or has failed forecasts"
+     " (default: the latest unfinished one)", {"nargs": "?", "const": "latest", "metavar": "RUN"}),
+    ("--replay", "score a stored run again from its stored evidence, without network,"
+     " and report the differences", {"metavar": "RUN"}),
+)  # fmt: skip
 # How it is forecast.
-OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "--sample": {
-        "type": int,
-        "metavar": "N",
-        "help": "with --backtest: N of its questions, drawn with the seed",
-    },
-    "--models": {
-        "nargs": "+",
-        "metavar": "MODEL",
-        "help": "configured names or model paths (default: all configured)",
-    },
-    "--as-of": {
-        "metavar": "DATE",
-        "help": "forecast as if today were this date: no newer evidence is used",
-    },
-    "--reworded": {
-        "action": "append",
-        "metavar": "ID",
-        "help": "accept another wording of this id as the same question; repeatable",
-    },
-    "--ask-closed": {
-        "action": "store_true",
-        "help": "ask again what is resolved or past its close date; it is left out otherwise",
-    },
-    "--no-retrieval": {"action": "store_true", "help": "ask the models without any evidence"},
-    "--documents": {
-        "metavar": "DIR",
-        "help": "folder with your own .txt, .md, .html and .pdf evidence",
-    },
-    "--coherence": {
-        "action": "store_true",
-        "help": "also ask the negations and paraphrases a question file gives",
-    },
-    "--logic": {
-        "action": "store_true",
-        "help": "let the logic model (DEFAULT_LOGIC_MODEL_PATH) write reasoning first;"
-        " every model then scores given it",
-    },
-    "--ablate": {
-        "action": "store_true",
-        "help": "also score without reasoning and without evidence,"
-        " and say what each did to the numbers",
-    },
-}
+OPTIONS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+    ("--sample", "with --backtest: N of its questions, drawn with the seed",
+     {"type": int, "metavar": "N"}),
+    ("--models", "configured names or model paths (default: all configured)",
+     {"nargs": "+", "metavar": "MODEL"}),
+    ("--as-of", "forecast as if today were this date: no newer evidence is used",
+     {"metavar": "DATE"}),
+    ("--reworded", "accept another wording of this id as the same question; repeatable",
+     {"action": "append", "metavar": "ID"}),
+    ("--ask-closed", "ask again what is resolved or past its close date; it is left out otherwise",
+     FLAG),
+    ("--no-retrieval", "ask the models without any evidence", FLAG),
+    ("--documents", "folder with your own .txt, .md, .html and .pdf evidence",
+     {"metavar": "DIR"}),
+    ("--coherence", "also ask the negations and paraphrases a question file gives", FLAG),
+    ("--logic", "let the logic model (DEFAULT_LOGIC_MODEL_PATH) write reasoning first;"
+     " every model then scores given it", FLAG),
+    ("--ablate", "also score without reasoning and without evidence,"
+     " and say what each did to the numbers", FLAG),
+)  # fmt: skip
 # Options that say what to forecast; a stored run has settled that.
 NOT_WITH_A_STORED_RUN: Final = (
     "questions", "question", "backtest", "demo", "sample", "models", "as_of", "no_retrieval",
@@ -102,23 +63,20 @@ def parser() -> argparse.ArgumentParser:
         description="Probabilities of future events from open-weight models, with their evidence.",
     )
     asked = result.add_mutually_exclusive_group()
-    for name, keywords in ASKED.items():
-        asked.add_argument(name, **keywords)
-    for name, keywords in OPTIONS.items():
-        result.add_argument(name, **keywords)
+    for name, text, keywords in ASKED:
+        asked.add_argument(name, help=text, **keywords)
+    for name, text, keywords in OPTIONS:
+        result.add_argument(name, help=text, **keywords)
     database = f"default: {config.DATABASE_PATH} (--demo: demo.db)"
     result.add_argument("--database", metavar="FILE", help=database)
     result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")
-    result.add_argument(
-        "--verbose",
-        action="store_true",
-        help="show the libraries' messages, not only in the log file",
-    )
+    verbose = "show the libraries' messages, not only in the log file"
+    result.add_argument("--verbose", action="store_true", help=verbose)
     return result
 
 
 def conflicts(arguments: argparse.Namespace) -> list[str]:
-    """Name options that exclude each other or lack the one they go with, one line each."""
+    """Name options that exclude each other or lack another one, one line each."""
     problems = []
     if arguments.demo and arguments.models:
         problems.append(
@@ -138,7 +96,7 @@ def conflicts(arguments: argparse.Namespace) -> list[str]:
 
 
 def settled_by_the_run(arguments: argparse.Namespace) -> list[str]:
-    """Name options that cannot be given with ``--resume`` or ``--replay``, one line each."""
+    """Name options that do not go with ``--resume`` or ``--replay``, a line each."""
     option = "--replay" if arguments.replay else "--resume"
     return [
         f"{option} takes what to forecast from the stored run; leave out --{name.replace('_', '-')}"
@@ -148,7 +106,7 @@ def settled_by_the_run(arguments: argparse.Namespace) -> list[str]:
 
 
 def as_of_date(text: str | None) -> str | None:
-    """Return ``--as-of`` as an ISO date; UsageError for anything else and for the future."""
+    """Return ``--as-of`` as an ISO date; UsageError for anything else."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The software and hardware of a run: what prevents it, and the versions it depends on."""
+"""The software and hardware of a run: what prevents it, and its versions."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def log_environment() -> None:
 
 
 def driver_version() -> str:
-    """Return the NVIDIA driver's version as the kernel module reports it, or "unknown"."""
+    """Return the NVIDIA driver's version from its kernel module, or "unknown"."""
     try:
         first = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
     except (OSError, IndexError):

@@ -143,7 +143,7 @@ def evidence_failed(plan: Plan, database: Database, run_id: int) -> bool:
 
 
 def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
-    """Return a replay's differences, or a backtest's scores and effects; store coherence."""
+    """Return a replay's differences, or scores and effects; store coherence."""
     if plan.origin is not None:
         return ["", *replay_lines(database, plan.origin, run_id)]
     if plan.coherence:
@@ -153,7 +153,7 @@ def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
 
 
 def ablation_lines(database: Database, run_id: int) -> list[str]:
-    """Return what reasoning and evidence did to the numbers; nothing for a run without ``--ablate``."""
+    """Return the effects of reasoning and evidence, for a run with ``--ablate``."""
     pairs = database.ablations(run_id)
     asked = {pair.question_id for pair in pairs}
     outcomes = {
@@ -177,7 +177,7 @@ def report_coherence(database: Database, run_id: int) -> None:
 
 
 def backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
-    """Record the outcomes, now that the forecasts exist, and return scores and cautions."""
+    """Record the outcomes now that forecasts exist; return scores and cautions."""
     kept = record_outcomes(database, plan.questions, Path(plan.backtest or "").name)
     try:
         scores = score_run(database, run_id)
@@ -187,7 +187,7 @@ def backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
 
 
 def backtest_cautions(plan: Plan) -> list[str]:
-    """Return what limits a backtest: models that may know answers, and the set of questions."""
+    """Name what limits a backtest: models that may know answers, its questions."""
     if not plan.backtest or plan.origin is not None:
         return []
     models = {spec.name: spec.path for spec in plan.specs}
@@ -195,7 +195,7 @@ def backtest_cautions(plan: Plan) -> list[str]:
 
 
 def interrupted_backtest_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
-    """Record the outcomes of the questions that an interrupted backtest has forecast; say so."""
+    """Record the outcomes of what an interrupted backtest has forecast; say so."""
     if not plan.backtest or plan.origin is not None:
         return []
     forecast = {one.question_id for one in database.forecasts(run_id) if one.error is None}

@@ -1,4 +1,4 @@
-"""Gather the evidence of a run: searched for now, as it was stored, or copied for a replay."""
+"""Gather a run's evidence: searched for now, stored, or copied for a replay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RETRIEVAL_GROUP: Final = 8
 
 @dataclass(frozen=True)
 class QuestionEvidence:
-    """A question of a run with its passages, best first, or the reason why there are none."""
+    """A question with its passages, best first, or the reason why there are none."""
 
     question: Question
     today: str
@@ -34,14 +34,14 @@ class QuestionEvidence:
 
 
 def retrieval_settings(plan: Plan) -> RetrievalSettings | None:
-    """Return what config.py and the command line say; None when retrieval is switched off."""
+    """Return the settings of retrieval; None when it is switched off."""
     if not plan.retrieval:
         return None
     return replace(RetrievalSettings.from_config(), documents=plan.documents)
 
 
 def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
-    """Return the retriever that the plan asks for; for the demonstration, with its corpus read.
+    """Return the retriever, for the demonstration with its corpus read.
 
     None when retrieval is switched off, and when the run to resume or replay has all its evidence.
 
@@ -65,7 +65,7 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
 def gather_evidence(
     plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever | None
 ) -> list[QuestionEvidence]:
-    """Return the evidence of every question; first search for what the run lacks, and store it."""
+    """Search for what the run lacks, store it, and return every question's evidence."""
     if plan.origin is not None:
         database.copy_reasonings(plan.origin, run_id)
     unsearched = _unsearched(run_id, database)
@@ -90,7 +90,7 @@ def gather_evidence(
 
 
 def _unsearched(run_id: int, database: Database) -> set[str]:
-    """Return ids of the questions to search for: not searched yet, or failed because of an error.
+    """Return ids of the questions to search for: not yet searched, or failed.
 
     A question with a forecast keeps what that one had, so that all models see the same evidence.
     """
@@ -123,7 +123,7 @@ def _copied_evidence(
 def _retrieve(
     plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever, missing: set[str]
 ) -> None:
-    """Search for the questions of ``missing`` (ids) and store the evidence group by group."""
+    """Search for the questions ``missing`` (ids); store evidence group by group."""
     everything = []
     with progress("evidence", len(missing), "question") as bar:
         for start in range(0, len(plan.questions), RETRIEVAL_GROUP):

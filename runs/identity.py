@@ -19,7 +19,7 @@ QUOTED = 120
 
 @dataclass(frozen=True)
 class Admitted:
-    """The questions to ask, the rewordings that the user accepted, and lines for the user."""
+    """Questions to ask, rewordings that the user accepted, and lines for the user."""
 
     questions: list[Question]
     rewordings: tuple[Rewording, ...] = ()
@@ -121,7 +121,7 @@ def _another_question(question: Question, newest: EarlierQuestion) -> str:
 
 
 def _asked_as_another(text: str, subject: str, known: Known) -> EarlierQuestion | None:
-    """Find the question of another subject with this text: ids that were shifted, not words."""
+    """Find the question of another subject with this text: a shifted id, not words."""
     wanted = folded(text)
     others = (one for one in known.asked if one.subject != subject)
     return next((one for one in others if folded(one.text) == wanted), None)

@@ -97,7 +97,7 @@ class Manifest:
         return cls(settings, run.seed, run.versions, database.weights(run.id))
 
     def flat(self) -> dict[str, Any]:
-        """Return everything by name (``vllm.dtype``); of Python only the minor version counts."""
+        """Return all by name (``vllm.dtype``); of Python the minor version counts."""
         python = ".".join(str(self.versions.get("python", "")).split(".")[:2])
         values = {
             **self.settings,
@@ -110,7 +110,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Difference:
-    """One value that differs between two manifests, in words; ``harmless`` for some versions."""
+    """One value, in words, that differs between two manifests."""
 
     name: str
     then: str
@@ -156,7 +156,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def plan_settings(plan: Plan) -> dict[str, Any]:
-    """Return the settings of a plan that can change a number, as plain JSON without secrets."""
+    """Return the settings that can change a number, as plain JSON without secrets."""
     settings = {
         "models": {spec.name: asdict(spec) for spec in plan.specs},
         "model_order": [spec.name for spec in plan.specs],

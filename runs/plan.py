@@ -1,4 +1,4 @@
-"""The plan of a new run: everything it needs, judged at once, before anything is started."""
+"""The plan of a new run: all it needs, judged at once before anything is started."""
 
 from __future__ import annotations
 
@@ -38,21 +38,14 @@ class Plan:
     """Everything a run needs.
 
     Args:
-        questions: in the order in which they are asked.
-        specs: the models in the order in which they are loaded.
-        database: the file in which the run is recorded.
-        plots: the folder for its plots.
         as_of: ISO date of the whole run, None for a live one; a question's own day comes first.
-        retrieval: whether evidence is searched for.
         documents: folder of the user's own evidence.
         backtest: file of the resolved questions.
-        vllm_config: the engine's settings.
         today: the day the models are told is today, where a question has no day of its own.
         resume: the run to finish.
         origin: the run whose evidence and questions are scored again.
         logic: the model that writes reasoning before the number.
         ablate: whether each forecast is also made without reasoning and without evidence.
-        rewordings: new wordings that the user accepted.
         notes: lines about the questions to log when the run begins.
     """
 
@@ -89,16 +82,11 @@ class Problems(list[str]):
             self.append(str(error))
         return default
 
-    def refuse(self) -> None:
-        """Raise UsageError with one line for each problem, if there is any."""
-        if self:
-            raise UsageError("\n".join(dict.fromkeys(self)))
-
 
 def make_plan(
     arguments: argparse.Namespace, listed: Sequence[Question], *, environment: bool = False
 ) -> Plan:
-    """Judge command line and configuration at once, and with ``environment`` this machine too.
+    """Judge the command line, the configuration and the machine at once.
 
     Args:
         arguments: the command line.
@@ -110,29 +98,24 @@ def make_plan(
     """
     problems = Problems()
     problems.attempt(config.validate_config, None)
-    asked = Reading([])
+    reading = Reading([])
     # A sample is drawn with a setting, which must be right for it.
     if not (problems and arguments.sample):
-        asked = problems.attempt(lambda: asked_questions(arguments, listed), asked)
+        reading = problems.attempt(lambda: asked_questions(arguments, listed), reading)
     as_of = problems.attempt(lambda: as_of_date(arguments.as_of), None)
-    specs = [] if arguments.demo else _models(arguments.models, problems)
-    logic: ModelSpec | None = None
-    if arguments.logic and arguments.demo:
-        logic = DEMO_LOGIC
-    elif arguments.logic and isinstance(config.DEFAULT_LOGIC_MODEL_PATH, str):
-        name, table = config.DEFAULT_LOGIC_MODEL_PATH, config.FORECAST_MODEL_PATHS_VLLM
-        logic = problems.attempt(partial(model_spec, name, table), None)
+    specs, logic = _models(arguments, problems)
     problems += conflicts(arguments)
     if arguments.documents:
         problems.attempt(lambda: check_documents(arguments.documents), None)
     engine = engine_settings(demo=arguments.demo)
     if environment:
-        models = [] if arguments.demo else [*specs, *([logic] if logic else [])]
+        models = [spec for spec in (*specs, logic) if spec not in (None, DEMO_LOGIC)]
         problems += environment_problems(engine, models)
-    problems.refuse()
+    if problems:
+        raise UsageError("\n".join(dict.fromkeys(problems)))
     default = "demo.db" if arguments.demo else config.DATABASE_PATH
     return Plan(
-        questions=asked.questions,
+        questions=reading.questions,
         specs=specs,
         database=Path(arguments.database or default),
         plots=Path(arguments.plots or config.PLOTS_DIR),
@@ -146,24 +129,32 @@ def make_plan(
         today=current_day(),
         logic=logic,
         ablate=arguments.ablate,
-        notes=tuple(asked.notes),
+        notes=tuple(reading.notes),
     )
 
 
-def _models(names: Sequence[str] | None, problems: Problems) -> list[ModelSpec]:
-    configured = config.FORECAST_MODEL_PATHS_VLLM
-    wanted = names or (configured if isinstance(configured, Mapping) else ())
-    found = [problems.attempt(partial(model_spec, name, configured), None) for name in wanted]
+def _models(
+    arguments: argparse.Namespace, problems: Problems
+) -> tuple[list[ModelSpec], ModelSpec | None]:
+    """Return the forecasting models and the logic model."""
+    if arguments.demo:
+        return [], DEMO_LOGIC if arguments.logic else None
+    table = config.FORECAST_MODEL_PATHS_VLLM
+    wanted = arguments.models or (table if isinstance(table, Mapping) else ())
+    found = [problems.attempt(partial(model_spec, name, table), None) for name in wanted]
     specs = [spec for spec in found if spec is not None]
     if len({spec.name for spec in specs}) < len(specs):
         problems.append(
             "--models names two models alike; forecasts are stored by name, so name each once"
         )
-    return specs
+    path = config.DEFAULT_LOGIC_MODEL_PATH
+    if not arguments.logic or not isinstance(path, str):
+        return specs, None
+    return specs, problems.attempt(partial(model_spec, path, table), None)
 
 
 def engine_settings(*, demo: bool) -> dict[str, Any]:
-    """Return ``VLLM_CONFIG`` of config.py or of the demonstration; a wrong one as it is."""
+    """Return ``VLLM_CONFIG`` of config.py or the demonstration; a wrong one as is."""
     if demo:
         from runs import demo as demonstration
 
@@ -188,7 +179,7 @@ def check_documents(folder: str) -> None:
 
 
 def asked_questions(arguments: argparse.Namespace, listed: Sequence[Question]) -> Reading:
-    """Return the questions of the command line, a file, the demonstration or ``listed``."""
+    """Return the questions of the command line, a file, the demonstration or the list."""
     if arguments.questions:
         reading = read_question_file(arguments.questions)
     elif arguments.backtest:
@@ -214,7 +205,7 @@ def asked_questions(arguments: argparse.Namespace, listed: Sequence[Question]) -
 
 
 def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
-    """Return the plan without the questions that its database says are not to be asked again.
+    """Return the plan without questions that its database says are not to be asked.
 
     Raises:
         UsageError: an id was another question's, or no question is left; one line each.

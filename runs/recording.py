@@ -1,4 +1,4 @@
-"""Build the records of a run: of a forecast from its scored prompts, of a pool from forecasts."""
+"""Build a run's records: forecasts from scored prompts, pools from forecasts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def pieces(items: Iterable[QuestionEvidence], chunks: int) -> list[Piece]:
 def forecast_record(
     spec: ModelSpec, piece: Piece, scored: Mapping[str, Scored], reasoning_error: str | None = None
 ) -> ForecastRecord:
-    """Return the record of a forecast: of its only prompt, or the mean over samples of reasoning.
+    """Return the record of a forecast, the mean over its samples of reasoning if any.
 
     Args:
         spec: the model.
@@ -140,7 +140,7 @@ def _sample_columns(results: Sequence[ScoringResult]) -> dict[str, Any]:
 
 
 def statistics(distribution: Distribution) -> dict[str, float]:
-    """Return the columns that summarise a distribution: percentages, and the entropy in bits."""
+    """Summarise a distribution: percentages, and the entropy in bits."""
     return {
         "mean": distribution.mean,
         "median": distribution.median,
@@ -169,7 +169,7 @@ def _voice(result: ScoringResult) -> Voice:
 
 
 def _ablation(condition: str, scored: Scored, full: Voice) -> AblationRecord:
-    """Return the record of a condition beside the forecast; its prompt is the first sample's."""
+    """Return the record of a condition; its prompt is the first sample's."""
     prompt = scored[0][1].prompt
     text = "" if prompt is None else prompt.text
     if error := failure(scored):

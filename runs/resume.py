@@ -38,12 +38,7 @@ def stored_plan(arguments: argparse.Namespace, *, environment: bool = False) -> 
         config.validate_config()
         if problems:
             raise UsageError("\n".join(problems))
-        with Database(path, create=False) as database:
-            run = find_run(database, arguments.replay or arguments.resume)
-            questions = stored_questions(database, run.id)
-            if arguments.resume and run.status == "running" and (worker := working_on(run.owner)):
-                raise UsageError(being_worked_on(run.id, worker))
-            manifest = Manifest.stored(database, run)
+        run, questions, manifest = _stored(path, arguments.replay, arguments.resume)
         specs, logic = stored_specs(manifest), _stored_logic(manifest)
     except ConfigError as error:
         raise UsageError("\n".join([*problems, *error.problems])) from None
@@ -73,6 +68,18 @@ def stored_plan(arguments: argparse.Namespace, *, environment: bool = False) -> 
     )
 
 
+def _stored(
+    path: Path, replay: str | None, resume: str | None
+) -> tuple[Run, list[Question], Manifest]:
+    """Read the run to replay or to resume, which no other process may be working on."""
+    with Database(path, create=False) as database:
+        run = find_run(database, replay or resume or "latest")
+        questions = stored_questions(database, run.id)
+        if resume and run.status == "running" and (worker := working_on(run.owner)):
+            raise UsageError(being_worked_on(run.id, worker))
+        return run, questions, Manifest.stored(database, run)
+
+
 def find_run(database: Database, wanted: str | int) -> Run:
     """Return the run of that number, or the latest unfinished one for "latest".
 
@@ -92,11 +99,11 @@ def find_run(database: Database, wanted: str | int) -> Run:
 
 
 def stored_specs(manifest: Manifest) -> list[ModelSpec]:
-    """Return a stored run's models as config.py defines them today; none for the demonstration.
+    """Return a stored run's models as config.py defines them today.
 
     A model that config.py does not know is taken by its stored path with the defaults for
     everything else: what a database says must not switch on ``trust_remote_code``. The comparison
-    of manifests finds every difference.
+    of manifests finds every difference. The demonstration's model is not known yet.
 
     Raises:
         ConfigError: a stored path is no model path any more (a folder that is gone).

@@ -14,6 +14,7 @@ from engine.environment import prepare_environment
 from preflight.packages import PackageError
 from runs.command_line import UsageError
 from runs.environment import log_environment
+from runs.finish import backtest_cautions
 from runs.gather import make_retriever
 from runs.manifest import Manifest, differences
 from runs.plan import Plan
@@ -27,7 +28,7 @@ logger = logging.getLogger("forecaster")
 def prepare(
     plan: Plan, database: Database, *, environment: bool
 ) -> tuple[Plan, SemanticRetriever | None]:
-    """Return the plan with the demonstration's model where that is wanted, and the retriever.
+    """Return the plan, with the demonstration's model if wanted, and the retriever.
 
     Args:
         plan: what is forecast.
@@ -55,7 +56,7 @@ def prepare(
 
 
 def begin(plan: Plan, database: Database) -> int:
-    """Start the run in the database, or take over the one to resume; returns its number.
+    """Start the run, or take over the one to resume; return its number.
 
     Raises:
         UsageError: what decides the numbers differs from that of the run to resume, one line each;
@@ -64,7 +65,23 @@ def begin(plan: Plan, database: Database) -> int:
     manifest = Manifest.of(plan)
     if plan.resume is not None:
         take_over(plan.resume, manifest, database)
-        return plan.resume
+        run_id = plan.resume
+    else:
+        run_id = _new_run(plan, manifest, database)
+    logger.info(
+        "run %d%s: %d questions, %d models, into %s",
+        run_id,
+        " (resumed)" if plan.resume else f" (replay of run {plan.origin})" if plan.origin else "",
+        len(plan.questions),
+        len(plan.specs),
+        plan.database,
+    )
+    for line in backtest_cautions(plan):
+        logger.warning("Caution: %s", line)
+    return run_id
+
+
+def _new_run(plan: Plan, manifest: Manifest, database: Database) -> int:
     run_id = database.start_run(
         settings=manifest.settings,
         versions=manifest.versions,
@@ -83,11 +100,7 @@ def begin(plan: Plan, database: Database) -> int:
 
 
 def take_over(run_id: int, manifest: Manifest, database: Database) -> None:
-    """Make this process the one that works on a run, unless its manifest was another one.
-
-    Raises:
-        UsageError: as ``begin``.
-    """
+    """Make this process the one that works on a run; UsageError as in ``begin``."""
     changed = []
     for difference in differences(Manifest.stored(database, database.run(run_id)), manifest):
         if difference.harmless:
@@ -111,7 +124,7 @@ def this_process() -> str:
 
 
 def working_on(owner: str | None) -> str | None:
-    """Name the process that works on a run; None when it has ended, or ran on another machine."""
+    """Name the process of this machine that still works on a run, if any."""
     host, _, rest = (owner or "").partition(" ")
     process, _, started = rest.partition(" ")
     if host != socket.gethostname() or not process.isdigit() or int(process) == os.getpid():
@@ -120,7 +133,7 @@ def working_on(owner: str | None) -> str | None:
 
 
 def _started(process: int) -> str:
-    """Return field 22 of /proc/PID/stat (proc(5)); "" for no process, and for a zombie."""
+    """Return field 22 of /proc/PID/stat (proc(5)); "" for no process or a zombie."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Make the table that closes a run, live and back-dated forecasts apart, and its footnotes."""
+"""Make the table that closes a run, and its footnotes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Columns:
 
 
 def summary(database: Database, run_id: int) -> str:
-    """Return the closing table of a run: one block a question, then what failed and why."""
+    """Return the closing table of a run and its footnotes."""
     pools = {pool.question_id: pool for pool in database.ensembles(run_id)}
     asked = database.run_questions(run_id)
     configured = max(
@@ -92,7 +92,7 @@ def summary(database: Database, run_id: int) -> str:
 
 
 def _models_configured(settings: Mapping[str, object]) -> int:
-    """Count the models in a run's stored settings; 0 where another program has written them."""
+    """Count the models in stored settings; 0 if another program has written them."""
     models = settings.get("model_order")
     return len(models) if isinstance(models, list) else 0
 
@@ -164,7 +164,7 @@ def evidence_note(context_error: str) -> str:
 
 
 def _footnotes(database: Database, run_id: int, pools: Sequence[PooledForecast]) -> list[str]:
-    """List certificate, low confidence, missing models and evidence, reasoning and errors."""
+    """List error bound, low confidence, what is missing, reasoning and errors."""
     forecasts = database.forecasts(run_id)
     scored = [one for one in forecasts if one.error is None]
     questions = database.run_questions(run_id)
