@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from preflight.model_folders import existing
 from preflight.rules import Judge, Keys, Rule, hint, rules_of, shown
+from terminal.screen import CommandLine
 from terminal.text import visible_line
 
 FILE: Final = "forecaster.toml"
@@ -123,7 +124,7 @@ def with_origin(problem: str) -> str:
 
 def _folder(argv: Sequence[str]) -> Path:
     """Return the folder of the command line's ``--database``, else the working folder."""
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser = CommandLine(add_help=False, exit_on_error=False)
     parser.add_argument("--database", default="")
     try:
         return Path(parser.parse_known_args(list(argv))[0].database).parent
