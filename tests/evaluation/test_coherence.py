@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from database import Database, EnsembleRecord, ForecastRecord
-from evaluation.calibration import _all_means
+from evaluation.calibration import _raw_probabilities
 from evaluation.coherence import check_coherence
 from questions.checks import coherence_questions
 from questions.question import Question
@@ -83,6 +83,6 @@ def test_a_weak_chunk_of_an_agent_weighs_as_in_its_pool(tmp_path, monkeypatch):
             )  # fmt: skip
         (record,) = check_coherence(database, run)
         assert (record.probability, record.gap) == (pytest.approx(0.7), pytest.approx(0.1))
-        assert _all_means(database, "m", "live", run) == pytest.approx(
+        assert _raw_probabilities(database, "m", "live", run) == pytest.approx(
             {(run, "q"): 0.7, (run, "q~not"): 0.4}
         )

@@ -10,7 +10,7 @@ import analysis
 import config
 import forecaster
 from database import CalibrationRecord, Database
-from evaluation.calibration import Curve
+from evaluation.curves import Curve
 from questions.question import Question
 from runs.summary import summary
 from tests.support.record_database import add_run, point
