@@ -101,7 +101,8 @@ VLLM_CONFIG: Annotated[
     # Run:ai streamer: {"concurrency": 16, "memory_limit": 5368709120, "distributed": True};
     # sharded formats: {"pattern": …}.
     "model_loader_extra_config": {},
-    # "auto" follows the checkpoint; "float32" for exact comparisons on a CPU.
+    # "auto" follows the checkpoint, on a CPU the processor as well (docs/engines.md); "float32" for
+    # exact comparisons on a CPU.
     "dtype": "auto",
     # Tokens per KV cache block; prompts are padded to a multiple, so that later requests for a
     # forecast cost one to three tokens. vLLM's CPU default of 128 would hardly ever share a block.
