@@ -32,9 +32,9 @@ from questions.cells import (
     shortened,
 )
 from questions.characters import composed, trimmed
-from questions.columns import with_guesses
+from questions.columns import Row, Table, with_guesses
 from questions.placeholders import filled_text, placeholders
-from questions.platforms import Record, Records, left_out_line, read_records
+from questions.platforms import left_out_line, read_table
 from questions.question import SHORTENED_NUMBER, folded
 from questions.rows import prefixed
 from storage.records import EarlierQuestion, KnownQuestion, Resolution
@@ -112,9 +112,9 @@ def read_resolutions(path: str | Path) -> ResolutionFile:
     try:
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(f"unknown kind of file; allowed: {', '.join(SUFFIXES)}")
-        records = read_records(path)
-        _judge_header(records)
-        found = _entries(records)
+        table = read_table(path)
+        _judge_header(table)
+        found = _entries(table)
         seen: dict[tuple[str, str], Entry] = {}
         for entry in found.entries:
             first = seen.setdefault((entry.id or folded(entry.text), entry.horizon), entry)
@@ -126,9 +126,9 @@ def read_resolutions(path: str | Path) -> ResolutionFile:
     return found
 
 
-def _judge_header(records: Records) -> None:
-    names = records.columns
-    if names is None or any(row.platform not in ("", "forecastbench") for row in records.rows):
+def _judge_header(table: Table) -> None:
+    names = table.headings
+    if names is None or any(row.platform not in ("", "forecastbench") for row in table.rows):
         return
     if not {"id", "question"} & set(names) or "outcome" not in names:
         raise InputError(
@@ -137,20 +137,20 @@ def _judge_header(records: Records) -> None:
         )
 
 
-def _entries(records: Records) -> ResolutionFile:
+def _entries(table: Table) -> ResolutionFile:
     entries: list[Entry] = []
-    left_out, open_questions = list(records.left_out), 0
-    for record in records.rows:
-        with located(record.place):
-            reason = _unusable(record)
-            if "outcome" not in record.values:
+    left_out, open_questions = list(table.left_out), 0
+    for row in table.rows:
+        with located(row.place):
+            reason = _unusable(row)
+            if "outcome" not in row.values:
                 open_questions += 1
             elif reason:
-                name = shortened(record.values.get("id") or record.values.get("question"))
-                left_out.append(f"{record.place}: {name} ({reason})")
+                name = shortened(row.values.get("id") or row.values.get("question"))
+                left_out.append(f"{row.place}: {name} ({reason})")
             else:
-                entries.append(_entry(record))
-    notes = list(records.notes)
+                entries.append(_entry(row))
+    notes = list(table.notes)
     if open_questions:
         notes.append(f"{counted(open_questions, 'open question')} skipped (no outcome yet)")
     if left_out:
@@ -158,24 +158,24 @@ def _entries(records: Records) -> ResolutionFile:
     return ResolutionFile(entries, notes)
 
 
-def _unusable(record: Record) -> str:
+def _unusable(row: Row) -> str:
     """Say why a platform's outcome cannot be used, "" when it can.
 
     It is a price, or its date is a market's scheduled end (ForecastBench: the market ended early).
     """
-    outcome = record.values.get("outcome")
-    if not record.platform or outcome is None:
+    outcome = row.values.get("outcome")
+    if not row.platform or outcome is None:
         return ""
     if is_fractional(outcome):
         return f"resolved to {shortened(outcome)}"
-    when = moment(_moment(record.values), "date")
+    when = moment(_moment(row.values), "date")
     if when is not None and when > datetime.now(UTC):
         return f"resolved, but its date {when.date()} lies in the future"
     return ""
 
 
-def _entry(record: Record) -> Entry:
-    values = record.values
+def _entry(row: Row) -> Entry:
+    values = row.values
     identifier = _text(values, "id")
     # A text in which something stays unfilled is compared as it is.
     text = " ".join(filled_text(_text(values, "question"), values, "text").split())
@@ -183,7 +183,7 @@ def _entry(record: Record) -> Entry:
         raise InputError("neither id nor question is given")
     when = _moment(values)
     return Entry(
-        record.place,
+        row.place,
         identifier,
         text,
         parse_outcome(values.get("outcome")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from questions.cells import InputError, is_blank, listed, shortened
@@ -68,15 +68,34 @@ MAX_COLUMNS: Final = 1000
 
 @dataclass(frozen=True)
 class Row:
-    """One row: where it begins in its file, for messages, and its values by heading."""
+    """One row: where it begins in its file, for messages, and its values by heading.
+
+    ``platform`` is "" for a row that is read by its headings alone.
+    """
 
     place: str
     values: Mapping[str, Any]
+    platform: str = ""
 
     @property
     def is_blank(self) -> bool:
         """Whether no cell holds anything."""
         return all(map(is_blank, self.values.values()))
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file in order, those left out (in words), and notes for the user.
+
+    ``head`` has the values beside the list of rows in a .json file. ``headings`` are those of a
+    .csv or .tsv file, None for the other kinds.
+    """
+
+    rows: list[Row]
+    head: Mapping[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    headings: list[str] | None = None
+    left_out: list[str] = field(default_factory=list)
 
 
 def folded_heading(heading: str) -> str:

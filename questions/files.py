@@ -33,10 +33,10 @@ from questions.cells import (
     parse_outcome,
     shortened,
 )
-from questions.columns import with_guesses
+from questions.columns import Table, with_guesses
 from questions.ids import Placed, Reading, distinct
 from questions.placeholders import dated, placeholders, unfilled
-from questions.platforms import Records, left_out_line, read_records
+from questions.platforms import left_out_line, read_table
 from questions.question import TEXT_FIELDS, Question, QuestionError
 from questions.rows import prefixed
 
@@ -57,20 +57,20 @@ def read_question_file(path: str | Path, question_of: QuestionOf | None = None) 
     """
     path = Path(path)
     try:
-        records = read_records(path)
-        if records.columns is not None and "question" not in records.columns:
+        table = read_table(path)
+        if table.headings is not None and "question" not in table.headings:
             raise InputError(
                 "line 1: the header has no column named question; it has "
-                + listed(with_guesses(records.columns))
+                + listed(with_guesses(table.headings))
             )
-        left = [left_out_line(records.left_out, "not yes/no questions")] if records.left_out else []
-        placed = list(_placed(records, question_of or question_from))
+        left = [left_out_line(table.left_out, "not yes/no questions")] if table.left_out else []
+        placed = list(_placed(table, question_of or question_from))
         if not placed:
             raise InputError("; ".join(["no question in it", *left]))
         reading = distinct(placed)
     except InputError as error:
         raise QuestionError(prefixed(path, error)) from None
-    notes = [*records.notes, *reading.notes, *left]
+    notes = [*table.notes, *reading.notes, *left]
     return Reading(reading.questions, [f"{path}: {note}" for note in notes])
 
 
@@ -93,13 +93,13 @@ def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
     return Reading(reading.questions, [f"{origin}: {note}" for note in reading.notes])
 
 
-def _placed(records: Records, question_of: QuestionOf) -> Iterator[Placed]:
-    for record in records.rows:
-        with located(record.place):
-            for values in dated(record.values):
+def _placed(table: Table, question_of: QuestionOf) -> Iterator[Placed]:
+    for row in table.rows:
+        with located(row.place):
+            for values in dated(row.values):
                 question = question_of(values)
                 if question is not None:
-                    yield Placed(record.place, question)
+                    yield Placed(row.place, question)
 
 
 def question_from(values: Mapping[str, Any]) -> Question:

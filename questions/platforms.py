@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,12 +31,13 @@ from questions.columns import (
     PROBABILITIES,
     RESERVED,
     Row,
+    Table,
     folded_heading,
     judge_count,
     our_name,
     unused_line,
 )
-from questions.rows import read_table
+from questions.rows import raw_table
 
 # What platforms call a yes/no question, and other kinds that a plain column "type" may name.
 YES_NO: Final = (
@@ -48,27 +48,19 @@ OTHER_KINDS: Final = (
     "freeresponse", "number", "group", "groupofquestions", "conditional", "notebook", "poll",
     "bountiedquestion", "stonk", "quadraticfunding", "mc", "num",
 )  # fmt: skip
-# Folded columns that together tell a platform; the first platform that fits counts.
-OWN_COLUMNS: Final = (
-    ("manifold", ("outcometype",)),
-    ("manifold", ("isresolved", "closetime")),
-    ("manifold", ("isresolved", "resolutiontime")),
-    ("polymarket", ("conditionid",)),
-    ("polymarket", ("outcomeprices",)),
-    ("polymarket", ("umaresolutionstatus",)),
-    ("polymarket", ("clobtokenids",)),
-    ("polymarket", ("enddate", "outcomes")),
-    ("infer", ("forecast::",)),
-    ("infer", ("name", "answers")),
-    ("prophet", ("taskid", "outcomes")),
-    ("prophet", ("taskid", "resolvedoutcome")),
-    ("prophet", ("taskid", "predictby")),
-    ("forecastbench", ("freezedatetime",)),
-    ("forecastbench", ("resolutiondates",)),
-    ("forecastbench", ("marketinfoclosedatetime",)),
-    ("forecastbench", ("combinationof",)),
-    ("forecastbench", ("resolvedto",)),
-)
+# Folded columns by which a platform is told, alone or together; the first that fits counts.
+OWN_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "manifold": ("outcometype", "isresolved closetime", "isresolved resolutiontime"),
+    "polymarket": (
+        "conditionid", "outcomeprices", "umaresolutionstatus", "clobtokenids", "enddate outcomes",
+    ),
+    "infer": ("forecast::", "name answers"),
+    "prophet": ("taskid outcomes", "taskid resolvedoutcome", "taskid predictby"),
+    "forecastbench": (
+        "freezedatetime", "resolutiondates", "marketinfoclosedatetime", "combinationof",
+        "resolvedto",
+    ),
+}  # fmt: skip
 # ForecastBench's markets: their freeze value is a probability, that of others a level of a series.
 MARKETS: Final = ("metaculus", "manifold", "polymarket", "infer")
 
@@ -80,57 +72,29 @@ class LeftOutError(Exception):
         super().__init__(f"{name} ({reason})")
 
 
-@dataclass(frozen=True)
-class Record:
-    """One row under our names; what we have no name for keeps its own.
-
-    ``platform`` is "" for a row that is read by its headings alone. An outcome that is not known
-    yet is absent.
-    """
-
-    place: str
-    values: dict[str, Any]
-    platform: str = ""
-
-
-@dataclass(frozen=True)
-class Records:
-    """The rows of a file, those left out (in words), and notes for the user.
-
-    ``columns`` are our names of a .csv or .tsv file's headings, None for the other kinds.
-    """
-
-    rows: list[Record]
-    left_out: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    columns: list[str] | None = None
-
-
-def read_records(path: Path) -> Records:
-    """Read a file of questions or outcomes.
+def read_table(path: Path) -> Table:
+    """Read a file of questions or outcomes; rows and headings come under our names.
 
     Raises:
-        InputError: what ``read_table`` refuses, two columns of one meaning, or a cell that cannot
+        InputError: what ``raw_table`` refuses, two columns of one meaning, or a cell that cannot
             be used.
     """
-    table = read_table(path)
-    rows: list[Record] = []
-    left_out: list[str] = []
-    headings: dict[str, None] = dict.fromkeys(filter(None, table.headings or ()))
-    for row in table.rows:
+    raw = raw_table(path)
+    rows, left_out = list[Row](), list[str]()
+    used: dict[str, None] = dict.fromkeys(filter(None, raw.headings or ()))
+    for row in raw.rows:
         try:
             with located(row.place):
-                record = standard(row, table.head)
+                rows.append(standard(row, raw.head))
         except LeftOutError as reason:
             left_out.append(f"{row.place}: {reason}")
             continue
-        rows.append(record)
-        if record.platform in ("", "forecastbench"):
-            headings |= dict.fromkeys(row.values)
-    notes = [listed(table.notes)] if table.notes else []
-    notes += filter(None, [unused_line(headings)])
-    columns = table.headings and [our_name(name) or name for name in table.headings]
-    return Records(rows, left_out, notes, columns)
+        if rows[-1].platform in ("", "forecastbench"):
+            used |= dict.fromkeys(row.values)
+    notes = [listed(raw.notes)] if raw.notes else []
+    notes += filter(None, [unused_line(used)])
+    headings = raw.headings and [our_name(name) or name for name in raw.headings]
+    return Table(rows, raw.head, notes, headings, left_out)
 
 
 def left_out_line(left_out: Iterable[str], what: str) -> str:
@@ -139,8 +103,10 @@ def left_out_line(left_out: Iterable[str], what: str) -> str:
     return f"{len(left_out)} left out, {what}: {listed(left_out)}"
 
 
-def standard(row: Row, head: Mapping[str, Any]) -> Record:
-    """Read one row under our names.
+def standard(row: Row, head: Mapping[str, Any]) -> Row:
+    """Put one row under our names; what we have no name for keeps its own.
+
+    An outcome that is not known yet is absent.
 
     Raises:
         LeftOutError: no yes/no question.
@@ -149,7 +115,7 @@ def standard(row: Row, head: Mapping[str, Any]) -> Record:
     cells = _Cells(_unnested(row.values))
     judge_count(len(cells.source))
     for name in RESERVED:
-        if cells.has(name):
+        if folded_heading(name) in cells.folded:
             raise InputError(f"the name {name} is this program's own; rename the column")
     platform = _platform(cells, head)
     if platform in _ADAPTERS:
@@ -173,7 +139,7 @@ def standard(row: Row, head: Mapping[str, Any]) -> Record:
         probability(values.get(name), name)
     for name in DAYS:
         iso_date(values.get(name), name)
-    return Record(row.place, values, platform)
+    return Row(row.place, values, platform)
 
 
 class _Cells:
@@ -182,10 +148,6 @@ class _Cells:
     def __init__(self, source: Mapping[str, Any]) -> None:
         self.source = source
         self.folded = {folded_heading(key): key for key in source}
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a column."""
-        return folded_heading(name) in self.folded
 
     def get(self, name: str) -> Any:
         """The value of a column, None where it is missing."""
@@ -210,11 +172,10 @@ def _platform(cells: _Cells, head: Mapping[str, Any]) -> str:
     has = set(cells.folded)
     if str(cells.get("type")).casefold().startswith("forecast::"):
         has.add("forecast::")
-    in_set = "question_set" in head or "forecast_due_date" in head
-    return next(
-        (platform for platform, own in OWN_COLUMNS if has.issuperset(own)),
-        "forecastbench" if in_set else "",
-    )
+    for platform, told in OWN_COLUMNS.items():
+        if any(has.issuperset(columns.split()) for columns in told):
+            return platform
+    return "forecastbench" if "question_set" in head or "forecast_due_date" in head else ""
 
 
 def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:

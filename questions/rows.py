@@ -14,35 +14,20 @@ Text is UTF-8, with or without a byte order mark, or UTF-16 with one. Lines end 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from questions.cells import InputError
 from questions.characters import composed
-from questions.columns import Row, our_name
+from questions.columns import Row, Table, our_name
 from questions.json_rows import json_rows, jsonl_rows
-from questions.tables import SEPARATORS, csv_rows
+from questions.tables import SEPARATORS, csv_table
 
 SUFFIXES: Final = (".txt", ".csv", ".tsv", ".jsonl", ".json")
 
 
-@dataclass(frozen=True)
-class Table:
-    """The rows of a file in order, and notes for the user.
-
-    ``head`` has the values beside the list of rows in a .json file. ``headings`` are those of a
-    .csv or .tsv file, None for the other kinds.
-    """
-
-    rows: list[Row]
-    head: Mapping[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    headings: list[str] | None = None
-
-
-def read_table(path: Path) -> Table:
-    """Read a file's rows; those without any value are skipped.
+def raw_table(path: Path) -> Table:
+    """Read a file's rows as they are written; those without any value are skipped.
 
     Raises:
         InputError: unknown kind of file, unreadable, not text, or malformed; the message begins
@@ -54,8 +39,7 @@ def read_table(path: Path) -> Table:
     text = _text(path)
     lines = text.split("\n")
     if suffix in (".csv", ".tsv"):
-        rows, notes, headings = csv_rows([line + "\n" for line in lines], suffix)
-        return Table(rows, notes=notes, headings=headings)
+        return csv_table([line + "\n" for line in lines], suffix)
     head: Mapping[str, Any] = {}
     if suffix == ".json":
         found, head = json_rows(text)

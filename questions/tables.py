@@ -13,6 +13,7 @@ from questions.cells import InputError, listed, located
 from questions.characters import composed
 from questions.columns import (
     Row,
+    Table,
     folded_heading,
     judge_count,
     named_alike,
@@ -27,11 +28,8 @@ MAX_MISSING: Final = 1_000_000
 QUESTION_MARKS: Final = tuple("?？؟⸮;՞፧⁇⁈⁉")
 
 
-def csv_rows(lines: list[str], suffix: str) -> tuple[list[Row], list[str], list[str]]:
+def csv_table(lines: list[str], suffix: str) -> Table:
     """Read a table; its headings are its first line that is not blank or ``sep=``.
-
-    Returns:
-        The rows that have a value, notes for the user, and the headings.
 
     Raises:
         InputError: malformed, or a line that does not fit the headings; the message begins with
@@ -58,10 +56,11 @@ def csv_rows(lines: list[str], suffix: str) -> tuple[list[Row], list[str], list[
                 cells = header.fitted(cells)
                 if doubt := header.doubt(cells, "".join(lines[first - 1 : end - 1])):
                     notes.append(f"{place}: {doubt}")
-                rows.append(header.row(cells, place))
+                if not (row := header.row(cells, place)).is_blank:
+                    rows.append(row)
     if header is None:
         raise InputError("line 1: the file is empty; its first line names the columns")
-    return [row for row in rows if not row.is_blank], notes, header.headings
+    return Table(rows, notes=notes, headings=header.headings)
 
 
 def _records(lines: list[str], skip: int, separator: str) -> Iterator[tuple[int, int, list[str]]]:
