@@ -1,4 +1,4 @@
-"""Compare the forecasts of a question with those of its negation and its paraphrases.
+"""Compare the forecasts of a question, its negation and its paraphrases.
 
 A diagnostic: the gaps are stored after the run, and nothing here changes a forecast.
 """
@@ -52,7 +52,7 @@ def coherence_records(
 
 
 def check_coherence(database: Database, run_id: int) -> list[CoherenceRecord]:
-    """Compare and store every check of a run; an empty list when its questions had none."""
+    """Compare and store every check of a run; empty when its questions had none."""
     kinds = {
         q.id: (parent, str(q.extra[KIND_KEY]))
         for q in database.run_questions(run_id)

@@ -44,11 +44,11 @@ SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
 
 @dataclass(frozen=True)
 class Entry:
-    """What a file says of one question: 0, 1 or None for void, and the ISO date it became known.
+    """What a file says of one question: its outcome, and the ISO date it was known.
 
-    ``place`` is its line in the file (``line 3``), "" for the command line; ``aliases`` are further
-    ids that its platform gives the question; ``horizon`` is its resolution date, which may tell
-    questions of one id apart.
+    ``outcome`` is 0, 1 or None for void; ``place`` is its line in the file (``line 3``), "" for the
+    command line; ``aliases`` are further ids that its platform gives the question; ``horizon`` is
+    its resolution date, which may tell questions of one id apart.
     """
 
     place: str
@@ -274,7 +274,7 @@ class _Known:
 
 
 def _alike(identifier: str) -> str:
-    """Fold what spreadsheets and people change in an id: case, zeros in front, ``.0`` behind."""
+    """Fold what people change in an id: case, zeros in front, ``.0`` behind."""
     return re.sub(r"^0+(?=\d)|\.0+$", "", identifier.casefold())
 
 
@@ -320,7 +320,7 @@ def match(
 def _refuse_two_questions(
     entry: Entry, subject: str | None, ids: Mapping[str, str], known: _Known
 ) -> None:
-    """Refuse an entry whose id and text name two questions; ``ids`` are those of the text."""
+    """Refuse an entry whose id and text (which has ``ids``) name two questions."""
     if subject in ids or (subject is None and not ids) or placeholders(entry.text):
         return
     parts = []
@@ -336,7 +336,7 @@ def _refuse_two_questions(
 def late_outcomes(
     found: Sequence[Resolution], first_forecasts: Mapping[str, datetime]
 ) -> list[str]:
-    """Return the subjects whose outcome was known before their first forecast: none counts.
+    """Return the subjects whose outcome was known before their first forecast.
 
     ``first_forecasts`` has the moment of each subject's first forecast, in UTC without a zone.
     """

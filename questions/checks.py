@@ -19,13 +19,13 @@ PARENT_KEY, KIND_KEY = RESERVED
 
 
 def parent_id(extra: Mapping[str, Any]) -> str | None:
-    """Return the id of the question that this one (by its ``extra``) checks, None for others."""
+    """Return the id of the question that one checks by its ``extra``, else None."""
     parent = extra.get(PARENT_KEY)
     return None if parent is None else str(parent)
 
 
 def coherence_questions(question: Question) -> list[Question]:
-    """Derive the negation (id ``…~not``) and paraphrases (``…~p1``, ``…~p2`` …); often none.
+    """Derive the negation (id ``…~not``) and paraphrases (``…~p1`` …); often none.
 
     They share background and dates with the question, paraphrases its resolution criteria too.
 

@@ -149,6 +149,6 @@ def named_alike(first: str, second: str) -> str:
 
 
 def judge_count(columns: int) -> None:
-    """Refuse a row or header of too many columns: its cells are copied for each date and row."""
+    """Refuse too many columns: their cells are copied for each date and row."""
     if columns > MAX_COLUMNS:
         raise InputError(f"{columns} columns, at most {MAX_COLUMNS} are allowed; leave some out")

@@ -150,7 +150,7 @@ def closed_note(questions: Iterable[Question], today: str) -> str:
 
 
 def answered_note(questions: Iterable[Question], as_of: str | None) -> str:
-    """Name the questions asked live although their file gives the outcome, "" for none."""
+    """Name the questions asked live whose file gives the outcome, "" for none."""
     answered = [
         shortened(q.id)
         for q in questions

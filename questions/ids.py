@@ -1,4 +1,4 @@
-"""Give the questions of a file their ids, and refuse rows that contradict one another.
+"""Give the questions of a file their ids, and refuse contradicting rows.
 
 Rows with one id are one question. Where they differ in ``as_of`` they are several forecasts of it,
 with the ids ``ID@AS_OF``. A question about a series that is asked for several resolution dates
@@ -106,7 +106,7 @@ def _derived(group: list[Placed]) -> Iterator[Question]:
 
 
 def _refuse_contradictions(group: list[Placed]) -> None:
-    """Compare each row with the first of all, of its day, and with an answer; not all pairs."""
+    """Compare each row with the first of all, of its day and with an answer."""
     firsts: dict[tuple[str, Any], Placed] = {}
     for row in group:
         q = row.question
@@ -158,7 +158,7 @@ def _answer(question: Question, column: str) -> tuple[Any] | None:
 
 
 def _name(question: Question) -> str:
-    """Return what a message calls a question: its id, or its text where the file has no id."""
+    """Return what a message calls a question: its id, else its text."""
     return shortened(question.text if question.id == text_id(question.text) else question.id)
 
 

@@ -1,4 +1,4 @@
-"""Fill the placeholders of a row's texts: ``{country}`` by the row's column ``country``.
+"""Fill the placeholders of a row: ``{country}`` by its column ``country``.
 
 A question about a series is asked once for each of its resolution dates, which fill
 ``{resolution_date}``.
@@ -107,7 +107,7 @@ def dated(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _days(values: Mapping[str, Any]) -> list[str | None]:
-    """Return the days that a row is asked for, none where its texts hold no resolution date."""
+    """Return the days that a row is asked for, none where no text names one."""
     if "resolution_dates" in values:
         dates = json_list(values["resolution_dates"])
         if dates is None:

@@ -86,11 +86,10 @@ def read_table(path: Path) -> Table:
         try:
             with located(row.place):
                 rows.append(standard(row, raw.head))
+            if rows[-1].platform in ("", "forecastbench"):
+                used |= dict.fromkeys(row.values)
         except LeftOutError as reason:
             left_out.append(f"{row.place}: {reason}")
-            continue
-        if rows[-1].platform in ("", "forecastbench"):
-            used |= dict.fromkeys(row.values)
     notes = [listed(raw.notes)] if raw.notes else []
     notes += filter(None, [unused_line(used)])
     headings = raw.headings and [our_name(name) or name for name in raw.headings]
@@ -157,9 +156,9 @@ class _Cells:
         """The first value of these columns that says something, None without one."""
         return next((v for v in map(self.get, names) if not is_nothing(v)), None)
 
-    def true(self, name: str) -> bool:
-        """Whether a column says true."""
-        return str(self.get(name)).casefold() == "true"
+    def says(self, name: str, word: str) -> bool:
+        """Whether a column has this word, whatever its case."""
+        return str(self.get(name)).casefold() == word
 
     def without(self, names: str) -> dict[str, Any]:
         """All values but those of some columns, which are separated by spaces."""
@@ -264,7 +263,7 @@ def _manifold(row: _Cells) -> dict[str, Any]:
     # Rich text, which has textDescription beside it, is no text.
     values["background"] = text if isinstance(text, str) else None
     values["close_date"] = from_milliseconds(row.get("closeTime"), "closeTime")
-    if row.true("isResolved") or (row.get("isResolved") is None and row.get("resolution")):
+    if row.says("isResolved", "true") or (row.get("isResolved") is None and row.get("resolution")):
         values["outcome"] = row.get("resolution")
         values["resolution_date"] = from_milliseconds(row.get("resolutionTime"), "resolutionTime")
     else:
@@ -285,10 +284,9 @@ def _polymarket(row: _Cells) -> dict[str, Any]:
     if not names or not prices or len(names) != len(prices):
         return values
     by_name = dict(zip([str(n).strip().casefold() for n in names], prices, strict=True))
-    if str(row.get("umaResolutionStatus")).casefold() == "resolved" and row.true("closed"):
+    if row.says("umaResolutionStatus", "resolved") and row.says("closed", "true"):
         values["outcome"] = by_name.get("yes")
-        known = ("closedTime", "umaEndDate", "endDate", "endDateIso")
-        values["resolution_date"] = row.first(*known)
+        values["resolution_date"] = row.first("closedTime", "umaEndDate", "endDate", "endDateIso")
     else:
         values["market_probability"] = by_name.get("yes")
     return values
@@ -332,7 +330,7 @@ _ADAPTERS: Final[Mapping[str, Callable[[_Cells], dict[str, Any]]]] = {
 
 
 def _complete(values: dict[str, Any], head: Mapping[str, Any]) -> None:
-    """Fill in what ForecastBench keeps elsewhere: criteria, due date, the price on the freeze day.
+    """Fill in what ForecastBench keeps elsewhere: criteria, due date, freeze price.
 
     The criteria of a set only point to the market's. ``freeze_datetime_value`` is a probability
     (0-1) for a market; for a series it is a level and stays what it is.

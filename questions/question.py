@@ -27,7 +27,7 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def folded(text: str) -> str:
-    """Fold a wording: case, white space, composition, final punctuation, what has no width."""
+    """Fold case, white space, composition, final punctuation, what has no width."""
     lower = composed(text).casefold()
     if not lower.isascii():
         lower = "".join(c for c in lower if unicodedata.category(c) != "Cf")
@@ -43,12 +43,12 @@ def text_id(text: str) -> str:
 
 
 class QuestionError(InputError):
-    """A question or a question file that cannot be used; the message is one line for the user."""
+    """A question or a question file that cannot be used; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One forecastable yes/no question; its texts are kept in Unicode's composed form (NFC).
+    """One forecastable yes/no question; its texts are in composed form (NFC).
 
     Args:
         text: the question, not empty, at most ``MAX_QUESTION_CHARACTERS`` characters.

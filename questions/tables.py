@@ -1,4 +1,4 @@
-"""Read tables with separators, and refuse a question that an unquoted one cuts in two."""
+"""Read tables, and refuse a question that an unquoted separator cuts in two."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _separator(lines: list[str], suffix: str) -> str:
 
 @dataclass(frozen=True)
 class _Header:
-    """The headings, the name of what separates them, and the index of the one question column."""
+    """Headings, the name of their separator, the index of the question column."""
 
     headings: list[str]
     separator: str
@@ -132,7 +132,7 @@ class _Header:
         return cells[:count]
 
     def row(self, cells: list[str], place: str) -> Row:
-        """Put cells, which may be fewer, under their headings, or the number of their column."""
+        """Put cells under their headings, or else the number of their column."""
         values: dict[str, Any] = {}
         for number, (heading, cell) in enumerate(
             zip_longest(self.headings, cells, fillvalue=""), 1
