@@ -1,8 +1,8 @@
 """Calibrate the forecasts of the record: fit, judge, store and apply curves.
 
 A curve is a correction, not a forecast: its values are stored beside the raw ones, which stay as
-they are (tables ``calibrations`` and ``calibrated_forecasts``). It is fitted on forecasts that count
-for one record (live or back-dated), and judged by cross-validation over clusters of questions.
+they are (tables ``calibrations`` and ``calibrated_forecasts``). It is fitted on forecasts that
+count for one record (live or back-dated), and judged by cross-validation over clusters.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Key = tuple[int, str]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Raw and cross-validated calibrated forecasts of the same questions, and their scores.
+    """Raw and cross-validated calibrated forecasts of the same questions.
 
     ``brier``, ``log`` (nats) and ``noise`` are pairs: of the raw and of the calibrated forecasts.
     """
@@ -97,7 +97,7 @@ class Comparison:
 
 
 def verdict(low: float, high: float) -> str:
-    """Read the 95 % interval of calibrated minus raw score; scores are better when lower."""
+    """Read the 95 % interval of calibrated minus raw score; lower scores are better."""
     if np.isnan(low) or np.isnan(high):
         return "too few clusters to say"
     return "better" if high < 0 else "worse" if low > 0 else "no clear difference"
@@ -128,7 +128,7 @@ def chosen_record(record: Record, forecaster: str, wanted: str | None) -> tuple[
 def calibrate_database(
     database: Database, forecaster: str, method: str, wanted: str | None = None
 ) -> str:
-    """Fit, judge and store a calibration of one forecaster; returns the lines to print.
+    """Fit, judge and store a calibration of one forecaster; return lines to print.
 
     It is fitted on the counting forecasts of resolved questions in one record (``wanted``, see
     ``chosen_record``). Those get the cross-validated value (``out_of_fold``), every other forecast
@@ -157,10 +157,8 @@ def calibrate_database(
         hint = f"; {notes[0].strip()}" if notes else ""
         raise AnalysisError(f"calibration of {forecaster!r} ({kind}) refused: {reason}{hint}")
     compared = Comparison(y, clusters, p, cross_validate(method, p, y, clusters))
-    stored = {
-        key: (raw, value, False)
-        for key, (raw, value) in _values(database, forecaster, kind, curve).items()
-    }
+    final = _values(database, forecaster, kind, curve)
+    stored = {key: (raw, value, False) for key, (raw, value) in final.items()}
     for j, raw, value in zip(rows, p, compared.calibrated, strict=True):
         stored[j.run_id, j.question_id] = (float(raw), float(value), True)
     number = database.save_calibration(
@@ -201,7 +199,7 @@ def _calibration(
 
 
 def apply_latest(database: Database, run_id: int) -> int:
-    """Calibrate a run's forecasts with the newest curves; returns how many values were stored.
+    """Calibrate a run's forecasts with the newest curves; return how many.
 
     Each forecaster and record has its own curve; those without one get no value. The values are
     stored beside those that the curve had before: forecasts that it was fitted on keep their
@@ -238,7 +236,7 @@ def _values(
 def _raw_probabilities(
     database: Database, forecaster: str, kind: str, run_id: int | None
 ) -> dict[Key, float]:
-    """Raw probability (0-1) of a forecaster's forecasts in one record, or in one run of it."""
+    """Raw probability (0-1) of a forecaster's forecasts in one record, or one run."""
     asked = None
     if run_id is not None:
         asked = [(run_id, question.id) for question in database.run_questions(run_id)]

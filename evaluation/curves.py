@@ -1,4 +1,4 @@
-"""Fit calibration curves: how often events came true that were given a probability p.
+"""Fit calibration curves: how often events given a probability p came true.
 
 A curve never falls, so a higher forecast stays the higher one. It is refused where there are too
 few forecasts, and where the outcomes would want a falling or flat curve: such forecasts hold no
@@ -29,7 +29,7 @@ STEEPEST = 30.0
 
 @dataclass(frozen=True)
 class Curve:
-    """A fitted correction: the method, its parameters as plain numbers, and how to apply them."""
+    """A fitted correction: the method and its parameters as plain numbers."""
 
     method: str
     parameters: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Curve:
 
 
 def _features(method: str, p: Floats) -> Floats:
-    """Columns of the logistic regression, shape (n, 2) or (n, 3), the last one the constant."""
+    """Columns of the logistic regression, shape (n, 2) or (n, 3), constant last."""
     clipped = np.clip(p, ODDS_CLIP, 1 - ODDS_CLIP)
     if method == "platt":
         return np.stack([np.log(clipped / (1 - clipped)), np.ones_like(p)], axis=-1)
@@ -121,7 +121,7 @@ METHODS: Mapping[str, Callable[[Floats, Floats], dict[str, list[float]]]] = {
 def refusal(
     probabilities: ArrayLike, outcomes: ArrayLike, clusters: Sequence[Hashable]
 ) -> str | None:
-    """Return why no curve can be fitted on these forecasts: too few, one-sided, or all the same."""
+    """Return why no curve can be fitted: too few, one-sided, or all the same."""
     p, y = check_forecasts(probabilities, outcomes)
     yes = int(y.sum())
     for count, what, setting in (
@@ -140,7 +140,7 @@ def refusal(
 
 
 def uninformative(curve: Curve, probabilities: ArrayLike, outcomes: ArrayLike) -> str | None:
-    """Return why a fitted curve must not be used: the forecasts rank the outcomes badly."""
+    """Return why a fitted curve must not be used: forecasts that rank badly."""
     area = auc(probabilities, outcomes)
     if area < 0.5:
         return (
@@ -159,7 +159,7 @@ def uninformative(curve: Curve, probabilities: ArrayLike, outcomes: ArrayLike) -
 def cross_validate(
     method: str, probabilities: ArrayLike, outcomes: ArrayLike, clusters: Sequence[Hashable]
 ) -> Floats:
-    """Calibrate each forecast by a curve fitted on the other folds of clusters; shape (n,), 0-1."""
+    """Calibrate each forecast by a curve of the other folds; shape (n,), 0-1."""
     p, y = check_forecasts(probabilities, outcomes)
     folds = cluster_folds(clusters, config.CROSS_VALIDATION_FOLDS, seed=config.SEED)
     result = np.empty_like(p)

@@ -1,20 +1,9 @@
 """Compute 95 % intervals of a mean over few and unequal clusters of questions.
 
-A percentile bootstrap over clusters covers far less than it says with few of them (docs/intervals.md).
-These intervals are closed formulas, so the same data give the same interval:
-
-1. the variance of the mean is the cluster-robust CR2 (Bell & McCaffrey 2002, Survey Methodology
-   28:169-181), unbiased when the errors of a cluster are independent;
-2. the t quantile has Satterthwaite's degrees of freedom under equal correlation within clusters, which
-   is estimated (Imbens & Kolesar 2016, Review of Economics and Statistics 98:701-712);
-3. the ends are corrected for skewness by Hall's transformation (Hall 1992, Journal of the Royal
-   Statistical Society B 54:221-228), as far as the skewness exceeds its own sampling error;
-4. the ends stay inside the range of the quantity.
-
-There is no interval below ``config.MIN_INTERVAL_CLUSTERS`` clusters, nor where a few clusters hold most
-rows: below ``config.MIN_INTERVAL_DF`` degrees of freedom, counted as if the rows of a cluster were one. That
-count depends on the cluster sizes only, so a lucky sample does not get an interval that an unlucky one is
-refused. ``benchmarks/interval_coverage.py`` measures the coverage.
+Closed formulas: a cluster-robust CR2 variance (Bell & McCaffrey 2002), a t quantile with estimated
+degrees of freedom (Imbens & Kolesar 2016) and a correction for skewness (Hall 1992). There is no
+interval under ``config.MIN_INTERVAL_CLUSTERS`` clusters, nor where a few clusters hold most rows.
+docs/intervals.md has the method, the sources, and the coverage that was measured.
 """
 
 from __future__ import annotations
@@ -30,12 +19,13 @@ import config
 
 Floats = NDArray[np.float64]
 
-# z^4 of the skewness test (z^2 = skewness^2 * clusters / 6) at which half of the estimated skewness is
-# corrected. Symmetric data with outliers stay nearly uncorrected, scores of confident forecasts (z^4 of
-# 100 and more) are corrected almost in full; chosen by the coverage that the benchmark measures.
+# z^4 of the skewness test (z^2 = skewness^2 * clusters / 6) at which half of the estimated skewness
+# is corrected. Symmetric data with outliers stay nearly uncorrected, scores of confident forecasts
+# (z^4 of 100 and more) are corrected almost in full; chosen by the coverage that was measured.
 HALF_SKEWNESS = 10.0
-# How far the estimated correlation within clusters is moved towards 1 before degrees of freedom are counted: an
-# estimate of 0 from a few unequal clusters may come from 0.3. Clusters of equal size have k - 1 either way.
+# How far the estimated correlation within clusters is moved towards 1 before degrees of freedom are
+# counted: an estimate of 0 from a few unequal clusters may come from 0.3. Clusters of equal size
+# have k - 1 either way.
 UNSURE_CORRELATION = 0.2
 
 
@@ -59,9 +49,9 @@ UNKNOWN_INTERVAL = Interval(float("nan"), float("nan"))
 class ClusteredMean:
     """A mean over clusters with what its interval needs.
 
-    error: standard error (CR2); degrees: Satterthwaite's degrees of freedom; least_degrees: those if the
-    rows of a cluster were fully related; skewness: third central moment of the mean in units of error^3,
-    already reduced for its sampling error; clusters: their count.
+    error: standard error (CR2); degrees: Satterthwaite's degrees of freedom; least_degrees: those
+    if the rows of a cluster were fully related; skewness: third central moment of the mean in units
+    of error^3, already reduced for its sampling error; clusters: their count.
     """
 
     mean: float
@@ -84,7 +74,7 @@ def cluster_numbers(clusters: Sequence[Hashable], count: int) -> tuple[NDArray[n
 def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable]) -> ClusteredMean | None:
     """Estimate mean, CR2 error, degrees of freedom and skewness; None for one cluster.
 
-    values: shape (n,), n >= 1; each row counts equally. Sources: see the module's first lines.
+    values: shape (n,), n >= 1; each row counts equally. Sources: docs/intervals.md.
     """
     array = np.asarray(values, dtype=np.float64)
     rows, count = cluster_numbers(clusters, array.size)
@@ -118,7 +108,8 @@ def intraclass_correlation(
 ) -> float:
     """Estimate the correlation of two rows of one cluster, 0-1 (0 without any).
 
-    Analysis of variance with unequal group sizes: Donner (1986), International Statistical Review 54:67-82.
+    Analysis of variance with unequal group sizes: Donner (1986), International Statistical Review
+    54:67-82.
     """
     n, k = values.size, sizes.size
     if n == k:
@@ -133,16 +124,15 @@ def intraclass_correlation(
 def satterthwaite(sizes: Floats, correlation: float) -> float:
     """Degrees of freedom of the CR2 variance of a mean, 1 to k - 1.
 
-    2 E(V)^2 / Var(V) for normal rows of equal variance and equal correlation within clusters, by the
-    trace formula of Bell & McCaffrey (2002), eq. 14; k - 1 for clusters of one size.
+    2 E(V)^2 / Var(V) for normal rows of equal variance and equal correlation within clusters, by
+    the trace formula of Bell & McCaffrey (2002), eq. 14; k - 1 for clusters of one size.
     """
     share = sizes / sizes.sum()
-    weight = sizes * (
-        1 + correlation * (sizes - 1)
-    )  # variance of a cluster's sum, in variances of a row
+    # Variance of a cluster's sum, in variances of a row.
+    weight = sizes * (1 + correlation * (sizes - 1))
     scale = 1 / np.sqrt(1 - share)
     p, q, total = scale * share, scale * weight, float(weight.sum())
-    # The matrix is diag(d) - p q' - q p' + total p p'; its trace and the sum of its squares in O(k).
+    # The matrix is diag(d) - p q' - q p' + total p p'; its trace and sum of squares in O(k).
     d, off = scale**2 * weight, total * p**2 - 2 * p * q
     pp, pq, qq = float(p @ p), float(p @ q), float(q @ q)
     squares = float((d**2 + 2 * d * off).sum())
@@ -162,7 +152,7 @@ def _untransformed(x: float, skewness: float) -> float:
 
 
 def refused(found: ClusteredMean | None) -> bool:
-    """Return whether clusters are too few or unequal for an interval, or rows alike."""
+    """Whether clusters are too few or unequal for an interval, or rows alike."""
     return (
         found is None
         or found.clusters < config.MIN_INTERVAL_CLUSTERS
@@ -180,9 +170,9 @@ def mean_interval(
 ) -> Interval:
     """Compute the 95 % interval of a mean whose errors are related within clusters.
 
-    values: shape (n,). least, most: the range of the values, which the interval does not leave. Give the differences of two
-    forecasters' scores to compare them on the same questions. Unknown where ``refused``.
-    Source: see the module's first lines.
+    values: shape (n,). least, most: the range of the values, which the interval does not leave.
+    Give the differences of two forecasters' scores to compare them on the same questions. Unknown
+    where ``refused``.
     """
     found = clustered_mean(values, clusters)
     if found is None or refused(found):

@@ -1,10 +1,10 @@
-"""Judge forecasts once the outcomes are known: scores, and what is learnt from past ones.
+"""Score forecasts once the outcomes are known, and weigh models by past scores.
 
 Throughout:
 
 - ``probabilities``: float arrays of shape (n,), the forecast probability of "yes" in 0-1;
 - ``outcomes``: arrays of shape (n,) holding 0 or 1;
-- ``clusters``: n labels; questions about the same event share one, because their errors are related.
+- ``clusters``: n labels; questions about one event share one, because their errors are related.
 
 Bad shapes, probabilities outside 0-1, other outcomes and empty input raise ``ValueError``.
 """
@@ -27,7 +27,7 @@ LOG_SCORE_CLIP = 0.005
 
 
 def check_forecasts(probabilities: ArrayLike, outcomes: ArrayLike) -> tuple[Floats, Floats]:
-    """Return both as float arrays of one shape (n,), n >= 1; ``ValueError`` where they are not."""
+    """Return both as float arrays of one shape (n,), n >= 1, or raise ValueError."""
     p = np.asarray(probabilities, dtype=np.float64)
     y = np.asarray(outcomes, dtype=np.float64)
     if p.ndim != 1 or p.shape != y.shape:
@@ -63,9 +63,10 @@ def brier_score(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
 
 
 def log_scores(probabilities: ArrayLike, outcomes: ArrayLike) -> Floats:
-    """-ln of the probability given to what happened, in nats, shape (n,); 0 best, 0.693 for 50 %.
+    """-ln of the probability given to what happened, in nats, shape (n,).
 
-    Forecasts are clipped by ``LOG_SCORE_CLIP``, so the worst possible value is 5.30.
+    0 is best, 0.693 a forecast of 50 %. Forecasts are clipped by ``LOG_SCORE_CLIP``, so the worst
+    possible value is 5.30.
     Source: Good (1952), Journal of the Royal Statistical Society B 14:107-114.
     """
     p, y = check_forecasts(probabilities, outcomes)
@@ -94,10 +95,10 @@ def sharpness(probabilities: ArrayLike) -> float:
 
 
 def auc(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
-    """Probability that a random "yes" was given more than a random "no"; ties count half.
+    """Probability that a random "yes" was given more than a random "no".
 
-    NaN when one side is empty. From the Mann-Whitney statistic, which is exact in ties:
-    scikit-learn's roc_auc_score adds up an area, so that no skill may come out just below 0.5.
+    Ties count half; NaN when one side is empty. From the Mann-Whitney statistic, which is exact in
+    ties; scikit-learn adds up an area, so that no skill may come out just below 0.5.
     Source: Hanley & McNeil (1982), Radiology 143:29-36.
     """
     from scipy.stats import mannwhitneyu
@@ -114,7 +115,7 @@ def auc(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
 
 
 def negation_gap(probability: float, probability_of_negation: float) -> float:
-    """P(A) + P(not A) - 1, in -1 to 1: 0 is coherent, positive means both were thought too likely.
+    """P(A) + P(not A) - 1, in -1 to 1: 0 is coherent, more is too much for both.
 
     Source: de Finetti (1937); as a test of language models Paleka et al. (2025), "Consistency
     checks for language model forecasters", ICLR.
@@ -133,7 +134,7 @@ def paraphrase_range(probabilities: ArrayLike) -> float:
 
 
 def cluster_folds(clusters: Sequence[Hashable], folds: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Assign each row a fold 0 ... folds-1, whole clusters together, folds of nearly equal size.
+    """Assign each row a fold 0 ... folds-1, whole clusters together, sizes alike.
 
     Clusters are shuffled with ``seed`` and dealt largest first to the smallest fold (scikit-learn's
     GroupKFold either shuffles or balances). Fewer clusters than folds leave folds empty.

@@ -1,4 +1,4 @@
-"""Measure how far forecasts are from calibrated, beside what chance alone would show.
+"""Measure how far forecasts are from calibrated, beside chance alone.
 
 With few forecasts every calibration error is too large: a perfectly calibrated forecaster has an
 expected calibration error of about 0.13 over 30 questions. So the error is compared with what a
@@ -27,7 +27,7 @@ BIN_EDGES: tuple[float, ...] = tuple(edge / 10 for edge in range(11))
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """One bin of a reliability diagram: forecasts in [low, high), the last with 1; all in 0-1."""
+    """One bin of a reliability diagram, [low, high), the last with 1; all in 0-1."""
 
     low: float
     high: float
@@ -39,7 +39,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Decomposition:
-    """Murphy's decomposition with the two within-bin terms that make it exact for any binning.
+    """Murphy's decomposition, exact by its two within-bin terms.
 
     Brier = reliability - resolution + uncertainty + within_bin_variance - within_bin_covariance.
     """
@@ -91,7 +91,7 @@ def bin_numbers(p: Floats) -> NDArray[np.int64]:
 
 
 def reliability_bins(probabilities: ArrayLike, outcomes: ArrayLike) -> list[ReliabilityBin]:
-    """Count forecasts and outcomes in every bin, in order; empty ones have count 0 and NaN means.
+    """Count forecasts and outcomes in every bin; empty ones have NaN means.
 
     Source: Murphy & Winkler (1977), Journal of the Royal Statistical Society C 26:41-47.
     """
@@ -196,7 +196,7 @@ def calibration_noise(
     samples: int = 1000,
     seed: int = 0,
 ) -> CalibrationNoise:
-    """Measure the calibration error of simulated outcomes in which each forecast is right.
+    """Measure the calibration error of outcomes drawn from the forecasts themselves.
 
     Outcomes of one cluster are as related as they were found to be: with the estimated probability
     all questions of a cluster draw on the same uniform number, else each on its own. The same seed
@@ -222,7 +222,7 @@ def calibration_noise(
 def outcome_correlation(p: Floats, y: Floats, rows: NDArray[np.int64]) -> float:
     """Estimate how related outcomes of one cluster are, 0 to 1 (as far as possible).
 
-    The mean product of y - p over pairs of one cluster, divided by its largest value min(p, q) - pq.
+    The mean product of y - p over pairs of one cluster, divided by the largest value it can have.
     Moment estimator in the form of Zeger & Liang (1986), Biometrics 42:121-130; p, y, rows (cluster
     numbers) of shape (n,).
     """

@@ -1,10 +1,10 @@
-"""Look up the training cut-off of a model by its exact name, in training_cutoffs.csv.
+"""Look up the training cut-off of a model by its exact name.
 
-A name is split into its parts. An entry applies only when every part is accounted for: the family,
-the entry's own marks, one of its sizes, a form (instruct, base ...), and parts that leave the
-training as it was (quantisation, file format, publisher). Any further part, such as a new date, a
-version or a word of a fine-tune, makes the cut-off unknown: a newer model never gets the date of an
-older one.
+The table is training_cutoffs.csv. A name is split into its parts, and an entry applies only when
+every part is accounted for: the family, the entry's own marks, one of its sizes, a form (instruct,
+base ...), and parts that leave the training as it was (quantisation, file format, publisher). Any
+further part, such as a new date, a version or a word of a fine-tune, makes the cut-off unknown: a
+newer model never gets the date of an older one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Cutoff:
     source: str
 
     def describes(self, parts: Sequence[str]) -> bool:
-        """Return whether these are the parts of a name of this model, with nothing left over."""
+        """Whether these are the parts of a name of this model, nothing left over."""
         family = self.family.split()
         for start in range(len(parts) - len(family) + 1):
             if not PUBLISHERS.issuperset(parts[:start]):
@@ -78,7 +78,7 @@ class Cutoff:
         return False
 
     def _covers(self, rest: list[str]) -> bool:
-        """Return whether marks, one size and forms are all that follows the family."""
+        """Whether marks, one size and forms are all that follows the family."""
         for mark in self.marks.split():
             if mark not in rest:
                 return False

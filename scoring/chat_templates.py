@@ -31,7 +31,7 @@ class Rendered:
 
 
 def template_dates(today: str) -> dict[str, Any]:
-    """Template variables that make templates print ``today`` (ISO) in place of the clock's date.
+    """Template variables that make templates print ``today`` (ISO) as the date.
 
     Llama 3 reads ``date_string``; gpt-oss and newer Llama templates call ``strftime_now``. Without
     this a back-dated forecast would tell the model the real date.
@@ -41,7 +41,7 @@ def template_dates(today: str) -> dict[str, Any]:
 
 
 def needs_space(text: str) -> bool:
-    """Whether a space separates a number from ``text``: after "Answer:", not after a tag."""
+    """Whether a space separates a number from ``text``: after "Answer:", not a tag."""
     return bool(re.search(r"[\w:;,.=?!%]\Z", text))
 
 
@@ -84,14 +84,14 @@ def render(
 
 
 def has_template(tokenizer: ChatTokenizer) -> bool:
-    """Whether the tokenizer brings a chat template (a text, or a dictionary of several)."""
+    """Whether the tokenizer has a chat template (a text, or several by name)."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
 def _apply(
     tokenizer: ChatTokenizer, messages: Messages, kwargs: Mapping[str, Any]
 ) -> tuple[str, Messages]:
-    """Render with the generation prompt; a template without a system role gets one message."""
+    """Render with the generation prompt; without a system role in one message."""
     try:
         text = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, **kwargs
@@ -110,7 +110,7 @@ def _apply(
 def _answer_opening(
     tokenizer: ChatTokenizer, messages: Messages, prompt: str, kwargs: Mapping[str, Any]
 ) -> str:
-    """Find what the template writes between its generation prompt and an answer, often nothing."""
+    """Find what the template writes between generation prompt and answer."""
     probe = "7319"
     try:
         whole = tokenizer.apply_chat_template(

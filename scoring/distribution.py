@@ -58,7 +58,7 @@ class Distribution:
 
     @classmethod
     def from_weights(cls, weights: npt.ArrayLike) -> Distribution:
-        """Normalise non-negative weights of shape (101,); ValueError without a positive sum."""
+        """Normalise weights of shape (101,); ValueError without a positive sum."""
         values = np.asarray(weights, dtype=np.float64)
         total = float(values.sum())
         if not np.isfinite(total) or total <= 0:
@@ -120,7 +120,7 @@ class Distribution:
 
 
 def total_variation(p: Distribution, q: Distribution) -> float:
-    """Total variation distance, 0 (equal) to 1 (disjoint): half the sum of absolute differences."""
+    """Total variation distance, 0 (equal) to 1 (disjoint)."""
     return float(0.5 * np.abs(p.probabilities - q.probabilities).sum())
 
 
@@ -134,9 +134,10 @@ def jensen_shannon(p: Distribution, q: Distribution) -> float:
 
 
 def agreement(distributions: Sequence[Distribution], weights: npt.ArrayLike | None = None) -> float:
-    """One minus the mean total variation distance over all pairs, 0-1 (1 for one distribution).
+    """One minus the mean total variation distance over all pairs, 0-1.
 
-    With ``weights`` of shape (distributions,) a pair counts by the product of its two weights.
+    It is 1 for one distribution. With ``weights`` of shape (distributions,) a pair counts by the
+    product of its two weights.
 
     Raises:
         ValueError: no distribution was given.
@@ -157,7 +158,7 @@ def agreement(distributions: Sequence[Distribution], weights: npt.ArrayLike | No
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations in percentage points: ``within`` distributions and ``between`` means."""
+    """Standard deviations in points: ``within`` distributions, ``between`` means."""
 
     within: float
     between: float

@@ -1,4 +1,4 @@
-"""Take the notes out of a model's raw output, without the probability it gives away."""
+"""Take the notes out of a model's raw output, without its own probability."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SPECIAL = re.compile(r"<\|[\w.-]++\|>")
 
 
 def strip_reasoning(text: str) -> str:
-    """Return the notes in a model's output, without the marks of its thinking or its number.
+    """Return the notes in a model's output, without thinking marks or its number.
 
     What follows the thinking (the end of a think block, gpt-oss's final channel) is taken; where
     nothing does, as when the length limit came first, the thinking itself is. A probability that

@@ -1,4 +1,4 @@
-"""Write the integers 0-100 behind a prompt with its tokenizer: their token paths form a trie."""
+"""Tokenise the integers 0-100 behind a prompt: their token paths form a trie."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class NumberTrie:
 
     @cached_property
     def children(self) -> dict[Path, tuple[int, ...]]:
-        """Every node, from the root ``()`` to the leaves, to the token ids that lead on from it."""
+        """Every node, from the root ``()`` to the leaves, to its onward token ids."""
         found: dict[Path, set[int]] = {(): set()}
         for path in self.paths:
             for depth, token in enumerate(path):
@@ -76,7 +76,7 @@ class NumberTrie:
 
     @property
     def single_token(self) -> bool:
-        """Whether every integer is one token, so that the root's request alone reads them all."""
+        """Whether every integer is one token, so that one request reads them all."""
         return all(len(path) == 1 for path in self.paths)
 
     def below(self, node: Path) -> list[Path]:
@@ -115,7 +115,7 @@ def trie_from_encodings(encodings: Sequence[Sequence[int]]) -> NumberTrie:
 
 
 class NumberTokenizer:
-    """Place the integers 0-100 behind prompts of one tokenizer, and know its digit tokens."""
+    """Place the integers 0-100 behind prompts; know the tokenizer's digit tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -124,7 +124,7 @@ class NumberTokenizer:
 
     @cached_property
     def digit_ids(self) -> tuple[int, ...]:
-        """All token ids whose text begins with an ASCII digit, shortest text first, then by id."""
+        """All token ids that begin with an ASCII digit, shortest first, then by id."""
         special = set(getattr(self.tokenizer, "all_special_ids", ()))
         found = []
         for token, token_id in self.tokenizer.get_vocab().items():
@@ -143,7 +143,7 @@ class NumberTokenizer:
 
     @cached_property
     def ending_ids(self) -> tuple[int, ...]:
-        """Ids of single tokens that usually follow a number, likeliest first, then special ones."""
+        """Ids of tokens that usually follow a number, likeliest first, special last."""
         encoded = [self.encode(text) for text in ENDINGS]
         ids = [ids[0] for ids in encoded if len(ids) == 1]
         ids += [int(i) for i in getattr(self.tokenizer, "all_special_ids", ())]
@@ -192,7 +192,7 @@ class NumberTokenizer:
         return self._tries[key]
 
     def _checked_trie(self, text: str, *, add_special_tokens: bool = False) -> NumberTrie:
-        """Build the trie behind ``text``, and check that its paths read back as their numbers."""
+        """Build the trie behind ``text``; check that its paths read back as numbers."""
         trie = trie_from_encodings(
             [
                 self.encode(text + str(n), add_special_tokens=add_special_tokens)
@@ -206,12 +206,12 @@ class NumberTokenizer:
         return trie
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Token ids of ``text``, without what the tokenizer appends to every text (an EOS)."""
+        """Token ids of ``text``, without an EOS that the tokenizer appends to it."""
         ids = list(self.tokenizer.encode(text, add_special_tokens=add_special_tokens))
         return ids[: len(ids) - len(self._appended(add_special_tokens))]
 
     def _appended(self, add_special_tokens: bool) -> Path:
-        """Token ids appended to every text: the common end of the encodings of two digits."""
+        """Token ids appended to every text: the common end of two encoded digits."""
         if add_special_tokens not in self._suffixes:
             ids = [self.tokenizer.encode(d, add_special_tokens=add_special_tokens) for d in "01"]
             alike = common_prefix([one[::-1] for one in ids])[::-1]

@@ -33,8 +33,8 @@ ODDS_CLIP: Final = 0.005
 # voices that makes the midpoint, and a voice of next to no weight cannot decide between them.
 MEDIAN_WINDOW: Final = 0.01
 
-# What the "extremised" pool multiplies the log-odds with. Fits to human crowds are between 1.2 and 3
-# (Satopaa et al. 2014); the low end, since language models share most of their training text.
+# What the "extremised" pool multiplies the log-odds with. Fits to human crowds are between 1.2 and
+# 3 (Satopaa et al. 2014); the low end, since language models share most of their training text.
 EXTREMISING_FACTOR: Final = 1.3
 
 
@@ -65,7 +65,7 @@ def pool(
 def pool_weights(
     distributions: Sequence[Distribution], method: str, weights: npt.ArrayLike | None = None
 ) -> FloatArray:
-    """Return the weights that ``pool`` uses, of shape (models,), summing to 1; errors as there."""
+    """Weights that ``pool`` uses, of shape (models,), sum 1; errors as there."""
     count = len(distributions)
     if not distributions:
         raise ValueError("expected at least one distribution to pool, got none")
@@ -120,7 +120,7 @@ def _median(distributions: Sequence[Distribution], weights: FloatArray) -> Distr
 
 
 def _geometric(distributions: Sequence[Distribution], weights: FloatArray) -> Distribution:
-    """Take the geometric mean of odds of the event, and carry it back to a distribution.
+    """Take the geometric mean of odds, and carry it back to a distribution.
 
     The point forecast is the weighted geometric mean of the models' odds (Satopaa et al., Int. J.
     Forecasting 30(2), 2014). The shape is the linear pool's, tilted exponentially so that its mean
@@ -133,7 +133,7 @@ def _geometric(distributions: Sequence[Distribution], weights: FloatArray) -> Di
 
 
 def _extremised(distributions: Sequence[Distribution], weights: FloatArray) -> Distribution:
-    """Move the geometric mean of odds away from 50 %; the shape is tilted as in ``_geometric``."""
+    """Move the geometric mean of odds away from 50 %, tilting the shape along."""
     pooled = _geometric(distributions, weights)
     return tilt_to_mean(pooled, 100.0 * float(extremised(pooled.probability)))
 
@@ -148,7 +148,7 @@ POOL_METHODS: Final[dict[str, Callable[[Sequence[Distribution], FloatArray], Dis
 
 
 def extremised(probability: npt.ArrayLike, factor: float = EXTREMISING_FACTOR) -> FloatArray:
-    """Multiply the log-odds of probabilities (0-1, any shape); above 1 moves away from 50 %.
+    """Multiply the log-odds of probabilities (0-1, any shape).
 
     Models share evidence only in part, so their average is too timid (Baron et al., Decision
     Analysis 11(2), 2014; Satopaa et al., Int. J. Forecasting 30(2), 2014).

@@ -66,7 +66,7 @@ class EvidencePassage(Protocol):
 
 
 def format_evidence(passages: Sequence[EvidencePassage], control_tokens: Iterable[str] = ()) -> str:
-    """Number passages under headings: ``[1] source, title, section, revision of date``."""
+    """Number passages: ``[1] source, title, section, revision of date``."""
     tokens = tuple(control_tokens)
     return "\n\n".join(
         passage_block(number, passage, tokens) for number, passage in enumerate(passages, start=1)
@@ -83,7 +83,7 @@ def passage_block(number: int, passage: EvidencePassage, control_tokens: Sequenc
 
 
 def question_block(question: Question, control_tokens: Sequence[str] = ()) -> str:
-    """Return the question with its author's explanations, but never ``Question.extra``."""
+    """Return the question as its author explains it, never ``Question.extra``."""
     parts = [f"Question: {question.text}"]
     if question.background:
         parts.append(f"Background: {question.background}")
@@ -97,7 +97,7 @@ def question_block(question: Question, control_tokens: Sequence[str] = ()) -> st
 def _opening(
     passages: Sequence[EvidencePassage], today: str, control_tokens: Sequence[str]
 ) -> list[str]:
-    """Return the paragraphs that begin every prompt: the date, and the evidence if there is any."""
+    """Return the paragraphs that begin every prompt: date and evidence."""
     blocks = [f"Today is {today}."]
     if passages:
         evidence = format_evidence(passages, control_tokens)
@@ -142,7 +142,7 @@ def reasoning_messages(
     today: str,
     control_tokens: Sequence[str] = (),
 ) -> Messages:
-    """Build the chat that asks for an analysis and no number; see ``forecast_messages``."""
+    """Build the chat that asks for notes and no number; see ``forecast_messages``."""
     blocks = _opening(passages, today, control_tokens)
     blocks += [question_block(question, control_tokens), REASONING_REQUEST]
     return _chat(REASONING_SYSTEM, blocks)

@@ -1,4 +1,4 @@
-"""Make quoted text harmless: retrieved text is data, and must not change a prompt's structure.
+"""Make quoted text harmless: data must not change a prompt's structure.
 
 Evidence is quoted inside a fence with numbered headings. Whatever in it could end the fence, pass
 for a heading or become one of the tokenizer's control tokens is broken first.
@@ -47,7 +47,7 @@ _HARMLESS: Final = {
 
 
 def defuse(text: str, control_tokens: Iterable[str] = ()) -> str:
-    """Make quoted text unable to end its fence, pass for a heading or hold a control token.
+    """Make quoted text unable to end its fence, fake a heading or a control token.
 
     Angle brackets become their typographic look-alikes, square ones round, and a control token of
     the tokenizer at hand is broken by a space after its first character. Invisible characters are
@@ -66,7 +66,7 @@ def defuse(text: str, control_tokens: Iterable[str] = ()) -> str:
 
 
 def _without_fence(tag: re.Match[str]) -> str:
-    """Return a tag's beginning, with a harmless bracket where its word is that of a fence."""
+    """Return a tag's beginning, its bracket harmless where it names a fence."""
     letters = (c for c in nfkd(tag[2]) if not unicodedata.category(c).startswith("M"))
     ours = _FENCE_WORD.match("".join(letters).casefold())
     return f"‹{tag[1]}" if ours else tag[0]

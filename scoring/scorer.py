@@ -1,11 +1,11 @@
-"""Read the distribution over 0-100 from next-token log-probabilities; knows no engine.
+"""Read the distribution over 0-100 from next-token log-probabilities.
 
     weight(n) = product of P(token | prompt, tokens before it) * P(no digit follows)
     P(n) = weight(n) / sum of all 101 weights;  captured_mass = that sum
 
 The nodes of the number trie are read best-first until what is unread cannot matter. What follows
 a number without being a digit ends it: "7%", "7." and "7.5" all count as 7. docs/scoring.md has the
-rule with a worked example, the proof of the certificate, and what it costs.
+rule with a worked example, the proof of the certificate, and what it costs. Knows no engine.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ROUNDING: Final = 1e-2
 
 
 class ScoringError(Exception):
-    """No distribution can be read: NaN, missing log-probabilities, or no mass on 0-100."""
+    """No distribution can be read: NaN, missing values, or no mass on 0-100."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One next-token query: the whole token sequence, and the ids to return log-probabilities of."""
+    """One next-token query: a token sequence, and the ids to get log-probabilities of."""
 
     token_ids: Path
     wanted: tuple[int, ...]
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """Natural log-probabilities by token id, and how many tokens the engine ran for them."""
+    """Natural log-probabilities by token id, and the tokens the engine ran for them."""
 
     logprobs: Mapping[int, float]
     forward_tokens: int = 0
@@ -94,7 +94,7 @@ class LogprobCache:
         return self._entries.get(node)
 
     def put(self, node: Path, logprobs: Mapping[int, float]) -> None:
-        """Add log-probabilities to a node; beyond the capacity the least recently used one goes."""
+        """Add log-probabilities to a node, evicting the least recently used one."""
         self._entries.setdefault(node, {}).update(logprobs)
         self._entries.move_to_end(node)
         if len(self._entries) > self.capacity:
@@ -102,7 +102,7 @@ class LogprobCache:
 
 
 def forward_cost(prompt_tokens: int, depth: int, block_size: int) -> int:
-    """Count the tokens to run for a node at ``depth`` when the prompt's whole blocks are cached.
+    """Count the tokens to run for a node, with the prompt's whole blocks cached.
 
     At least one token is always run: its logits are what is asked for.
     """
@@ -112,7 +112,7 @@ def forward_cost(prompt_tokens: int, depth: int, block_size: int) -> int:
 
 @dataclass
 class _Bounds:
-    """What is known after some nodes were read: weights, their L1 uncertainty, what is unread."""
+    """What is known so far: weights, their L1 uncertainty, and unread nodes."""
 
     weights: np.ndarray
     uncertainty: float = 0.0
@@ -174,7 +174,7 @@ class ForecastScoring:
         """Store one reply.
 
         Raises:
-            ScoringError: a wanted log-probability is missing, NaN, or above 0 by more than rounding.
+            ScoringError: a wanted log-probability is missing, NaN, or above 0 beyond rounding.
         """
         self.requests += 1
         self.forward_tokens += reply.forward_tokens
@@ -196,7 +196,7 @@ class ForecastScoring:
         return low, max(low, min(1.0, 1.0 - ended))
 
     def bounds(self) -> _Bounds:
-        """Compute the weights of all integers from what was read, and how far they can be off."""
+        """Compute the weights of all integers so far, and how far they can be off."""
         result = _Bounds(np.zeros(SUPPORT_SIZE))
         unread_numbers: list[tuple[int, float]] = []
         stopped = reached = 0.0
