@@ -19,11 +19,11 @@ import numpy as np
 from database import INCOMPLETE, NOTHING_FOUND, Database, Passage
 from evidence.as_of import as_of_moment, refuse_future
 from evidence.chunking import TokenCounter, estimate_tokens
-from evidence.documents import DocumentError, find_documents
-from evidence.encoders import Embedder, ModelError, Reranker, TextEmbedder, TextReranker
+from evidence.corpus import Corpus
+from evidence.encoders import Embedder, ModelError, Reranker
 from evidence.failures import Boundary
 from evidence.freshness import WikiArticles, choose_articles
-from evidence.ingestion import DOCUMENT_SOURCE, embedded_text, ingest_document
+from evidence.ingestion import embedded_text
 from evidence.mediawiki import MediaWikiClient, SearchHit
 from evidence.parser_process import ParserError
 from evidence.queries import build_queries
@@ -33,7 +33,6 @@ from evidence.settings import RetrievalSettings
 from evidence.transport import MediaWikiError
 from questions.question import Question
 from scoring.prompts import format_evidence, passage_block
-from terminal.progress import with_progress
 from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class Evidence:
 
 
 class SemanticRetriever:
-    """Evidence for questions from a wiki, the user's documents and what the database holds.
+    """Find evidence in a wiki, the user's documents and what the database holds.
 
     Args:
         database: the store.
@@ -84,8 +83,8 @@ class SemanticRetriever:
         settings: RetrievalSettings,
         *,
         client: MediaWikiClient | None = None,
-        embedder: TextEmbedder | None = None,
-        reranker: TextReranker | None = None,
+        embedder: Embedder | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self.database = database
         self.settings = settings
@@ -95,10 +94,7 @@ class SemanticRetriever:
         # What failed for good, in words; logged once and noted with all evidence.
         self.problems: list[str] = []
         self._prepared = False
-        # The documents in the folder: title to (article id, modification time).
-        self._documents: dict[str, tuple[int, str]] = {}
-        # Failures of articles that were logged: one that many questions find is named once.
-        self._logged: set[str] = set()
+        self._corpus = Corpus(database, settings)
 
     # --- public
 
@@ -154,7 +150,8 @@ class SemanticRetriever:
         what = "retrieval cannot be prepared"
         with Boundary(what) as failed:
             self._load_models()
-            self._read_documents()
+            for problem in self._corpus.read_documents(self._count_tokens):
+                self._give_up(problem)
         if failed.reason:
             self.problems.append(f"{what} ({failed.reason})")
 
@@ -178,22 +175,6 @@ class SemanticRetriever:
                 )
             except ModelError as error:
                 self._give_up(f"{error}; {ORDER_KEPT}")
-
-    def _read_documents(self) -> None:
-        if self.settings.documents is None:
-            return
-        try:
-            documents = list(find_documents(self.settings.documents))
-        except DocumentError as error:
-            self._give_up(str(error))
-            return
-        for document in with_progress(documents, "documents", "document"):
-            try:
-                stored = ingest_document(self.database, document, self.settings, self._count_tokens)
-            except DocumentError as error:
-                self._give_up(str(error))
-            else:
-                self._documents[document.title] = (stored, document.timestamp)
 
     def _give_up(self, problem: str) -> None:
         logger.warning("%s", problem)
@@ -241,16 +222,11 @@ class SemanticRetriever:
                 wiki.update(hit, moment)
             except MediaWikiError as error:
                 problems.append(str(error))
-                self._warn_once(f"{hit.title}: {error}")
+                wiki.warn_once(f"{hit.title}: {error}")
             except ParserError as error:
                 problems.append(f"{hit.title}: left out, {error}")
-                self._warn_once(problems[-1])
+                wiki.warn_once(problems[-1])
         return wiki.client.offline_reason or "; ".join(dict.fromkeys(problems)) or None
-
-    def _warn_once(self, line: str) -> None:
-        if line not in self._logged:
-            self._logged.add(line)
-            logger.warning("%s", line)
 
     # --- rank and choose
 
@@ -267,8 +243,9 @@ class SemanticRetriever:
                     ranked = self._rank([questions[n] for n in numbers], moment)
                     for number, evidence in zip(numbers, ranked, strict=True):
                         found[number] = evidence
+                    chosen = [passage for evidence in ranked for passage in evidence.passages]
                     # A ranking comes last, never a change after it.
-                    if not left or not self._freshen(ranked, moment):
+                    if not (left and self._wiki and self._wiki.freshen(chosen, moment)):
                         break
             for number in numbers if failed.reason else ():
                 if not (found[number].passages or found[number].error):
@@ -277,7 +254,7 @@ class SemanticRetriever:
 
     def _rank(self, questions: Sequence[Question], moment: str | None) -> list[Evidence]:
         """Choose passages for each question out of as many candidates as it needs."""
-        articles = self._allowed_articles(moment)
+        articles = self._corpus.articles(moment, self._wiki.gone if self._wiki else ())
         found = [Evidence() for _ in questions]
         short, limit = list(range(len(questions))), CANDIDATES
         while short and limit <= MOST_CANDIDATES:
@@ -292,32 +269,8 @@ class SemanticRetriever:
             short, limit = cut_off, 4 * limit
         return found
 
-    def _allowed_articles(self, moment: str | None) -> list[int]:
-        """Return the newest stored revisions at ``moment``; of documents, those in the folder.
-
-        A document counts as it is in the folder, even where an earlier version was stored with a
-        later modification time; one that was modified after ``moment`` counts in the version stored
-        for that date, if there is one.
-        """
-        sources = self.settings.sources
-        present = {
-            title: article
-            for title, (article, modified) in self._documents.items()
-            if (moment is None or modified <= moment)
-            and (sources is None or DOCUMENT_SOURCE in sources)
-        }
-        earlier = self._documents.keys() - present.keys()
-        gone = self._wiki.gone if self._wiki else set()
-        others = [
-            article.id
-            for article in self.database.current_articles(as_of=moment, sources=sources)
-            if (article.source != DOCUMENT_SOURCE or article.title in earlier)
-            and (article.id, moment) not in gone
-        ]
-        return [*others, *present.values()]
-
     def _choose(self, question: Question, ranking: Ranking, moment: str | None) -> Evidence:
-        """Choose among ranked passages: distinct, reranked, a bounded share for each article."""
+        """Choose distinct passages, reranked, with a bounded share for each article."""
         with Boundary(f"ranking for {question.id!r} failed") as failed:
             candidates = self.database.get_passages([i for i, _ in ranking], dict(ranking))
             # Before a cross-encoder spends its places on near-duplicates.
@@ -339,7 +292,7 @@ class SemanticRetriever:
         return Evidence(error=failed.reason)
 
     def _rerank(self, text: str, candidates: list[Passage]) -> list[Passage]:
-        """Put the best candidates into the cross-encoder's order; one that fails is dropped."""
+        """Put the best candidates into the cross-encoder's order, unless it fails."""
         head = candidates[: self.settings.rerank_candidates]
         if self.reranker is None or not head:
             return candidates
@@ -352,18 +305,6 @@ class SemanticRetriever:
         order = np.argsort(-scores, kind="stable")
         best = [replace(head[i], score=float(scores[i])) for i in order]
         return best + candidates[len(head) :]
-
-    def _freshen(self, found: Sequence[Evidence], moment: str | None) -> bool:
-        """Compare chosen wiki articles with the wiki; return whether any has changed."""
-        wiki = self._wiki
-        if wiki is None:
-            return False
-        # What is stored serves as it is when this fails.
-        with Boundary("stored articles could not be compared with the wiki"):
-            passages = [passage for evidence in found for passage in evidence.passages]
-            titles = [p.title for p in passages if p.source == wiki.client.source]
-            return wiki.freshen(titles, moment)
-        return False
 
     def _with_notes(self, found: Evidence, note: str | None) -> Evidence:
         """Add what went wrong: beside the passages, or as the reason why there are none."""

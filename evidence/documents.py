@@ -1,7 +1,7 @@
-"""The user's own documents: a folder of .txt, .md, .html and .pdf files read into titled sections.
+"""Read the user's folder of .txt, .md, .html and .pdf files into titled sections.
 
-A room of its own because file formats have nothing to do with search and ranking. Markdown is parsed by markdown-it-py,
-HTML by Beautiful Soup, PDF by pypdf; all are imported only when such a file is met, in the process of ``parser_process``.
+Markdown is parsed by markdown-it-py, HTML by Beautiful Soup, PDF by pypdf; they are imported only
+when such a file is met, in the process of ``parser_process``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class DocumentError(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """One file as it stands on disk: ``title`` is its path in the folder, ``timestamp`` its modification time (UTC, Z)."""
+    """One file of the folder.
+
+    ``title`` is its path from the folder's name on, ``timestamp`` its modification time (UTC, Z).
+    """
 
     path: Path
     title: str
@@ -39,10 +42,10 @@ class Document:
     sha256: str
 
     def sections(self) -> list[Section]:
-        """Titled plain-text sections, parsed in another process.
+        """Parse the file in another process.
 
         Raises:
-            DocumentError: the file cannot be read as what its name says, or not within the limits.
+            DocumentError: it cannot be read as what its name says, or not within the limits.
         """
         try:
             return [Section(*section) for section in parse_document(self.path)]
@@ -51,7 +54,7 @@ class Document:
 
 
 def check_folder(folder: str | Path) -> Path:
-    """Return the folder as a path; raises DocumentError when it is missing or holds no readable kind of file."""
+    """Return the folder as a path; raises DocumentError when it holds no readable file."""
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise DocumentError(f"--documents {folder}: there is no such folder")
@@ -63,10 +66,10 @@ def check_folder(folder: str | Path) -> Path:
 
 
 def find_documents(folder: str | Path) -> Iterator[Document]:
-    """The documents of a folder and its subfolders, by name; hidden files and links out of the folder are left out.
+    """Yield the documents of a folder and its subfolders, by name.
 
-    What cannot be opened, is too large or has no name in UTF-8 is logged and left out. Raises DocumentError as
-    ``check_folder``.
+    Hidden files and links out of the folder are left out. What cannot be opened, is too large or
+    has no name in UTF-8 is logged and left out. Raises DocumentError as ``check_folder``.
     """
     root = check_folder(folder).resolve()
     for path, problem in _files(root):
@@ -88,13 +91,11 @@ def _document(path: Path, title: str) -> Document:
         raise OSError(errno.EFBIG, f"larger than {MAX_DOCUMENT_BYTES // 1_000_000} MB")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     modified = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
-    return Document(
-        path=path, title=title, timestamp=modified.replace("+00:00", "Z"), sha256=digest
-    )
+    return Document(path, title, modified.replace("+00:00", "Z"), digest)
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name of the file system is UTF-8: what is not comes as halves of characters."""
+    """Tell whether a file's name is UTF-8: what is not comes as halves of characters."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -102,8 +103,8 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _files(root: Path) -> Iterator[tuple[Path, str | None]]:
-    """Files that look like documents below a resolved folder, by name, and why one is left out all the same."""
+def _files(root: Path) -> list[tuple[Path, str | None]]:
+    """List files that look like documents, by name, each with the reason to leave it out."""
     found: list[tuple[Path, str | None]] = []
 
     def unreadable(error: OSError) -> None:
@@ -111,34 +112,31 @@ def _files(root: Path) -> Iterator[tuple[Path, str | None]]:
 
     for place, folders, names in os.walk(root, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(place, name)
-            if (
-                path.suffix.casefold() in READERS
-                and not name.startswith(".")
-                and _is_own_file(path, root)
-            ):
-                found.append(
-                    (path, None if _is_text(str(path)) else "its name is not UTF-8; rename it")
-                )
-    return iter(sorted(found, key=lambda item: item[0]))
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            if path.suffix.casefold() in READERS and _is_own_file(path, root):
+                problem = None if _is_text(str(path)) else "its name is not UTF-8; rename it"
+                found.append((path, problem))
+    return sorted(found, key=lambda item: item[0])
 
 
 def _is_own_file(path: Path, root: Path) -> bool:
-    """Whether a path is a file of the folder: no device, and no link that leads out of it or in a circle."""
+    """Tell a file of the folder from devices and links out of it or in a circle."""
     try:
         return path.is_file() and path.resolve().is_relative_to(root)
     except (OSError, RuntimeError):  # a circle of links, or no right to look
         return False
 
 
+# --- readers, in the parser's process -------------------------------------------------------------
+
+
 def read_sections(path: Path) -> list[Section]:
-    """Read one file in this process; raises DocumentError, or whatever its parser raises."""
+    """Read one file in this process; raises DocumentError, or what its parser raises."""
     return READERS[path.suffix.casefold()](path)
 
 
 def read_text(path: Path) -> str:
-    """A text file as UTF-8 (with or without a byte order mark), UTF-16 with one, else Windows-1252.
+    """Read a text file as UTF-8, as UTF-16 with a byte order mark, else as Windows-1252.
 
     Raises DocumentError when it holds zero bytes, as binary files do.
     """
@@ -163,7 +161,7 @@ def _read_html(path: Path) -> list[Section]:
 
 
 def _read_markdown(path: Path) -> list[Section]:
-    """Rendered to HTML first: links, emphasis, tables and lists then become text by the same rules as in HTML files."""
+    """Render to HTML first: links, tables and lists become text by the same rules."""
     from markdown_it import MarkdownIt
 
     text = read_text(path)
@@ -174,24 +172,21 @@ def _read_markdown(path: Path) -> list[Section]:
 
 
 def _read_pdf(path: Path) -> list[Section]:
-    """One section a page ("page 3"). A scanned PDF without text gives a DocumentError."""
+    """Read one section a page ("page 3"); raises DocumentError without text (scans)."""
     from pypdf import PdfReader
 
     reader = PdfReader(path)
     if reader.is_encrypted and not reader.decrypt(""):
         raise DocumentError("protected by a password")
-    pages = [
-        Section(f"page {number}", _pdf_text(page.extract_text()))
-        for number, page in enumerate(reader.pages, start=1)
-    ]
-    pages = [page for page in pages if page.text]
+    texts = [_pdf_text(page.extract_text()) for page in reader.pages]
+    pages = [Section(f"page {number}", text) for number, text in enumerate(texts, 1) if text]
     if not pages:
         raise DocumentError("holds no text (scanned pages need text recognition first)")
     return pages
 
 
 def _pdf_text(text: str) -> str:
-    """Lines of a page joined into paragraphs; words hyphenated at a line's end are put together."""
+    """Join the lines of a page into paragraphs, and words hyphenated at a line's end."""
     joined: list[str] = []
     for line in map(str.strip, text.splitlines()):
         last = joined[-1] if joined else ""

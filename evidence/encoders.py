@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,31 +17,6 @@ Vectors = npt.NDArray[np.float32]
 
 # Weights in PyTorch's format are pickles, which may hold a program.
 SAFETENSORS_ONLY: Final = {"use_safetensors": True}
-
-
-class TextEmbedder(Protocol):
-    """What retrieval needs of an embedding model."""
-
-    @property
-    def name(self) -> str:
-        """Identity under which vectors are stored: other weights or sizes, another name."""
-        ...
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors, float32 (n, dimension)."""
-        ...
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count each text's tokens, without special tokens."""
-        ...
-
-
-class TextReranker(Protocol):
-    """What retrieval needs of a cross-encoder."""
-
-    def score(self, query: str, texts: Sequence[str]) -> Vectors:
-        """Return the relevance of each text to the query, higher is better, float32 (n,)."""
-        ...
 
 
 class ModelError(Exception):

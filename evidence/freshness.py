@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from database import Article, Database, utc_now
+from database import Article, Database, Passage, utc_now
 from evidence.as_of import refuse_future
 from evidence.chunking import TokenCounter
+from evidence.failures import Boundary
 from evidence.ingestion import store_article
 from evidence.mediawiki import MediaWikiClient, SearchHit
 from evidence.parser_process import ParserError, parse_wikitext
@@ -49,6 +50,7 @@ class WikiArticles:
         self.gone: set[tuple[int, str | None]] = set()
         self._searches: dict[str, list[SearchHit]] = {}
         self._checked: set[tuple[str, str | None]] = set()
+        self._logged: set[str] = set()
         # Articles that could not be parsed, with the reason. No question asks for them again.
         self._unparsed: dict[tuple[str, str | None], str] = {}
 
@@ -87,21 +89,28 @@ class WikiArticles:
                 return target == now and self._leave_out(stored, moment)
         return self._fetch(hit, stored, moment, now)
 
-    def freshen(self, titles: Iterable[str], moment: str | None) -> bool:
-        """Compare articles that no search has brought up to date; whether any has changed.
+    def freshen(self, passages: Iterable[Passage], moment: str | None) -> bool:
+        """Compare the passages' articles with the wiki; tell whether any has changed.
 
         They were left in the store by other questions, or by runs of other dates, and would tell
-        of a day they do not know. A failure is logged and costs its article alone.
+        of a day they do not know. A failure is logged; then what is stored serves as it is.
         """
         changed = False
-        for title in dict.fromkeys(titles):
-            if (title, moment) in self._checked or self.client.offline_reason:
-                continue
-            try:
-                changed |= self.update(SearchHit(title), moment)
-            except (MediaWikiError, ParserError) as error:
-                logger.warning("%s: %s", title, error)
+        with Boundary("stored articles could not be compared with the wiki"):
+            for title in dict.fromkeys(p.title for p in passages if p.source == self.client.source):
+                if (title, moment) in self._checked or self.client.offline_reason:
+                    continue
+                try:
+                    changed |= self.update(SearchHit(title), moment)
+                except (MediaWikiError, ParserError) as error:
+                    logger.warning("%s: %s", title, error)
         return changed
+
+    def warn_once(self, line: str) -> None:
+        """Log a failure of an article; one that many questions find is named once."""
+        if line not in self._logged:
+            self._logged.add(line)
+            logger.warning("%s", line)
 
     def _fetch(self, hit: SearchHit, stored: Article | None, moment: str | None, now: str) -> bool:
         """Read and store the newest revision; return whether evidence may change."""

@@ -1,4 +1,4 @@
-"""Cut articles into passages and store them; read the user's documents; embed passages."""
+"""Cut articles into passages, store them, and embed their passages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import Final
 
 from database import Article, Database, Passage
 from evidence.chunking import TokenCounter, cut_passages, estimate_tokens
-from evidence.documents import Document
-from evidence.encoders import TextEmbedder
+from evidence.encoders import Embedder
 from evidence.settings import RetrievalSettings
 from terminal.progress import progress
 
 logger = logging.getLogger(__name__)
 
-DOCUMENT_SOURCE: Final = "document"
 # Passages embedded and committed at a time: an interrupted run keeps what it has.
 EMBEDDING_SLICE: Final = 64
 
@@ -65,36 +63,9 @@ def ingest_articles(
     return IngestReport(added, unchanged)
 
 
-def ingest_document(
-    database: Database,
-    document: Document,
-    settings: RetrievalSettings,
-    count_tokens: TokenCounter = estimate_tokens,
-) -> int:
-    """Store a document as an article whose revision is its hash, unless it is; return its id.
-
-    Raises:
-        DocumentError: the file cannot be read.
-    """
-    revision_id = document.sha256[:16]
-    known = database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
-    if known is not None:
-        return known
-    sections = document.sections()
-    article = Article(
-        source=DOCUMENT_SOURCE,
-        title=document.title,
-        revision_id=revision_id,
-        timestamp=document.timestamp,
-        url=document.path.as_uri(),
-        text="\n\n".join("\n".join(filter(None, section)) for section in sections),
-    )
-    return store_article(database, article, sections, settings, count_tokens)
-
-
 def embed_missing(
     database: Database,
-    embedder: TextEmbedder,
+    embedder: Embedder,
     articles: Sequence[int],
     *,
     passages: Sequence[int] | None = None,

@@ -1,9 +1,9 @@
 """Parse foreign text in another process, so that a crash costs one text.
 
 Parsers of wikitext, HTML, Markdown and PDF meet text that nobody checked. Some inputs crash a C
-parser, others take it hours or all memory. One long-lived child process does the parsing under
-limits on processor time and memory; a text that exceeds them or kills the child is refused with a
-``ParserError``, and the next text gets a new child. This file is also the child's program.
+parser, others take it hours or all memory. One long-lived child parses under limits on processor
+time and memory; a text that exceeds them or kills the child is refused with a ``ParserError``, and
+the next text gets a new child. This file is also the child's program.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import ctypes
 import json
 import os
 import resource
-import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 # Processor time for one text, in seconds. Ordinary text takes a second a megabyte, PDF far more.
 WIKITEXT_SECONDS: Final = 10
@@ -37,7 +37,6 @@ MEMORY_BYTES: Final = 4 << 30
 ANSWER_BYTES: Final = 200_000_000
 # prctl(2): the signal a process gets when the thread that started it ends.
 PR_SET_PDEATHSIG: Final = 1
-_LENGTH: Final = struct.Struct(">Q")
 
 
 class ParserError(Exception):
@@ -61,7 +60,7 @@ def parse_wikitext(
 
 
 def parse_document(path: Path) -> list[tuple[str, str]]:
-    """Read a document into (section title, text) pairs as ``documents.read_sections``.
+    """Read a document as ``documents.read_sections``: (section, text) pairs.
 
     Raises:
         ParserError: the file cannot be read as what its name says, or not within the limits.
@@ -74,15 +73,16 @@ def parse_document(path: Path) -> list[tuple[str, str]]:
 
 
 class ParserProcess:
-    """Run a child that parses one text at a time; it is restarted when it has ended."""
+    """Run a child that parses one text at a time; restart it when it has ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection[Any, Any] | None = None
         self._owner = 0
 
     def run(self, job: Mapping[str, Any], seconds: int) -> list[tuple[str, str]]:
-        """Sections of one job, within ``seconds`` of processor time; raises ParserError."""
+        """Return the sections of one job, within ``seconds`` of processor time."""
         request = json.dumps({**job, "seconds": seconds}).encode()
         with self._lock, contextlib.ExitStack() as on_error:
             # After an interrupt too: its answer would be taken for the next one's.
@@ -96,73 +96,53 @@ class ParserProcess:
     def end(self) -> None:
         """End the child, if there is one of this process."""
         child, self._child = self._child, None
-        if child is None or self._owner != os.getpid():
-            return
-        child.kill()
-        child.wait()
-        for stream in (child.stdin, child.stdout):
-            with contextlib.suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
+        if child is not None and self._owner == os.getpid():
+            child.kill()
+            child.wait()
+            assert self._pipe is not None
+            self._pipe.close()
 
     def _exchange(self, request: bytes, seconds: int) -> bytes:
-        deadline = time.monotonic() + PATIENCE * seconds
-        child = self._started()
-        assert child.stdin is not None
-        assert child.stdout is not None
+        child, pipe = self._started()
         try:
-            child.stdin.write(_LENGTH.pack(len(request)) + request)
-            child.stdin.flush()
-            (length,) = _LENGTH.unpack(_read(child.stdout, _LENGTH.size, deadline))
-            if length > ANSWER_BYTES:
-                raise ParserError(f"holds more than {ANSWER_BYTES // 1_000_000} MB of text")
-            return _read(child.stdout, length, deadline)
-        except (EOFError, BrokenPipeError):
+            pipe.send_bytes(request)
+            if not pipe.poll(PATIENCE * seconds):
+                raise ParserError(f"the parser did not finish within {PATIENCE * seconds} s")
+            return pipe.recv_bytes(ANSWER_BYTES)
+        except (EOFError, ConnectionError):
             child.kill()
             raise ParserError(_cause(child.wait(), seconds)) from None
-        except TimeoutError:
-            raise ParserError(f"the parser did not finish within {PATIENCE * seconds} s") from None
+        except OSError:  # what recv_bytes raises beyond its limit
+            raise ParserError(f"holds more than {ANSWER_BYTES // 1_000_000} MB of text") from None
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        """Return the child; a new one if there is none, it ended, or we were forked."""
-        child = self._child
-        if child is not None and self._owner == os.getpid() and child.poll() is None:
-            return child
+    def _started(self) -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
+        """Return the child and its pipe; new ones if it has ended, or we were forked."""
+        child, pipe = self._child, self._pipe
+        if child and pipe and self._owner == os.getpid() and child.poll() is None:
+            return child, pipe
         self.end()
+        program = [sys.executable, "-X", "utf8", "-m", "evidence.parser_process"]
         try:
-            # A session of its own: Ctrl-C in a terminal reaches every process of the foreground.
-            self._child = subprocess.Popen(
-                [sys.executable, "-X", "utf8", "-m", "evidence.parser_process"],
-                cwd=Path(__file__).resolve().parent.parent,  # where the package is found
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            self._pipe, theirs = Pipe()
+            with theirs:
+                self._child = subprocess.Popen(  # noqa: S603 - this interpreter, this module
+                    [*program, str(theirs.fileno())],
+                    cwd=Path(__file__).resolve().parent.parent,  # where the package is found
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    # Ctrl-C in a terminal reaches every process of the foreground's session.
+                    start_new_session=True,
+                )
         except OSError as error:
             raise ParserError(f"the parser cannot be started ({error.strerror})") from None
         self._owner = os.getpid()
-        return self._child
-
-
-def _read(stream: IO[bytes], size: int, deadline: float) -> bytes:
-    """Read ``size`` bytes; raises EOFError or, past ``deadline``, TimeoutError."""
-    chunks: list[bytes] = []
-    poll = select.poll()
-    poll.register(stream, select.POLLIN)
-    while size:
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(1000 * left):
-            raise TimeoutError
-        chunk = os.read(stream.fileno(), min(size, 1 << 20))
-        if not chunk:
-            raise EOFError
-        chunks.append(chunk)
-        size -= len(chunk)
-    return b"".join(chunks)
+        return self._child, self._pipe
 
 
 def _cause(status: int, seconds: int) -> str:
-    """Why a child ended, from its exit status (negative: the signal)."""
+    """Say why a child ended, from its exit status (negative: the signal)."""
     if status == -signal.SIGXCPU:
         return f"the parser did not finish within {seconds} s of processor time"
     if status < 0:
@@ -178,19 +158,16 @@ atexit.register(_parser.end)
 # --- in the child ---------------------------------------------------------------------------------
 
 
-def serve() -> None:
-    """Answer jobs from standard input until it ends, or the parent does, in the middle of a text too."""
+def serve(pipe: Connection[Any, Any]) -> None:
+    """Answer jobs until the parent ends, in the middle of a text too."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    while len(head := source.read(_LENGTH.size)) == _LENGTH.size:
-        job = json.loads(source.read(*_LENGTH.unpack(head)))
-        _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + job.pop("seconds"))
-        answer = json.dumps(_answer(job)).encode()
-        target.write(_LENGTH.pack(len(answer)) + answer)
-        target.flush()
+    with contextlib.suppress(EOFError):
+        while True:
+            job = json.loads(pipe.recv_bytes())
+            _limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + job.pop("seconds"))
+            pipe.send_bytes(json.dumps(_answer(job)).encode())
 
 
 def _limit(kind: int, value: int) -> None:
@@ -200,7 +177,7 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
-    """Sections of one job, or the error in one line."""
+    """Return the sections of one job, or the error in one line."""
     from evidence.documents import DocumentError, read_sections
     from evidence.wikitext import sections_from_wikitext
 
@@ -222,9 +199,9 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unicode(text: str) -> str:
-    """Drop halves of characters, which neither SQLite nor a tokenizer takes."""
+    """Replace halves of characters, which neither SQLite nor a tokenizer takes."""
     return text.encode("utf-8", "replace").decode()
 
 
 if __name__ == "__main__":
-    serve()
+    serve(Connection(int(sys.argv[1])))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from database import Database
-from evidence.encoders import TextEmbedder, Vectors
+from evidence.encoders import Embedder, Vectors
 from evidence.ingestion import embed_missing
 from evidence.queries import match_query
 from evidence.settings import RetrievalSettings
@@ -89,7 +89,7 @@ class Ranker:
     """Rank passages by the method that the settings name; without an embedder, by words."""
 
     def __init__(
-        self, database: Database, settings: RetrievalSettings, embedder: TextEmbedder | None
+        self, database: Database, settings: RetrievalSettings, embedder: Embedder | None
     ) -> None:
         self.database = database
         self.settings = settings

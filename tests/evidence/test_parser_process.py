@@ -110,7 +110,7 @@ def test_an_interrupt_leaves_no_answer_behind(process, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(parser_process, "_read", interrupted)
+        patch.setattr(parser_process.Connection, "recv_bytes", interrupted)
         with pytest.raises(KeyboardInterrupt):
             process.run(job("a"), 1)
     assert process.run(job("b"), 1) == [("", "b")]
@@ -149,7 +149,7 @@ def test_the_child_ends_with_its_parent_in_the_middle_of_a_text(tmp_path):
         "names = {'file_namespaces': (), 'category_namespaces': ()}\n"
         "p.parse_wikitext('a', **names)\n"
         "print(p._parser._child.pid, flush=True)\n"
-        "p._read = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "p.Connection.poll = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "p.parse_wikitext('<div>' * 60_000, **names)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, text=True)

@@ -463,7 +463,7 @@ def test_a_document_that_is_gone_by_then_costs_itself_alone(tmp_path, monkeypatc
         (documents / f"{name}.txt").write_text(f"The bridge {name} opens in May.")
     found = list(find_documents(documents))
     (documents / "b.txt").unlink()
-    monkeypatch.setattr("semanticretriever.find_documents", lambda _: found)
+    monkeypatch.setattr("evidence.corpus.find_documents", lambda _: found)
     code, database = stub_run(
         tmp_path, monkeypatch, "--question", "Will the bridge open?", "--documents", str(documents)
     )
