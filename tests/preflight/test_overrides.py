@@ -343,6 +343,21 @@ def test_no_setting_is_a_variable_of_the_program():
     assert not taken & set(rules_of(config))
 
 
+def test_the_password_of_a_wiki_in_the_file_is_kept_out_of_everything(tmp_path):
+    Path("forecaster.toml").write_text(
+        'WIKIPEDIA_API_URL = "http://bot:hunter2hunter2@127.0.0.1:9/w/api.php"\n'
+        "WIKIPEDIA_MAX_ATTEMPTS = 1\nWIKIPEDIA_MIN_INTERVAL_SECONDS = 0\n"
+    )
+    code, out, errors = run("-m", "tests.support.stub_cli", "--question", "Will it rain?")
+    assert code == 1, errors  # no evidence
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".toml"]
+    assert {"stub.db", "runpod_forecast_logs.log"} <= {path.name for path in files}
+    contents = b"".join(path.read_bytes() for path in files)
+    assert b"127.0.0.1:9/w/api.php" in contents
+    for text in (contents, out.encode(), errors.encode()):
+        assert b"hunter2" not in text
+
+
 # --- any text -------------------------------------------------------------------------------------
 
 words = st.sampled_from([*rules_of(config), *config.VLLM_CONFIG, "[", "]", "{", "}", "=", ".", ",", "\n", "#", '"', "'", "none", "nan", "1", "2026-01-01", "true", "\\", " ", "\0", "ä", "\ud800"])  # fmt: skip
