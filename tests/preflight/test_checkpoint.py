@@ -206,6 +206,19 @@ def test_random_weights_need_no_weight_files(model):
     assert inspect(str(model), load_format="dummy").problems == ()
 
 
+def test_no_engine_is_started_where_main_memory_is_too_small(model, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("agents_vllm.prepare_environment", lambda: None)
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "2")
+    monkeypatch.setattr("agents_vllm.vllm_is_cpu_build", lambda: True)
+    monkeypatch.setattr("agents_vllm.start_llm", lambda *_: pytest.fail("an engine was started"))
+    monkeypatch.setattr("engine.arguments.processor_flags", lambda: {"avx2"})
+    monkeypatch.setattr("preflight.machine.memory_gib", lambda: 1.0)
+    with pytest.raises(AgentError, match=r"^a did not load: a .* needs 2\.0 GiB of main memory"):
+        Agent(ModelSpec("a", str(model))).load()
+    assert "a: dtype float32, because this processor has no bfloat16" in caplog.text
+
+
 def test_no_engine_is_started_on_a_checkpoint_that_lacks_tensors(model):
     drop_tensor(model, "model.layers.0.mlp.up_proj.weight")
     started = []
