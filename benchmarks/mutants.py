@@ -1,6 +1,6 @@
 """Measure whether the tests notice small faults in the code they test.
 
-    python benchmarks/mutants.py [MODULE ...] [--count N] [--seed N] [--list] [--retry FILE]
+    python benchmarks/mutants.py [PACKAGE/MODULE ...] [--count N] [--seed N] [--list] [--retry FILE]
 
 Each mutant is one small change of a module (benchmarks/mutations.py). The test files of the module
 are run on it, in a temporary copy of this folder; a mutant is *killed* when a test fails, and
@@ -44,28 +44,51 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.mutations import Mutant, mutants, sample  # noqa: E402 - the folder has to be known first
 
 EQUIVALENT: Final = ROOT / "benchmarks" / "equivalent_mutants.csv"
-# The quick test files in which a module's meaning is asserted.
-TESTS: Final[dict[str, tuple[str, ...]]] = {
-    "questions": ("test_questions", "test_identity"),
-    "question_files": ("test_questions", "test_platform_files", "test_input_files"),
-    "distribution": ("test_distribution",),
-    "scoring": ("test_scoring", "test_agent_stub", "test_odd_tokenizers"),
-    "track_record": ("test_track_record", "test_scorecard"),
-    "intervals": ("test_intervals",),
-    "reliability": ("test_reliability",),
-    "scorecard": ("test_scorecard", "test_analysis", "test_backtest"),
-    "calibration": ("test_calibration", "test_calibrate_command"),
-    "resolutions": ("test_outcomes", "test_outcome_files"),
-    "passages": ("test_passages",),
-    "database": ("test_database", "test_database_rows", "test_histories"),
-    "runs": ("test_runs",),
+# Quick test files, beside tests/PACKAGE/test_MODULE.py, in which a module's meaning is asserted.
+ALSO: Final[dict[str, tuple[str, ...]]] = {
+    "database": ("storage/test_database", "storage/test_database_rows"),
+    "evaluation/calibration": ("evaluation/test_calibrate_command",),
+    "evaluation/metrics": ("evaluation/test_scorecard",),
+    "evaluation/outcomes": ("evaluation/test_outcome_files",),
+    "evaluation/scorecard": ("reporting/test_analysis", "evaluation/test_backtest"),
+    "questions/files": ("questions/test_platforms", "questions/test_examples"),
+    "questions/question": ("runs/test_identity",),
+    "scoring/notes": ("scoring/test_reasoning",),
+    "scoring/number_trie": ("scoring/test_scorer", "scoring/test_odd_tokenizers"),
+    "scoring/pooling": ("scoring/test_voices",),
+    "scoring/prompt_fitting": ("scoring/test_agent_stub",),
+    "scoring/quoting": ("scoring/test_prompts",),
+    "scoring/scorer": ("scoring/test_agent_stub",),
+    "storage/migrations": ("storage/test_database",),
+    "storage/records": ("storage/test_database", "storage/test_database_rows"),
+    "storage/rows": ("storage/test_database_rows", "reporting/test_histories"),
 }
+# Packages whose tests start engines or systems are left out.
+PACKAGES: Final = (
+    "evaluation", "evidence", "preflight", "questions", "reporting", "runs", "scoring", "storage",
+    "terminal",
+)  # fmt: skip
 # Seconds a mutant may take beyond three times its tests' own time, and bytes of memory.
 PATIENCE: Final = 8.0
 MEMORY_BYTES: Final = 8 << 30
 # Imported by no test file above; a fork after their threads have started could hang.
 NOT_BEFORE_A_FORK: Final = ("torch", "vllm", "transformers")
 IGNORED: Final = shutil.ignore_patterns(".*", "venv", "__pycache__", "plots", "*.db", "*.log")
+
+
+def files_of(module: str) -> tuple[str, ...]:
+    """The test files of a module such as "scoring/scorer", below tests/ and without ".py"."""
+    package, _, name = module.rpartition("/")
+    mirrored = f"{package}/test_{name}"
+    found = [mirrored] if (ROOT / "tests" / f"{mirrored}.py").exists() else []
+    return (*found, *ALSO.get(module, ()))
+
+
+def known_modules() -> list[str]:
+    """Modules that have test files, by name."""
+    files = [path for package in PACKAGES for path in (ROOT / package).glob("*.py")]
+    names = {path.relative_to(ROOT).with_suffix("").as_posix() for path in files} | {*ALSO}
+    return sorted(name for name in names if files_of(name))
 
 
 # --- inside a fork --------------------------------------------------------------------------------
@@ -202,7 +225,7 @@ class Bench:
         Raises:
             BrokenTestsError: they fail.
         """
-        files = TESTS[module]
+        files = files_of(module)
         report = self.copy.parent / "report.json"
 
         def work() -> int:
@@ -242,7 +265,7 @@ class Bench:
         """``killed``, ``timed out`` or ``survived``."""
         place = self.copy / f"{mutant.module}.py"
         original = place.read_text(encoding="utf-8")
-        for stale in (self.copy / "__pycache__").glob(f"{mutant.module}.*"):
+        for stale in (place.parent / "__pycache__").glob(f"{place.stem}.*"):
             stale.unlink()
         place.write_text(mutant.source, encoding="utf-8")
         try:
@@ -309,7 +332,7 @@ def measure(
                 print(error, file=sys.stderr)
                 continue
             fates[module] = Counter()
-            chosen = sample(mutants(bench.copy / f"{module}.py"), count, seed)
+            chosen = sample(mutants(bench.copy / f"{module}.py", module), count, seed)
             if wanted is not None:
                 chosen = [mutant for mutant in chosen if f"  {mutant.change}\n" in wanted]
             for number, mutant in enumerate(chosen, start=1):
@@ -326,7 +349,9 @@ def measure(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="mutants.py", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"default: {', '.join(TESTS)}")
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help='such as "scoring/scorer"; default: all'
+    )
     parser.add_argument(
         "--count", type=int, default=60, help="mutants a module (default: %(default)s)"
     )
@@ -345,12 +370,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     wanted = Path(arguments.retry).read_text(encoding="utf-8") if arguments.retry else None
-    if unknown := sorted({*arguments.modules} - {*TESTS}):
-        parser.error(f"no test files are named for {', '.join(unknown)}; known: {', '.join(TESTS)}")
-    modules = arguments.modules or list(TESTS)
+    known = known_modules()
+    if unknown := sorted({*arguments.modules} - {*known}):
+        parser.error(f"no test files of {', '.join(unknown)}; known: {', '.join(known)}")
+    modules = arguments.modules or known
     if arguments.list:
         for module in modules:
-            for mutant in sample(mutants(ROOT / f"{module}.py"), arguments.count, arguments.seed):
+            found = mutants(ROOT / f"{module}.py", module)
+            for mutant in sample(found, arguments.count, arguments.seed):
                 print(f"{module}.py:{mutant.line}  {mutant.change}")
         return 0
     print("\n".join(measure(modules, arguments.count, arguments.seed, arguments.patience, wanted)))

@@ -37,8 +37,11 @@ class Mutant:
         return self.module, self.text, self.change
 
 
-def mutants(path: Path) -> list[Mutant]:
-    """Yield a module's mutants by line; each compiles and differs from the others."""
+def mutants(path: Path, module: str = "") -> list[Mutant]:
+    """Yield a module's mutants by line; each compiles and differs from the others.
+
+    They are named after ``module``, such as "scoring/scorer"; else after the file.
+    """
     source = path.read_text(encoding="utf-8")
     lines = source.splitlines(keepends=True)
     starts = [0]
@@ -62,7 +65,7 @@ def mutants(path: Path) -> list[Mutant]:
             continue
         text = lines[node.lineno - 1].strip()
         change = described(source, begin, end, after)
-        found[changed] = Mutant(path.stem, node.lineno, last, text, change, changed)
+        found[changed] = Mutant(module or path.stem, node.lineno, last, text, change, changed)
     return sorted(found.values(), key=lambda mutant: (mutant.line, mutant.change))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.mutants import TESTS
+from benchmarks.mutants import files_of, known_modules
 from benchmarks.mutations import mutants, sample
 
 ROOT = Path(__file__).parents[2]
@@ -70,41 +70,53 @@ def test_a_draw_is_the_same_whatever_is_added_elsewhere(tmp_path):
 
 
 def test_the_table_says_what_tests_notice(tmp_path):
-    for folder in ("benchmarks", "tests"):
-        (tmp_path / folder).mkdir()
+    for folder in ("benchmarks", "tests/evaluation", "evaluation"):
+        (tmp_path / folder).mkdir(parents=True)
     for name in ("mutants.py", "mutations.py", "mutation_kinds.py"):
         shutil.copy(ROOT / "benchmarks" / name, tmp_path / "benchmarks")
     # Noticed: the first function's changes. Not: the second's. For ever: the third's.
-    (tmp_path / "calibration.py").write_text(
+    (tmp_path / "evaluation" / "calibration.py").write_text(
         "def twice(a):\n    return a + a\n\n\ndef most(a):\n    return a > 9\n\n\n"
         "def count(n):\n    while n:\n        n -= 1\n    return n\n"
     )
-    for name in TESTS["calibration"]:
+    first, *others = files_of("evaluation/calibration")
+    for name in others:
         (tmp_path / "tests" / f"{name}.py").write_text("def test_nothing():\n    pass\n")
-    (tmp_path / "tests" / f"{TESTS['calibration'][0]}.py").write_text(
-        "import calibration\n\ndef test_twice():\n    assert calibration.twice(2) == 4\n\n"
+    (tmp_path / "tests" / f"{first}.py").write_text(
+        "from evaluation import calibration\n\ndef test_twice():\n    assert calibration.twice(2) == 4\n\n"
         "def test_most():\n    assert not calibration.most(1)\n\ndef test_count():\n    assert calibration.count(2) == 0\n"
     )
     (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\npythonpath = ["."]\n')
     (tmp_path / "benchmarks" / "equivalent_mutants.csv").write_text(
-        "module,line,change,reason\ncalibration,return a > 9,return a > 9 -> return a > 10,an example\n"
+        "module,line,change,reason\nevaluation/calibration,return a > 9,return a > 9 -> return a > 10,an example\n"
     )
-    before = (tmp_path / "calibration.py").read_text()
+    before = (tmp_path / "evaluation" / "calibration.py").read_text()
     command = [
         sys.executable,
         "benchmarks/mutants.py",
-        "calibration",
+        "evaluation/calibration",
         "--count",
         "100",
         "--patience",
         "0.5",
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    row = next(line for line in done.stdout.splitlines() if line.startswith("| calibration"))
+    row = next(
+        line for line in done.stdout.splitlines() if line.startswith("| evaluation/calibration")
+    )
     total, equivalent, killed, late, survived = map(int, row.split("|")[2:7])
     assert total == equivalent + killed + late + survived
     assert (equivalent, survived) == (1, 4)
     assert late >= 1
-    assert "calibration.py:6  return a > 9 -> return (a >= 9)" in done.stdout
-    assert "calibration.py:2" not in done.stdout
-    assert (tmp_path / "calibration.py").read_text() == before
+    assert "evaluation/calibration.py:6  return a > 9 -> return (a >= 9)" in done.stdout
+    assert "evaluation/calibration.py:2" not in done.stdout
+    assert (tmp_path / "evaluation" / "calibration.py").read_text() == before
+
+
+def test_every_module_with_tests_can_be_measured():
+    known = known_modules()
+    assert {"scoring/scorer", "evaluation/metrics", "questions/files", "database"} <= {*known}
+    for module in known:
+        assert (ROOT / f"{module}.py").exists(), module
+        for name in files_of(module):
+            assert (ROOT / "tests" / f"{name}.py").exists(), (module, name)
