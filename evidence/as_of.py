@@ -1,4 +1,4 @@
-"""Keep evidence within an as-of date: its last second, and the gate that refuses what is newer."""
+"""Keep evidence within an as-of date: refuse what is newer."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _split(sentence: str, size: int, count: TokenCounter) -> list[Unit]:
-    """Split an over-long sentence at spaces, and a "word" that is too long at characters."""
+    """Split an over-long sentence at spaces, an over-long word at characters."""
     words = re.findall(r"\S+\s*", sentence)
     units: list[Unit] = []
     for word, tokens in zip(words, count(words), strict=True):
@@ -102,7 +102,7 @@ def _split(sentence: str, size: int, count: TokenCounter) -> list[Unit]:
 
 
 def _pack(units: Sequence[Unit], size: int, overlap: int) -> list[list[Unit]]:
-    """Group units up to ``size`` tokens; each group repeats up to ``overlap`` of the last."""
+    """Group units up to ``size`` tokens, each group with some of the last one."""
     groups: list[list[Unit]] = []
     current: list[Unit] = []
     total = fresh = 0  # fresh: units in `current` that are not overlap

@@ -1,4 +1,4 @@
-"""Tell which stored articles may give evidence: revisions of a moment, documents as they are."""
+"""Tell which stored articles may give evidence at a moment."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Document:
 
 
 def check_folder(folder: str | Path) -> Path:
-    """Return the folder as a path; raises DocumentError when it holds no readable file."""
+    """Return the folder as a path; raises DocumentError if it holds no document."""
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise DocumentError(f"--documents {folder}: there is no such folder")
@@ -104,7 +104,7 @@ def _is_text(name: str) -> bool:
 
 
 def _files(root: Path) -> list[tuple[Path, str | None]]:
-    """List files that look like documents, by name, each with the reason to leave it out."""
+    """List files that look like documents, each with a reason to leave it out."""
     found: list[tuple[Path, str | None]] = []
 
     def unreadable(error: OSError) -> None:
@@ -136,7 +136,7 @@ def read_sections(path: Path) -> list[Section]:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file as UTF-8, as UTF-16 with a byte order mark, else as Windows-1252.
+    """Read a text file as UTF-8, UTF-16 (by its mark) or else Windows-1252.
 
     Raises DocumentError when it holds zero bytes, as binary files do.
     """

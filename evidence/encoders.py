@@ -144,7 +144,7 @@ def _place(path: str) -> str:
 
 
 def _absent_weights(model: Any) -> list[str]:
-    """Name the tensors that a cross-encoder's checkpoint lacks, as transformers reports them."""
+    """Name the tensors that a cross-encoder's checkpoint lacks."""
     from transformers import PreTrainedModel
 
     absent: set[str] = set()
@@ -158,7 +158,7 @@ def _absent_weights(model: Any) -> list[str]:
 
 
 def _weights_digest(model: Any) -> str:
-    """Return the first 12 hexadecimal digits of the SHA-256 of all tensors, in name order."""
+    """Return 12 hexadecimal digits of the SHA-256 of all tensors, by name."""
     import torch
 
     digest = hashlib.sha256()

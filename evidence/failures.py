@@ -18,7 +18,7 @@ def first_line(error: BaseException) -> str:
 
 
 class Boundary:
-    """Log any error but a DatabaseError as "``what`` (reason)" and go on behind the block.
+    """Log any error but a DatabaseError as "``what`` (reason)", and go on.
 
     ``reason`` is "" when all went well.
     """

@@ -1,4 +1,4 @@
-"""Keep stored wiki articles up to date, each compared with the wiki once per as-of moment."""
+"""Keep stored wiki articles up to date, compared once per as-of moment."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WikiArticles:
         return self._searches[query]
 
     def update(self, hit: SearchHit, moment: str | None) -> bool:
-        """Bring a stored article up to ``moment``, or now; return whether evidence may change.
+        """Bring a stored article up to ``moment``; tell whether evidence may change.
 
         An unchanged article costs no request where the search has named its newest revision, else a
         small one.
@@ -143,13 +143,13 @@ class WikiArticles:
         return True
 
     def _leave_out(self, stored: Article, moment: str | None) -> bool:
-        """Keep a deleted article, or one moved to another title, out of this run's evidence."""
+        """Keep a deleted or moved article out of this run's evidence."""
         logger.info("%s: no article any more, left out", stored.title)
         self.gone.add((stored.id, moment))
         return True
 
     def _is_fresh(self, stored: Article, now: str, target: str) -> bool:
-        """Tell whether a stored revision needs no request: known until ``target``, or recent.
+        """Tell whether a stored revision needs no request at ``target``.
 
         What a run with a wrong clock stored as known until after ``now`` is not believed.
         """

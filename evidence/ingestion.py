@@ -34,7 +34,7 @@ def store_article(
     settings: RetrievalSettings,
     count_tokens: TokenCounter = estimate_tokens,
 ) -> int:
-    """Cut an article's (title, text) sections into passages, store it, and return its id."""
+    """Cut an article's (title, text) sections into passages; return its id."""
     passages = cut_passages(
         sections,
         size=settings.passage_tokens,
@@ -50,7 +50,7 @@ def ingest_articles(
     settings: RetrievalSettings,
     count_tokens: TokenCounter = estimate_tokens,
 ) -> IngestReport:
-    """Store articles with their sections; a revision already stored is only noted as checked."""
+    """Store articles with their sections, unless the revision is stored."""
     added = unchanged = 0
     for article, sections in articles:
         known = database.has_revision(article.source, article.title, article.revision_id)
@@ -70,7 +70,7 @@ def embed_missing(
     *,
     passages: Sequence[int] | None = None,
 ) -> int:
-    """Embed the passages of ``articles`` that this model has not embedded; return how many.
+    """Embed what this model has not embedded of ``articles``; return how many.
 
     Only ``passages`` (ids) of them where given. Committed every ``EMBEDDING_SLICE`` passages.
     Vectors of other models are kept and not mixed with these: going back embeds nothing.
@@ -92,6 +92,6 @@ def embed_missing(
 
 
 def embedded_text(passage: Passage) -> str:
-    """Put title and section before the text: a passage seldom repeats what it is about."""
+    """Put title and section before the text, which seldom repeats them."""
     heading = ", ".join(part for part in (passage.title, passage.section) if part)
     return f"{heading}: {passage.text}"

@@ -41,7 +41,7 @@ MAX_QUERY_BYTES: Final = 250
 
 @dataclass(frozen=True)
 class SearchHit:
-    """A search result: title after redirects, and the newest revision ("" when unknown)."""
+    """A search result: title after redirects, newest revision ("" when unknown)."""
 
     title: str
     revision_id: str = ""
@@ -90,19 +90,20 @@ class MediaWikiClient:
 
     @property
     def source(self) -> str:
-        """Return "wikipedia" for the English one, else the host: titles repeat between wikis."""
+        """Return "wikipedia" for the English one, else the host of the wiki."""
         host = urlsplit(self.settings.api_url).hostname or "wiki"
         return "wikipedia" if host == "en.wikipedia.org" else host
 
     def call(self, **params: str) -> dict[str, Any]:
-        """Send one request in JSON, version 2, with ``maxlag``; raises as ``JsonTransport.get``."""
+        """Send one request with ``maxlag``; raises as ``JsonTransport.get``."""
         fixed = {"format": "json", "formatversion": "2", "maxlag": str(self.settings.maxlag)}
         return self.transport.get(self.settings.api_url, {**params, **fixed})
 
     def query(self, **params: str) -> Iterator[dict[str, Any]]:
-        """Yield the ``query`` objects of a request and its continuations, for one batch of pages.
+        """Yield the ``query`` objects of a request and its continuations.
 
-        A continue token seen before, or the ``MAX_CONTINUATIONS``-th answer, ends it with a warning.
+        It ends with the first batch of pages; a continue token seen before, or the
+        ``MAX_CONTINUATIONS``-th answer, ends it with a warning.
         Source: https://www.mediawiki.org/wiki/API:Continue
         """
         token: dict[str, str] = {}
@@ -164,7 +165,7 @@ class MediaWikiClient:
 
     @_as_documented
     def article(self, title: str, *, as_of: str | None = None) -> Article | None:
-        """Return a page's newest revision, or its newest at ``as_of`` (UTC ISO-8601 with Z).
+        """Return a page's newest revision at ``as_of`` (UTC ISO-8601 with Z), or now.
 
         None for missing, deleted and hidden pages, redirect loops, and pages that are not wikitext.
         Redirects are followed as they were in the revision itself. The text is raw wikitext:
@@ -199,7 +200,7 @@ class MediaWikiClient:
         return str(page["revisions"][0]["revid"]) if page else None
 
     def _page(self, title: str, as_of: str | None, **wanted: str) -> dict[str, Any]:
-        """Return the page with its one newest revision at ``as_of``; empty when there is none."""
+        """Return the page with its newest revision at ``as_of``, or an empty one."""
         if as_of:
             wanted["rvstart"] = as_of
         answer = self.call(
@@ -238,7 +239,7 @@ class MediaWikiClient:
         )
 
     def site(self) -> SiteInfo:
-        """Return the wiki's names for things, asked once; English ones when it does not say.
+        """Return the wiki's names for things, asked once; by default English.
 
         Source: https://www.mediawiki.org/wiki/API:Siteinfo
         """
@@ -279,7 +280,7 @@ def _site_info(query: Mapping[str, Any]) -> SiteInfo:
 
 
 def _search_text(text: str) -> str:
-    """Return words without a search engine's operators, at most ``MAX_QUERY_BYTES`` of UTF-8.
+    """Drop a search engine's operators; return at most ``MAX_QUERY_BYTES`` of UTF-8.
 
     Where the first word is longer, as a sentence without spaces is, its beginning is taken.
     """
@@ -298,5 +299,5 @@ def _search_text(text: str) -> str:
 
 
 def _is_name(value: object) -> bool:
-    """Tell whether a value can be a page's title; it is stored, and quoted with each passage."""
+    """Tell whether a value can be a title; it is quoted with each passage."""
     return isinstance(value, str) and 0 < len(value.encode("utf-8", "replace")) <= MAX_TITLE_BYTES

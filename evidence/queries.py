@@ -165,7 +165,7 @@ def _without_possessive(word: str) -> str:
 
 
 def _is_acronym(word: str, capitals: bool) -> bool:
-    """Tell whether a word ("US", "WHO") is one; none can be told in a text all in capitals."""
+    """Tell acronyms ("US", "WHO"); there are none in a text all in capitals."""
     return len(word) > 1 and word.isupper() and not capitals
 
 

@@ -1,4 +1,4 @@
-"""Rank stored passages for questions: by words (BM25), by meaning (embeddings), or both fused."""
+"""Rank stored passages by words (BM25), by meaning (embeddings), or both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FUSION_CONSTANT: Final = 60
 
 
 class VectorIndex:
-    """All stored embeddings of one model in memory; ``refresh`` reads only what is new.
+    """Hold all embeddings of one model; ``refresh`` reads only what is new.
 
     Exact search: one matrix product a block. 100,000 vectors of 384 float32 take 154 MB.
     """
@@ -51,7 +51,7 @@ class VectorIndex:
         *,
         only: Sequence[Sequence[int]] | None = None,
     ) -> list[Ranking]:
-        """Return for each query (m, dimension) up to ``k`` passages of the articles, by cosine.
+        """Return for each query (m, dimension) the best ``k`` passages, by cosine.
 
         ``only`` names the passages that each query may find; all when left out.
         """
@@ -74,7 +74,7 @@ class VectorIndex:
 
 
 def fuse(rankings: Sequence[Sequence[Item]]) -> dict[Item, float]:
-    """Fuse rankings (best first) by reciprocal rank: item to the sum of 1 / (60 + rank).
+    """Fuse rankings (best first): each item with the sum of 1 / (60 + rank).
 
     Items come in the order in which the rankings name them.
     """
@@ -86,7 +86,7 @@ def fuse(rankings: Sequence[Sequence[Item]]) -> dict[Item, float]:
 
 
 class Ranker:
-    """Rank passages by the method that the settings name; without an embedder, by words."""
+    """Rank passages by the settings' method; without an embedder, by words."""
 
     def __init__(
         self, database: Database, settings: RetrievalSettings, embedder: Embedder | None

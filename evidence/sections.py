@@ -1,4 +1,4 @@
-"""Collect plain text under its headings, tidy it, and read HTML into such sections."""
+"""Collect plain text under headings, tidy it, read HTML into such sections."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def sections_from_html(html: str) -> list[Section]:
 
 
 def plain_text_from_html(html: str) -> str:
-    """Return the text of an HTML fragment (entities decoded), headings included as lines."""
+    """Return the text of an HTML fragment, headings included as lines."""
     if "<" not in html and "&" not in html:
         return tidy(html)
     return "\n".join("\n".join(filter(None, section)) for section in sections_from_html(html))

@@ -1,4 +1,4 @@
-"""Choose passages from a ranking: no near-duplicates, a bounded share for each article."""
+"""Choose ranked passages: no near-duplicates, a bounded share an article."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def choose_passages(candidates: Sequence[Passage], *, per_article: int, most: in
 def drop_near_duplicates(
     texts: Sequence[str], threshold: float = 0.6, *, dates: Sequence[str] | None = None
 ) -> list[int]:
-    """Return the indices of texts whose containment in every kept one is below ``threshold``.
+    """Return the indices of the texts that repeat no kept one.
+
+    Texts repeat each other from a containment of ``threshold`` on.
 
     An overlap of neighbouring passages (a fifth of the text) is below the default; a copied
     paragraph is not. With ``dates`` (ISO, one a text) a newer text takes the place of a kept older

@@ -17,7 +17,7 @@ INTERVAL_WITHOUT_CONTACT_SECONDS: Final = 6.0
 
 
 def _configured(name: str) -> Any:
-    """Make the value that config.py has when a settings object is made a field's default."""
+    """Default a field to what config.py says when a settings object is made."""
     return field(default_factory=lambda: getattr(config, name))
 
 

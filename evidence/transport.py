@@ -1,4 +1,4 @@
-"""Fetch JSON from a wiki: paced, retried, bounded, and offline after repeated failures.
+"""Fetch JSON from a wiki: paced, retried, bounded, offline after failures.
 
 urllib3's Retry is not used: a wiki's temporary errors (``maxlag``, rate limits) arrive in the body
 of an HTTP 200, and bodies break off after their headers. The tries are counted here in any case,
@@ -86,10 +86,10 @@ class _PlainSession(requests.Session):
 
 @dataclass
 class JsonTransport:
-    """GET requests for JSON, one at a time; ``clock`` and ``sleep`` (seconds) can be replaced.
+    """Send GET requests for JSON, one at a time.
 
     Redirects are followed within one server only: another one could be anything that this machine
-    reaches.
+    reaches. ``clock`` and ``sleep`` (seconds) can be replaced.
     """
 
     settings: WikiSettings
@@ -114,7 +114,7 @@ class JsonTransport:
         Raises:
             OfflineError: too many requests in a row failed, or the server asked to stay away longer
                 than ``max_wait``.
-            MediaWikiError: any other failure; temporary ones have been tried ``max_attempts`` times.
+            MediaWikiError: any other failure; temporary ones were tried ``max_attempts`` times.
         """
         with self._lock:
             if self.offline_reason:
@@ -257,7 +257,7 @@ def _redirect(response: requests.Response, redirects: int) -> str:
 
 
 def _decode(body: bytes, retry_after: float | None) -> dict[str, Any]:
-    """Return the JSON object of a body; MediaWiki's own temporary errors become retries."""
+    """Return the JSON object of a body; MediaWiki's temporary errors are retried."""
     try:
         answer = json.loads(body)
         # JSON can spell halves of characters, which neither SQLite nor a tokenizer takes.
@@ -279,7 +279,7 @@ def _decode(body: bytes, retry_after: float | None) -> dict[str, Any]:
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds of a Retry-After header; None when it is absent or unreadable.
+    """Return the seconds of a Retry-After header, None if it cannot be read.
 
     A number of seconds or an HTTP date. Source: RFC 9110, section 10.2.3.
     """
@@ -299,7 +299,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def _is_unreachable(error: Exception) -> bool:
-    """Tell whether no connection was made: no address, refused, no answer, proxy or TLS."""
+    """Tell whether there was no connection: address, refusal, proxy or TLS."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, ConnectTimeout | ProxyError | SSLError) or isinstance(
         reason, urllib3.exceptions.NewConnectionError
@@ -307,14 +307,14 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def _is_of_proxy(error: Exception) -> bool:
-    """Tell whether an unusable address is the proxy's (requests has a class for 1 case in 3)."""
+    """Tell whether an unusable address is that of the proxy."""
     return isinstance(error, requests.exceptions.InvalidProxyURL) or any(
         sign in repr(error) for sign in ("SOCKS support", "ProxySchemeUnknown")
     )
 
 
 def _name_of(error: Exception) -> str:
-    """Name a failure without an address: requests puts the whole URL into its messages.
+    """Name a failure without its address, which requests puts into messages.
 
     Up to the headers requests raises its own errors; the body is read from urllib3 with its own.
     """

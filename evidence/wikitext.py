@@ -1,4 +1,4 @@
-"""Clean wikitext into plain sections, and recognise redirects, disambiguations and lists.
+"""Clean wikitext into sections; recognise redirects and disambiguations.
 
 Nothing is fetched or expanded through the wiki, which would use *today's* templates: so nothing
 newer than the revision can enter its text.
@@ -75,7 +75,7 @@ _TEMPLATE_NAME = re.compile(r"[^|{}<>\[\]]{0,100}")
 
 
 def redirect_target(wikitext: str, magic_words: Iterable[str] = ("redirect",)) -> str | None:
-    """Return the title a redirect page points to, or None when the text is not a redirect.
+    """Return the title a redirect page points to, None for other pages.
 
     ``magic_words`` are the wiki's names for REDIRECT (siteinfo's magic word "redirect").
     Source: https://www.mediawiki.org/wiki/Help:Redirects
@@ -88,7 +88,7 @@ def redirect_target(wikitext: str, magic_words: Iterable[str] = ("redirect",)) -
 
 
 def is_list_title(title: str) -> bool:
-    """Tell titles such as "List of wars": they match almost any search and hold no prose."""
+    """Tell titles such as "List of wars", which match any search without prose."""
     return bool(_LIST_TITLE.match(title))
 
 
@@ -105,7 +105,7 @@ def is_disambiguation(wikitext: str) -> bool:
 
 
 def _template_names(wikitext: str) -> Iterator[str]:
-    """Yield the names of closed outermost templates, without the parser, which can crash."""
+    """Yield names of closed outermost templates, not by the parser: it can crash."""
     hidden: str | None = None  # what ends the comment or nowiki text we are in
     begun: list[int] = []
     closed: list[tuple[int, int]] = []
