@@ -66,7 +66,6 @@ class Ensemble:
         run_id: the run, already started.
         specs: the models, in the order in which they are loaded.
         agent_factory: makes an agent from a spec; ``agents_vllm.Agent`` outside of tests.
-        pool_method: see ``distribution.pool``.
         logic: the model that writes reasoning first; one of ``specs`` is loaded once for both.
         ablate: whether each forecast is also made without reasoning and without evidence.
         write: whether missing reasoning is written; a replay scores with what is stored.
@@ -80,7 +79,6 @@ class Ensemble:
         specs: Sequence[ModelSpec],
         agent_factory: AgentFactory,
         *,
-        pool_method: str | None = None,
         logic: ModelSpec | None = None,
         ablate: bool = False,
         write: bool = True,
@@ -89,7 +87,6 @@ class Ensemble:
         self.database = database
         self.run_id = run_id
         self.agent_factory = agent_factory
-        self.pool_method = pool_method or config.POOL_METHOD
         self.ablate = ablate
         self.write = write
         self.stopping = stopping
@@ -283,7 +280,7 @@ class Ensemble:
         for question_id in question_ids:
             if found := by_question.get(question_id):
                 record = pool_record(
-                    question_id, found, method=self.pool_method, models=len(self.specs)
+                    question_id, found, method=config.POOL_METHOD, models=len(self.specs)
                 )
                 self.database.save_ensemble(self.run_id, record)
 

@@ -198,7 +198,7 @@ def pool_record(
     Args:
         question_id: the question.
         forecasts: those without an error, at least one.
-        method: see ``distribution.pool``.
+        method: see ``pooling.pool``.
         models: how many were configured.
     """
     chunks: dict[str, list[Voice]] = {}

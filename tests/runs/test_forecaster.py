@@ -1,4 +1,4 @@
-"""forecaster.main() end to end: real retrieval rooms, database, pooling and plots, with agents that need no engine."""
+"""forecaster.main() end to end: retrieval, database, pools and plots are real, the agents need no engine."""
 
 import json
 import os
