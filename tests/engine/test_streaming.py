@@ -11,6 +11,7 @@ import pytest
 import config
 import forecaster
 from agents_vllm import Agent
+from engine.arguments import engine_arguments
 from engine.environment import vllm_is_cpu_build as cpu_build
 from engine.packaged_model import prepare_model
 from preflight.model_entries import ModelSpec
@@ -116,9 +117,9 @@ def test_streamed_models_forecast_exactly_what_local_ones_do(
         assert streamed[key] == pytest.approx(probabilities, abs=1e-5), key
 
 
-@pytest.mark.parametrize("keys", LOADERS)
-def test_each_loader_key_reaches_the_streamer(server, tiny, monkeypatch, tmp_path, keys):
-    """Its arguments are looked at where the streamer's own library gets them; of ``concurrency`` that is the environment."""
+@pytest.fixture
+def streamed(monkeypatch):
+    """The arguments of the streamer, seen where its own library gets them; concurrency is in the environment."""
     from runai_model_streamer import SafetensorsStreamer
     from runai_model_streamer.file_streamer.requests_iterator import (
         FilesRequestsIteratorWithBuffer as Requests,
@@ -137,25 +138,58 @@ def test_each_loader_key_reaches_the_streamer(server, tiny, monkeypatch, tmp_pat
         seen["memory_limit"] = user_memory_limit
         return with_memory_cap(memory_mode, files_chunks, user_memory_limit, *args, **kwargs)
 
+    monkeypatch.setattr(SafetensorsStreamer, "stream_files", stream)
+    monkeypatch.setattr(Requests, "with_memory_cap", staticmethod(cap))
+    return seen
+
+
+def reached(seen, loader):
+    assert seen["distributed"] is loader.get("distributed", False)
+    assert seen["concurrency"] == (str(loader["concurrency"]) if "concurrency" in loader else None)
+    if "memory_limit" in loader:
+        assert seen["memory_limit"] == loader["memory_limit"]
+
+
+def test_the_loader_keys_of_an_engine_reach_the_streamer(
+    server, tiny, monkeypatch, tmp_path, streamed
+):
     # In this process the streamer can be looked at.
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     with Proxy(server) as proxy:
         use_s3(monkeypatch, proxy.url, tmp_path / "assets")
-        monkeypatch.setattr(SafetensorsStreamer, "stream_files", stream)
-        monkeypatch.setattr(Requests, "with_memory_cap", staticmethod(cap))
-        loader = LOADERS[keys]
         settings = {
             "load_format": "runai_streamer",
-            "model_loader_extra_config": loader,
+            "model_loader_extra_config": LOADERS["all"],
             "max_model_len": 512,
         }
-        assert setting_problems(config, {"VLLM_CONFIG": {**config.VLLM_CONFIG, **settings}}) == []
         with Agent(ModelSpec("tiny", tiny[1]), vllm_config=settings) as agent:
             (outcome,) = agent.score([ForecastTask(Question(QUESTIONS[0]), "2026-11-24")])
         assert outcome.error is None
         read = {path.rpartition("/")[2] for _, path, _ in proxy.requests if ".safetensors" in path}
     assert {path.name for path in tiny[0].glob("*.safetensors")} <= read
-    assert seen["distributed"] is loader.get("distributed", False)
-    assert seen["concurrency"] == (str(loader["concurrency"]) if "concurrency" in loader else None)
-    if "memory_limit" in loader:
-        assert seen["memory_limit"] == loader["memory_limit"]
+    reached(streamed, LOADERS["all"])
+
+
+@pytest.mark.parametrize("keys", LOADERS)
+def test_each_loader_key_alone_reaches_the_streamer(
+    server, tiny, monkeypatch, tmp_path, streamed, keys
+):
+    """Through vLLM's own loader, without an engine around it."""
+    from vllm.config.load import LoadConfig
+    from vllm.model_executor.model_loader import get_model_loader
+
+    monkeypatch.delenv("RUNAI_STREAMER_CONCURRENCY", raising=False)
+    monkeypatch.delenv("RUNAI_STREAMER_MEMORY_LIMIT", raising=False)
+    settings = {
+        **config.VLLM_CONFIG,
+        "load_format": "runai_streamer",
+        "model_loader_extra_config": LOADERS[keys],
+    }
+    assert setting_problems(config, {"VLLM_CONFIG": settings}) == []
+    use_s3(monkeypatch, server, tmp_path / "assets")
+    arguments = engine_arguments(ModelSpec("tiny", tiny[1]), settings)
+    names = ("load_format", "model_loader_extra_config")
+    loader = get_model_loader(LoadConfig(**{n: arguments[n] for n in names}))
+    weights = dict(loader._get_weights_iterator(tiny[1], None))
+    assert len(weights) > 2
+    reached(streamed, LOADERS[keys])

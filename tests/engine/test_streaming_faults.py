@@ -11,7 +11,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 
 import psutil
 import pytest
@@ -98,20 +97,25 @@ def fall_silent(handler, blocks):
 
 
 class LateProxy(Proxy):
-    """Misbehaves from ``armed`` on."""
+    """Misbehaves towards each model of ``armed``, as ``CASES`` has it."""
 
-    def __init__(self, upstream, *, fault=None, spoil=None):
-        self.armed = threading.Event()
+    def __init__(self, upstream):
+        self.armed = set()
+        super().__init__(upstream, fault=self.refuse, spoil=self.spoil_body)
 
-        def late_spoil(handler, blocks):
-            handler.outer = self
-            return spoil(handler, blocks) if spoil and self.armed.is_set() else blocks
+    def misbehaviour(self, handler):
+        """What is done to a request; nothing before its model was inspected."""
+        case = handler.path.removeprefix(f"/{BUCKET}/").partition("/")[0].replace("-", " ")
+        return CASES[case][0] if case in self.armed else {}
 
-        super().__init__(
-            upstream,
-            fault=lambda handler: bool(fault and self.armed.is_set() and fault(handler)),
-            spoil=late_spoil,
-        )
+    def refuse(self, handler):
+        fault = self.misbehaviour(handler).get("fault")
+        return bool(fault and fault(handler))
+
+    def spoil_body(self, handler, blocks):
+        handler.outer = self
+        spoil = self.misbehaviour(handler).get("spoil")
+        return spoil(handler, blocks) if spoil else blocks
 
 
 def delete(s3, key):
@@ -140,33 +144,33 @@ def marked():
     return {pid: line for pid, line in found.items() if "resource_tracker" not in line}
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_one_line_and_the_next_model_runs(case, server, tiny, tmp_path, monkeypatch, capfd):
-    misbehaviour, change, what, mend = CASES[case]
-    prefix = case.replace(" ", "-")
-    address = upload(server, tiny, BUCKET, prefix)
-    key = f"{prefix}/{max(path.name for path in tiny.glob('*.safetensors'))}"
+def test_each_fault_is_one_line_and_the_next_model_runs(server, tiny, tmp_path, monkeypatch, capfd):
+    prefixes = {case: case.replace(" ", "-") for case in CASES}
+    addresses = {case: upload(server, tiny, BUCKET, prefix) for case, prefix in prefixes.items()}
+    cases = {address: case for case, address in addresses.items()}
+    shard = max(path.name for path in tiny.glob("*.safetensors"))
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setenv(MARK, "1")
-    monkeypatch.setattr(
-        config, "FORECAST_MODEL_PATHS_VLLM", {"broken": address, "sound": str(tiny)}
-    )
+    models = {**{prefixes[case]: addresses[case] for case in CASES}, "sound": str(tiny)}
+    monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", models)
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "sound")
     monkeypatch.setattr(config, "DEFAULT_LOGIC_MODEL_PATH", "sound")
     settings = {**config.VLLM_CONFIG, "load_format": "runai_streamer", "max_model_len": 512}
     monkeypatch.setattr(config, "VLLM_CONFIG", settings)
     look = checkpoint.inspect_checkpoint
     database = tmp_path / "run.db"
-    with LateProxy(server, **misbehaviour) as proxy:
+    with LateProxy(server) as proxy:
 
         def look_then_break(path, limits, **options):
             found = look(path, limits, **options)
             assert not found.problems
-            monkeypatch.setattr(config, "LOAD_STALL_SECONDS", STALL if path == address else 600)
-            if path == address:
-                proxy.armed.set()
-                if change:
-                    change(client(server), key)
+            assert marked() == {}  # nothing is left of the model before
+            case = cases.get(path)
+            monkeypatch.setattr(config, "LOAD_STALL_SECONDS", STALL if case else 600)
+            if case:
+                proxy.armed.add(case)
+                if change := CASES[case][1]:
+                    change(client(server), f"{prefixes[case]}/{shard}")
             return found
 
         monkeypatch.setattr(checkpoint, "inspect_checkpoint", look_then_break)
@@ -175,20 +179,22 @@ def test_one_line_and_the_next_model_runs(case, server, tiny, tmp_path, monkeypa
             ["--question", "Will it rain?", "--no-retrieval", "--database", str(database), "--plots", str(tmp_path / "plots")],
             agent_factory=lambda spec: Agent(spec, vllm_config=settings),
         )  # fmt: skip
-    assert proxy.armed.is_set()
+    assert proxy.armed == set(CASES)
     assert code == 1
     with sqlite3.connect(database) as connection:
         errors = dict(connection.execute("SELECT agent, error FROM forecasts").fetchall())
-    assert errors["sound"] is None
-    line = errors["broken"]
-    assert line.startswith("AgentError: broken ")
-    assert "\n" not in line
-    assert address in line
-    assert what in line
-    assert mend in line.partition(what)[2]
-    assert marked() == {}
+    assert errors.pop("sound") is None
     out = capfd.readouterr()
-    assert line in out.out
+    for case, (_, _, what, mend) in CASES.items():
+        line = errors.pop(prefixes[case])
+        assert line.startswith(f"AgentError: {prefixes[case]} ")
+        assert "\n" not in line
+        assert addresses[case] in line
+        assert what in line
+        assert mend in line.partition(what)[2]
+        assert line in out.out
+    assert errors == {}
+    assert marked() == {}
     assert "Traceback" not in out.err
     assert leaks(tmp_path, out.out, out.err) == []
 
