@@ -105,8 +105,9 @@ class LateProxy(Proxy):
 
     def misbehaviour(self, handler):
         """What is done to a request; nothing before its model was inspected."""
-        case = handler.path.removeprefix(f"/{BUCKET}/").partition("/")[0].replace("-", " ")
-        return CASES[case][0] if case in self.armed else {}
+        prefix = handler.path.partition(f"/{BUCKET}/")[2].partition("/")[0]  # the path may be a URL
+        case = next((case for case in self.armed if PREFIXES[case] == prefix), None)
+        return CASES[case][0] if case else {}
 
     def refuse(self, handler):
         fault = self.misbehaviour(handler).get("fault")
@@ -130,6 +131,7 @@ CASES = {
     "silent mid-stream": ({"spoil": fall_silent}, None, f"made no progress for {STALL} s (LOAD_STALL_SECONDS)", "check the connection"),
     "a shard is deleted": ({}, delete, "was deleted while the model was loaded", "upload the model again"),
 }  # fmt: skip
+PREFIXES = {case: case.replace(" ", "-") for case in CASES}
 
 
 def marked():
@@ -145,13 +147,12 @@ def marked():
 
 
 def test_each_fault_is_one_line_and_the_next_model_runs(server, tiny, tmp_path, monkeypatch, capfd):
-    prefixes = {case: case.replace(" ", "-") for case in CASES}
-    addresses = {case: upload(server, tiny, BUCKET, prefix) for case, prefix in prefixes.items()}
+    addresses = {case: upload(server, tiny, BUCKET, prefix) for case, prefix in PREFIXES.items()}
     cases = {address: case for case, address in addresses.items()}
     shard = max(path.name for path in tiny.glob("*.safetensors"))
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setenv(MARK, "1")
-    models = {**{prefixes[case]: addresses[case] for case in CASES}, "sound": str(tiny)}
+    models = {**{PREFIXES[case]: addresses[case] for case in CASES}, "sound": str(tiny)}
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", models)
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "sound")
     monkeypatch.setattr(config, "DEFAULT_LOGIC_MODEL_PATH", "sound")
@@ -170,7 +171,7 @@ def test_each_fault_is_one_line_and_the_next_model_runs(server, tiny, tmp_path, 
             if case:
                 proxy.armed.add(case)
                 if change := CASES[case][1]:
-                    change(client(server), f"{prefixes[case]}/{shard}")
+                    change(client(server), f"{PREFIXES[case]}/{shard}")
             return found
 
         monkeypatch.setattr(checkpoint, "inspect_checkpoint", look_then_break)
@@ -186,8 +187,8 @@ def test_each_fault_is_one_line_and_the_next_model_runs(server, tiny, tmp_path, 
     assert errors.pop("sound") is None
     out = capfd.readouterr()
     for case, (_, _, what, mend) in CASES.items():
-        line = errors.pop(prefixes[case])
-        assert line.startswith(f"AgentError: {prefixes[case]} ")
+        line = errors.pop(PREFIXES[case])
+        assert line.startswith(f"AgentError: {PREFIXES[case]} ")
         assert "\n" not in line
         assert addresses[case] in line
         assert what in line
