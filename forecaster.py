@@ -139,7 +139,8 @@ def run(
 
 def draw(plan: Plan, database: Database, run_id: int) -> bool:
     """Draw the run and the histories; return whether every plot was written."""
-    from analysis import PlotError, draw_history, draw_run
+    from reporting.plots import draw_history, draw_run
+    from reporting.values import PlotError
 
     try:
         drawn = [

@@ -24,16 +24,9 @@ import numpy as np
 from database import Database, Resolution
 from evaluation.known import Known
 from evaluation.outcomes import outcome_word, parse_date
-from evaluation.scorecard import (
-    SCORE_HEADERS,
-    Judged,
-    Record,
-    collect,
-    parse_time,
-    score_lines,
-    score_row,
-    table,
-)
+from evaluation.resolved import Judged, Record, collect, parse_time
+from evaluation.score_tables import SCORE_HEADERS, score_row, table
+from evaluation.scorecard import score_lines
 from evaluation.training_cutoffs import cutoff
 from questions.cells import InputError, counted, iso_date, listed, parse_outcome, shortened
 from questions.checks import parent_id

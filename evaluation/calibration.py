@@ -20,19 +20,8 @@ from database import CalibrationRecord, Database
 from evaluation.curves import Curve, cross_validate, fit, refusal, uninformative
 from evaluation.metrics import brier_scores, log_scores
 from evaluation.reliability import CalibrationNoise, calibration_noise
-from evaluation.scorecard import (
-    BACK_DATED,
-    ENSEMBLE,
-    LIVE,
-    AnalysisError,
-    Record,
-    arrays,
-    brier_interval,
-    collect,
-    difference_interval,
-    log_interval,
-    span,
-)
+from evaluation.resolved import BACK_DATED, ENSEMBLE, LIVE, AnalysisError, Record, arrays, collect
+from evaluation.score_tables import brier_interval, difference_interval, log_interval, span
 from scoring.distribution import Distribution
 from scoring.pooling import Voice, average
 

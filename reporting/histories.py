@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from database import Database
-from evaluation.scorecard import LIVE, forecast_time, parse_time
+from evaluation.resolved import LIVE, forecast_time, parse_time
 from reporting.values import HistoryPoint, Outcome, OverviewRow
 from scoring.distribution import Distribution
 from scoring.pooling import Voice, average, pool_voices

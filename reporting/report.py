@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import by_question, history_figures, plotted, record_figures, run_figures
 from database import INCOMPLETE, Database, utc_now
 from evaluation.ablation import CONDITIONS
-from evaluation.scorecard import BACK_DATED, LIVE, RECORDS, AnalysisError, collect, score_lines
+from evaluation.resolved import BACK_DATED, LIVE, RECORDS, AnalysisError, collect
+from evaluation.scorecard import score_lines
 from questions.checks import parent_id
 from reporting.fonts import report_missing_scripts
 from reporting.histories import fewer_models, outcome_of
 from reporting.overview_plot import overview_figures
+from reporting.plots import by_question, history_figures, plotted, record_figures, run_figures
 from reporting.styles import png
 from reporting.values import OverviewRow
 from storage.records import PooledForecast

@@ -21,7 +21,7 @@ from evaluation.ablation import effect_lines
 from evaluation.backtest import leak_warnings, question_warnings, record_outcomes, score_run
 from evaluation.calibration import apply_latest
 from evaluation.coherence import check_coherence
-from evaluation.scorecard import AnalysisError
+from evaluation.resolved import AnalysisError
 from questions.checks import parent_id
 from runs.plan import Plan
 from runs.replay import replay_lines

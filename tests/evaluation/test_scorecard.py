@@ -10,18 +10,12 @@ import pytest
 
 import config
 from database import Database, EvidenceLink, ForecastRecord, Resolution
-from evaluation import intervals, scorecard
+from evaluation import intervals, pools, resolved, score_tables
 from evaluation import metrics as tr
-from evaluation.scorecard import (
-    AnalysisError,
-    collect,
-    exclusion,
-    forecast_time,
-    horizon_name,
-    pooled,
-    score_lines,
-    skill_rows,
-)
+from evaluation.pools import pooled
+from evaluation.resolved import AnalysisError, collect, exclusion, forecast_time
+from evaluation.score_tables import skill_rows
+from evaluation.scorecard import horizon_name, score_lines
 from questions.question import Question
 from scoring.distribution import Distribution
 from tests.support.record_database import add_evidence, add_run, around, point, small, statistics
@@ -84,11 +78,11 @@ def test_scores_by_hand(database):
     assert latest == pytest.approx(
         {"a": 0.7, "b/ü": 0.2}
     )  # the second run's forecast of a counts, once
-    row = scorecard.score_row("x", record.latest("x"))
+    row = score_tables.score_row("x", record.latest("x"))
     assert row[1:4] == ["2", "2", "0.0650"]  # (0.09 + 0.04) / 2
     assert record.forecasters() == ["ensemble", "x", "y"]
     # The ensemble is the mean: 0.8 and 0.3.
-    assert scorecard.score_row("e", record.latest("ensemble"))[3] == "0.0650"
+    assert score_tables.score_row("e", record.latest("ensemble"))[3] == "0.0650"
 
 
 def test_skill_by_hand(database, monkeypatch):
@@ -111,7 +105,7 @@ def test_a_crowd_price_from_after_the_forecast_is_marked():
         "crowd_at_due": 0.4,
         "forecast_due_date": "2025-01-01",
     }
-    j = scorecard.Judged(
+    j = resolved.Judged(
         1, "q", "x", point(50), 1, "q", datetime(2025, 2, 1), datetime(2025, 4, 1), extra=extra
     )
     names = [row[0] for row in skill_rows([j])]
@@ -121,10 +115,10 @@ def test_a_crowd_price_from_after_the_forecast_is_marked():
 
 @pytest.mark.parametrize("value", ["", None, "many", 1.2, -0.1])
 def test_what_is_no_reference(value):
-    j = scorecard.Judged(
+    j = resolved.Judged(
         1, "q", "x", point(50), 1, "q", datetime(2025, 1, 1), datetime(2025, 2, 1), {"crowd": value}
     )
-    assert scorecard.reference_value(j, "crowd") is None
+    assert score_tables.reference_value(j, "crowd") is None
 
 
 def test_later_forecasts_and_voids_are_listed_not_scored(database):
@@ -170,13 +164,13 @@ def test_a_backtest_with_newer_evidence_does_not_count(tmp_path):
 
 def test_pools_are_recomputed_on_the_same_questions(database):
     resolve(database, a=1, b=0, c=0)
-    pools = pooled(collect(database))
-    assert set(pools) == {"mean", "median", "geometric", "extremised", "entropy"}
-    assert all(len(rows) == 3 for rows in pools.values())
-    linear = {j.question_id: j.probability for j in pools["mean"]}
+    by_method = pooled(collect(database))
+    assert set(by_method) == {"mean", "median", "geometric", "extremised", "entropy"}
+    assert all(len(rows) == 3 for rows in by_method.values())
+    linear = {j.question_id: j.probability for j in by_method["mean"]}
     assert linear["a"] == pytest.approx(0.8)
     # Odds 0.7/0.3 and 0.9/0.1: geometric mean sqrt(21) = 4.583, but no mass lies between 70 and 90 to move it otherwise.
-    geometric = {j.question_id: j.probability for j in pools["geometric"]}
+    geometric = {j.question_id: j.probability for j in by_method["geometric"]}
     assert geometric["a"] == pytest.approx(4.5826 / 5.5826, abs=1e-3)
 
 
@@ -201,13 +195,13 @@ def test_past_score_weights_do_not_see_their_own_cluster(tmp_path, monkeypatch):
         record = collect(database)
     base = record.latest("ensemble")
     parts = [record.agents[j.run_id, j.question_id] for j in base]
-    weights = scorecard._past_score_weights(base, parts)
+    weights = pools._past_score_weights(base, parts)
     assert weights is not None
     assert all(w["good"] > 0.7 for w in weights)
-    pools = pooled(record)
+    by_method = pooled(record)
     score = {
         name: np.mean([(j.probability - j.outcome) ** 2 for j in rows])
-        for name, rows in pools.items()
+        for name, rows in by_method.items()
     }
     assert score["weights by past score"] < score["mean"]
     text = "\n".join(score_lines(record))
@@ -231,7 +225,7 @@ def test_horizons_and_runs_get_their_own_rows(database):
 
 
 def test_table_aligns_and_cuts():
-    lines = scorecard.table(("", "n"), [("short", "1"), ("x" * 60, "22")], width=10)
+    lines = score_tables.table(("", "n"), [("short", "1"), ("x" * 60, "22")], width=10)
     assert lines[1] == "short        1"
     assert lines[2] == "xxxxxxxxx…  22"
 
@@ -241,7 +235,7 @@ def test_table_aligns_and_cuts():
 
 def forecasts(count, clusters=None, said=70):
     return [
-        scorecard.Judged(
+        resolved.Judged(
             1,
             f"q{n}",
             "x",
@@ -256,16 +250,16 @@ def forecasts(count, clusters=None, said=70):
 
 
 def test_a_row_of_few_questions_claims_nothing():
-    few = scorecard.score_row("few", forecasts(29))
+    few = score_tables.score_row("few", forecasts(29))
     assert few[4] == few[6] == few[9] == "–"
     assert few[3] != "–"  # the average itself describes these questions
-    parts = scorecard.parts_row("few", forecasts(29))
+    parts = score_tables.parts_row("few", forecasts(29))
     assert parts[2:6] == ["–"] * 4
     assert "–" not in (parts[1], parts[6])
-    assert "–" not in scorecard.parts_row("enough", forecasts(30))
-    enough = scorecard.score_row("enough", forecasts(30))
+    assert "–" not in score_tables.parts_row("enough", forecasts(30))
+    enough = score_tables.score_row("enough", forecasts(30))
     assert "–" not in (enough[4], enough[6], enough[9])
-    related = scorecard.score_row("related", forecasts(90, clusters=29))
+    related = score_tables.score_row("related", forecasts(90, clusters=29))
     assert related[4] == related[6] == "–"
     assert related[9] != "–"
 
@@ -277,22 +271,22 @@ def test_skill_needs_an_interval():
 
 def test_the_interval_of_a_row_is_that_of_its_scores_and_stays_in_range():
     rows = forecasts(60)
-    p, y, clusters = scorecard.arrays(rows)
+    p, y, clusters = resolved.arrays(rows)
     interval = intervals.mean_interval((p - y) ** 2, clusters, least=0, most=1)
-    assert scorecard.score_row("x", rows)[4] == f"{interval.low:.3f} … {interval.high:.3f}"
+    assert score_tables.score_row("x", rows)[4] == f"{interval.low:.3f} … {interval.high:.3f}"
     sure = [replace(j, distribution=point(100 if j.outcome else 0)) for j in rows]
     sure[0] = replace(
         sure[0], distribution=point(0 if sure[0].outcome else 100)
     )  # a single error, of 1
-    brier = scorecard.brier_interval(tr.brier_scores(*scorecard.arrays(sure)[:2]), clusters)
+    brier = score_tables.brier_interval(tr.brier_scores(*resolved.arrays(sure)[:2]), clusters)
     assert 0 <= brier.low < 1 / 60 < brier.high <= 1
-    log = scorecard.log_interval(tr.log_scores(*scorecard.arrays(sure)[:2]), clusters)
+    log = score_tables.log_interval(tr.log_scores(*resolved.arrays(sure)[:2]), clusters)
     assert 0 <= log.low < log.high <= 5.2984
 
 
 def test_ece_stands_beside_chance_and_is_starred_beyond_it():
     wrong = [replace(j, outcome=int(n % 5 == 0)) for n, j in enumerate(forecasts(60, said=99))]
-    row = scorecard.score_row("wrong", wrong)
+    row = score_tables.score_row("wrong", wrong)
     assert row[7].endswith("*")
     error, bound = float(row[7][:-1]), float(row[8].split("up to ")[1])
     assert error > bound
@@ -300,7 +294,7 @@ def test_ece_stands_beside_chance_and_is_starred_beyond_it():
         replace(j, outcome=int(n % 10 < 7), distribution=point(70))
         for n, j in enumerate(forecasts(30))
     ]
-    assert scorecard.score_row("right", right)[7] == "0.000"
+    assert score_tables.score_row("right", right)[7] == "0.000"
 
 
 def test_stored_values_that_are_no_probability_are_counted_in_one_line():
@@ -308,11 +302,11 @@ def test_stored_values_that_are_no_probability_are_counted_in_one_line():
         replace(j, extra={"crowd": v})
         for j, v in zip(forecasts(5), ["12", 0.5, "", None, "0,35"], strict=True)
     ]
-    (line,) = scorecard.reference_problems(rows)
+    (line,) = score_tables.reference_problems(rows)
     assert line == (
         "not counted: 2 of 3 stored values of crowd are no probability from 0 to 1 (such as '12' of q0)"
     )
-    assert scorecard.reference_problems(forecasts(2)) == []
+    assert score_tables.reference_problems(forecasts(2)) == []
 
 
 def test_coverage_of_a_reference_is_over_clusters():
@@ -324,11 +318,11 @@ def test_coverage_of_a_reference_is_over_clusters():
     ]
     inside = np.array([n % 4 < 2 for n in range(60)], dtype=float)
     interval = intervals.mean_interval(inside, range(60), least=0, most=1)
-    assert scorecard.coverage_lines(rows) == [
+    assert score_tables.coverage_lines(rows) == [
         "the 80 % interval holds the probability of the crowd in 50 % of 60 questions"
         f" (95 %: {interval.low:.2f} … {interval.high:.2f})"
     ]
-    assert scorecard.coverage_lines(rows[:29])[0].endswith("of 29 questions (95 %: –)")
+    assert score_tables.coverage_lines(rows[:29])[0].endswith("of 29 questions (95 %: –)")
 
 
 def test_a_point_forecast_is_never_above_one_by_rounding():
@@ -343,12 +337,10 @@ def test_an_agent_without_a_captured_mass_counts_in_full(monkeypatch):
     monkeypatch.setattr(config, "MIN_CAPTURED_MASS", 0.9)
     (j,) = forecasts(1)
     agents = {"x": point(20), "y": point(80)}
-    record = scorecard.Record((j,), (), {(1, "q0"): agents}, {(1, "q0"): {"x": 0.9}})
-    assert scorecard._pool(record, j, agents, "mean").mean == pytest.approx(50)
+    record = resolved.Record((j,), (), {(1, "q0"): agents}, {(1, "q0"): {"x": 0.9}})
+    assert pools._pool(record, j, agents, "mean").mean == pytest.approx(50)
     weak = replace(record, captured={(1, "q0"): {"x": 0.3}})
-    assert scorecard._pool(weak, j, agents, "mean").mean == pytest.approx(
-        65
-    )  # (20 / 3 + 80) / (4 / 3)
+    assert pools._pool(weak, j, agents, "mean").mean == pytest.approx(65)  # (20 / 3 + 80) / (4 / 3)
 
 
 # --- two records --------------------------------------------------------------------------------------------
@@ -436,7 +428,7 @@ def test_a_forecast_is_scored_with_the_columns_of_its_own_run(tmp_path):
             add_run(database, [question], {"x": [point(60)]}, made=made)
         database.add_resolutions([Resolution("a", 1, DAY)])
         found = {
-            j.run_id: (scorecard.reference_value(j, "crowd"), j.cluster)
+            j.run_id: (score_tables.reference_value(j, "crowd"), j.cluster)
             for j in collect(database).judged
         }
     assert found == {1: (0.9, "old"), 2: (0.2, "new")}

@@ -26,6 +26,7 @@ import analysis
 import config
 import forecaster
 from database import Database, DatabaseError, Resolution
+from evaluation import resolved, scorecard
 from evaluation.backtest import read_backtest
 from evaluation.outcomes import read_resolutions
 from evidence import documents, transport
@@ -600,10 +601,10 @@ def used(path: Path) -> None:
             for run in db.runs():
                 summary(db, run["id"])
                 ablation_lines(db, run["id"])
-            analysis.score_lines(analysis.collect(db))
+            scorecard.score_lines(resolved.collect(db))
             for question in db.questions():
                 db.history(question["id"])
-    except (DatabaseError, analysis.AnalysisError) as error:
+    except (DatabaseError, resolved.AnalysisError) as error:
         one_line(str(error))
 
 

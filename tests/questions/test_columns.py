@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation import scorecard
+from evaluation import score_tables
 from questions import columns
 from tests.support.question_files import own
 
@@ -66,7 +66,7 @@ def test_columns_that_are_not_used_are_named_once_with_the_nearest_known_name(as
 
 
 def test_every_reference_column_is_known_as_a_probability():
-    assert set(scorecard.REFERENCES) <= set(columns.PROBABILITIES)
+    assert set(score_tables.REFERENCES) <= set(columns.PROBABILITIES)
 
 
 def test_a_file_cannot_hide_a_question_as_a_check_of_another(ask):

@@ -13,6 +13,7 @@ import analysis
 import config
 from database import Database, Resolution
 from questions.question import Question
+from reporting import plots
 from tests.support.record_database import add_run, around, small
 
 ROOT = Path(__file__).parents[2]
@@ -226,5 +227,5 @@ def test_agents_and_pool_of_one_run_stand_at_one_moment(tmp_path):
             connection.execute(
                 "UPDATE forecasts SET created_at = '2026-11-24T14:51:00Z' WHERE agent = 'n'"
             )
-        ((_, figure, _),) = analysis.history_figures(database)
+        ((_, figure, _),) = plots.history_figures(database)
     assert any(text.get_text().startswith("1 live forecast,") for text in figure.texts)

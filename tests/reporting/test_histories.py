@@ -11,8 +11,9 @@ import analysis
 import config
 import forecaster
 from database import CalibrationRecord, Database
-from evaluation.scorecard import BACK_DATED, LIVE
+from evaluation.resolved import BACK_DATED, LIVE
 from questions.question import Question
+from reporting import plots
 from reporting.histories import histories
 from reporting.overview_plot import row_label
 from reporting.report import write_report
@@ -108,7 +109,7 @@ def test_each_record_has_figures_of_its_own_name(ask, tmp_path, capsys):
     }  # fmt: skip
     with Database(tmp_path / "d.db") as db:
         for record, start in ((LIVE, "1 live forecast, "), (BACK_DATED, "1 back-dated forecast, ")):
-            figures = [figure for _, figure, _ in analysis.history_figures(db, record)]
+            figures = [figure for _, figure, _ in plots.history_figures(db, record)]
             assert all(any(text.get_text().startswith(start) for text in f.texts) for f in figures)
 
 
@@ -153,7 +154,7 @@ def test_a_pool_of_fewer_models_has_a_hollow_marker_and_a_legend(ask, tmp_path):
     ask("2026-03-02")
     ask("2026-03-09", fail="stub-c")
     with Database(tmp_path / "d.db") as db:
-        figure = next(figure for _, figure, _ in analysis.history_figures(db))
+        figure = next(figure for _, figure, _ in plots.history_figures(db))
     (axes,) = figure.axes
     (hollow,) = [line for line in axes.lines if line.get_label() == "only 2 of 3 models"]
     assert hollow.get_markerfacecolor() == "white"
@@ -203,7 +204,7 @@ def test_the_calibrated_value_is_drawn_beside_the_raw_one(ask, tmp_path):
     assert found.overview_row().calibrated == pytest.approx(42)
     assert history(tmp_path / "d.db", BACK_DATED).ensemble[0].calibrated is None
     with Database(tmp_path / "d.db") as db:
-        figure = next(figure for _, figure, _ in analysis.history_figures(db))
+        figure = next(figure for _, figure, _ in plots.history_figures(db))
     (line,) = [line for line in figure.axes[0].lines if line.get_label() == "ensemble, calibrated"]
     assert list(line.get_ydata()) == pytest.approx([42])
 
@@ -274,7 +275,7 @@ def test_the_end_of_a_run_reads_no_more_of_a_longer_record(tmp_path, monkeypatch
     for runs in (3, 28):
         run = grown(tmp_path / f"{runs}.db", runs)
         cost[runs] = steps(
-            tmp_path / f"{runs}.db", lambda db, run=run: analysis.draw_history(db, tmp_path, run)
+            tmp_path / f"{runs}.db", lambda db, run=run: plots.draw_history(db, tmp_path, run)
         )
     # The question's own history is longer; nothing of the other eleven is read but their last two pools.
     assert saved == 2 * ["history_q0.png", "latest_forecasts.png"]
@@ -304,7 +305,7 @@ def test_a_live_run_draws_no_back_dated_history(ask, tmp_path, monkeypatch):
     with Database(tmp_path / "d.db") as db:
         for run in (1, 2):
             saved.clear()
-            analysis.draw_history(db, tmp_path, run)
+            plots.draw_history(db, tmp_path, run)
             mark = ".back-dated" if run == 1 else ""
             assert saved == [
                 f"{name}{mark}.png" for name in ("history_eu", "history_oil", "latest_forecasts")

@@ -14,7 +14,7 @@ import pytest
 import analysis
 import forecaster
 from database import Database
-from evaluation.scorecard import collect
+from evaluation.resolved import collect
 from questions.question import Question, folded, text_id
 from runs.resume import stored_questions
 from storage.repairs import _TABLES as STORED_BY_RUN

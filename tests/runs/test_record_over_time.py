@@ -9,7 +9,7 @@ import pytest
 import analysis
 import forecaster
 from database import CalibrationRecord, Database
-from evaluation.scorecard import BACK_DATED, LIVE
+from evaluation.resolved import BACK_DATED, LIVE
 from reporting.histories import histories
 from tests.support.stub_cli import StubAgent, stub_main
 

@@ -199,7 +199,8 @@ def test_a_question_without_any_forecast_is_0_of_all_models(run):
 def test_pools_that_are_recomputed_from_the_record_weigh_alike(monkeypatch):
     from datetime import UTC, datetime
 
-    from evaluation.scorecard import ENSEMBLE, Judged, Record, pooled
+    from evaluation.pools import pooled
+    from evaluation.resolved import ENSEMBLE, Judged, Record
 
     monkeypatch.setattr(config, "MIN_CAPTURED_MASS", 0.5)
     day = datetime(2026, 1, 1, tzinfo=UTC)

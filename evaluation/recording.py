@@ -1,0 +1,113 @@
+"""Record how questions ended, and which questions are one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from database import Database
+from evaluation.outcomes import ResolutionFile, late_outcomes, match, outcome_word
+from evaluation.resolved import RECORDS, AnalysisError, forecast_time, parse_time
+from questions.cells import InputError, listed
+from questions.checks import parent_id
+from questions.rows import prefixed
+from storage.records import Resolution
+
+# Outcomes without a question that are listed one by one.
+LISTED_ENTRIES = 20
+
+
+def resolve(
+    database: Database, outcomes: ResolutionFile, path: Path | None = None
+) -> tuple[list[str], bool]:
+    """Record outcomes, of the file ``path``.
+
+    Returns:
+        Lines for the user, and whether every outcome belongs to a question.
+
+    Raises:
+        InputError: outcomes contradict one another, or name two questions; nothing is recorded.
+    """
+    try:
+        found, unknown = match(outcomes.entries, [*database.questions(), *database.asked_before()])
+    except InputError as error:
+        raise InputError(prefixed(path, error) if path else str(error)) from None
+    late = late_outcomes(found, first_forecasts(database, [r.question_id for r in found]))
+    subjects = {row.id: row.subject for row in database.questions()}
+    before = {subjects.get(name, name): row for name, row in database.resolutions().items()}
+    added = database.add_resolutions(found)
+    lines = [
+        f"{added} outcomes recorded, {len(found) - added} known already,"
+        f" {len(unknown)} without a question"
+    ]
+    lines += [
+        f"  changed: {change} (the earlier record is kept)"
+        for r in found
+        if r.question_id in before and (change := changed_line(before[r.question_id], r))
+    ]
+    if late:
+        lines.append(
+            f"  warning: {listed(map(repr, late))}: the outcome was known before the first forecast"
+            " was made, so none of its forecasts counts; look at the date"
+        )
+    lines += [f"  {note}" for note in outcomes.notes]
+    for entry, reason in unknown[:LISTED_ENTRIES]:
+        place = f", {entry.place}" if entry.place else ""
+        lines.append(f"  not recorded{place}: {entry.name[:90]!r}: {reason}")
+    if len(unknown) > LISTED_ENTRIES:
+        lines.append(f"  and {len(unknown) - LISTED_ENTRIES} more that were not recorded")
+    return lines, not unknown
+
+
+def changed_line(before: Resolution, now: Resolution) -> str:
+    """Describe how an outcome differs from the earlier one, "" where it does not.
+
+    The day counts as well: it decides which forecasts were made in time.
+    """
+    if before.outcome != now.outcome:
+        words = [outcome_word(outcome) for outcome in (before.outcome, now.outcome)]
+        return f"{now.question_id} from {words[0]} to {words[1]}"
+    if parse_time(before.resolved_at) != parse_time(now.resolved_at):
+        return f"the date of {now.question_id} from {before.resolved_at} to {now.resolved_at}"
+    return ""
+
+
+def join(database: Database, one: str, other: str) -> str:
+    """Let two questions share a history and their outcomes; returns the line for the user.
+
+    Raises:
+        AnalysisError: an id that is not stored, two names of one question, or two outcomes.
+    """
+    subjects = {row.id: row.subject for row in database.questions()}
+    for name in (one, other):
+        if name not in subjects and name not in subjects.values():
+            raise AnalysisError(f"--same-question: no question has the id {name!r}")
+    first, second = subjects.get(one, one), subjects.get(other, other)
+    for row in database.questions():
+        if row.subject in (first, second) and (parent := parent_id(row.extra)) is not None:
+            raise AnalysisError(f"--same-question: {row.id!r} is a coherence check of {parent!r}")
+    if first == second:
+        raise AnalysisError(f"--same-question: {one!r} and {other!r} are one question already")
+    outcomes = {subjects[name]: row.outcome for name, row in database.resolutions().items()}
+    if first in outcomes and second in outcomes and outcomes[first] != outcomes[second]:
+        words = [outcome_word(outcomes[subject]) for subject in (first, second)]
+        raise AnalysisError(
+            f"--same-question: {one!r} ended {words[0]} and {other!r} ended {words[1]};"
+            " correct one outcome with --resolve-one"
+        )
+    database.join_subjects(one, other)
+    return f"{other} is now the same question as {one}: one history, one outcome"
+
+
+def first_forecasts(database: Database, subjects: Iterable[str]) -> dict[str, datetime]:
+    """Return when each subject was first forecast, in UTC without a zone.
+
+    A back-dated forecast counts from the end of its day.
+    """
+    first: dict[str, datetime] = {}
+    asked = [key for record in RECORDS for key in database.asked_in(subjects, record)]
+    for row in database.first_forecasts(asked):
+        made = forecast_time(row.as_of, row.created_at)
+        first[row.subject] = min(made, first.get(row.subject, made))
+    return first
