@@ -269,8 +269,8 @@ def steps(path, work) -> int:
 
 def test_the_end_of_a_run_reads_no_more_of_a_longer_record(tmp_path, monkeypatch):
     saved: list[str] = []
-    monkeypatch.setattr(analysis, "save", lambda _, path: saved.append(path.name) or path)
-    monkeypatch.setattr(analysis, "history_figure", lambda *_, **__: None)
+    monkeypatch.setattr(plots, "save", lambda _, path: saved.append(path.name) or path)
+    monkeypatch.setattr(plots, "history_figure", lambda *_, **__: None)
     cost = {}
     for runs in (3, 28):
         run = grown(tmp_path / f"{runs}.db", runs)
@@ -301,7 +301,7 @@ def test_a_live_run_draws_no_back_dated_history(ask, tmp_path, monkeypatch):
     ask("2026-03-01", "--as-of", "2026-01-01")
     ask("2026-03-02")
     saved: list[str] = []
-    monkeypatch.setattr(analysis, "save", lambda _, path: saved.append(path.name) or path)
+    monkeypatch.setattr(plots, "save", lambda _, path: saved.append(path.name) or path)
     with Database(tmp_path / "d.db") as db:
         for run in (1, 2):
             saved.clear()
