@@ -11,6 +11,7 @@ import forecaster
 from database import CalibrationRecord, Database
 from evaluation.resolved import BACK_DATED, LIVE
 from reporting.histories import histories
+from reporting.overview_plot import row_label
 from tests.support.stub_cli import StubAgent, stub_main
 
 ASKED = "id,question\neu,Will a country join the EU?\noil,Will oil rise?\n"
@@ -82,7 +83,7 @@ def test_a_long_question_keeps_its_day_and_a_voided_one_says_so(place):
     with Database("d.db") as database:
         for record in (LIVE, BACK_DATED):
             found = histories(database, record, database.latest_asked(record))
-            labels |= {(h.subject, record): h.overview_row().label() for h in found}
+            labels |= {(h.subject, record): row_label(h.overview_row()) for h in found}
     assert labels["oil", LIVE] == "Will oil rise? (voided)"
     assert labels["oil", BACK_DATED] == "Will oil rise? (as of 2026-05-11) (voided)"
     assert labels["eu", LIVE].endswith(" …")
