@@ -50,7 +50,7 @@ PLAIN_NOTES: Final = "\n\nNotes:\nBase rate:"
 Messages = list[dict[str, str]]
 
 
-class EvidencePassage(Protocol):
+class Passage(Protocol):
     """The fields of a passage that a prompt quotes."""
 
     @property
@@ -65,7 +65,7 @@ class EvidencePassage(Protocol):
     def timestamp(self) -> str: ...  # noqa: D102
 
 
-def format_evidence(passages: Sequence[EvidencePassage], control_tokens: Iterable[str] = ()) -> str:
+def format_evidence(passages: Sequence[Passage], control_tokens: Iterable[str] = ()) -> str:
     """Number passages: ``[1] source, title, section, revision of date``."""
     tokens = tuple(control_tokens)
     return "\n\n".join(
@@ -73,7 +73,7 @@ def format_evidence(passages: Sequence[EvidencePassage], control_tokens: Iterabl
     )
 
 
-def passage_block(number: int, passage: EvidencePassage, control_tokens: Sequence[str] = ()) -> str:
+def passage_block(number: int, passage: Passage, control_tokens: Sequence[str] = ()) -> str:
     """Return one passage with its heading."""
     place = ", ".join(
         " ".join(part.split()) for part in (passage.source, passage.title, passage.section) if part
@@ -94,9 +94,7 @@ def question_block(question: Question, control_tokens: Sequence[str] = ()) -> st
     return defuse("\n".join(parts), control_tokens)
 
 
-def _opening(
-    passages: Sequence[EvidencePassage], today: str, control_tokens: Sequence[str]
-) -> list[str]:
+def _opening(passages: Sequence[Passage], today: str, control_tokens: Sequence[str]) -> list[str]:
     """Return the paragraphs that begin every prompt: date and evidence."""
     blocks = [f"Today is {today}."]
     if passages:
@@ -107,7 +105,7 @@ def _opening(
 
 def forecast_messages(
     question: Question,
-    passages: Sequence[EvidencePassage] = (),
+    passages: Sequence[Passage] = (),
     *,
     today: str,
     reasoning: str | None = None,
@@ -137,7 +135,7 @@ def forecast_messages(
 
 def reasoning_messages(
     question: Question,
-    passages: Sequence[EvidencePassage] = (),
+    passages: Sequence[Passage] = (),
     *,
     today: str,
     control_tokens: Sequence[str] = (),

@@ -35,7 +35,7 @@ class ForecastTask:
 
     question: Question
     today: str
-    passages: tuple[prompts.EvidencePassage, ...] = ()
+    passages: tuple[prompts.Passage, ...] = ()
     chunk: int = 0
     reasoning: str | None = None
 
