@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import config
-from database import Database, DatabaseError
+from database import Database
 from evaluation.outcomes import Entry, ResolutionFile, parse_date, read_resolutions
 from evaluation.recording import join, resolve
 from evaluation.resolved import ENSEMBLE, RECORDS, AnalysisError, collect
@@ -34,6 +34,7 @@ from questions.cells import InputError, parse_outcome
 from questions.characters import composed, trimmed
 from reporting.plots import draw_history, draw_record, draw_run
 from reporting.values import PlotError
+from storage.errors import DatabaseError
 from terminal.screen import CommandLine, reader_may_leave, show
 
 DESCRIPTION = (
@@ -55,7 +56,7 @@ GOES_WITH = {
 
 def redraw(database: Database, plots_dir: Path, run_id: int | None) -> int:
     """Draw one run (default: the newest) and the history; prints the files' folder and count."""
-    runs = database.runs()
+    runs = database.runs.all()
     if not runs:
         raise AnalysisError(
             f"{database.path}: there is no run to draw; forecast something first (python forecaster.py)"
@@ -194,7 +195,9 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
 def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> Entry:
     """The outcome given by ``--resolve-one``, ``--date`` and ``--source``; the question is named by its id or its text."""
     name, outcome = (composed(trimmed(value)) for value in arguments.resolve_one)
-    names = {composed(name) for row in database.questions() for name in (row.id, row.subject)}
+    names = {
+        composed(name) for row in database.runs.known_questions() for name in (row.id, row.subject)
+    }
     date = parse_date(arguments.date or datetime.now(UTC).date().isoformat())
     identifier, text = (name, "") if name in names else ("", name)
     return Entry("", identifier, text, parse_outcome(outcome), date, arguments.source or "")

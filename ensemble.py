@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import config
-from database import Database, DatabaseError
+from database import Database
 from evaluation.ablation import FULL, variants
 from preflight.model_entries import ModelSpec
 from runs.gather import QuestionEvidence
@@ -23,6 +23,7 @@ from runs.weights import UNKNOWN_WEIGHTS, weights_identity
 from scoring.agent import BaseAgent
 from scoring.number_trie import TokenizationError
 from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, PromptError, Reasoning
+from storage.errors import DatabaseError
 from storage.records import Forecast, ReasoningRecord
 from terminal.progress import progress, waiting
 from terminal.redaction import redact
@@ -105,7 +106,7 @@ class Ensemble:
         work = pieces(items, config.EVIDENCE_CHUNKS)
         done = {
             (one.agent, one.question_id, one.chunk)
-            for one in self.database.forecasts(self.run_id)
+            for one in self.database.forecasts.of_run(self.run_id)
             if one.error is None
         }
         try:
@@ -125,7 +126,7 @@ class Ensemble:
         if self.logic is None:
             return []
         written = Counter(
-            (one.question_id, one.chunk) for one in self.database.reasonings(self.run_id)
+            (one.question_id, one.chunk) for one in self.database.forecasts.reasonings(self.run_id)
         )
         return [
             piece
@@ -180,9 +181,9 @@ class Ensemble:
     def _note_weights(self, spec: ModelSpec) -> None:
         """Record which weights were loaded; others would mix two models under one name."""
         weights = weights_identity(spec.path)
-        noted = self.database.weights(self.run_id).get(spec.name)
+        noted = self.database.runs.weights(self.run_id).get(spec.name)
         if noted is None:
-            self.database.save_weights(self.run_id, spec.name, weights)
+            self.database.runs.save_weights(self.run_id, spec.name, weights)
         elif noted not in (weights, UNKNOWN_WEIGHTS):
             raise AgentError(
                 f"{spec.name}: this run began with the weights {noted}, these are {weights}"
@@ -216,7 +217,7 @@ class Ensemble:
             cut=written.cut,
             seed=written.seed,
         )
-        self.database.save_reasoning(self.run_id, record)
+        self.database.forecasts.save_reasoning(self.run_id, record)
 
     def _reasoning_failed(self, load: Load, error: Exception) -> None:
         self._stop_if_interrupted(error)
@@ -249,7 +250,7 @@ class Ensemble:
 
     def _save(self, spec: ModelSpec, piece: Piece, scored: Mapping[str, Scored]) -> None:
         record = forecast_record(spec, piece, scored, self._reasoning_errors.get(piece.key))
-        self.database.save_forecast(self.run_id, record)
+        self.database.forecasts.save(self.run_id, record)
 
     def _batch(self, agent: BaseAgent, work: Sequence[Piece]) -> Batch:
         """Return every prompt to score.
@@ -259,7 +260,7 @@ class Ensemble:
         """
         written: dict[tuple[str, int], list[str]] = {}
         if self.logic is not None:
-            for one in self.database.reasonings(self.run_id):
+            for one in self.database.forecasts.reasonings(self.run_id):
                 written.setdefault((one.question_id, one.chunk), []).append(one.text)
         owners: list[tuple[int, str]] = []
         tasks: list[ForecastTask] = []
@@ -274,7 +275,7 @@ class Ensemble:
     def pool_all(self, question_ids: Iterable[str]) -> None:
         """Pool each question's forecasts; a question without any gets no row."""
         by_question: dict[str, list[Forecast]] = {}
-        for one in self.database.forecasts(self.run_id):
+        for one in self.database.forecasts.of_run(self.run_id):
             if one.error is None:
                 by_question.setdefault(one.question_id, []).append(one)
         for question_id in question_ids:
@@ -282,7 +283,7 @@ class Ensemble:
                 record = pool_record(
                     question_id, found, method=config.POOL_METHOD, models=len(self.specs)
                 )
-                self.database.save_ensemble(self.run_id, record)
+                self.database.forecasts.save_ensemble(self.run_id, record)
 
 
 def _with_fewer_passages(

@@ -180,7 +180,8 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
         return refuse(problems)
     arguments = parser().parse_args(argv)
     environment = agent_factory is None
-    from database import Database, DatabaseError, FullDiskError
+    from database import Database
+    from storage.errors import DatabaseError, FullDiskError
 
     try:
         plan = planned(arguments, environment=environment)

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from database import INCOMPLETE, NOTHING_FOUND, Database, Passage
+from database import Database
 from evidence.as_of import as_of_moment, refuse_future
 from evidence.chunking import TokenCounter, estimate_tokens
 from evidence.corpus import Corpus
@@ -33,6 +33,7 @@ from evidence.settings import RetrievalSettings
 from evidence.transport import MediaWikiError
 from questions.question import Question
 from scoring.prompts import format_evidence, passage_block
+from storage.records import INCOMPLETE, NOTHING_FOUND, Passage
 from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -272,7 +273,7 @@ class SemanticRetriever:
     def _choose(self, question: Question, ranking: Ranking, moment: str | None) -> Evidence:
         """Choose distinct passages, reranked, with a bounded share for each article."""
         with Boundary(f"ranking for {question.id!r} failed") as failed:
-            candidates = self.database.get_passages([i for i, _ in ranking], dict(ranking))
+            candidates = self.database.articles.passages([i for i, _ in ranking], dict(ranking))
             # Before a cross-encoder spends its places on near-duplicates.
             distinct = drop_near_duplicates(
                 [passage.text for passage in candidates],

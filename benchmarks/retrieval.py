@@ -27,10 +27,11 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from database import Article, Database, NewPassage
+from database import Database
 from evidence.encoders import Vectors
 from evidence.ranking import VectorIndex
 from semanticretriever import CANDIDATES
+from storage.records import Article, NewPassage
 
 MODEL = "random unit vectors"
 PASSAGES_AN_ARTICLE = 50
@@ -52,9 +53,11 @@ def fill(database: Database, count: int, dimension: int) -> None:
         passages = [
             NewPassage("", f"passage {part} of article {number}", 5) for part in range(size)
         ]
-        database.add_article(article, passages)
+        database.articles.add(article, passages)
         vectors = unit_vectors(size, dimension, generator)
-        database.add_embeddings(MODEL, [(first + part, vectors[part]) for part in range(size)])
+        database.articles.add_embeddings(
+            MODEL, [(first + part, vectors[part]) for part in range(size)]
+        )
         first += size
 
 
@@ -113,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
         before = megabytes()
         index = VectorIndex(database, MODEL)
         startup = timed(index.refresh)
-        articles = [row["id"] for row in database.query("SELECT id FROM articles")]
+        articles = [row["id"] for row in database.connection.query("SELECT id FROM articles")]
         questions = unit_vectors(options.questions, options.dimension, np.random.default_rng(2))
         count = sum(len(passages) for passages, _, _ in index.blocks)
         print(

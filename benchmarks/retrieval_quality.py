@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config
-from database import Database, DatabaseError, Passage
+from database import Database
 from evaluation.intervals import mean_interval
 from evidence.encoders import ModelError, Reranker
 from evidence.settings import RetrievalSettings
@@ -39,6 +39,8 @@ from preflight.packages import PackageError
 from questions.question import Question
 from runs.demo import make_retriever
 from semanticretriever import SemanticRetriever
+from storage.errors import DatabaseError
+from storage.records import Passage
 
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int64]
@@ -260,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with Database(options.database) as database:
             base = make_retriever(database, RetrievalSettings.from_config())
-            rows = database.query(
+            rows = database.connection.query(
                 "SELECT a.title, p.section, p.text FROM passages p JOIN articles a ON a.id = p.article_id"
             )
             check(pairs, (tuple(row) for row in rows))

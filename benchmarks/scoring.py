@@ -38,7 +38,6 @@ sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
 from agents_vllm import Agent  # noqa: E402
-from database import Passage  # noqa: E402
 from engine.environment import prepare_environment  # noqa: E402
 from evidence.factbook import factbook_articles  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
@@ -48,6 +47,7 @@ from runs import demo  # noqa: E402
 from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
 from scoring.scorer import Reply, Request  # noqa: E402
 from scoring.tasks import ForecastTask, Prompt  # noqa: E402
+from storage.records import Passage  # noqa: E402
 
 PASSAGE_TOKENS = 200
 TODAY = "2026-11-24"

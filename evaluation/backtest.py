@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from database import Database, Resolution
+from database import Database
 from evaluation.known import Known
 from evaluation.outcomes import outcome_word, parse_date
 from evaluation.resolved import Judged, Record, collect, parse_time
@@ -32,6 +32,7 @@ from questions.cells import InputError, counted, iso_date, listed, parse_outcome
 from questions.checks import parent_id
 from questions.files import Reading, question_from, read_question_file
 from questions.question import Question, QuestionError, cluster_of
+from storage.records import Resolution
 
 AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
 
@@ -137,7 +138,7 @@ def record_outcomes(database: Database, questions: Iterable[Question], source: s
     """
     known = Known.read(database)
     asked = [q for q in questions if q.id in known.subjects and parent_id(q.extra) is None]
-    database.add_resolutions(
+    database.outcomes.add(
         [
             Resolution(
                 q.id, parse_outcome(q.extra["outcome"]), str(q.extra["resolution_date"]), source
@@ -208,14 +209,14 @@ def score_run(database: Database, run_id: int) -> list[str]:
     Raises:
         scorecard.AnalysisError: no forecast of the run counts.
     """
-    subjects = {question.subject for question in database.run_questions(run_id)}
+    subjects = {question.subject for question in database.runs.questions(run_id)}
     part = collect(database, subjects).of_run(run_id)
     return score_lines(part) + _untouched(part, database, run_id)
 
 
 def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
     """Scores on the questions whose ``as_of`` lies after every model's cut-off."""
-    models = sorted({(row.agent, row.model) for row in database.forecasts(run_id)})
+    models = sorted({(row.agent, row.model) for row in database.forecasts.of_run(run_id)})
     clean: dict[str, list[Judged]] = {}
     for j in record.judged:
         if not any(may_know(name, path, j.made.date().isoformat()) for name, path in models):

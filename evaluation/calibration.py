@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import config
-from database import CalibrationRecord, Database
+from database import Database
 from evaluation.curves import Curve, cross_validate, fit, refusal, uninformative
 from evaluation.metrics import brier_scores, log_scores
 from evaluation.reliability import CalibrationNoise, calibration_noise
@@ -24,6 +24,7 @@ from evaluation.resolved import BACK_DATED, ENSEMBLE, LIVE, AnalysisError, Recor
 from evaluation.score_tables import brier_interval, difference_interval, log_interval, span
 from scoring.distribution import Distribution
 from scoring.pooling import Voice, average
+from storage.records import CalibrationRecord
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ def calibrate_database(
     stored = {key: (raw, value, False) for key, (raw, value) in final.items()}
     for j, raw, value in zip(rows, p, compared.calibrated, strict=True):
         stored[j.run_id, j.question_id] = (float(raw), float(value), True)
-    number = database.save_calibration(
+    number = database.outcomes.save_calibration(
         _calibration(forecaster, kind, curve, compared),
         [(*key, *values) for key, values in stored.items()],
     )
@@ -195,7 +196,7 @@ def apply_latest(database: Database, run_id: int) -> int:
     cross-validated ones.
     """
     curves: dict[tuple[str, str], tuple[int, Curve]] = {}
-    for row in database.calibrations():  # oldest first
+    for row in database.outcomes.calibrations():  # oldest first
         try:
             curve = Curve(row.method, row.parameters)
             curve([0.5])
@@ -208,7 +209,7 @@ def apply_latest(database: Database, run_id: int) -> int:
     count = 0
     for (forecaster, kind), (number, curve) in curves.items():
         values = _values(database, forecaster, kind, curve, run_id)
-        count += database.add_calibrated_forecasts(
+        count += database.outcomes.add_calibrated(
             number, [(*key, raw, value) for key, (raw, value) in values.items()]
         )
     return count
@@ -228,15 +229,15 @@ def _raw_probabilities(
     """Raw probability (0-1) of a forecaster's forecasts in one record, or one run."""
     asked = None
     if run_id is not None:
-        asked = [(run_id, question.id) for question in database.run_questions(run_id)]
+        asked = [(run_id, question.id) for question in database.runs.questions(run_id)]
     found: dict[Key, Distribution] = {}
     if forecaster == ENSEMBLE:
-        for pool in database.all_ensembles(asked):
+        for pool in database.forecasts.all_ensembles(asked):
             if (pool.as_of is None) == (kind == LIVE):
                 found[pool.run_id, pool.question_id] = pool.distribution
     else:
         parts: dict[Key, list[Voice]] = {}
-        for row in database.successful_forecasts(asked):
+        for row in database.forecasts.successful(asked):
             if row.agent == forecaster and (row.as_of is None) == (kind == LIVE):
                 parts.setdefault((row.run_id, row.question_id), []).append(row.voice)
         found = {key: average(voices).distribution for key, voices in parts.items()}

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import product
 
-from database import CoherenceRecord, Database
+from database import Database
 from evaluation.metrics import negation_gap, paraphrase_range
 from questions.checks import KIND_KEY, parent_id
 from scoring.pooling import Voice, average
-from storage.records import Forecast
+from storage.records import CoherenceRecord, Forecast
 
 
 def coherence_records(
@@ -55,17 +55,18 @@ def check_coherence(database: Database, run_id: int) -> list[CoherenceRecord]:
     """Compare and store every check of a run; empty when its questions had none."""
     kinds = {
         q.id: (parent, str(q.extra[KIND_KEY]))
-        for q in database.run_questions(run_id)
+        for q in database.runs.questions(run_id)
         if (parent := parent_id(q.extra)) is not None
     }
     if not kinds:
         return []
     forecasts = {
-        (row.question_id, "ensemble"): row.mean / 100 for row in database.ensembles(run_id)
+        (row.question_id, "ensemble"): row.mean / 100
+        for row in database.forecasts.ensembles(run_id)
     }
-    forecasts |= _agent_means(database.forecasts(run_id))
+    forecasts |= _agent_means(database.forecasts.of_run(run_id))
     records = coherence_records(run_id, kinds, forecasts)
-    database.save_coherence(records)
+    database.outcomes.save_coherence(records)
     return records
 
 

@@ -39,9 +39,9 @@ class Known:
     @classmethod
     def read(cls, database: Database) -> Known:
         """Read it from an open database."""
-        asked = database.asked_before()
+        asked = database.runs.asked_before()
         subjects = {one.id: one.subject for one in asked}
-        outcomes = database.resolutions().items()
+        outcomes = database.outcomes.latest().items()
         resolved = {subjects[name]: one for name, one in outcomes if name in subjects}
         return cls(asked, resolved, subjects, str(database.path))
 

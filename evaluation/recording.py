@@ -30,13 +30,15 @@ def resolve(
         InputError: outcomes contradict one another, or name two questions; nothing is recorded.
     """
     try:
-        found, unknown = match(outcomes.entries, [*database.questions(), *database.asked_before()])
+        found, unknown = match(
+            outcomes.entries, [*database.runs.known_questions(), *database.runs.asked_before()]
+        )
     except InputError as error:
         raise InputError(prefixed(path, error) if path else str(error)) from None
     late = late_outcomes(found, first_forecasts(database, [r.question_id for r in found]))
-    subjects = {row.id: row.subject for row in database.questions()}
-    before = {subjects.get(name, name): row for name, row in database.resolutions().items()}
-    added = database.add_resolutions(found)
+    subjects = {row.id: row.subject for row in database.runs.known_questions()}
+    before = {subjects.get(name, name): row for name, row in database.outcomes.latest().items()}
+    added = database.outcomes.add(found)
     lines = [
         f"{added} outcomes recorded, {len(found) - added} known already,"
         f" {len(unknown)} without a question"
@@ -79,24 +81,24 @@ def join(database: Database, one: str, other: str) -> str:
     Raises:
         AnalysisError: an id that is not stored, two names of one question, or two outcomes.
     """
-    subjects = {row.id: row.subject for row in database.questions()}
+    subjects = {row.id: row.subject for row in database.runs.known_questions()}
     for name in (one, other):
         if name not in subjects and name not in subjects.values():
             raise AnalysisError(f"--same-question: no question has the id {name!r}")
     first, second = subjects.get(one, one), subjects.get(other, other)
-    for row in database.questions():
+    for row in database.runs.known_questions():
         if row.subject in (first, second) and (parent := parent_id(row.extra)) is not None:
             raise AnalysisError(f"--same-question: {row.id!r} is a coherence check of {parent!r}")
     if first == second:
         raise AnalysisError(f"--same-question: {one!r} and {other!r} are one question already")
-    outcomes = {subjects[name]: row.outcome for name, row in database.resolutions().items()}
+    outcomes = {subjects[name]: row.outcome for name, row in database.outcomes.latest().items()}
     if first in outcomes and second in outcomes and outcomes[first] != outcomes[second]:
         words = [outcome_word(outcomes[subject]) for subject in (first, second)]
         raise AnalysisError(
             f"--same-question: {one!r} ended {words[0]} and {other!r} ended {words[1]};"
             " correct one outcome with --resolve-one"
         )
-    database.join_subjects(one, other)
+    database.runs.join_subjects(one, other)
     return f"{other} is now the same question as {one}: one history, one outcome"
 
 
@@ -106,8 +108,8 @@ def first_forecasts(database: Database, subjects: Iterable[str]) -> dict[str, da
     A back-dated forecast counts from the end of its day.
     """
     first: dict[str, datetime] = {}
-    asked = [key for record in RECORDS for key in database.asked_in(subjects, record)]
-    for row in database.first_forecasts(asked):
+    asked = [key for record in RECORDS for key in database.runs.asked_in(subjects, record)]
+    for row in database.forecasts.first(asked):
         made = forecast_time(row.as_of, row.created_at)
         first[row.subject] = min(made, first.get(row.subject, made))
     return first

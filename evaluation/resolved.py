@@ -159,21 +159,21 @@ class Record:
 
 def collect(database: Database, subjects: Iterable[str] | None = None) -> Record:
     """Read the forecasts of resolved questions (of ``subjects``, where given) and judge them."""
-    resolutions = database.resolutions()
+    resolutions = database.outcomes.latest()
     wanted = (
         None
         if subjects is None
-        else [key for kind in RECORDS for key in database.asked_in(set(subjects), kind)]
+        else [key for kind in RECORDS for key in database.runs.asked_in(set(subjects), kind)]
     )
     asked = {
         (row.run_id, row.question_id): row
-        for row in database.asked_columns(wanted)
+        for row in database.runs.asked_columns(wanted)
         if row.question_id in resolutions and parent_id(row.extra) is None
     }
     voices, spoken = _agents(database, wanted, asked)
     pools = [
         (ENSEMBLE, row.distribution, row, row.latest_evidence)
-        for row in database.all_ensembles(wanted)
+        for row in database.forecasts.all_ensembles(wanted)
         if (row.run_id, row.question_id) in asked
     ]
     judged, excluded = [], []
@@ -202,7 +202,7 @@ def _agents(
 ) -> tuple[dict[tuple[int, str], dict[str, Voice]], list[Candidate]]:
     """Average each agent's parts: its voice by (run, question) and name, and as candidates."""
     rows: dict[tuple[int, str], dict[str, list[Forecast]]] = {}
-    for forecast in database.successful_forecasts(wanted):
+    for forecast in database.forecasts.successful(wanted):
         key = (forecast.run_id, forecast.question_id)
         if key in asked:
             rows.setdefault(key, {}).setdefault(forecast.agent, []).append(forecast)

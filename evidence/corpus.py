@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from database import Article, Database
+from database import Database
 from evidence.chunking import TokenCounter
 from evidence.documents import Document, DocumentError, find_documents
 from evidence.ingestion import store_article
 from evidence.settings import RetrievalSettings
+from storage.records import Article
 from terminal.progress import with_progress
 
 DOCUMENT_SOURCE = "document"
@@ -43,7 +44,7 @@ class Corpus:
     def _store(self, document: Document, count_tokens: TokenCounter) -> int:
         """Store a document as an article whose revision is its hash, unless it is there."""
         revision_id = document.sha256[:16]
-        known = self.database.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
+        known = self.database.articles.has_revision(DOCUMENT_SOURCE, document.title, revision_id)
         if known is not None:
             return known
         sections = document.sections()
@@ -76,7 +77,7 @@ class Corpus:
         earlier = self._documents.keys() - present.keys()
         others = [
             article.id
-            for article in self.database.current_articles(as_of=moment, sources=sources)
+            for article in self.database.articles.current(as_of=moment, sources=sources)
             if (article.source != DOCUMENT_SOURCE or article.title in earlier)
             and (article.id, moment) not in gone
         ]

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from database import Article
 from evidence.sections import plain_text_from_html
 from preflight.packages import PackageError, package_folder
+from storage.records import Article
 
 FACTBOOK_SOURCE: Final = "World Factbook"
 # The newest event the texts report as past is of January 2026; the end of that month serves no

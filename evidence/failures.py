@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from types import TracebackType
 
-from database import DatabaseError
+from storage.errors import DatabaseError
 from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from database import Article, Database, Passage, utc_now
+from database import Database
 from evidence.as_of import refuse_future
 from evidence.chunking import TokenCounter
 from evidence.failures import Boundary
@@ -18,6 +18,8 @@ from evidence.ranking import fuse
 from evidence.settings import RetrievalSettings
 from evidence.transport import MediaWikiError
 from evidence.wikitext import is_disambiguation, is_list_title
+from storage.connection import utc_now
+from storage.records import Article, Passage
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +77,14 @@ class WikiArticles:
             raise ParserError(reason)
         now = utc_now()
         target = min(moment or now, now)
-        stored = self.database.find_article(self.client.source, hit.title, as_of=moment)
+        stored = self.database.articles.find(self.client.source, hit.title, as_of=moment)
         if stored:
             if self._is_fresh(stored, now, target):
                 return False
             seen = hit.revision_id if target == now else ""
             newest = seen or self.client.revision_id(hit.title, as_of=moment)
             if newest == stored.revision_id:
-                self.database.touch_article(stored.id, current_until=target)
+                self.database.articles.touch(stored.id, current_until=target)
                 return False
             if newest is None:
                 # Deleted since: no evidence for today. At an earlier date it was there.
@@ -124,9 +126,11 @@ class WikiArticles:
             return stored is not None
         self._checked.add((article.title, moment))
         refuse_future(article.timestamp, moment or _a_day_after(now), f"{article.title!r}")
-        known = self.database.has_revision(article.source, article.title, article.revision_id)
+        known = self.database.articles.has_revision(
+            article.source, article.title, article.revision_id
+        )
         if known is not None:
-            self.database.touch_article(known, current_until=target)
+            self.database.articles.touch(known, current_until=target)
             return article.title != hit.title
         site = self.client.site()
         try:

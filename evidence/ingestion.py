@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from database import Article, Database, Passage
+from database import Database
 from evidence.chunking import TokenCounter, cut_passages, estimate_tokens
 from evidence.encoders import Embedder
 from evidence.settings import RetrievalSettings
+from storage.records import Article, Passage
 from terminal.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def store_article(
         overlap=settings.passage_overlap,
         count_tokens=count_tokens,
     )
-    return database.add_article(article, passages)
+    return database.articles.add(article, passages)
 
 
 def ingest_articles(
@@ -53,9 +54,9 @@ def ingest_articles(
     """Store articles with their sections, unless the revision is stored."""
     added = unchanged = 0
     for article, sections in articles:
-        known = database.has_revision(article.source, article.title, article.revision_id)
+        known = database.articles.has_revision(article.source, article.title, article.revision_id)
         if known is not None:
-            database.touch_article(known)
+            database.articles.touch(known)
             unchanged += 1
         else:
             store_article(database, article, sections, settings, count_tokens)
@@ -75,8 +76,8 @@ def embed_missing(
     Only ``passages`` (ids) of them where given. Committed every ``EMBEDDING_SLICE`` passages.
     Vectors of other models are kept and not mixed with these: going back embeds nothing.
     """
-    missing = database.passages_without_embedding(embedder.name, articles, ids=passages)
-    if others := database.embedding_models(missing) if missing else []:
+    missing = database.articles.without_embedding(embedder.name, articles, ids=passages)
+    if others := database.articles.embedding_models(missing) if missing else []:
         logger.info(
             "%d passages have embeddings of %s only and are embedded anew with %s",
             len(missing), ", ".join(others), embedder.name,
@@ -84,9 +85,9 @@ def embed_missing(
     with progress("embedding", len(missing), "passage") as bar:
         for start in range(0, len(missing), EMBEDDING_SLICE):
             ids = missing[start : start + EMBEDDING_SLICE]
-            texts = [embedded_text(passage) for passage in database.get_passages(ids)]
+            texts = [embedded_text(passage) for passage in database.articles.passages(ids)]
             vectors = embedder.encode(texts)
-            database.add_embeddings(embedder.name, list(zip(ids, vectors, strict=True)))
+            database.articles.add_embeddings(embedder.name, list(zip(ids, vectors, strict=True)))
             bar.update(len(ids))
     return len(missing)
 

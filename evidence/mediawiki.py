@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from database import Article
 from evidence.as_of import refuse_future
 from evidence.settings import WikiSettings
 from evidence.transport import JsonTransport, MediaWikiError
 from evidence.wikitext import CATEGORY_NAMESPACES, FILE_NAMESPACES, redirect_target
 from questions.characters import nfc
+from storage.records import Article
 
 logger = logging.getLogger(__name__)
 

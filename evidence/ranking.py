@@ -37,7 +37,7 @@ class VectorIndex:
 
     def refresh(self) -> None:
         """Append the embeddings stored since the last call."""
-        passages, articles, vectors, self.last_row = self.database.embeddings_after(
+        passages, articles, vectors, self.last_row = self.database.articles.embeddings_after(
             self.model, self.last_row
         )
         if len(passages):
@@ -104,7 +104,7 @@ class Ranker:
             return self._by_words(texts, articles, limit)
         # A very large corpus is not embedded as a whole: what shares words with a question is,
         # when it is first asked.
-        partly = self.database.count_passages(articles) > self.settings.embed_all_up_to
+        partly = self.database.articles.count_passages(articles) > self.settings.embed_all_up_to
         hybrid = self.settings.ranking != "embedding"
         by_words = self._by_words(texts, articles, limit) if hybrid or partly else []
         # Each question then ranks its own matches: what others asked, before or beside it, has
@@ -126,5 +126,6 @@ class Ranker:
 
     def _by_words(self, texts: Sequence[str], articles: Sequence[int], limit: int) -> list[Ranking]:
         return [
-            self.database.search_words(match_query(text), articles, limit=limit) for text in texts
+            self.database.articles.search_words(match_query(text), articles, limit=limit)
+            for text in texts
         ]

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from database import Passage
 from questions.characters import WORD
+from storage.records import Passage
 
 
 def choose_passages(candidates: Sequence[Passage], *, per_article: int, most: int) -> list[Passage]:

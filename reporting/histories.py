@@ -86,12 +86,12 @@ def histories(
         questions: rows of ``Database.latest_asked``; nothing of others is read.
         newest: how many of the last live pools are wanted, None for all.
     """
-    outcomes = database.resolutions()
-    asked = database.asked_in(
+    outcomes = database.outcomes.latest()
+    asked = database.runs.asked_in(
         [row.subject for row in questions], record, newest=newest if record == LIVE else None
     )
-    voices = _by_subject(database.successful_forecasts(asked), record)
-    pools = _by_subject(database.all_ensembles(asked), record)
+    voices = _by_subject(database.forecasts.successful(asked), record)
+    pools = _by_subject(database.forecasts.all_ensembles(asked), record)
     for question in questions:
         subject = question.subject
         spoken = _by_run(voices.get(subject, []))

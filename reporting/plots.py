@@ -50,11 +50,11 @@ def draw_run(database: Database, run_id: int, plots_dir: str | Path) -> list[Pat
 
 def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
     """Question id and figure of each question of a run that has a forecast, drawn one at a time."""
-    run = database.run(run_id)
-    outcomes = database.resolutions()
-    forecasts = by_question(row for row in database.forecasts(run_id) if row.error is None)
-    ensembles = {row.question_id: row for row in database.ensembles(run_id)}
-    for question in plotted(database.run_questions(run_id)):
+    run = database.runs.get(run_id)
+    outcomes = database.outcomes.latest()
+    forecasts = by_question(row for row in database.forecasts.of_run(run_id) if row.error is None)
+    ensembles = {row.question_id: row for row in database.forecasts.ensembles(run_id)}
+    for question in plotted(database.runs.questions(run_id)):
         rows, ensemble = forecasts.get(question.id, []), ensembles.get(question.id)
         if not rows and ensemble is None:
             continue
@@ -107,7 +107,7 @@ def draw_history(
         PlotError: a file cannot be written.
     """
     folder = Path(plots_dir)
-    asked = [] if run_id is None else database.run_questions(run_id)
+    asked = [] if run_id is None else database.runs.questions(run_id)
     paths = []
     for record in RECORDS:
         # A dot never stands in file_part: no question's name can be taken for another's.
@@ -121,7 +121,7 @@ def draw_history(
             if row is not None:
                 overview.append(row)
         if run_id is not None:
-            questions = plotted(database.latest_asked(record), newest=True)
+            questions = plotted(database.runs.latest_questions(record), newest=True)
             rows = (
                 history.overview_row()
                 for history in histories(database, record, questions, newest=2)
@@ -143,7 +143,7 @@ def history_figures(
 
     ``subjects`` names those that are drawn, all when left out.
     """
-    questions = database.latest_asked(record)
+    questions = database.runs.latest_questions(record)
     if subjects is not None:
         questions = [row for row in questions if row.subject in subjects]
     questions = plotted(questions, newest=True)

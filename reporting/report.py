@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from database import INCOMPLETE, Database, utc_now
+from database import Database
 from evaluation.ablation import CONDITIONS
 from evaluation.resolved import BACK_DATED, LIVE, RECORDS, AnalysisError, collect
 from evaluation.scorecard import score_lines
@@ -24,7 +24,8 @@ from reporting.overview_plot import overview_figures
 from reporting.plots import by_question, history_figures, plotted, record_figures, run_figures
 from reporting.styles import png
 from reporting.values import OverviewRow
-from storage.records import PooledForecast
+from storage.connection import utc_now
+from storage.records import INCOMPLETE, PooledForecast
 from terminal.file_names import write_whole
 from terminal.text import visible
 
@@ -66,7 +67,7 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
     Raises:
         AnalysisError: there is no run, or the file cannot be written. DatabaseError: no such run.
     """
-    runs = database.runs()
+    runs = database.runs.all()
     if not runs:
         raise AnalysisError(
             f"{database.path}: there is no run to report; forecast something first (python forecaster.py)"
@@ -93,7 +94,7 @@ def render(database: Database, run_id: int) -> str:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) else value,
     )
-    run = database.run(run_id)
+    run = database.runs.get(run_id)
     histories: dict[str, dict[str, str]] = {}
     overviews: dict[str, list[str]] = {}
     for record in RECORDS:
@@ -123,8 +124,8 @@ def render(database: Database, run_id: int) -> str:
         conditions=CONDITIONS,
         scores=scores,
         record_images=record_images,
-        calibrations=database.calibrations(),
-        coherence=[row for row in database.coherence() if row.run_id == run_id],
+        calibrations=database.outcomes.calibrations(),
+        coherence=[row for row in database.outcomes.coherence() if row.run_id == run_id],
     )
 
 
@@ -140,14 +141,14 @@ def link(url: str) -> str:
 
 def closing_table(database: Database, run_id: int) -> list[Line]:
     """What the run found for each question, in its order; coherence checks are left out."""
-    ensembles = {row.question_id: row for row in database.ensembles(run_id)}
+    ensembles = {row.question_id: row for row in database.forecasts.ensembles(run_id)}
     failures: dict[str, list[str]] = {}
-    for row in database.forecasts(run_id):
+    for row in database.forecasts.of_run(run_id):
         if row.error is not None:
             failures.setdefault(row.question_id, []).append(f"{row.agent}: {row.error}")
-    articles, outcomes = database.articles_used(run_id), database.resolutions()
+    articles, outcomes = database.forecasts.articles_used(run_id), database.outcomes.latest()
     lines = []
-    for question in database.run_questions(run_id):
+    for question in database.runs.questions(run_id):
         if parent_id(question.extra) is not None:
             continue
         pooled = ensembles.get(question.id)
@@ -196,15 +197,15 @@ def _numbers(pooled: PooledForecast | None) -> dict[str, Any]:
 def _details(database: Database, run_id: int) -> dict[str, dict[str, Any]]:
     """Evidence, reasoning and each agent's numbers by question id, for the questions that get figures."""
     forecasts, ablations = (
-        by_question(database.forecasts(run_id)),
-        by_question(database.ablations(run_id)),
+        by_question(database.forecasts.of_run(run_id)),
+        by_question(database.forecasts.ablations(run_id)),
     )
     details = {}
-    for question in plotted(database.run_questions(run_id)):
+    for question in plotted(database.runs.questions(run_id)):
         identifier = question.id
         evidence = [
             {**vars(row), "link": link(row.url), "excerpt": excerpt(row.text)}
-            for row in database.prompt_evidence(run_id, identifier)
+            for row in database.forecasts.prompt_evidence(run_id, identifier)
         ]
         details[identifier] = {
             "question": question,

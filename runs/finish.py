@@ -10,13 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from database import (
-    NOTHING_FOUND,
-    DamagedDatabaseError,
-    Database,
-    DatabaseError,
-    ReplacedDatabaseError,
-)
+from database import Database
 from evaluation.ablation import effect_lines
 from evaluation.backtest import leak_warnings, question_warnings, record_outcomes, score_run
 from evaluation.calibration import apply_latest
@@ -25,6 +19,8 @@ from evaluation.resolved import AnalysisError
 from questions.checks import parent_id
 from runs.plan import Plan
 from runs.replay import replay_lines
+from storage.errors import DamagedDatabaseError, DatabaseError, ReplacedDatabaseError
+from storage.records import NOTHING_FOUND
 
 logger = logging.getLogger("forecaster")
 
@@ -90,7 +86,7 @@ def finish(
         with contextlib.ExitStack() as on_error:
             on_error.callback(_failed, database, run_id)
             ending = _ended(forecast, plan, database, run_id)
-            database.finish_run(run_id, ending.status)
+            database.runs.finish(run_id, ending.status)
             on_error.pop_all()
     except ReplacedDatabaseError as error:
         raise DatabaseError(
@@ -107,7 +103,7 @@ def _failed(database: Database, run_id: int) -> None:
     # Where even that cannot be written the status stays "running", and the owner's end makes it
     # resumable.
     with contextlib.suppress(DatabaseError):
-        database.finish_run(run_id, "failed")
+        database.runs.finish(run_id, "failed")
 
 
 def _ended(forecast: Callable[[], None], plan: Plan, database: Database, run_id: int) -> Ending:
@@ -117,7 +113,7 @@ def _ended(forecast: Callable[[], None], plan: Plan, database: Database, run_id:
         calibrate(plan, database, run_id)
         # Before the run counts as finished: one that is killed in here does it again when resumed.
         lines = closing_lines(plan, database, run_id)
-        stored = database.forecasts(run_id)
+        stored = database.forecasts.of_run(run_id)
         if not stored or any(one.error is not None for one in stored):
             return Ending("partial", lines)
         return Ending("finished", lines, in_vain=evidence_failed(plan, database, run_id))
@@ -135,9 +131,10 @@ def evidence_failed(plan: Plan, database: Database, run_id: int) -> bool:
     """Whether evidence was to be found and an error left every question without any."""
     if not plan.retrieval or plan.origin is not None:
         return False
-    asked = database.run_questions(run_id)
+    asked = database.runs.questions(run_id)
     return bool(asked) and all(
-        one.context_error not in (None, NOTHING_FOUND) and not database.retrieval(run_id, one.id)
+        one.context_error not in (None, NOTHING_FOUND)
+        and not database.articles.retrieval(run_id, one.id)
         for one in asked
     )
 
@@ -154,11 +151,11 @@ def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
 
 def ablation_lines(database: Database, run_id: int) -> list[str]:
     """Return the effects of reasoning and evidence, for a run with ``--ablate``."""
-    pairs = database.ablations(run_id)
+    pairs = database.forecasts.ablations(run_id)
     asked = {pair.question_id for pair in pairs}
     outcomes = {
         name: resolution.outcome
-        for name, resolution in database.resolutions().items()
+        for name, resolution in database.outcomes.latest().items()
         if name in asked and resolution.outcome is not None
     }
     return ["", *effect_lines(pairs, outcomes)] if pairs else []
@@ -198,7 +195,7 @@ def interrupted_backtest_lines(plan: Plan, database: Database, run_id: int) -> l
     """Record the outcomes of what an interrupted backtest has forecast; say so."""
     if not plan.backtest or plan.origin is not None:
         return []
-    forecast = {one.question_id for one in database.forecasts(run_id) if one.error is None}
+    forecast = {one.question_id for one in database.forecasts.of_run(run_id) if one.error is None}
     asked = [q for q in plan.questions if parent_id(q.extra) is None]
     questions = [q for q in asked if q.id in forecast]
     if not questions:

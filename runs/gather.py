@@ -67,22 +67,22 @@ def gather_evidence(
 ) -> list[QuestionEvidence]:
     """Search for what the run lacks, store it, and return every question's evidence."""
     if plan.origin is not None:
-        database.copy_reasonings(plan.origin, run_id)
+        database.forecasts.copy_reasonings(plan.origin, run_id)
     unsearched = _unsearched(run_id, database)
     missing = [question for question in plan.questions if question.id in unsearched]
     if missing and plan.origin is not None:
-        database.save_retrievals(run_id, _copied_evidence(database, plan.origin, missing))
+        database.articles.save_retrievals(run_id, _copied_evidence(database, plan.origin, missing))
     elif missing and retriever is None:
         off = "retrieval was switched off"
-        database.save_retrievals(run_id, [(question.id, (), off) for question in missing])
+        database.articles.save_retrievals(run_id, [(question.id, (), off) for question in missing])
     elif missing and retriever is not None:
         _retrieve(plan, database, run_id, retriever, {question.id for question in missing})
-    errors = {asked.id: asked.context_error for asked in database.run_questions(run_id)}
+    errors = {asked.id: asked.context_error for asked in database.runs.questions(run_id)}
     return [
         QuestionEvidence(
             question,
             question.as_of or plan.as_of or plan.today,
-            tuple(database.retrieval(run_id, question.id)),
+            tuple(database.articles.retrieval(run_id, question.id)),
             errors[question.id],
         )
         for question in plan.questions
@@ -94,15 +94,15 @@ def _unsearched(run_id: int, database: Database) -> set[str]:
 
     A question with a forecast keeps what that one had, so that all models see the same evidence.
     """
-    forecast = {one.question_id for one in database.forecasts(run_id) if one.error is None}
+    forecast = {one.question_id for one in database.forecasts.of_run(run_id) if one.error is None}
     return {
         asked.id
-        for asked in database.run_questions(run_id)
+        for asked in database.runs.questions(run_id)
         if asked.retrieved_at is None
         or (
             asked.context_error
             and asked.id not in forecast
-            and not database.retrieval(run_id, asked.id)
+            and not database.articles.retrieval(run_id, asked.id)
         )
     }
 
@@ -110,13 +110,13 @@ def _unsearched(run_id: int, database: Database) -> set[str]:
 def _copied_evidence(
     database: Database, origin: int, questions: Sequence[Question]
 ) -> list[tuple[str, list[Passage], str | None]]:
-    stored = {asked.id: asked for asked in database.run_questions(origin)}
+    stored = {asked.id: asked for asked in database.runs.questions(origin)}
     copied = []
     for question in questions:
         error = stored[question.id].context_error
         if stored[question.id].retrieved_at is None:
             error = f"run {origin} ended before it searched for this question"
-        copied.append((question.id, database.retrieval(origin, question.id), error))
+        copied.append((question.id, database.articles.retrieval(origin, question.id), error))
     return copied
 
 
@@ -132,7 +132,7 @@ def _retrieve(
                 continue
             found = retriever.retrieve_all(group, as_of=plan.as_of, searched=bar.update)
             rows = [(q.id, e.passages, e.context_error) for q, e in zip(group, found, strict=True)]
-            database.save_retrievals(run_id, rows)
+            database.articles.save_retrievals(run_id, rows)
             for question, evidence in zip(group, found, strict=True):
                 count = f"{len(evidence.passages)} passages"
                 logger.debug("%s: %s", question.id, evidence.error or count)

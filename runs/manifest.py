@@ -94,7 +94,7 @@ class Manifest:
                 f"run {run.id}: its stored settings are damaged ({type(error).__name__}: {error});"
                 " start a new run"
             ) from None
-        return cls(settings, run.seed, run.versions, database.weights(run.id))
+        return cls(settings, run.seed, run.versions, database.runs.weights(run.id))
 
     def flat(self) -> dict[str, Any]:
         """Return all by name (``vllm.dtype``); of Python the minor version counts."""

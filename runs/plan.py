@@ -26,7 +26,7 @@ from runs.command_line import UsageError, as_of_date, conflicts
 from runs.environment import environment_problems
 
 if TYPE_CHECKING:
-    from database import Rewording
+    from storage.records import Rewording
 
 # The demonstration's one model is also its logic model; this takes its place until it is prepared.
 DEMO_LOGIC: Final = ModelSpec("demo", "demo")

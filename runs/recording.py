@@ -9,7 +9,7 @@ from typing import Any
 from evaluation.ablation import FULL, effect
 from preflight.model_entries import ModelSpec
 from runs.gather import QuestionEvidence
-from scoring.distribution import Distribution, spread
+from scoring.distribution import spread
 from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt
@@ -118,8 +118,7 @@ def _prompt_columns(piece: Piece, prompt: Prompt | None) -> dict[str, Any]:
 
 def _voice_columns(voice: Voice) -> dict[str, Any]:
     return {
-        "probabilities": voice.distribution.probabilities,
-        "statistics": statistics(voice.distribution),
+        "distribution": voice.distribution,
         "captured_mass": voice.captured,
         "residual_mass": voice.residual,
         "low_confidence": weak(voice.weakest),
@@ -133,22 +132,7 @@ def _sample_columns(results: Sequence[ScoringResult]) -> dict[str, Any]:
         "samples": len(results),
         "within_deviation": divided.within,
         "between_deviation": divided.between,
-        "sample_distributions": tuple(
-            (number, one.probabilities) for number, one in enumerate(distributions)
-        ),
-    }
-
-
-def statistics(distribution: Distribution) -> dict[str, float]:
-    """Summarise a distribution: percentages, and the entropy in bits."""
-    return {
-        "mean": distribution.mean,
-        "median": distribution.median,
-        "mode": float(distribution.mode),
-        "standard_deviation": distribution.standard_deviation,
-        "p10": distribution.quantile(0.1),
-        "p90": distribution.quantile(0.9),
-        "entropy": distribution.entropy,
+        "sample_distributions": tuple((number, one) for number, one in enumerate(distributions)),
     }
 
 
@@ -179,8 +163,7 @@ def _ablation(condition: str, scored: Scored, full: Voice) -> AblationRecord:
     return AblationRecord(
         condition,
         text,
-        probabilities=mean.distribution.probabilities,
-        mean=mean.distribution.mean,
+        distribution=mean.distribution,
         captured_mass=mean.captured,
         residual_mass=mean.residual,
         shift=found.shift,
@@ -208,8 +191,7 @@ def pool_record(
     return EnsembleRecord(
         question_id=question_id,
         method=method,
-        probabilities=found.voice.distribution.probabilities,
-        statistics=statistics(found.voice.distribution),
+        distribution=found.voice.distribution,
         agents=len(chunks),
         agents_configured=models,
         agreement=found.agreement,

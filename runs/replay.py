@@ -13,8 +13,8 @@ def replay_lines(database: Database, origin: int, replayed: int) -> list[str]:
     That is the total variation between the distributions, and the percentage points between the
     means.
     """
-    before = {_key(one): one for one in database.forecasts(origin)}
-    after = {_key(one): one for one in database.forecasts(replayed)}
+    before = {_key(one): one for one in database.forecasts.of_run(origin)}
+    after = {_key(one): one for one in database.forecasts.of_run(replayed)}
     lines = [f"{'agent':<24}  {'question':<24}  {'TV':>8}  {'points':>7}  prompt"]
     worst, unmatched = 0.0, 0
     for question, agent, chunk in before | after:

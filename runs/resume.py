@@ -87,11 +87,11 @@ def find_run(database: Database, wanted: str | int) -> Run:
         UsageError: there is none, or it is not a number.
     """
     if wanted == "latest":
-        run = database.unfinished_run()
+        run = database.runs.unfinished()
         if run is None:
             raise UsageError(f"{database.path}: every run is finished; nothing is left to resume")
         return run
-    runs = {str(run.id): run for run in database.runs()}
+    runs = {str(run.id): run for run in database.runs.all()}
     if str(wanted) not in runs:
         latest = ", ".join(list(runs)[-10:]) or "none"
         raise UsageError(f"{database.path}: there is no run {wanted!r}; stored: {latest}")
@@ -134,7 +134,7 @@ def stored_questions(database: Database, run_id: int) -> list[Question]:
     Raises:
         UsageError: the run was stored by a Forecaster that did not keep them, or is damaged.
     """
-    asked = database.run_questions(run_id)
+    asked = database.runs.questions(run_id)
     if not asked:
         raise UsageError(
             f"run {run_id} was stored by an older Forecaster without what --resume and --replay"

@@ -82,7 +82,7 @@ def begin(plan: Plan, database: Database) -> int:
 
 
 def _new_run(plan: Plan, manifest: Manifest, database: Database) -> int:
-    run_id = database.start_run(
+    run_id = database.runs.start(
         settings=manifest.settings,
         versions=manifest.versions,
         seed=manifest.seed,
@@ -93,7 +93,7 @@ def _new_run(plan: Plan, manifest: Manifest, database: Database) -> int:
         rewordings=plan.rewordings,
     )
     if plan.origin is not None:
-        origin = Manifest.stored(database, database.run(plan.origin))
+        origin = Manifest.stored(database, database.runs.get(plan.origin))
         for difference in differences(origin, manifest):
             logger.warning("replayed with another setting: %s", difference)
     return run_id
@@ -102,14 +102,14 @@ def _new_run(plan: Plan, manifest: Manifest, database: Database) -> int:
 def take_over(run_id: int, manifest: Manifest, database: Database) -> None:
     """Make this process the one that works on a run; UsageError as in ``begin``."""
     changed = []
-    for difference in differences(Manifest.stored(database, database.run(run_id)), manifest):
+    for difference in differences(Manifest.stored(database, database.runs.get(run_id)), manifest):
         if difference.harmless:
             logger.warning("resumed with another %s", difference)
         else:
             changed.append(f"run {run_id} cannot be resumed: {difference}")
     if changed:
         raise UsageError("\n".join([*changed, "set them back to resume it, or start a new run"]))
-    if worker := database.claim_run(run_id, this_process(), working_on):
+    if worker := database.runs.claim(run_id, this_process(), working_on):
         raise UsageError(being_worked_on(run_id, worker))
 
 

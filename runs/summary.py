@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import config
-from database import INCOMPLETE, Database
-from storage.records import AskedQuestion, Forecast, PooledForecast
+from database import Database
+from storage.records import INCOMPLETE, AskedQuestion, Forecast, PooledForecast
 from terminal.redaction import redact
 from terminal.text import visible_line
 
@@ -63,18 +63,18 @@ class Columns:
 
 def summary(database: Database, run_id: int) -> str:
     """Return the closing table of a run and its footnotes."""
-    pools = {pool.question_id: pool for pool in database.ensembles(run_id)}
-    asked = database.run_questions(run_id)
+    pools = {pool.question_id: pool for pool in database.forecasts.ensembles(run_id)}
+    asked = database.runs.questions(run_id)
     configured = max(
         (pool.agents_configured for pool in pools.values()),
-        default=_models_configured(database.run(run_id).settings),
+        default=_models_configured(database.runs.get(run_id).settings),
     )
     columns = Columns(
         width=0,
         configured=configured,
         calibrated=any(pool.calibrated is not None for pool in pools.values()),
         short=any(q.id not in pools or pools[q.id].agents < configured for q in asked),
-        articles=database.articles_used(run_id),
+        articles=database.forecasts.articles_used(run_id),
     )
     terminal = shutil.get_terminal_size().columns
     columns = replace(columns, width=max(23, min(60, terminal - len(columns.head()))))
@@ -165,9 +165,9 @@ def evidence_note(context_error: str) -> str:
 
 def _footnotes(database: Database, run_id: int, pools: Sequence[PooledForecast]) -> list[str]:
     """List error bound, low confidence, what is missing, reasoning and errors."""
-    forecasts = database.forecasts(run_id)
+    forecasts = database.forecasts.of_run(run_id)
     scored = [one for one in forecasts if one.error is None]
-    questions = database.run_questions(run_id)
+    questions = database.runs.questions(run_id)
     evidence = {question.context_error for question in questions if question.context_error}
     failures = Counter((one.agent, one.error) for one in forecasts if one.error is not None)
     return [
@@ -209,7 +209,7 @@ def _calibrations(database: Database, pools: Sequence[PooledForecast]) -> list[s
     return [
         f"Calibrated: by calibration {one.id} ({one.method}), fitted on {one.questions} resolved"
         f" {one.record} forecasts."
-        for one in database.calibrations()
+        for one in database.outcomes.calibrations()
         if one.id in used
     ]
 
@@ -219,7 +219,7 @@ def _reasoning(database: Database, run_id: int, scored: Sequence[Forecast]) -> l
     if reasoned := [one for one in scored if one.between_deviation is not None]:
         within = max(one.within_deviation or 0.0 for one in reasoned)
         between = max(one.between_deviation or 0.0 for one in reasoned)
-        cut = sum(one.cut for one in database.reasonings(run_id))
+        cut = sum(one.cut for one in database.forecasts.reasonings(run_id))
         notes.append(
             f"Reasoned first, {max(one.samples for one in reasoned)} times each: standard"
             f" deviation up to {within:.1f} points within one reasoning, up to {between:.1f}"

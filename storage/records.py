@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, ClassVar, Final
 
 from questions.question import Question
 from scoring.distribution import Distribution
@@ -18,21 +15,16 @@ Moment = str  # an ISO date or timestamp
 Mass = float  # a share of probability, 0-1
 Binary = int  # 0 or 1
 Loose = Mapping[str, Any]  # JSON; what is no object reads as an empty one
+# A record with ``unless_error`` names the fields that only an error excuses from being None.
 
-
-class Record:
-    """Mark what is read from a row; ``unless_error`` lists fields that only an error excuses."""
-
-    unless_error: ClassVar[tuple[str, ...]] = ()
-
-    def __getitem__(self, name: str) -> Any:  # only until the tests use attributes
-        if name == "probabilities":
-            return self.distribution and str(self.distribution.probabilities.tolist())  # type: ignore[attr-defined]
-        return getattr(self, name)
+# How a ``context_error`` begins where passages were found although a source or a model failed.
+INCOMPLETE: Final = "incomplete evidence: "
+# What it says where every search worked and found nothing.
+NOTHING_FOUND: Final = "nothing was found"
 
 
 @dataclass(frozen=True)
-class Run(Record):
+class Run:
     """A run; ``owner`` is the process that works on it, ``origin_run`` the run that it replays."""
 
     id: int
@@ -48,7 +40,7 @@ class Run(Record):
 
 
 @dataclass(frozen=True)
-class AskedQuestion(Record):
+class AskedQuestion:
     """A question as one run asked it, and what came of its search for evidence.
 
     ``subject`` is today's: the user may have joined it to another one since. ``as_of`` is the day
@@ -80,7 +72,7 @@ class AskedQuestion(Record):
 
 
 @dataclass(frozen=True)
-class EarlierQuestion(Record):
+class EarlierQuestion:
     """A question as one earlier run asked it; replays are left out."""
 
     run_id: int
@@ -91,7 +83,7 @@ class EarlierQuestion(Record):
 
 
 @dataclass(frozen=True)
-class KnownQuestion(Record):
+class KnownQuestion:
     """A question in its newest wording."""
 
     id: str
@@ -101,7 +93,7 @@ class KnownQuestion(Record):
 
 
 @dataclass(frozen=True)
-class LatestQuestion(Record):
+class LatestQuestion:
     """The newest question of a subject, in the words of the run that asked it."""
 
     subject: str
@@ -111,7 +103,7 @@ class LatestQuestion(Record):
 
 
 @dataclass(frozen=True)
-class AskedColumns(Record):
+class AskedColumns:
     """What a score needs of a question in one run."""
 
     run_id: int
@@ -122,7 +114,7 @@ class AskedColumns(Record):
 
 
 @dataclass(frozen=True)
-class FirstForecast(Record):
+class FirstForecast:
     """When a question was first forecast in one run."""
 
     subject: str
@@ -131,14 +123,14 @@ class FirstForecast(Record):
 
 
 @dataclass(frozen=True)
-class Forecast(Record):
+class Forecast:
     """One agent's stored forecast from one chunk of evidence, or its error.
 
     Deviations are standard deviations in percentage points, within and between the ``samples`` of
     reasoning. ``latest_evidence`` is the time of the newest revision in the prompt.
     """
 
-    unless_error = ("distribution", "captured_mass", "residual_mass")
+    unless_error: ClassVar = ("distribution", "captured_mass", "residual_mass")
 
     run_id: int
     question_id: str
@@ -178,7 +170,7 @@ class Forecast(Record):
 
 
 @dataclass(frozen=True)
-class PooledForecast(Record):
+class PooledForecast:
     """The stored pool of all agents' forecasts of one question in one run.
 
     ``calibrated`` is the newest calibration's value in percent and ``calibration`` its id,
@@ -222,13 +214,13 @@ class PooledForecast(Record):
 
 
 @dataclass(frozen=True)
-class AblationPair(Record):
+class AblationPair:
     """A forecast beside the same work without reasoning, evidence or both; means in percent.
 
     ``shift`` is in percentage points (with minus without), ``divergence`` in bits.
     """
 
-    unless_error = ("full_mean", "mean", "shift", "divergence")
+    unless_error: ClassVar = ("full_mean", "mean", "shift", "divergence")
 
     question_id: str
     agent: str
@@ -244,7 +236,7 @@ class AblationPair(Record):
 
 
 @dataclass(frozen=True)
-class ReasoningRecord(Record):
+class ReasoningRecord:
     """One reasoning for a question and chunk; ``cut`` when the length limit ended it."""
 
     question_id: str
@@ -259,7 +251,7 @@ class ReasoningRecord(Record):
 
 
 @dataclass(frozen=True)
-class Resolution(Record):
+class Resolution:
     """How a question ended: outcome 0 or 1, or None when it was voided."""
 
     question_id: str
@@ -269,7 +261,7 @@ class Resolution(Record):
 
 
 @dataclass(frozen=True)
-class CalibrationRecord(Record):
+class CalibrationRecord:
     """A fitted calibration of one record (live or back-dated), with cross-validated scores.
 
     All scores are of the same forecasts: Brier, log score and expected calibration error.
@@ -292,7 +284,7 @@ class CalibrationRecord(Record):
 
 
 @dataclass(frozen=True)
-class CoherenceRecord(Record):
+class CoherenceRecord:
     """A coherence check: a question's probability, those of its rewordings by id, and the gap."""
 
     run_id: int
@@ -305,11 +297,21 @@ class CoherenceRecord(Record):
 
 
 @dataclass(frozen=True)
-class Article(Record):
+class Rewording:
+    """A new wording of a question that the user accepted as the same question."""
+
+    question_id: str
+    old_text: str
+    new_text: str
+
+
+@dataclass(frozen=True)
+class Article:
     """One revision of one text; all times UTC ISO-8601 with ``Z``.
 
-    ``timestamp`` is when the revision was made, ``fetched_at`` when it was last checked, ``current_until`` the latest moment
-    at which it is known to have been the article's newest revision ("" takes ``fetched_at``).
+    ``timestamp`` is when the revision was made, ``fetched_at`` when it was last checked,
+    ``current_until`` the latest moment at which it was known to be the newest revision ("" takes
+    ``fetched_at``).
     """
 
     source: str
@@ -325,7 +327,7 @@ class Article(Record):
 
 @dataclass(frozen=True)
 class NewPassage:
-    """A passage that is not stored yet; ``tokens`` are counted with the embedding model's tokenizer."""
+    """A passage to store; ``tokens`` are counted with the embedding model's tokenizer."""
 
     section: str
     text: str
@@ -333,8 +335,8 @@ class NewPassage:
 
 
 @dataclass(frozen=True)
-class Passage(Record):
-    """A stored passage with what a reader needs to check it; ``score`` is the retriever's rank score."""
+class Passage:
+    """A stored passage with its revision; ``score`` is the retriever's rank score."""
 
     id: int
     source: str
@@ -350,7 +352,10 @@ class Passage(Record):
 
 @dataclass(frozen=True)
 class EvidenceLink:
-    """A passage as it stood in one prompt: its number there and its retrieval rank (1 = best); unused when it did not fit."""
+    """A passage in one prompt: its number there and its retrieval rank (1 = best).
+
+    It is not ``used`` when it did not fit.
+    """
 
     passage_id: int
     number: int
@@ -361,18 +366,18 @@ class EvidenceLink:
 
 @dataclass(frozen=True)
 class ForecastRecord:
-    """One agent's forecast of one question from one chunk of evidence, or the error that stands in its place.
+    """One agent's forecast to store, from one chunk of evidence, or its error.
 
-    ``statistics`` holds mean, median, mode, standard_deviation, p10, p90 (percent) and entropy (bits).
-    Masses are probabilities (0-1), ``seconds`` wall-clock time, the rest counts.
+    Masses are probabilities (0-1), deviations in percentage points, ``seconds`` wall-clock time.
+    ``samples`` counts the scored samples of reasoning (0 without), ``sample_distributions`` has
+    each one's number and distribution.
     """
 
     question_id: str
     agent: str
     model: str
     chunk: int = 0
-    probabilities: npt.NDArray[np.float64] | None = None
-    statistics: Mapping[str, float] = field(default_factory=dict)
+    distribution: Distribution | None = None
     captured_mass: float | None = None
     residual_mass: float | None = None
     low_confidence: bool = False
@@ -385,26 +390,25 @@ class ForecastRecord:
     error: str | None = None
     context_error: str | None = None
     evidence: tuple[EvidenceLink, ...] = ()
-    # After reasoning: how many samples were scored (0 without reasoning), their spread in percent, and each one's distribution.
     samples: int = 0
     within_deviation: float | None = None
     between_deviation: float | None = None
     reasoning_error: str | None = None
-    sample_distributions: tuple[tuple[int, npt.NDArray[np.float64]], ...] = ()
+    sample_distributions: tuple[tuple[int, Distribution], ...] = ()
     ablations: tuple[AblationRecord, ...] = ()
 
 
 @dataclass(frozen=True)
 class AblationRecord:
-    """The same work without reasoning, without evidence, or without both (``condition``), or the error in its place.
+    """The same work to store without reasoning, evidence or both (``condition``), or its error.
 
-    ``shift`` is the forecast's mean minus this one's (percentage points), ``divergence`` Jensen-Shannon between them (bits).
+    ``shift`` is the forecast's mean minus this one's (percentage points), ``divergence`` the
+    Jensen-Shannon divergence between them (bits).
     """
 
     condition: str
     prompt: str = ""
-    probabilities: npt.NDArray[np.float64] | None = None
-    mean: float | None = None
+    distribution: Distribution | None = None
     captured_mass: float | None = None
     residual_mass: float | None = None
     shift: float | None = None
@@ -414,27 +418,19 @@ class AblationRecord:
 
 @dataclass(frozen=True)
 class EnsembleRecord:
-    """The pool of all agents' forecasts of one question in one run; ``agents`` counts those that took part."""
+    """The pool to store of all agents' forecasts of one question; ``agents`` took part.
+
+    ``weights`` is each agent's weight (0-1), ``weakest_captured`` their lowest captured mass.
+    """
 
     question_id: str
     method: str
-    probabilities: npt.NDArray[np.float64]
-    statistics: Mapping[str, float]
+    distribution: Distribution
     agents: int
     agents_configured: int
     agreement: float
     captured_mass: float
     residual_mass: float
     low_confidence: bool
-    # Each agent's weight in the pool (0-1), and the lowest captured mass among the agents.
     weights: Mapping[str, float] = field(default_factory=dict)
     weakest_captured: float | None = None
-
-
-@dataclass(frozen=True)
-class Rewording:
-    """A new wording of a question that the user accepted as the same question."""
-
-    question_id: str
-    old_text: str
-    new_text: str

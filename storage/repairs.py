@@ -52,7 +52,7 @@ def forget_credentials(connection: sqlite3.Connection) -> None:
         for column in columns:
             # Names of this module.
             connection.execute(
-                f"UPDATE {table} SET {column} = without_credentials({column})"  # noqa: S608
+                f"UPDATE {table} SET {column} = without_credentials({column})"
                 f" WHERE {column} LIKE '%://%@%'"
             )
 
@@ -150,7 +150,7 @@ def _move(connection: sqlite3.Connection, old: str, new: str, runs: list[int]) -
         )
         for table in _TABLES:
             connection.execute(
-                f"UPDATE {table} SET question_id = ? WHERE question_id = ? AND run_id IN (SELECT value FROM json_each(?))",  # noqa: S608 - names of this module
+                f"UPDATE {table} SET question_id = ? WHERE question_id = ? AND run_id IN (SELECT value FROM json_each(?))",
                 (after, before, among),
             )
         connection.execute(

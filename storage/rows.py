@@ -19,9 +19,8 @@ import numpy as np
 
 from questions.question import Question, QuestionError
 from scoring.distribution import Distribution
-from storage.records import Record
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R")
 
 
 class ForeignValueError(Exception):
@@ -50,14 +49,12 @@ def read(kind: type[R], rows: Iterable[sqlite3.Row]) -> list[R]:
                 values[name] = parse(value)
             except (TypeError, ValueError, OverflowError, RecursionError, QuestionError):
                 raise ForeignValueError(f"a row has {repr(value)[:60]} as {column}") from None
-        if kind.unless_error and not values["error"]:
-            for name in kind.unless_error:
-                if values[name] is None:
-                    raise ForeignValueError(
-                        "a row has neither probabilities nor an error"
-                        if name == "distribution"
-                        else f"a row has None as {name}"
-                    )
+        for name in () if values.get("error") else getattr(kind, "unless_error", ()):
+            if values[name] is None:
+                empty = "neither probabilities nor an error"
+                raise ForeignValueError(
+                    f"a row has {empty if name == 'distribution' else f'None as {name}'}"
+                )
         found.append(kind(**values))
     return found
 
@@ -71,6 +68,27 @@ def _columns(kind: Any) -> list[tuple[str, str, Callable[[Any], Any], bool]]:
         column = {"distribution": "probabilities", "question": "asked"}.get(one.name, one.name)
         result.append((one.name, column, parse, one.type.endswith(" | None")))
     return result
+
+
+def to_json(value: Any) -> str:
+    """Write JSON with sorted keys, so that equal settings are equal texts."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def summary_columns(distribution: Distribution | None) -> dict[str, Any]:
+    """Write a distribution as columns: 101 numbers that round-trip (2 kB), and its statistics."""
+    if distribution is None:
+        return {}
+    return {
+        "probabilities": json.dumps(distribution.probabilities.tolist()),
+        "mean": distribution.mean,
+        "median": distribution.median,
+        "mode": float(distribution.mode),
+        "standard_deviation": distribution.standard_deviation,
+        "p10": distribution.quantile(0.1),
+        "p90": distribution.quantile(0.9),
+        "entropy": distribution.entropy,
+    }
 
 
 def _typed(kind: type) -> Callable[[Any], Any]:

@@ -8,7 +8,7 @@ import pytest
 
 import config
 from agents_vllm import Agent
-from database import Article, Database, NewPassage, Passage
+from database import Database
 from engine.environment import vllm_is_cpu_build as cpu_build
 from ensemble import Ensemble, QuestionEvidence
 from forecaster import QUESTIONS
@@ -16,6 +16,7 @@ from questions.question import Question
 from runs import demo
 from scoring.distribution import total_variation
 from scoring.tasks import ForecastTask
+from storage.records import Article, NewPassage, Passage
 from tests.support.needed import needs
 
 NEEDED = {
@@ -216,7 +217,7 @@ def test_a_run_reasons_once_scores_all_conditions_and_divides_the_variance(
     )
     tasks = TASKS[15:17]
     with Database(tmp_path / "run.db") as database:
-        run = database.start_run(
+        run = database.runs.start(
             settings={},
             versions={},
             seed=1,
@@ -228,14 +229,16 @@ def test_a_run_reasons_once_scores_all_conditions_and_divides_the_variance(
         article = Article(
             "wikipedia", "A", "r", "2026-06-01T00:00:00Z", "", "x", "2026-06-01T00:00:00Z"
         )
-        database.add_article(article, [NewPassage("", passage.text, 20) for passage in PASSAGES])
-        stored = tuple(database.get_passages([1, 2]))
+        database.articles.add(article, [NewPassage("", passage.text, 20) for passage in PASSAGES])
+        stored = tuple(database.articles.passages([1, 2]))
         items = [QuestionEvidence(task.question, task.today, stored) for task in tasks]
         Ensemble(
             database, run, [spec], lambda _: Borrowed(agent), logic=spec, ablate=True
         ).forecast(items)
-        forecasts, pairs = database.forecasts(run), database.ablations(run)
-        samples = database.query("SELECT * FROM scored_samples ORDER BY forecast_id, sample")
+        forecasts, pairs = database.forecasts.of_run(run), database.forecasts.ablations(run)
+        samples = database.connection.query(
+            "SELECT * FROM scored_samples ORDER BY forecast_id, sample"
+        )
     assert Borrowed.loads == 1
     # One call writes all notes, at most three score all six prompts of each question.
     assert calls[0] == 4

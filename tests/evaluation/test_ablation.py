@@ -11,7 +11,7 @@ import pytest
 
 import config
 import forecaster
-from database import Article, Database, NewPassage, Resolution
+from database import Database
 from evaluation.ablation import FULL, effect, effect_lines, variants
 from questions.question import Question
 from reporting.report import render
@@ -21,7 +21,7 @@ from scoring.distribution import Distribution, jensen_shannon
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt, Reasoning
 from semanticretriever import Evidence
-from storage.records import AblationPair
+from storage.records import AblationPair, Article, NewPassage, Resolution
 from tests.support.fake_agent import TRIE, FakeAgent
 
 NOTES = ("first notes", "second notes")
@@ -137,9 +137,11 @@ class Retriever:
     def retrieve_all(self, questions, *, as_of=None, searched=None):
         time = "2026-01-01T00:00:00Z"
         article = Article("wikipedia", "A", "1", time, "https://example.org/A", "text", time)
-        self.store.add_article(article, [NewPassage("", f"text {n}", 2) for n in range(2)])
-        ids = [row["id"] for row in self.store.query("SELECT id FROM passages ORDER BY id")]
-        return [Evidence(tuple(self.store.get_passages(ids))) for _ in questions]
+        self.store.articles.add(article, [NewPassage("", f"text {n}", 2) for n in range(2)])
+        ids = [
+            row["id"] for row in self.store.connection.query("SELECT id FROM passages ORDER BY id")
+        ]
+        return [Evidence(tuple(self.store.articles.passages(ids))) for _ in questions]
 
 
 @pytest.fixture
@@ -271,7 +273,7 @@ def test_resolved_questions_are_scored_with_and_without(run, capsys):
         resolution = Resolution(
             rows(path, "select id from questions limit 1")[0][0], 1, "2026-11-24"
         )
-        database.add_resolutions([resolution])
+        database.outcomes.add([resolution])
         lines = ablation_lines(database, 1)
     with_, without = ((1 - peak(at).mean / 100) ** 2 for at in (40, 10))
     assert lines[-1].split()[-2:] == [f"{with_:.3f}", f"{without:.3f}"]

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from database import Database, EnsembleRecord, ForecastRecord
+from database import Database
 from evaluation.backtest import (
     leak_warnings,
     may_know,
@@ -20,6 +20,8 @@ from evaluation.backtest import (
 from questions.question import QuestionError
 from scoring.distribution import Distribution
 from scoring.prompts import forecast_messages
+from storage.records import EnsembleRecord, ForecastRecord
+from tests.support.record_database import recorded_outcomes
 
 ROW = {
     "id": "market:1:2025-10-26",
@@ -172,36 +174,26 @@ def test_a_backtest_is_scored_beside_its_crowd(tmp_path):
     p = np.zeros(101)
     p[90], p[70] = 0.5, 0.5
     d = Distribution(p)
-    numbers = {
-        "mean": 80,
-        "median": 70,
-        "mode": 70,
-        "standard_deviation": 10,
-        "p10": 70,
-        "p90": 90,
-        "entropy": 1,
-    }
     with Database(tmp_path / "d.db") as database:
-        run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=questions)
+        run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=questions)
         for q in questions:
-            database.save_forecast(
+            database.forecasts.save(
                 run,
                 ForecastRecord(
                     q.id,
                     "phi-4",
                     "microsoft/phi-4",
-                    probabilities=p,
-                    statistics=numbers,
+                    distribution=d,
                     captured_mass=1,
                     residual_mass=0,
                 ),
             )
-            database.save_ensemble(
-                run, EnsembleRecord(q.id, "mean", d.probabilities, numbers, 1, 1, 1, 1, 0, False)
+            database.forecasts.save_ensemble(
+                run, EnsembleRecord(q.id, "mean", d, 1, 1, 1, 1, 0, False)
             )
         for _ in range(2):
             assert record_outcomes(database, questions, "b.jsonl") == []
-            assert [len(database.resolution_history(q.id)) for q in questions] == [1] * 6
+            assert [len(recorded_outcomes(database, q.id)) for q in questions] == [1] * 6
         lines = score_run(database, run)
     text = "\n".join(lines)
     # p = 0.8 on three yes (0.04) and three no (0.64): 0.34. The crowd: 0.04 everywhere.

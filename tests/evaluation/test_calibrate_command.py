@@ -7,11 +7,12 @@ import pytest
 
 import analysis
 import config
-from database import Database, Resolution
+from database import Database
 from evaluation import calibration
 from evaluation.reliability import expected_calibration_error
 from questions.question import Question
-from tests.support.record_database import add_run, point
+from storage.records import Resolution
+from tests.support.record_database import add_run, calibrated_values, point
 
 COUNT = 120
 
@@ -36,7 +37,7 @@ def add(database, name, said, outcomes, *, as_of=None):
     ]
     made = "2025-02-01T10:00:00Z" if as_of is None else "2026-01-01T10:00:00Z"
     run = add_run(database, questions, {"x": [point(int(p)) for p in said]}, made=made)
-    database.add_resolutions(
+    database.outcomes.add(
         [Resolution(q.id, int(y), "2025-06-01") for q, y in zip(questions, outcomes, strict=True)]
     )
     return run
@@ -51,9 +52,9 @@ def call(path, *arguments):
 def rows(path):
     """Every calibration, and the number of calibrated forecasts by run."""
     with Database(path) as database:
-        return database.calibrations(), {
+        return database.outcomes.calibrations(), {
             row["run_id"]: row["n"]
-            for row in database.query(
+            for row in database.connection.query(
                 "SELECT run_id, count(*) AS n FROM calibrated_forecasts GROUP BY run_id"
             )
         }
@@ -92,28 +93,28 @@ def test_all_scores_are_printed_and_stored_raw_and_cross_validated(tmp_path, cap
     p = said / 100
     fitted = calibration.cross_validate("platt", p, outcomes, [f"q{n}" for n in range(COUNT)])
     clipped = np.clip(p, 0.005, 0.995)
-    assert stored["record"] == "live"
-    assert stored["raw_brier"] == pytest.approx(((p - outcomes) ** 2).mean())
-    assert stored["calibrated_brier"] == pytest.approx(((fitted - outcomes) ** 2).mean())
-    assert stored["raw_log"] == pytest.approx(
+    assert stored.record == "live"
+    assert stored.raw_brier == pytest.approx(((p - outcomes) ** 2).mean())
+    assert stored.calibrated_brier == pytest.approx(((fitted - outcomes) ** 2).mean())
+    assert stored.raw_log == pytest.approx(
         -np.log(np.where(outcomes == 1, clipped, 1 - clipped)).mean()
     )
-    assert stored["calibrated_log"] == pytest.approx(
+    assert stored.calibrated_log == pytest.approx(
         -np.log(np.where(outcomes == 1, fitted, 1 - fitted)).mean()
     )
-    assert stored["raw_ece"] == pytest.approx(expected_calibration_error(p, outcomes))
-    assert stored["calibrated_ece"] == pytest.approx(expected_calibration_error(fitted, outcomes))
+    assert stored.raw_ece == pytest.approx(expected_calibration_error(p, outcomes))
+    assert stored.calibrated_ece == pytest.approx(expected_calibration_error(fitted, outcomes))
     assert counts == {1: COUNT}
     assert (
         lines[0]
         == "calibration 1: platt for ensemble, 120 live forecasts of resolved questions in 120 clusters"
     )
-    assert lines[1].startswith(f"  Brier raw {stored['raw_brier']:.4f} (95 %: 0.")
+    assert lines[1].startswith(f"  Brier raw {stored.raw_brier:.4f} (95 %: 0.")
     assert lines[1].endswith(": better")  # three times the right log-odds
-    assert f"log score raw {stored['raw_log']:.4f}" in lines[2]
-    assert f"calibrated {stored['calibrated_log']:.4f}" in lines[2]
-    assert f"ECE raw {stored['raw_ece']:.3f} (a calibrated forecaster would show" in lines[3]
-    assert stored["parameters"]["weights"][0] == pytest.approx(1 / 3, abs=0.15)
+    assert f"log score raw {stored.raw_log:.4f}" in lines[2]
+    assert f"calibrated {stored.calibrated_log:.4f}" in lines[2]
+    assert f"ECE raw {stored.raw_ece:.3f} (a calibrated forecaster would show" in lines[3]
+    assert stored.parameters["weights"][0] == pytest.approx(1 / 3, abs=0.15)
 
 
 def test_live_and_back_dated_forecasts_are_calibrated_apart(tmp_path, capsys):
@@ -136,9 +137,9 @@ def test_live_and_back_dated_forecasts_are_calibrated_apart(tmp_path, capsys):
     assert call(path, "--calibrate", "platt", "--record", "back-dated") == 0
     capsys.readouterr()
     with Database(path) as database:
-        found = {row["id"]: row["record"] for row in database.calibrations()}
+        found = {row.id: row.record for row in database.outcomes.calibrations()}
         runs = {
-            number: {r["run_id"] for r in database.calibrated_forecasts(number)} for number in found
+            number: {r["run_id"] for r in calibrated_values(database, number)} for number in found
         }
     assert found == {1: "back-dated", 2: "live", 3: "back-dated"}
     assert runs == {1: {1}, 2: {2}, 3: {1}}
@@ -161,8 +162,8 @@ def test_the_newest_curve_of_each_record_reaches_a_later_run(tmp_path):
         assert calibration.apply_latest(database, run) == 2
         assert calibration.apply_latest(database, run) == 2  # again: the same two
         live, dated = (
-            calibration.Curve(row["method"], row["parameters"])
-            for row in database.calibrations()[1:]
+            calibration.Curve(row.method, row.parameters)
+            for row in database.outcomes.calibrations()[1:]
         )
         stored = {
             row["question_id"]: (
@@ -172,10 +173,10 @@ def test_the_newest_curve_of_each_record_reaches_a_later_run(tmp_path):
                 row["out_of_fold"],
             )
             for number in (1, 2, 3)
-            for row in database.calibrated_forecasts(number)
+            for row in calibrated_values(database, number)
             if row["run_id"] == run
         }
-        shown = database.query(
+        shown = database.connection.query(
             "SELECT question_id, calibrated FROM latest_forecasts WHERE run = ? AND agent = 'ensemble'",
             (run,),
         )
@@ -192,9 +193,9 @@ def test_applying_a_curve_keeps_cross_validated_values(tmp_path):
     with Database(tmp_path / "d.db") as database:
         run = add(database, "q", *percents(2.0))
         calibration.calibrate_database(database, "ensemble", "platt")
-        before = [tuple(row) for row in database.calibrated_forecasts(1)]
+        before = [tuple(row) for row in calibrated_values(database, 1)]
         calibration.apply_latest(database, run)
-        assert [tuple(row) for row in database.calibrated_forecasts(1)] == before
+        assert [tuple(row) for row in calibrated_values(database, 1)] == before
         assert all(row[-1] == 1 for row in before)
 
 
@@ -262,8 +263,8 @@ def test_an_agent_has_a_calibration_of_its_own(tmp_path, capsys):
         run = add_run(database, [Question("Open?", id="o")], {"x": [point(30)], "y": [point(80)]})
         other = add_run(database, [Question("Open?", id="o")], {"x": [point(40)], "y": [point(90)]})
         assert calibration.apply_latest(database, run) == 1
-        (row,) = [r for r in database.calibrated_forecasts(1) if r["run_id"] in (run, other)]
-        curve = calibration.Curve("platt", database.calibrations()[0]["parameters"])
+        (row,) = [r for r in calibrated_values(database, 1) if r["run_id"] in (run, other)]
+        curve = calibration.Curve("platt", database.outcomes.calibrations()[0].parameters)
     assert row["raw"] == pytest.approx(0.3)  # neither y's 0.8 nor the pool's 0.55
     assert row["calibrated"] == pytest.approx(curve([0.3])[0])
 
@@ -285,7 +286,7 @@ def test_a_calibration_that_another_program_wrote_is_not_applied(tmp_path, caplo
         said, outcomes = percents(2)
         add(database, "A", said, outcomes)
         calibration.calibrate_database(database, "x", "platt")
-        with database.atomic() as connection:
+        with database.connection.atomic() as connection:
             connection.execute("UPDATE calibrations SET parameters = ?", (parameters,))
         later = add_run(database, [Question("Will B happen?", id="B")], {"x": [point(30)]})
         assert calibration.apply_latest(database, later) == 0

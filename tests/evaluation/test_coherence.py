@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from database import Database, EnsembleRecord, ForecastRecord
+from database import Database
 from evaluation.calibration import _raw_probabilities
 from evaluation.coherence import check_coherence
 from questions.checks import coherence_questions
 from questions.question import Question
-from scoring.distribution import Distribution
-
-
-def at(percent: int) -> tuple[np.ndarray, dict[str, float]]:
-    """All mass on one percentage, with its statistics."""
-    p = np.zeros(101)
-    p[percent] = 1
-    d = Distribution(p)
-    return p, {
-        "mean": d.mean, "median": d.median, "mode": d.mode, "standard_deviation": 0, "p10": percent, "p90": percent, "entropy": 0,
-    }  # fmt: skip
+from storage.records import EnsembleRecord, ForecastRecord
+from tests.support.record_database import point
 
 
 def test_gaps_are_computed_and_stored(tmp_path):
@@ -29,41 +19,40 @@ def test_gaps_are_computed_and_stored(tmp_path):
     )
     asked = [question, *coherence_questions(question)]
     with Database(tmp_path / "d.db") as database:
-        run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=asked)
+        run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=asked)
         for one, percent in zip(asked, (70, 40, 60, 75), strict=True):
-            p, statistics = at(percent)
-            database.save_forecast(
+            d = point(percent)
+            database.forecasts.save(
                 run,
                 ForecastRecord(
                     one.id,
                     "m",
                     "m",
-                    probabilities=p,
-                    statistics=statistics,
+                    distribution=d,
                     captured_mass=1,
                     residual_mass=0,
                 ),
             )
-            database.save_ensemble(
-                run, EnsembleRecord(one.id, "mean", p, statistics, 1, 1, 1.0, 1.0, 0.0, False)
+            database.forecasts.save_ensemble(
+                run, EnsembleRecord(one.id, "mean", d, 1, 1, 1.0, 1.0, 0.0, False)
             )
         gaps = {(r.forecaster, r.kind): r.gap for r in check_coherence(database, run)}
         assert gaps["m", "negation"] == pytest.approx(0.10)  # 0.7 + 0.4 - 1
         assert gaps["ensemble", "paraphrase"] == pytest.approx(0.15)  # 0.75 - 0.60
         check_coherence(database, run)
-        rows = database.coherence()
+        rows = database.outcomes.coherence(run)
         assert len(rows) == 4  # repeated checks replace themselves
-        assert rows[0]["question_id"] == "q"
-        assert database.run(run)["id"] == run
+        assert rows[0].question_id == "q"
+        assert database.runs.get(run).id == run
 
 
 def test_a_run_without_checks_stores_nothing(tmp_path):
     with Database(tmp_path / "d.db") as database:
-        run = database.start_run(
+        run = database.runs.start(
             settings={}, versions={}, seed=1, as_of=None, questions=[Question("A?")]
         )
         assert check_coherence(database, run) == []
-        assert database.coherence() == []
+        assert database.outcomes.coherence(run) == []
 
 
 def test_a_weak_chunk_of_an_agent_weighs_as_in_its_pool(tmp_path, monkeypatch):
@@ -72,13 +61,12 @@ def test_a_weak_chunk_of_an_agent_weighs_as_in_its_pool(tmp_path, monkeypatch):
     question = Question("A?", id="q", extra={"negation": "Not A?"})
     asked = [question, *coherence_questions(question)]
     with Database(tmp_path / "d.db") as database:
-        run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=asked)
+        run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=asked)
         for name, chunk, percent, mass in (("q", 0, 80, 1), ("q", 1, 20, 0.1), ("q~not", 0, 40, 1)):
-            p, numbers = at(percent)
-            database.save_forecast(
+            database.forecasts.save(
                 run,
                 ForecastRecord(
-                    name, "m", "m", chunk=chunk, probabilities=p, statistics=numbers, captured_mass=mass, residual_mass=0
+                    name, "m", "m", chunk=chunk, distribution=point(percent), captured_mass=mass, residual_mass=0
                 ),
             )  # fmt: skip
         (record,) = check_coherence(database, run)

@@ -11,7 +11,8 @@ import pytest
 import analysis
 import config
 import forecaster
-from database import Database, Resolution
+from database import Database
+from storage.records import Resolution
 from tests.support.stub_cli import StubAgent, stub_main
 
 COUNT = 40
@@ -63,7 +64,7 @@ def backtest(*arguments):
 
 def positions(path):
     with Database(path / "stub.db") as database:
-        return [row["id"] for row in database.run_questions(1)]
+        return [row.id for row in database.runs.questions(1)]
 
 
 def test_an_interrupted_backtest_is_a_fair_sample_with_its_outcomes(place, monkeypatch, capsys):
@@ -72,8 +73,8 @@ def test_an_interrupted_backtest_is_a_fair_sample_with_its_outcomes(place, monke
     out = capsys.readouterr().out
     order = positions(place)
     with Database(place / "stub.db") as database:
-        done = [row["question_id"] for row in database.forecasts(1)]
-        outcomes = {name: row["outcome"] for name, row in database.resolutions().items()}
+        done = [row.question_id for row in database.forecasts.of_run(1)]
+        outcomes = {name: row.outcome for name, row in database.outcomes.latest().items()}
     assert done == order[:12]
     assert outcomes == {
         name: int(int(name[1:]) >= COUNT / 2) for name in done
@@ -100,8 +101,8 @@ def test_a_resumed_backtest_keeps_its_order_and_records_the_rest(place, monkeypa
     out = capsys.readouterr().out
     assert positions(place) == order
     with Database(place / "stub.db") as database:
-        assert [row["question_id"] for row in database.forecasts(1)] == order
-        assert len(database.resolutions()) == COUNT
+        assert [row.question_id for row in database.forecasts.of_run(1)] == order
+        assert len(database.outcomes.latest()) == COUNT
     assert "# Record of back-dated forecasts: 80 forecasts of 40 resolved questions" in out
 
 
@@ -130,7 +131,7 @@ def test_the_order_is_that_of_the_seed(place):
             SEED=seed,
         )
         with Database(place / f"s{number}.db") as database:
-            orders.append([row["id"] for row in database.run_questions(1)])
+            orders.append([row.id for row in database.runs.questions(1)])
     assert orders[0] == orders[1] != orders[2]
 
 
@@ -157,7 +158,7 @@ def test_negations_in_a_backtest_have_no_outcome_of_their_own(place, capsys):
     )
     assert backtest("--coherence") == 0
     with Database(place / "stub.db") as database:
-        assert set(database.resolutions()) == {"q"}
+        assert set(database.outcomes.latest()) == {"q"}
     assert "all 1 answers" in capsys.readouterr().out
 
 
@@ -180,8 +181,8 @@ def test_an_outcome_that_is_recorded_otherwise_is_not_overturned(place, monkeypa
     assert stub_main(["--resume"], today="2026-09-01") == 0
     assert f"Caution: {line}" in capsys.readouterr().out
     with Database(place / "stub.db") as database:
-        assert len(database.runs()) == 1
-        assert database.resolutions()[first]["outcome"] == (now == "yes")
+        assert len(database.runs.all()) == 1
+        assert database.outcomes.latest()[first].outcome == (now == "yes")
 
 
 def test_a_recorded_outcome_of_another_day_is_not_moved(place, capsys):
@@ -195,7 +196,7 @@ def test_a_recorded_outcome_of_another_day_is_not_moved(place, capsys):
     )
     # An older Forecaster stored dates in every form that Python reads.
     with Database(place / "stub.db") as database:
-        database.add_resolutions([Resolution("q00", 0, "20260301")])
+        database.outcomes.add([Resolution("q00", 0, "20260301")])
     assert backtest() == 0
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from database import Resolution
 from evaluation.outcomes import (
     Entry,
     late_outcomes,
@@ -17,7 +16,7 @@ from evaluation.outcomes import (
     read_resolutions,
 )
 from questions.cells import InputError, parse_outcome
-from storage.records import KnownQuestion
+from storage.records import KnownQuestion, Resolution
 
 QUESTIONS = [
     KnownQuestion("a", "a", "Will A happen?", {}),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import config
-from database import Database, EvidenceLink, ForecastRecord, Resolution
+from database import Database
 from evaluation import intervals, pools, resolved, score_tables
 from evaluation import metrics as tr
 from evaluation.pools import pooled
@@ -18,6 +18,7 @@ from evaluation.score_tables import skill_rows
 from evaluation.scorecard import horizon_name, score_lines
 from questions.question import Question
 from scoring.distribution import Distribution
+from storage.records import EvidenceLink, ForecastRecord, Resolution
 from tests.support.record_database import add_evidence, add_run, around, point, small, statistics
 
 DAY = "2025-06-01"
@@ -30,9 +31,7 @@ def database(tmp_path):
 
 
 def resolve(database, **outcomes):
-    database.add_resolutions(
-        [Resolution({"b": "b/ü"}.get(k, k), v, DAY) for k, v in outcomes.items()]
-    )
+    database.outcomes.add([Resolution({"b": "b/ü"}.get(k, k), v, DAY) for k, v in outcomes.items()])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ def test_what_is_no_reference(value):
 
 
 def test_later_forecasts_and_voids_are_listed_not_scored(database):
-    database.add_resolutions([Resolution("a", 1, "2025-02-15"), Resolution("c", None, DAY)])
+    database.outcomes.add([Resolution("a", 1, "2025-02-15"), Resolution("c", None, DAY)])
     record = collect(database)
     assert {(j.run_id, j.forecaster) for j in record.judged} == {
         (1, "x"),
@@ -139,7 +138,7 @@ def test_nothing_resolved_is_said(database):
         AnalysisError, match="no forecast question is resolved; record outcomes with --resolve"
     ):
         score_lines(collect(database))
-    database.add_resolutions([Resolution("a", 1, "2025-01-15")])
+    database.outcomes.add([Resolution("a", 1, "2025-01-15")])
     with pytest.raises(AnalysisError, match="6 made after the resolution"):
         score_lines(collect(database))
 
@@ -153,7 +152,7 @@ def test_a_backtest_with_newer_evidence_does_not_count(tmp_path):
         )
         add_run(database, questions, {"x": [point(60)]}, passage=old)
         add_run(database, questions, {"x": [point(60)]}, passage=new)
-        database.add_resolutions([Resolution("a", 1, DAY)])
+        database.outcomes.add([Resolution("a", 1, DAY)])
         record = collect(database)
     assert {j.run_id for j in record.judged} == {1}
     assert {(e.run_id, e.forecaster, e.reason) for e in record.excluded} == {
@@ -189,7 +188,7 @@ def test_past_score_weights_do_not_see_their_own_cluster(tmp_path, monkeypatch):
             {"good": good, "bad": bad, "third": third},
             made="2025-01-01T00:00:00Z",
         )
-        database.add_resolutions(
+        database.outcomes.add(
             [Resolution(q.id, int(y), DAY) for q, y in zip(questions, outcomes, strict=True)]
         )
         record = collect(database)
@@ -358,7 +357,7 @@ def two_records(path):
         add_run(
             database, [dated], {"x": [point(said)], "y": [point(said)]}, made="2026-01-01T10:00:00Z"
         )
-    database.add_resolutions([Resolution("a", 1, DAY)])
+    database.outcomes.add([Resolution("a", 1, DAY)])
     return database
 
 
@@ -387,7 +386,7 @@ def test_a_backtest_of_the_same_id_does_not_replace_a_live_forecast_either(tmp_p
             {"x": [point(99)]},
             made="2026-01-01T10:00:00Z",
         )
-        database.add_resolutions([Resolution("a", 1, DAY)])
+        database.outcomes.add([Resolution("a", 1, DAY)])
         record = collect(database)
     assert [j.probability for j in record.part("live").latest("x")] == [pytest.approx(0.6)]
     assert [j.previous for j in record.part("live").latest("x")] == [None]
@@ -411,7 +410,7 @@ def test_both_records_are_printed_under_their_names(tmp_path):
 def test_a_record_without_a_counting_forecast_says_why(tmp_path):
     with two_records(tmp_path / "d.db") as database:
         add_run(database, [Question("B?", id="b", as_of="2025-01-10")], {"x": [point(60)]})
-        database.add_resolutions([Resolution("a", None, DAY), Resolution("b", 1, DAY)])
+        database.outcomes.add([Resolution("a", None, DAY), Resolution("b", 1, DAY)])
         text = "\n".join(score_lines(collect(database)))
     assert text.startswith(
         "# Record of live forecasts: none counts\nnot counted: 3 forecasts, the question was voided (a)"
@@ -426,7 +425,7 @@ def test_a_forecast_is_scored_with_the_columns_of_its_own_run(tmp_path):
         ):
             question = Question("A?", id="a", extra={"crowd": crowd, "cluster": cluster})
             add_run(database, [question], {"x": [point(60)]}, made=made)
-        database.add_resolutions([Resolution("a", 1, DAY)])
+        database.outcomes.add([Resolution("a", 1, DAY)])
         found = {
             j.run_id: (score_tables.reference_value(j, "crowd"), j.cluster)
             for j in collect(database).judged
@@ -442,7 +441,7 @@ def test_back_dated_forecasts_of_one_day_are_not_one_anothers_previous(tmp_path)
     with Database(tmp_path / "d.db") as database:
         add_run(database, questions, {"x": [point(20), point(30)]})
         add_run(database, questions, {"x": [point(40), point(50)]})
-        database.add_resolutions([Resolution("a", 1, DAY)])
+        database.outcomes.add([Resolution("a", 1, DAY)])
         record = collect(database)
     found = {(j.run_id, j.as_of): j.previous for j in record.judged if j.forecaster == "x"}
     assert found[1, "2025-01-10"] is None
@@ -455,7 +454,7 @@ def chunked(path, as_of, *chunks):
     """A resolved question of one agent whose evidence was divided: (percentage, day of the evidence) of each chunk."""
     with Database(path) as database:
         question = Question("Will D happen?", id="d")
-        run = database.start_run(
+        run = database.runs.start(
             settings={}, versions={}, seed=1, as_of=as_of, questions=[question]
         )
         for number, (percent, day) in enumerate(chunks):
@@ -471,8 +470,8 @@ def chunked(path, as_of, *chunks):
                 residual_mass=0.0,
                 evidence=(EvidenceLink(passage, 1, 1, 0.5),),
             )
-            database.save_forecast(run, forecast)
-        database.add_resolutions([Resolution("d", 1, "2099-06-01")])
+            database.forecasts.save(run, forecast)
+        database.outcomes.add([Resolution("d", 1, "2099-06-01")])
         return collect(database)
 
 

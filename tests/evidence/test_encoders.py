@@ -292,7 +292,7 @@ def test_an_embedding_is_little_endian_float32_that_any_program_reads(tmp_path, 
         settings = RetrievalSettings(embedding_model="")
         ingest_articles(database, articles, settings, short.count_tokens)
         embed_missing(database, short, [1])
-        passage = database.get_passages([3])[0]
+        passage = database.articles.passages([3])[0]
     (row,) = rows(
         tmp_path / "store.db",
         "SELECT model, dimension, vector FROM embeddings WHERE passage_id = 3",

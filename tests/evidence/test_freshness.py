@@ -9,12 +9,13 @@ import zlib
 import numpy as np
 import pytest
 
-import database as database_module
-from database import Article, Database, NewPassage
+from database import Database
 from evidence import freshness
 from evidence.settings import RetrievalSettings, WikiSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
+from storage import connection as storage_connection
+from storage.records import Article, NewPassage
 from terminal import progress
 from tests.support.stub_run import rows, stub_run
 from tests.support.wiki_server import SmallWiki, answer
@@ -61,7 +62,7 @@ def day(monkeypatch):
 
     def show(number, hour=0):
         moment = f"2027-01-{number:02}T{hour:02}:00:00Z"
-        for module in (database_module, freshness):
+        for module in (storage_connection, freshness):
             monkeypatch.setattr(module, "utc_now", lambda: moment)
 
     show(1)
@@ -174,7 +175,7 @@ def test_what_a_clock_that_was_a_year_ahead_has_stored_is_not_believed(
     day, monkeypatch, store, as_of
 ):
     with SmallWiki(pages()) as wiki:
-        for module in (database_module, freshness):
+        for module in (storage_connection, freshness):
             monkeypatch.setattr(module, "utc_now", lambda: "2028-01-01T00:00:00Z")
         ask(wiki, store, BRIDGE)
         wiki.pages["Newport"].append(("2027-01-02T00:00:00Z", "The bridge of Newport collapsed."))
@@ -186,7 +187,9 @@ def test_what_a_clock_that_was_a_year_ahead_has_stored_is_not_believed(
         assert wiki.asked_for(text=True) == wiki.asked_for(text=False) == []
         assert {
             row["current_until"]
-            for row in store.query("SELECT current_until FROM articles WHERE title = 'Bridge'")
+            for row in store.connection.query(
+                "SELECT current_until FROM articles WHERE title = 'Bridge'"
+            )
         } == {"2027-01-06T00:00:00Z" if as_of is None else "2027-01-05T23:59:59Z"}
 
 
@@ -196,7 +199,7 @@ def test_a_revision_from_the_future_is_no_evidence(day, store):
             ("2027-02-01T00:00:00Z", "The bridge of Newport will have collapsed.")
         )
         assert "Newport" not in ask(wiki, store, BRIDGE)[0]
-        assert store.query("SELECT 1 FROM articles WHERE title = 'Newport'") == []
+        assert store.connection.query("SELECT 1 FROM articles WHERE title = 'Newport'") == []
 
 
 def test_a_later_date_fetches_only_what_has_changed_since_the_earlier_one(day, store):
@@ -237,7 +240,7 @@ def many(store):
     """600 passages: three slices."""
     for number in range(6):
         article = Article("corpus", f"A{number}", "1", OLD, "", "text")
-        store.add_article(
+        store.articles.add(
             article, [NewPassage(f"s{n}", f"bridge {number} {n}", 3) for n in range(100)]
         )
     return store
@@ -270,7 +273,9 @@ def test_another_model_embeds_anew_and_is_never_mixed_with_the_one_before(many, 
     again = CountingEmbedder()
     assert ranked(many, again) == before  # going back embeds nothing
     assert again.encoded == [BRIDGE.text]
-    kinds = many.query("SELECT model, dimension, count(*) FROM embeddings GROUP BY 1, 2 ORDER BY 1")
+    kinds = many.connection.query(
+        "SELECT model, dimension, count(*) FROM embeddings GROUP BY 1, 2 ORDER BY 1"
+    )
     assert [tuple(row) for row in kinds] == [("large", 24, 600), ("small", 8, 600)]
 
 

@@ -23,6 +23,7 @@ from evidence.transport import JsonTransport
 from evidence.wikitext import is_disambiguation
 from questions.question import Question
 from semanticretriever import SemanticRetriever
+from storage.articles import ArticleStore
 from tests.support.stub_run import HEADING, rows, stub_run
 
 PACKAGE = Path("/usr/share/mediawiki")
@@ -360,8 +361,8 @@ def test_a_future_text_that_slips_through_the_store_is_refused_at_the_door(
 ):
     """The last gate, with the query before it broken on purpose."""
     pytest.importorskip("transformers", reason="not installed: transformers")
-    honest = Database.current_articles
-    monkeypatch.setattr(Database, "current_articles", lambda self, **_: honest(self))
+    honest = ArticleStore.current
+    monkeypatch.setattr(ArticleStore, "current", lambda self, **_: honest(self))
     for arguments in ((), ("--as-of", "2025-06-01")):
         database = forecast_as_of(
             tmp_path,

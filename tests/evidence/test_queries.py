@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from database import Article, Database, NewPassage
+from database import Database
 from evidence.chunking import cut_passages
 from evidence.queries import build_queries, match_query, named_entities
 from evidence.sections import tidy
 from evidence.selection import shingles
+from storage.records import Article, NewPassage
 
 
 @pytest.mark.parametrize(
@@ -134,5 +135,5 @@ def test_words_with_marks_are_found_in_the_store(tmp_path, text, question, found
             NewPassage("", cut.text, cut.tokens)
             for cut in cut_passages([("", tidy(text))], size=50, overlap=0)
         ]
-        article = db.add_article(Article("w", "T", "1", "2026-01-01T00:00:00Z", "u", text), cuts)
-        assert bool(db.search_words(match_query(question), [article], limit=5)) == found
+        article = db.articles.add(Article("w", "T", "1", "2026-01-01T00:00:00Z", "u", text), cuts)
+        assert bool(db.articles.search_words(match_query(question), [article], limit=5)) == found

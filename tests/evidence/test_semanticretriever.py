@@ -7,10 +7,11 @@ import zlib
 import numpy as np
 import pytest
 
-from database import Article, Database, NewPassage
+from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
+from storage.records import Article, NewPassage
 
 TOPICS = ("wheat", "oil", "rail", "bridge", "vaccine", "satellite")
 QUESTIONS = [
@@ -51,7 +52,7 @@ def store(tmp_path):
             passages = [
                 NewPassage(s, f"{topic}, {land}, fact {number} in {s}", 8) for s in ("x", "y", "z")
             ]
-            database.add_article(article, passages)
+            database.articles.add(article, passages)
         return database
 
     return make
@@ -120,7 +121,7 @@ def test_neither_near_duplicates_nor_one_long_article_crowd_out_the_others(
 
     def add(title, *texts):
         article = Article("corpus", title, "1", "2026-01-01T00:00:00Z", "", "text")
-        database.add_article(article, [NewPassage("", text, 20) for text in texts])
+        database.articles.add(article, [NewPassage("", text, 20) for text in texts])
 
     with Database(tmp_path / "store.db") as database:
         if crowd == "near-duplicates":

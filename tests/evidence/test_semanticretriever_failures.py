@@ -2,10 +2,11 @@
 
 import pytest
 
-from database import Article, Database, NewPassage
+from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
+from storage.records import Article, NewPassage
 
 QUESTION = Question("Will Norway join the European Union before 2030?")
 
@@ -47,7 +48,7 @@ def test_an_unreachable_wiki_is_none_with_a_reason(database):
 def test_stored_passages_are_found_numbered_and_fenced(database):
     article = Article("World Factbook", "Norway", "1", "2026-01-01T00:00:00Z", "", "text")
     text = "Norway has twice rejected membership of the European Union."
-    database.add_article(article, [NewPassage("Government", text, 12)])
+    database.articles.add(article, [NewPassage("Government", text, 12)])
     context = retriever(database).get_context(QUESTION)
     assert context is not None
     assert context.startswith(

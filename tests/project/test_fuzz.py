@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 import analysis
 import config
 import forecaster
-from database import Database, DatabaseError, Resolution
+from database import Database
 from evaluation import resolved, scorecard
 from evaluation.backtest import read_backtest
 from evaluation.outcomes import read_resolutions
@@ -49,6 +49,8 @@ from questions.files import read_question_file
 from questions.question import Question, QuestionError
 from runs.finish import ablation_lines
 from runs.summary import summary
+from storage.errors import DatabaseError
+from storage.records import Resolution
 from terminal.interrupts import Interrupts
 from tests.support.checkpoints import s3_store
 from tests.support.kill_driver import Agent
@@ -584,9 +586,9 @@ def healthy(tmp_path_factory):
                 agent: [around(20 + 25 * n + shift) for n in range(3)] for agent in ("one", "two")
             }
             add_run(db, questions, forecasts, passage=passage)
-        db.add_resolutions([Resolution("a", 1, "2026-11-24"), Resolution("b", 0, "2026-11-24")])
-        db.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.connection.execute("PRAGMA journal_mode = DELETE")
+        db.outcomes.add([Resolution("a", 1, "2026-11-24"), Resolution("b", 0, "2026-11-24")])
+        db.connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.connection.sql.execute("PRAGMA journal_mode = DELETE")
     return path.read_bytes()
 
 
@@ -598,11 +600,11 @@ def used(path: Path) -> None:
         assert "Traceback" not in err
     try:
         with Database(path, create=False) as db:
-            for run in db.runs():
+            for run in db.runs.all():
                 summary(db, run["id"])
                 ablation_lines(db, run["id"])
             scorecard.score_lines(resolved.collect(db))
-            for question in db.questions():
+            for question in db.runs.known_questions():
                 db.history(question["id"])
     except (DatabaseError, resolved.AnalysisError) as error:
         one_line(str(error))

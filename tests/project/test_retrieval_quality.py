@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from database import Article, NewPassage, Passage
 from evidence.chunking import cut_passages
 from evidence.factbook import factbook_articles
 from evidence.settings import RetrievalSettings
 from semanticretriever import SemanticRetriever
+from storage.records import Article, NewPassage, Passage
 from tests.support.needed import needs
 
 SPEC = importlib.util.spec_from_file_location(
@@ -174,7 +174,7 @@ def corpus(monkeypatch):
                     section, f"{country} and much that is beside the point of any question", 11
                 ),
             ]
-            database.add_article(article, passages)
+            database.articles.add(article, passages)
         return SemanticRetriever(database, settings, embedder=WordEmbedder())
 
     monkeypatch.setattr(quality, "make_retriever", make_retriever)

@@ -11,9 +11,10 @@ import pytest
 
 import analysis
 import config
-from database import Database, Resolution
+from database import Database
 from questions.question import Question
 from reporting import plots
+from storage.records import Resolution
 from tests.support.record_database import add_run, around, small
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def test_a_reader_that_leaves_ends_the_printing_only(path, monkeypatch):
         monkeypatch.setattr(sys, "stdout", broken)
         assert call(path, "--resolve", file) == 0
     with Database(path) as database:
-        assert database.resolutions()["a"]["outcome"] == 1
+        assert database.outcomes.latest()["a"]["outcome"] == 1
 
 
 def test_redraw(path, capsys):
@@ -77,14 +78,14 @@ def test_resolve_lists_unknown_questions_and_keeps_history(path, capsys):
     with Database(path) as database:
         history = database.resolution_history("a")
         assert [(r["outcome"], r["source"]) for r in history] == [(1, "S"), (0, "T"), (0, "T")]
-        assert database.resolutions()["a"]["outcome"] == 0
-        assert set(database.resolutions()) == {"a", "c"}
+        assert database.outcomes.latest()["a"]["outcome"] == 0
+        assert set(database.outcomes.latest()) == {"a", "c"}
 
 
 def test_an_outcome_of_an_older_database_may_have_another_form_of_date(path, capsys):
     """Dates were once stored in every form that Python reads."""
     with Database(path) as database:
-        database.add_resolutions([Resolution("a", 1, "20250601")])
+        database.outcomes.add([Resolution("a", 1, "20250601")])
     assert call(path, "--resolve-one", "a", "yes", "--date", "2025-06-01") == 0
     assert "changed" not in capsys.readouterr().out
     assert call(path, "--resolve-one", "a", "yes", "--date", "2025-06-02") == 0
@@ -94,7 +95,7 @@ def test_an_outcome_of_an_older_database_may_have_another_form_of_date(path, cap
 def test_resolve_one_by_text_and_void(path):
     assert call(path, "--resolve-one", "Will A happen?", "void", "--date", "2025-06-03") == 0
     with Database(path) as database:
-        assert database.resolutions()["a"]["outcome"] is None
+        assert database.outcomes.latest()["a"]["outcome"] is None
     assert call(path, "--resolve-one", "Will D happen?", "yes") == 1
 
 
@@ -125,7 +126,7 @@ def test_a_malformed_line_writes_nothing(path, capsys):
     assert call(path, "--resolve", file) == 2
     assert f"{file}, line 3: outcome is 'maybe'" in capsys.readouterr().err
     with Database(path) as database:
-        assert database.resolutions() == {}
+        assert database.outcomes.latest() == {}
 
 
 def test_missing_and_foreign_databases(tmp_path, capsys):
@@ -169,7 +170,7 @@ def test_calibration_is_refused_when_there_is_too_little(path, capsys):
     assert call(path, "--calibrate", "beta") == 2
     assert "refused: 2 resolved questions, at least 100 are needed" in capsys.readouterr().err
     with Database(path) as database:
-        assert database.calibrations() == []
+        assert database.outcomes.calibrations() == []
 
 
 def test_calibrated_values_stand_beside_raw_ones(path, capsys, monkeypatch):
@@ -178,16 +179,16 @@ def test_calibrated_values_stand_beside_raw_ones(path, capsys, monkeypatch):
     monkeypatch.setattr(config, "validate_config", lambda: None)
     call(path, "--resolve", write(path, "id,outcome,date\na,1,2025-06-01\nb/ü,0,2025-06-01\n"))
     with Database(path) as database:
-        raw = [tuple(row) for row in database.query("SELECT * FROM ensembles")]
+        raw = [tuple(row) for row in database.connection.query("SELECT * FROM ensembles")]
     assert call(path, "--calibrate", "platt") == 0
     assert "cross-validated by cluster" in capsys.readouterr().out
     with Database(path) as database:
-        (calibration,) = database.calibrations()
+        (calibration,) = database.outcomes.calibrations()
         rows = {
             (r["run_id"], r["question_id"]): r
             for r in database.calibrated_forecasts(calibration["id"])
         }
-        assert [tuple(row) for row in database.query("SELECT * FROM ensembles")] == raw
+        assert [tuple(row) for row in database.connection.query("SELECT * FROM ensembles")] == raw
     assert len(rows) == 6  # both runs, the open question too
     assert rows[2, "a"]["out_of_fold"] == 1
     assert rows[2, "c"]["out_of_fold"] == 0
@@ -220,7 +221,7 @@ def test_agents_and_pool_of_one_run_stand_at_one_moment(tmp_path):
         add_run(
             database, [Question("Will A happen?", id="a")], {"m": [around(30)], "n": [around(60)]}
         )
-        with database.atomic() as connection:
+        with database.connection.atomic() as connection:
             connection.execute(
                 "UPDATE forecasts SET created_at = '2026-11-24T13:51:00Z' WHERE agent = 'm'"
             )

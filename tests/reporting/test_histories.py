@@ -10,7 +10,7 @@ import pytest
 import analysis
 import config
 import forecaster
-from database import CalibrationRecord, Database
+from database import Database
 from evaluation.resolved import BACK_DATED, LIVE
 from questions.question import Question
 from reporting import plots
@@ -19,6 +19,7 @@ from reporting.overview_plot import row_label
 from reporting.report import write_report
 from scoring.distribution import Distribution
 from scoring.pooling import pool
+from storage.records import CalibrationRecord
 from tests.support.record_database import add_run, point
 from tests.support.stub_cli import MODELS, stub_main
 
@@ -49,7 +50,9 @@ def ask(tmp_path, monkeypatch):
 def history(path, record: str, subject: str = "eu"):
     with Database(path) as db:
         return next(
-            h for h in histories(db, record, db.latest_asked(record)) if h.subject == subject
+            h
+            for h in histories(db, record, db.runs.latest_questions(record))
+            if h.subject == subject
         )
 
 
@@ -167,7 +170,7 @@ def test_joined_questions_share_one_history(ask, tmp_path, capsys):
         analysis.main(["--database", str(tmp_path / "d.db"), "--same-question", "eu", "oil"]) == 0
     )
     with Database(tmp_path / "d.db") as db:
-        (only,) = histories(db, LIVE, db.latest_asked(LIVE))
+        (only,) = histories(db, LIVE, db.runs.latest_questions(LIVE))
     assert (only.subject, len(only.ensemble)) == ("eu", 2)
 
 
@@ -180,7 +183,7 @@ def test_a_history_has_the_newest_wording_of_its_record(tmp_path):
         ):
             add_run(db, [Question(text, id="a", as_of=as_of)], {"m": [point(30)]})
         texts = {
-            record: next(histories(db, record, db.latest_asked(record))).text
+            record: next(histories(db, record, db.runs.latest_questions(record))).text
             for record in (LIVE, BACK_DATED)
         }
     assert texts == {LIVE: "Will A occur?", BACK_DATED: "Did A happen?"}
@@ -189,10 +192,14 @@ def test_a_history_has_the_newest_wording_of_its_record(tmp_path):
 def calibrate(path, value: float) -> None:
     with Database(path) as db:
         (row,) = [
-            row for row in db.all_ensembles() if row["question_id"] == "eu" and row["as_of"] is None
+            row
+            for row in db.forecasts.all_ensembles()
+            if row["question_id"] == "eu" and row["as_of"] is None
         ]
         fitted = CalibrationRecord("ensemble", "platt", {}, 30, 30, 0.2, 0.1)
-        db.save_calibration(fitted, [(row["run_id"], "eu", row["mean"] / 100, value, False)])
+        db.outcomes.save_calibration(
+            fitted, [(row["run_id"], "eu", row["mean"] / 100, value, False)]
+        )
 
 
 def test_the_calibrated_value_is_drawn_beside_the_raw_one(ask, tmp_path):
@@ -286,7 +293,7 @@ def test_the_overview_of_a_run_is_that_of_the_whole_record(tmp_path):
     path = tmp_path / "d.db"
     grown(path, 5)
     with Database(path) as db:
-        questions = db.latest_asked(LIVE)
+        questions = db.runs.latest_questions(LIVE)
         whole = [history.overview_row() for history in histories(db, LIVE, questions)]
         assert [
             history.overview_row() for history in histories(db, LIVE, questions, newest=2)

@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 import pytest
 
 import config
-from database import CoherenceRecord, Database, ForecastRecord, Resolution
+from database import Database
 from questions.question import Question
 from reporting import report
+from storage.records import CoherenceRecord, ForecastRecord, Resolution
 from tests.support.record_database import add_evidence, add_run, point, small
 
 
@@ -50,7 +51,7 @@ def database(tmp_path, monkeypatch):
 
 
 def test_nothing_is_fetched_and_nothing_runs(database):
-    database.add_resolutions([Resolution("a", 1, "2025-06-01"), Resolution("b/ü", 0, "2025-06-01")])
+    database.outcomes.add([Resolution("a", 1, "2025-06-01"), Resolution("b/ü", 0, "2025-06-01")])
     page = Page(report.render(database, 2))
     assert not {"script", "link", "iframe", "object", "embed", "form"} & set(page.tags)
     sources = [
@@ -86,9 +87,11 @@ def test_only_web_addresses_become_links(tmp_path):
 
 def test_table_numbers_and_failures(database):
     questions = [Question("Will it fail?", id="f"), Question("Will A happen?", id="a")]
-    run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=questions)
-    database.save_forecast(run, ForecastRecord("f", "x", "x", error="out of memory"))
-    database.save_coherence([CoherenceRecord(run, "a", "x", "negation", 0.7, {"a~not": 0.4}, 0.1)])
+    run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=questions)
+    database.forecasts.save(run, ForecastRecord("f", "x", "x", error="out of memory"))
+    database.outcomes.save_coherence(
+        [CoherenceRecord(run, "a", "x", "negation", 0.7, {"a~not": 0.4}, 0.1)]
+    )
     page = Page(report.render(database, run))
     assert "out of memory" in page.shown
     assert "no forecast" in page.shown

@@ -16,7 +16,6 @@ from typing import Any, Final
 import pytest
 
 import analysis
-import database
 import ensemble
 import forecaster
 from database import Database
@@ -25,6 +24,8 @@ from questions.question import Question
 from reporting import styles
 from runs import gather, plan, start, summary
 from scoring.tasks import AgentError
+from storage import connection as storage_connection
+from storage.connection import Connection
 from terminal.interrupts import Interrupts
 from tests.support import stub_cli
 from tests.support.stub_cli import StubAgent, stub_main
@@ -62,7 +63,7 @@ class World:
         self.day = TODAY
         self.stage = ""
         self.disturb: Callable[[], object] = lambda: None
-        self.open: list[Database] = []
+        self.open: list[Connection] = []
         # What is replaced until ``restore``.
         self.temporary = pytest.MonkeyPatch()
         Path("q.csv").write_text(FILE)
@@ -73,7 +74,7 @@ class World:
         Path("plots").mkdir()
         Path("plots/of_an_earlier_run.png").write_bytes(b"png")
         with Database("other.db") as other:
-            other.start_run(
+            other.runs.start(
                 settings={}, versions={}, seed=1, as_of=None, questions=[Question("Other?")]
             )
         for name in MODELS:
@@ -111,34 +112,36 @@ class World:
             def shutdown(self) -> None:
                 world.at("between two models")
 
-        original, opened = gather.gather_evidence, Database._open
+        original, opened = gather.gather_evidence, Connection._open
 
         def gathered(*arguments: Any) -> Any:
             found = original(*arguments)
             world.at("after the evidence")
             return found
 
-        def noted(self: Database) -> None:
+        def noted(self: Connection) -> None:
             world.open.append(self)
             opened(self)
 
         patch(stub_cli, "make_agent", Agent)
         patch(gather, "gather_evidence", gathered)
-        patch(Database, "_open", noted)
+        patch(Connection, "_open", noted)
         before(start, "begin", "before the run")
         before(gather, "gather_evidence", "before the evidence")
         before(ensemble.Ensemble, "pool_all", "before pooling")
         before(forecaster, "draw", "before the plots")
         before(summary, "summary", "before the table")
         patch(plan, "current_day", lambda: world.day)
-        for module in (database, freshness):
+        for module in (storage_connection, freshness):
             patch(module, "utc_now", lambda: f"{world.day}T12:00:00Z")
         patch(styles, "png", lambda _: b"png")
         patch(analysis, "history_figures", lambda *_: iter(()))
         patch(analysis, "overview_figures", lambda *_: iter(()))
         asked = "SELECT question_id FROM run_questions WHERE run_id = ?"
         patch(
-            analysis, "run_figures", lambda db, run: [(r[0], None) for r in db.query(asked, (run,))]
+            analysis,
+            "run_figures",
+            lambda db, run: [(r[0], None) for r in db.connection.query(asked, (run,))],
         )
 
     def restore(self) -> None:
@@ -230,7 +233,7 @@ def another_program(_):
 
 def read_only_database(world):
     # File modes do not bind root: SQLite's own switch gives the same error.
-    world.open[-1].connection.execute("PRAGMA query_only = ON")
+    world.open[-1].sql.execute("PRAGMA query_only = ON")
 
 
 def emptied(_):

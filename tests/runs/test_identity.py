@@ -19,6 +19,7 @@ from questions.question import Question, folded, text_id
 from runs.resume import stored_questions
 from storage.repairs import _TABLES as STORED_BY_RUN
 from storage.repairs import split_unrelated
+from tests.support.record_database import calibrated_values, history
 from tests.support.stub_cli import stub_main
 
 NORWAY = "Will Norway join the European Union before 2030?"
@@ -86,10 +87,10 @@ def test_another_word_or_sign_is_another_wording(one, other):
 
 def test_a_renamed_id_is_split_and_each_run_shows_what_it_asked(two_weeks, caplog):
     with caplog.at_level(logging.WARNING), Database(two_weeks) as db:
-        assert db.query("PRAGMA foreign_key_check") == []
+        assert db.connection.query("PRAGMA foreign_key_check") == []
         history = [
             (row["run"], row["question_id"], row["question"], row["mean"])
-            for row in db.query(
+            for row in db.connection.query(
                 "SELECT * FROM forecast_history WHERE agent = 'ensemble' ORDER BY run, question_id"
             )
         ]
@@ -100,32 +101,32 @@ def test_a_renamed_id_is_split_and_each_run_shows_what_it_asked(two_weeks, caplo
             (2, "2", "will turkey JOIN the European Union before 2040", 25),
             (3, "1", BRENT, 70),
         ]
-        assert {row["id"]: row["text"] for row in db.questions()} == {
+        assert {row.id: row.text for row in db.runs.known_questions()} == {
             SPLIT: NORWAY,
             "1": BRENT,
             "2": "will turkey JOIN the European Union before 2040",
         }
-        (norway,) = [row for row in db.run_questions(1) if row["id"] == SPLIT]
-        assert (norway["subject"], norway["close_date"], norway["extra"]) == (
+        (norway,) = [row for row in db.runs.questions(1) if row.id == SPLIT]
+        assert (norway.subject, norway.close_date, norway.extra) == (
             SPLIT,
             "2030-01-01",
             {"crowd": "0.1"},
         )
         assert norway.question.id == SPLIT
         # Everything that the run stored went along.
-        assert [row["question_id"] for row in db.reasonings(1)] == [SPLIT, "2"]
-        assert len(db.retrieval(1, SPLIT)) == 1
-        assert {row["question_id"] for row in db.ablations(1)} == {SPLIT, "2"}
-        assert [(r["run_id"], r["question_id"]) for r in db.calibrated_forecasts(1)] == [
+        assert [row.question_id for row in db.forecasts.reasonings(1)] == [SPLIT, "2"]
+        assert len(db.articles.retrieval(1, SPLIT)) == 1
+        assert {row.question_id for row in db.forecasts.ablations(1)} == {SPLIT, "2"}
+        assert [(r["run_id"], r["question_id"]) for r in calibrated_values(db, 1)] == [
             (1, SPLIT),
             (2, "1"),
             (3, "1"),
         ]
-        assert [(r["run_id"], r["question_id"]) for r in db.coherence()][:2] == [
+        assert [(r.run_id, r.question_id) for r in db.outcomes.coherence(1)] == [
             (1, SPLIT),
             (1, "2"),
         ]
-        question = db.query(
+        question = db.connection.query(
             "SELECT DISTINCT question FROM evidence_trail WHERE run = 1 AND question_id = ?",
             (SPLIT,),
         )
@@ -140,9 +141,7 @@ def test_a_renamed_id_is_split_and_each_run_shows_what_it_asked(two_weeks, caplo
 
 def test_an_outcome_goes_to_the_wording_it_was_recorded_for(two_weeks):
     with Database(two_weeks) as db:
-        assert {
-            name: (row["outcome"], row["source"]) for name, row in db.resolutions().items()
-        } == {
+        assert {name: (row.outcome, row.source) for name, row in db.outcomes.latest().items()} == {
             SPLIT: (0, "newspaper"),
             "1": (1, "exchange"),
         }
@@ -169,17 +168,20 @@ def test_a_run_of_a_split_question_is_resumed_under_its_new_id(ask, tmp_path, mo
         connection.execute("DELETE FROM forecasts")
     with Database(tmp_path / "run.db") as db:
         again = [Question(BRENT, id="1")]
-        db.start_run(settings={}, versions={}, seed=1, as_of=None, questions=again)
-        db.finish_run(2, "finished")
-        with db.atomic() as connection:
+        db.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=again)
+        db.runs.finish(2, "finished")
+        with db.connection.atomic() as connection:
             assert len(split_unrelated(connection, "run.db")) == 1
     database = ["--database", str(tmp_path / "run.db")]
     assert stub_main([*database, "--resume", "1"], today="2026-03-03") == 0
     assert asked(tmp_path) == [(1, NORWAY)]
     assert stub_main([*database, "--replay", "1"], today="2026-03-04") == 0
     with Database(tmp_path / "run.db") as db:
-        assert {row["id"]: row["text"] for row in db.questions()} == {SPLIT: NORWAY, "1": BRENT}
-        assert [row["question_id"] for row in db.forecasts(3)] == [SPLIT]
+        assert {row.id: row.text for row in db.runs.known_questions()} == {
+            SPLIT: NORWAY,
+            "1": BRENT,
+        }
+        assert [row.question_id for row in db.forecasts.of_run(3)] == [SPLIT]
 
 
 DECOMPOSED = "cafe\u0301"
@@ -204,10 +206,10 @@ def test_ids_of_an_older_database_are_composed(two_weeks):
             (DECOMPOSED,),
         )
     with Database(two_weeks) as db:
-        assert db.query("PRAGMA foreign_key_check") == []
-        assert {row["id"] for row in db.questions()} == {"1", SPLIT, "café"}
-        assert {row["run"] for row in db.history("café")} == {1, 2}
-        assert db.resolutions()["café"]["outcome"] == 1
+        assert db.connection.query("PRAGMA foreign_key_check") == []
+        assert {row.id for row in db.runs.known_questions()} == {"1", SPLIT, "café"}
+        assert {row["run"] for row in history(db, "café")} == {1, 2}
+        assert db.outcomes.latest()["café"].outcome == 1
         assert [q.id for q in stored_questions(db, 2)] == ["1", "café"]
 
 
@@ -245,11 +247,15 @@ def test_checks_of_a_split_question_go_along(two_weeks):
             """UPDATE coherence SET others = '{"1~not": 0.5}' WHERE question_id = '1'"""
         )
     with Database(two_weeks) as db:
-        moved = {row["id"]: row["extra"] for row in db.run_questions(1)}
+        moved = {row.id: row.extra for row in db.runs.questions(1)}
         assert moved["1 (run 1)~not"]["coherence_of"] == SPLIT
-        kept = {row["id"]: row["extra"] for row in db.run_questions(3)}
+        kept = {row.id: row.extra for row in db.runs.questions(3)}
         assert kept["1~not"]["coherence_of"] == "1"
-        others = {(row["run_id"], row["question_id"]): row["others"] for row in db.coherence()}
+        others = {
+            (row.run_id, row.question_id): row.others
+            for run in (1, 3)
+            for row in db.outcomes.coherence(run)
+        }
         assert others[1, SPLIT] == {"1 (run 1)~not": 0.5}
         assert others[3, "1"] == {"1~not": 0.5}
 
@@ -463,11 +469,11 @@ def test_two_ids_can_share_a_history_and_their_outcome(ask, tmp_path, capsys):
     )
     resolve(tmp_path, "eu2")
     with Database(tmp_path / "run.db") as db:
-        assert {name: row["outcome"] for name, row in db.resolutions().items()} == {
+        assert {name: row.outcome for name, row in db.outcomes.latest().items()} == {
             "eu": 1,
             "eu2": 1,
         }
-        assert {row["question_id"] for row in db.history("eu")} == {"eu", "eu2"}
+        assert {row["question_id"] for row in history(db, "eu")} == {"eu", "eu2"}
     # Each wording is known under both ids now.
     assert (
         ask([{"id": "eu", "question": "Will Norway enter the EU by 2029?"}], "--ask-closed")[0] == 0
@@ -512,11 +518,11 @@ def test_a_new_day_of_a_joined_question_joins_too(ask, tmp_path):
     ]
     assert ask(days)[0] == 0
     with Database(tmp_path / "run.db") as db:
-        subjects = {row["id"]: row["subject"] for row in db.questions()}
+        subjects = {row.id: row.subject for row in db.runs.known_questions()}
     assert subjects == dict.fromkeys(("eu", "eu2", "eu2@2026-01-01", "eu2@2026-02-01"), "eu")
     resolve(tmp_path, "eu")
     with Database(tmp_path / "run.db") as db:
-        assert len(db.resolutions()) == 4
+        assert len(db.outcomes.latest()) == 4
     reworded = [{**row, "question": "Will Oslo be in the EU by 2029?"} for row in days]
     code, said = ask(reworded)
     assert (code, "was asked in run 2 as" in said) == (2, True)
@@ -529,7 +535,7 @@ def test_a_rewording_of_a_question_that_is_left_out_is_not_stored(ask, tmp_path)
     new = [{"id": "eu", "question": "Will Norway enter the EU by 2029?"}, rows[1]]
     assert ask(new, "--reworded", "eu", today="2026-03-21")[0] == 0
     with Database(tmp_path / "run.db") as db:
-        assert db.query("SELECT * FROM rewordings") == []
+        assert db.connection.query("SELECT * FROM rewordings") == []
 
 
 def test_documents_without_retrieval_are_refused(ask, tmp_path):

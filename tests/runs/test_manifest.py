@@ -137,7 +137,9 @@ def test_the_template_s_hash_follows_every_fixed_text(monkeypatch, text, logic):
 
 def stored(settings):
     run = SimpleNamespace(id=7, settings=settings, seed=3, versions={"python": "3.11.7"})
-    return Manifest.stored(SimpleNamespace(weights=lambda run: {"one": f"of {run}"}), run)
+    return Manifest.stored(
+        SimpleNamespace(runs=SimpleNamespace(weights=lambda run: {"one": f"of {run}"})), run
+    )
 
 
 def test_a_stored_manifest_comes_back_as_it_was():

@@ -8,10 +8,11 @@ import pytest
 
 import analysis
 import forecaster
-from database import CalibrationRecord, Database
+from database import Database
 from evaluation.resolved import BACK_DATED, LIVE
 from reporting.histories import histories
 from reporting.overview_plot import row_label
+from storage.records import CalibrationRecord
 from tests.support.stub_cli import StubAgent, stub_main
 
 ASKED = "id,question\neu,Will a country join the EU?\noil,Will oil rise?\n"
@@ -82,7 +83,7 @@ def test_a_long_question_keeps_its_day_and_a_voided_one_says_so(place):
     labels = {}
     with Database("d.db") as database:
         for record in (LIVE, BACK_DATED):
-            found = histories(database, record, database.latest_asked(record))
+            found = histories(database, record, database.runs.latest_questions(record))
             labels |= {(h.subject, record): row_label(h.overview_row()) for h in found}
     assert labels["oil", LIVE] == "Will oil rise? (voided)"
     assert labels["oil", BACK_DATED] == "Will oil rise? (as of 2026-05-11) (voided)"
@@ -97,7 +98,7 @@ def test_a_calibrated_run_reads_its_own_forecasts_only(place, monkeypatch):
     with Database("d.db") as database:
         for name in ("ensemble", "stub-a"):
             record = CalibrationRecord(name, "platt", {"weights": [0.5, 0.1]}, 100, 50, 0.2, 0.2)
-            database.save_calibration(record, [])
+            database.outcomes.save_calibration(record, [])
     read = []
 
     def noted(of):
@@ -145,7 +146,7 @@ def test_outcomes_and_scores_of_a_backtest_read_the_forecasts_of_their_questions
 def test_an_interrupted_run_shows_calibrated_values_too(place, monkeypatch, capsys):
     with Database("d.db") as database:
         record = CalibrationRecord("ensemble", "platt", {"weights": [0.5, 0.1]}, 100, 50, 0.2, 0.2)
-        database.save_calibration(record, [])
+        database.outcomes.save_calibration(record, [])
     answer = StubAgent.next_token_logprobs
 
     def interrupted(agent, requests):

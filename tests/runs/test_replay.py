@@ -40,7 +40,7 @@ def test_the_lines_of_a_replay():
         row("q4", 1),
         row("q5", 1),
     ]
-    database = SimpleNamespace(forecasts={1: before, 2: after}.get)
+    database = SimpleNamespace(forecasts=SimpleNamespace(of_run={1: before, 2: after}.get))
     head, *lines, empty, closing = replay_lines(database, 1, 2)
     assert [line.split() for line in lines] == [
         ["m", "q5", "then:", "failed", "(nan);", "now:", "a", "forecast"],

@@ -15,7 +15,7 @@ import pytest
 
 import config
 import forecaster
-from database import Article, Database, NewPassage
+from database import Database
 from preflight.model_entries import ModelSpec
 from preflight.rules import ConfigError
 from questions.question import Question
@@ -27,6 +27,7 @@ from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt
 from semanticretriever import Evidence
+from storage.records import Article, NewPassage
 from tests.support.fake_agent import TRIE, FakeAgent
 
 
@@ -85,15 +86,17 @@ class Retriever:
                 "https://example.org",
                 "text",
             )
-            self.database.add_article(article, [NewPassage("", f"About {question.text}", 3)])
-            (row,) = self.database.query(
+            self.database.articles.add(article, [NewPassage("", f"About {question.text}", 3)])
+            (row,) = self.database.connection.query(
                 "SELECT id FROM articles WHERE title = ?", (question.text,)
             )
-            (passage,) = self.database.query(
+            (passage,) = self.database.connection.query(
                 "SELECT id FROM passages WHERE article_id = ?", (row["id"],)
             )
             found.append(
-                Evidence(tuple(self.database.get_passages([passage["id"]], {passage["id"]: 0.5})))
+                Evidence(
+                    tuple(self.database.articles.passages([passage["id"]], {passage["id"]: 0.5}))
+                )
             )
         return found
 
@@ -385,16 +388,16 @@ def test_a_run_another_process_works_on_is_left_to_it(call, tmp_path):
 
 def test_a_run_is_claimed_by_one_process_only(tmp_path):
     with Database(tmp_path / "run.db") as db:
-        run = db.start_run(
+        run = db.runs.start(
             settings={}, versions={}, seed=1, as_of=None, questions=[Question("Will A?")], owner="a"
         )
         living = {"b": "process b"}
-        assert db.claim_run(run, "b", living.get) is None
-        assert db.claim_run(run, "c", living.get) == "process b"
-        assert db.run(run)["owner"] == "b"
-        db.finish_run(run, "partial")
-        assert db.claim_run(run, "c", living.get) is None
-        assert db.run(run)["owner"] == "c"
+        assert db.runs.claim(run, "b", living.get) is None
+        assert db.runs.claim(run, "c", living.get) == "process b"
+        assert db.runs.get(run).owner == "b"
+        db.runs.finish(run, "partial")
+        assert db.runs.claim(run, "c", living.get) is None
+        assert db.runs.get(run).owner == "c"
 
 
 def test_questions_stay_as_this_run_asked_them(call, tmp_path):
@@ -499,7 +502,7 @@ def manifest_of(models):
 
 
 def rows_of(rows):
-    return SimpleNamespace(run_questions=lambda _: rows)
+    return SimpleNamespace(runs=SimpleNamespace(questions=lambda _: rows))
 
 
 def test_a_stored_model_that_is_not_configured_has_its_path_and_the_defaults(monkeypatch):
@@ -545,8 +548,8 @@ def test_a_run_is_found_by_its_number_or_as_the_latest_unfinished_one(tmp_path):
             find_run(database, "1")
         common = {"settings": {}, "versions": {}, "seed": 1, "as_of": None, "questions": []}
         for _ in range(12):
-            database.start_run(**common)
-        database.finish_run(12, "finished")
+            database.runs.start(**common)
+        database.runs.finish(12, "finished")
         assert [find_run(database, wanted).id for wanted in ("latest", "3", 4)] == [
             11,
             3,
@@ -689,8 +692,8 @@ def test_a_replay_is_no_forecast_of_its_own(call, tmp_path):
     assert stored(tmp_path / "run.db", "select distinct run from forecast_history") == [(1,)]
     assert stored(tmp_path / "run.db", "select distinct run from latest_forecasts") == [(1,)]
     with Database(tmp_path / "run.db") as db:
-        assert {row["run_id"] for row in db.successful_forecasts()} == {1}
-        assert {row["run_id"] for row in db.all_ensembles()} == {1}
+        assert {row.run_id for row in db.forecasts.successful()} == {1}
+        assert {row.run_id for row in db.forecasts.all_ensembles()} == {1}
 
 
 def test_a_replay_with_another_setting_says_so_and_goes_on(call, monkeypatch, caplog):

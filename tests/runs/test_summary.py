@@ -9,10 +9,11 @@ import pytest
 import analysis
 import config
 import forecaster
-from database import CalibrationRecord, Database
+from database import Database
 from evaluation.curves import Curve
 from questions.question import Question
 from runs.summary import summary
+from storage.records import CalibrationRecord
 from tests.support.record_database import add_run, point
 from tests.support.stub_cli import stub_main
 
@@ -89,7 +90,7 @@ def test_the_calibrated_value_stands_beside_the_raw_one(tmp_path, monkeypatch):
         questions = [Question("Will A happen?", id="a"), Question("Will B happen?", id="b")]
         run = add_run(db, questions, {"m": [point(30), point(60)]})
         fitted = CalibrationRecord("ensemble", "platt", {}, 40, 30, 0.2, 0.1)
-        db.save_calibration(fitted, [(run, "a", 0.3, 0.25, False)])
+        db.outcomes.save_calibration(fitted, [(run, "a", 0.3, 0.25, False)])
         lines = summary(db, run).splitlines()
     assert lines[1].split()[1:4] == ["chance", "calibrated", "80"]
     assert [line.split()[3:8] for line in lines[3:5]] == [
@@ -121,7 +122,7 @@ def test_a_calibration_reaches_later_runs_of_its_record(tmp_path, monkeypatch, c
     ]
     assert stub_main(words, today="2026-03-02") == 0
     with Database(path) as db:
-        ends = {row["question_id"]: int(row["mean"] > 40) for row in db.ensembles(1)}
+        ends = {row.question_id: int(row.mean > 40) for row in db.forecasts.ensembles(1)}
     ends["q0"], ends["q1"] = 1 - ends["q0"], 1 - ends["q1"]
     outcomes = "".join(f"{name},{end},2026-03-20\n" for name, end in list(ends.items())[:39])
     (tmp_path / "r.csv").write_text(f"id,outcome,date\n{outcomes}")
@@ -132,15 +133,15 @@ def test_a_calibration_reaches_later_runs_of_its_record(tmp_path, monkeypatch, c
     lines = capsys.readouterr().out.splitlines()
     assert "calibrated" in lines[1]
     with Database(path) as db:
-        (row,) = db.ensembles(2)
-        (calibration,) = db.calibrations()
-        expected = Curve("platt", calibration["parameters"])([row["mean"] / 100])
-        assert row["calibrated"] == pytest.approx(100 * float(expected[0]))
-        assert f"{row['mean']:.1f} %  {row['calibrated']:>8.1f} %" in lines[3]
-        (shown,) = db.query(
+        (row,) = db.forecasts.ensembles(2)
+        (calibration,) = db.outcomes.calibrations()
+        expected = Curve("platt", calibration.parameters)([row.mean / 100])
+        assert row.calibrated == pytest.approx(100 * float(expected[0]))
+        assert f"{row.mean:.1f} %  {row.calibrated:>8.1f} %" in lines[3]
+        (shown,) = db.connection.query(
             "SELECT calibrated FROM latest_forecasts WHERE run = 2 AND agent = 'ensemble'"
         )
-        assert shown["calibrated"] == row["calibrated"]
+        assert shown["calibrated"] == row.calibrated
     # A back-dated run is another record.
     assert stub_main([*words, "--as-of", "2026-02-01"], today="2026-04-02") == 0
     assert "calibrated" not in capsys.readouterr().out

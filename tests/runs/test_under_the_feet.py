@@ -14,7 +14,6 @@ import pytest
 
 import analysis
 import config
-import database as database_module
 import ensemble
 import forecaster
 from database import Database
@@ -22,6 +21,10 @@ from evidence.documents import find_documents
 from questions.question import Question
 from runs import gather, manifest
 from semanticretriever import SemanticRetriever
+from storage.errors import database_error
+from storage.forecasts import ForecastStore
+from storage.records import Resolution
+from storage.runs import RunStore
 from terminal.interrupts import Interrupts
 from tests.runs.test_faults import modes_count
 from tests.storage.test_database import stored_schema
@@ -98,7 +101,7 @@ def replace():
 @pytest.mark.parametrize("disturb", [delete, move, replace])
 def test_a_database_that_is_gone_ends_the_run_with_one_line(forecast, disturb, when):
     with Database("other.db") as other:
-        other.start_run(
+        other.runs.start(
             settings={}, versions={}, seed=1, as_of=None, questions=[Question("Other?")]
         )
     before = Path("other.db").read_bytes()
@@ -144,11 +147,9 @@ def test_a_database_that_is_gone_while_the_run_is_drawn_is_not_a_finished_run(
 
 def test_a_disk_that_is_full_before_the_first_row_is_no_run_to_resume(forecast, monkeypatch):
     def full(self, **_):
-        raise database_module._database_error(
-            self.path, sqlite3.OperationalError("database or disk is full")
-        )
+        raise database_error(Path("run.db"), sqlite3.OperationalError("database or disk is full"))
 
-    monkeypatch.setattr(Database, "start_run", full)
+    monkeypatch.setattr(RunStore, "start", full)
     code, said = forecast(*QUESTIONS, "--no-retrieval")
     assert code == 2
     assert said.err.splitlines()[-1] == (
@@ -158,12 +159,10 @@ def test_a_disk_that_is_full_before_the_first_row_is_no_run_to_resume(forecast, 
 
 def test_a_disk_that_fills_up_later_is_resumed(forecast, monkeypatch):
     def full(self, *_):
-        raise database_module._database_error(
-            self.path, sqlite3.OperationalError("database or disk is full")
-        )
+        raise database_error(Path("run.db"), sqlite3.OperationalError("database or disk is full"))
 
     with monkeypatch.context() as patched:
-        patched.setattr(Database, "save_forecast", full)
+        patched.setattr(ForecastStore, "save", full)
         code, said = forecast(*QUESTIONS, "--no-retrieval")
     assert code == 2
     line = said.err.splitlines()[-1]
@@ -263,7 +262,7 @@ def archive(tmp_path):
     folder.mkdir()
     with Database(small(folder / "run.db")) as database:
         for name in ("a", "b/ü"):
-            database.add_resolutions([database_module.Resolution(name, 1, "2025-06-01")])
+            database.outcomes.add([Resolution(name, 1, "2025-06-01")])
     yield folder
     folder.chmod(0o755)
 
@@ -306,7 +305,7 @@ def test_what_stands_in_the_log_of_a_crashed_run_is_read_as_well(archive, tmp_pa
     crashed = tmp_path / "crashed"
     crashed.mkdir()
     with Database(archive / "run.db") as database:
-        database.start_run(
+        database.runs.start(
             settings={},
             versions={},
             seed=1,
@@ -318,7 +317,7 @@ def test_what_stands_in_the_log_of_a_crashed_run_is_read_as_well(archive, tmp_pa
     assert rows(crashed / "run.db", "SELECT 1 FROM questions WHERE id = 'log'") == [(1,)]
     shutil.copyfile(archive / "run.db", crashed / "run.db")
     with Database(archive / "run.db") as database:
-        database.finish_run(3, "finished")
+        database.runs.finish(3, "finished")
         for name in ("run.db", "run.db-wal"):
             shutil.copyfile(archive / name, crashed / name)
     lock(crashed)

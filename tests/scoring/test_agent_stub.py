@@ -9,13 +9,13 @@ import pytest
 
 import config
 from agents_vllm import Agent
-from database import Passage
 from engine.arguments import engine_arguments
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring.prompt_fitting import ANSWER_TOKENS
 from scoring.scorer import ScoringResult
 from scoring.tasks import AgentError, ForecastTask
+from storage.records import Passage
 
 SPEC = ModelSpec("stub", "org/stub")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from types import SimpleNamespace
 
@@ -11,12 +10,12 @@ import pytest
 
 import config
 from agents_vllm import Agent
-from database import Article, Database, NewPassage
+from database import Database
 from ensemble import Ensemble, QuestionEvidence
 from preflight.model_entries import ModelSpec
 from questions.question import Question
-from scoring.distribution import Distribution
 from scoring.pooling import voice_weights
+from storage.records import Article, NewPassage
 from tests.scoring.test_agent_stub import StubLLM
 
 SPEC = ModelSpec("stub", "org/stub")
@@ -49,10 +48,10 @@ def forecast(database, *, window=4096):
     article = Article(
         "wikipedia", "Bridge", "r1", "2026-01-01T00:00:00Z", "https://example.org", "text"
     )
-    database.add_article(article, [NewPassage("", text, 30) for text in FACTS])
-    ids = [row["id"] for row in database.query("SELECT id FROM passages ORDER BY id")]
-    passages = database.get_passages(ids, {p: 1.0 - rank / 10 for rank, p in enumerate(ids)})
-    run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=[QUESTION])
+    database.articles.add(article, [NewPassage("", text, 30) for text in FACTS])
+    ids = [row["id"] for row in database.connection.query("SELECT id FROM passages ORDER BY id")]
+    passages = database.articles.passages(ids, {p: 1.0 - rank / 10 for rank, p in enumerate(ids)})
+    run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=[QUESTION])
     engines = []
 
     def start(**arguments):
@@ -66,7 +65,7 @@ def forecast(database, *, window=4096):
 
 
 def links(database, chunk=0):
-    return database.query(
+    return database.connection.query(
         "SELECT e.number, e.rank, e.score, e.used, p.text FROM evidence e JOIN forecasts f ON f.id = e.forecast_id"
         " JOIN passages p ON p.id = e.passage_id WHERE f.chunk = ? ORDER BY e.number",
         (chunk,),
@@ -75,9 +74,9 @@ def links(database, chunk=0):
 
 def test_what_the_window_dropped_is_recorded_as_unused(database):
     run, _ = forecast(database, window=2000)
-    (row,) = database.forecasts(run)
-    assert row["error"] is None
-    (prompt,) = database.query("SELECT text FROM prompts")
+    (row,) = database.forecasts.of_run(run)
+    assert row.error is None
+    (prompt,) = database.connection.query("SELECT text FROM prompts")
     found = links(database)
     assert [link["number"] for link in found] == [1, 2, 3, 4, 5, 6]
     used = [bool(link["used"]) for link in found]
@@ -99,19 +98,19 @@ def test_what_the_evidence_budget_dropped_is_recorded_too(database, monkeypatch)
 def test_chunks_share_every_batch_and_their_mean_is_the_agents_voice(database, monkeypatch):
     monkeypatch.setattr(config, "EVIDENCE_CHUNKS", 2)
     run, engine = forecast(database)
-    rows = database.forecasts(run)
-    assert [row["chunk"] for row in rows] == [0, 1]
+    rows = database.forecasts.of_run(run)
+    assert [row.chunk for row in rows] == [0, 1]
     assert [link["rank"] for link in links(database, 0)] == [1, 3, 5]
     assert [link["rank"] for link in links(database, 1)] == [2, 4, 6]
     assert len(engine.calls) <= 3
     assert len(engine.calls[0]) == 2
-    first, second = (Distribution(json.loads(row["probabilities"])).probabilities for row in rows)
+    first, second = (row.distribution.probabilities for row in rows)
     assert np.abs(first - second).sum() > 0.5
-    (pooled,) = database.ensembles(run)
-    assert pooled["agents"] == 1
-    weights = voice_weights([row["captured_mass"] for row in rows])
+    (pooled,) = database.forecasts.ensembles(run)
+    assert pooled.agents == 1
+    weights = voice_weights([row.captured_mass for row in rows])
     np.testing.assert_allclose(
-        Distribution(json.loads(pooled["probabilities"])).probabilities,
+        pooled.distribution.probabilities,
         np.average([first, second], axis=0, weights=weights),
         atol=1e-9,
     )

@@ -11,22 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import database
-from database import (
-    APPLICATION_ID,
-    SCHEMA_VERSION,
+from database import Database
+from questions.question import Question
+from scoring.distribution import Distribution
+from storage import migrations
+from storage.errors import DatabaseError
+from storage.migrations import APPLICATION_ID, SCHEMA_VERSION
+from storage.records import (
     Article,
     CalibrationRecord,
-    Database,
-    DatabaseError,
     EnsembleRecord,
     EvidenceLink,
     ForecastRecord,
     NewPassage,
     Resolution,
 )
-from questions.question import Question
-from scoring.distribution import Distribution
+from tests.support.record_database import history, point, recorded_outcomes
 
 QUESTION = Question("Will A happen?", id="a", background="B", extra={"outcome": "1"})
 
@@ -38,15 +38,13 @@ def db(tmp_path):
 
 
 def start(db: Database) -> int:
-    return db.start_run(settings={"x": 1}, versions={}, seed=1, as_of=None, questions=[QUESTION])
+    return db.runs.start(settings={"x": 1}, versions={}, seed=1, as_of=None, questions=[QUESTION])
 
 
 def forecast(mean_at: int = 30, **changes) -> ForecastRecord:
-    p = np.zeros(101)
-    p[mean_at] = 1
     values = {
-        "question_id": "a", "agent": "m", "model": "org/m", "probabilities": p, "captured_mass": 0.9, "residual_mass": 0.01,
-        "statistics": dict.fromkeys(database.STATISTICS, float(mean_at)), "prompt": "How probable?", **changes,
+        "question_id": "a", "agent": "m", "model": "org/m", "distribution": point(mean_at), "captured_mass": 0.9,
+        "residual_mass": 0.01, "prompt": "How probable?", **changes,
     }  # fmt: skip
     return ForecastRecord(**values)
 
@@ -56,7 +54,7 @@ def failed(**changes) -> ForecastRecord:
 
 
 def scalar(db: Database, sql: str):
-    return db.query(sql)[0][0]
+    return db.connection.query(sql)[0][0]
 
 
 # --- opening --------------------------------------------------------------------------------------
@@ -79,7 +77,7 @@ def test_opening_again_keeps_everything_and_migrates_nothing(tmp_path):
     with Database(path) as db:
         start(db)
     with Database(path) as db:
-        assert len(db.runs()) == 1
+        assert len(db.runs.all()) == 1
     assert not list(tmp_path.glob("*.bak"))
 
 
@@ -87,16 +85,18 @@ def test_an_older_file_is_backed_up_then_migrated_with_its_data(tmp_path, monkey
     path = tmp_path / "database.db"
     with Database(path) as db:
         run = start(db)
-        db.save_forecast(run, forecast())
+        db.forecasts.save(run, forecast())
     monkeypatch.setattr(
-        database, "MIGRATIONS", (*database.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note TEXT;\n")
+        migrations,
+        "MIGRATIONS",
+        (*migrations.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note TEXT;\n"),
     )
-    monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(migrations, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     with Database(path) as db:
         assert scalar(db, "PRAGMA user_version") == SCHEMA_VERSION + 1
-        assert db.query("SELECT note FROM runs")[0]["note"] is None
-        assert len(db.runs()) == 1
-        assert len(db.forecasts(run)) == 1
+        assert db.connection.query("SELECT note FROM runs")[0]["note"] is None
+        assert len(db.runs.all()) == 1
+        assert len(db.forecasts.of_run(run)) == 1
     with contextlib.closing(
         sqlite3.connect(tmp_path / f"database.db.schema-{SCHEMA_VERSION}.bak")
     ) as backup:
@@ -140,13 +140,15 @@ def test_a_stored_database_of_schema_1_keeps_every_row(tmp_path):
     with Database(path) as db:
         assert scalar(db, "PRAGMA user_version") == SCHEMA_VERSION
         assert scalar(db, "PRAGMA integrity_check") == "ok"
-        assert db.query("PRAGMA foreign_key_check") == []
+        assert db.connection.query("PRAGMA foreign_key_check") == []
         for name, rows in before.items():
             width = len(rows[0]) if rows else 0
-            assert [tuple(row)[:width] for row in db.query(f"SELECT * FROM {name}")] == rows, name
-        assert [row.distribution is None for row in db.forecasts(1)] == [False, True]
-        assert [row["agent"] for row in db.history("a")] == ["ensemble", "m"]
-        assert db.search_words(["ferries"], [1], limit=5)
+            assert [
+                tuple(row)[:width] for row in db.connection.query(f"SELECT * FROM {name}")
+            ] == rows, name
+        assert [row.distribution is None for row in db.forecasts.of_run(1)] == [False, True]
+        assert [row["agent"] for row in history(db, "a")] == ["ensemble", "m"]
+        assert db.articles.search_words(["ferries"], [1], limit=5)
         start(db)
     with contextlib.closing(sqlite3.connect(tmp_path / "old.db.schema-1.bak")) as backup:
         assert backup.execute("PRAGMA user_version").fetchone()[0] == 1
@@ -178,14 +180,14 @@ def test_a_migration_that_fails_leaves_the_older_file_as_it_was(tmp_path, monkey
     with Database(path) as db:
         start(db)
     broken = "ALTER TABLE runs ADD COLUMN note TEXT;\nINSERT INTO no_such_table VALUES (1);\n"
-    monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, broken))
-    monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, broken))
+    monkeypatch.setattr(migrations, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     with pytest.raises(DatabaseError, match="no_such_table"):
         Database(path)
     monkeypatch.undo()
     with Database(path) as db:
         assert scalar(db, "PRAGMA user_version") == SCHEMA_VERSION
-        assert "note" not in [row["name"] for row in db.query("PRAGMA table_info(runs)")]
+        assert "note" not in [row["name"] for row in db.connection.query("PRAGMA table_info(runs)")]
 
 
 def test_what_is_no_forecaster_database_is_refused_and_left_alone(tmp_path):
@@ -208,7 +210,7 @@ def test_what_is_no_forecaster_database_is_refused_and_left_alone(tmp_path):
 def test_a_newer_schema_is_refused(tmp_path):
     path = tmp_path / "database.db"
     with Database(path) as db:
-        db.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        db.connection.sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(DatabaseError, match="written by a newer Forecaster"):
         Database(path)
 
@@ -225,72 +227,68 @@ def test_a_missing_file_or_folder_is_refused(tmp_path):
 
 
 def test_an_exception_inside_a_transaction_undoes_all_of_it(db):
-    with pytest.raises(KeyboardInterrupt), db.atomic() as connection:  # noqa: PT012 - the block is the test
+    with pytest.raises(KeyboardInterrupt), db.connection.atomic() as connection:  # noqa: PT012 - the block is the test
         connection.execute(
             "INSERT INTO runs (started_at, seed, settings, versions) VALUES ('', 1, '{}', '{}')"
         )
         raise KeyboardInterrupt
-    assert db.runs() == []
+    assert db.runs.all() == []
     start(db)  # the connection is usable
-    assert len(db.runs()) == 1
+    assert len(db.runs.all()) == 1
 
 
 def test_a_forecast_whose_evidence_cannot_be_stored_is_not_stored_either(db):
     run = start(db)
     with pytest.raises(DatabaseError, match="FOREIGN KEY"):
-        db.save_forecast(
+        db.forecasts.save(
             run, forecast(evidence=(EvidenceLink(passage_id=99, number=1, rank=1, score=1.0),))
         )
-    assert db.forecasts(run) == []
+    assert db.forecasts.of_run(run) == []
     assert scalar(db, "SELECT count(*) FROM prompts") == 0
 
 
 def test_a_copied_file_holds_what_was_committed(db, tmp_path):
     run = start(db)
-    db.save_forecast(run, forecast())
+    db.forecasts.save(run, forecast())
     for path in tmp_path.glob("database.db*"):  # as after a power cut: nothing was closed
         shutil.copy(path, tmp_path / path.name.replace("database", "copy"))
     with Database(tmp_path / "copy.db", create=False) as copy:
-        assert len(copy.forecasts(run)) == 1
+        assert len(copy.forecasts.of_run(run)) == 1
 
 
 # --- forecasts ------------------------------------------------------------------------------------
 
 
 def test_all_101_probabilities_come_back_bit_by_bit(db):
-    p = Distribution.from_weights(np.random.default_rng(3).random(101) ** 5).probabilities
+    d = Distribution.from_weights(np.random.default_rng(3).random(101) ** 5)
     run = start(db)
-    db.save_forecast(run, forecast(probabilities=p))
-    (row,) = db.forecasts(run)
-    np.testing.assert_array_equal(row.distribution.probabilities, Distribution(p).probabilities)
+    db.forecasts.save(run, forecast(distribution=d))
+    (row,) = db.forecasts.of_run(run)
+    np.testing.assert_array_equal(
+        row.distribution.probabilities, Distribution(d.probabilities).probabilities
+    )
     stored = "SELECT value FROM forecasts, json_each(probabilities)"
-    np.testing.assert_array_equal([r[0] for r in db.query(stored)], p)
-
-
-def test_a_forecast_of_another_length_is_refused(db):
-    run = start(db)
-    with pytest.raises(DatabaseError, match="CHECK"):
-        db.save_forecast(run, forecast(probabilities=np.full(100, 0.01)))
+    np.testing.assert_array_equal([r[0] for r in db.connection.query(stored)], d.probabilities)
 
 
 def test_a_later_try_replaces_an_error_and_never_a_forecast(db):
     run = start(db)
-    db.save_forecast(run, failed())
-    db.save_forecast(run, failed())
-    assert len(db.forecasts(run)) == 1
-    db.save_forecast(run, forecast(30))
-    (row,) = db.forecasts(run)
-    assert (row["error"], row["mean"]) == (None, 30)
+    db.forecasts.save(run, failed())
+    db.forecasts.save(run, failed())
+    assert len(db.forecasts.of_run(run)) == 1
+    db.forecasts.save(run, forecast(30))
+    (row,) = db.forecasts.of_run(run)
+    assert (row.error, row.mean) == (None, 30)
     for record in (forecast(60), failed()):
         with pytest.raises(DatabaseError, match="UNIQUE"):
-            db.save_forecast(run, record)
-    assert [r["mean"] for r in db.forecasts(run)] == [30]
+            db.forecasts.save(run, record)
+    assert [r.mean for r in db.forecasts.of_run(run)] == [30]
 
 
 def test_a_forecast_has_either_probabilities_or_an_error(db):
     run = start(db)
     with pytest.raises(DatabaseError, match="CHECK"):
-        db.save_forecast(run, forecast(error="but there is one"))
+        db.forecasts.save(run, forecast(error="but there is one"))
 
 
 def test_equal_prompts_are_stored_once_and_evidence_counts_what_was_used(db):
@@ -298,16 +296,16 @@ def test_equal_prompts_are_stored_once_and_evidence_counts_what_was_used(db):
     article = Article(
         "wikipedia", "T", "r1", "2026-01-01T00:00:00Z", "https://example.org", "one two"
     )
-    db.add_article(article, [NewPassage("", "one", 1), NewPassage("S", "two", 1)])
-    first, second = (row[0] for row in db.query("SELECT id FROM passages ORDER BY id"))
+    db.articles.add(article, [NewPassage("", "one", 1), NewPassage("S", "two", 1)])
+    first, second = (row[0] for row in db.connection.query("SELECT id FROM passages ORDER BY id"))
     links = (EvidenceLink(first, 1, 1, 0.9), EvidenceLink(second, 2, 2, 0.5, used=False))
-    db.save_forecast(run, forecast(evidence=links))
-    db.save_forecast(run, forecast(agent="n"))
+    db.forecasts.save(run, forecast(evidence=links))
+    db.forecasts.save(run, forecast(agent="n"))
     assert scalar(db, "SELECT count(*) FROM prompts") == 1
-    used = db.query("SELECT agent, passage FROM evidence_trail WHERE used")
+    used = db.connection.query("SELECT agent, passage FROM evidence_trail WHERE used")
     assert [tuple(row) for row in used] == [("m", "one")]
-    assert db.articles_used(run) == {"a": 1}
-    assert [row["text"] for row in db.prompt_evidence(run, "a")] == ["one"]
+    assert db.forecasts.articles_used(run) == {"a": 1}
+    assert [row.text for row in db.forecasts.prompt_evidence(run, "a")] == ["one"]
 
 
 def test_the_same_revision_is_stored_once(db):
@@ -320,32 +318,29 @@ def test_the_same_revision_is_stored_once(db):
         "one",
         fetched_at="2026-01-02T00:00:00Z",
     )
-    first = db.add_article(article, [NewPassage("", "one", 1)])
-    assert db.add_article(article, [NewPassage("", "one", 1)]) == first
-    assert db.count_passages([first]) == 1
-    assert db.find_article("wikipedia", "T", as_of="2025-12-31T00:00:00Z") is None
+    first = db.articles.add(article, [NewPassage("", "one", 1)])
+    assert db.articles.add(article, [NewPassage("", "one", 1)]) == first
+    assert db.articles.count_passages([first]) == 1
+    assert db.articles.find("wikipedia", "T", as_of="2025-12-31T00:00:00Z") is None
 
 
 # --- views ----------------------------------------------------------------------------------------
 
 
-def ensemble(mean: float) -> EnsembleRecord:
-    p = np.full(101, 1 / 101)
-    return EnsembleRecord(
-        "a", "mean", p, dict.fromkeys(database.STATISTICS, mean), 1, 1, 1.0, 0.9, 0.01, False
-    )
+def ensemble(mean: int) -> EnsembleRecord:
+    return EnsembleRecord("a", "mean", point(mean), 1, 1, 1.0, 0.9, 0.01, False)
 
 
 def test_views_show_the_history_and_the_latest_of_every_agent(db):
     first, second = start(db), start(db)
-    db.save_forecast(first, forecast(30))
-    db.save_forecast(first, forecast(40, agent="gone"))
-    db.save_ensemble(first, ensemble(35))
-    db.save_forecast(second, forecast(60))
-    db.save_ensemble(second, ensemble(60))
-    db.save_ensemble(second, ensemble(61))  # replaced
-    history = [(row["run"], row["agent"], row["mean"]) for row in db.history("a")]
-    assert history == [
+    db.forecasts.save(first, forecast(30))
+    db.forecasts.save(first, forecast(40, agent="gone"))
+    db.forecasts.save_ensemble(first, ensemble(35))
+    db.forecasts.save(second, forecast(60))
+    db.forecasts.save_ensemble(second, ensemble(60))
+    db.forecasts.save_ensemble(second, ensemble(61))  # replaced
+    shown = [(row["run"], row["agent"], row["mean"]) for row in history(db, "a")]
+    assert shown == [
         (1, "ensemble", 35),
         (1, "gone", 40),
         (1, "m", 30),
@@ -353,24 +348,25 @@ def test_views_show_the_history_and_the_latest_of_every_agent(db):
         (2, "m", 60),
     ]
     latest = {
-        row["agent"]: row["mean"] for row in db.query("SELECT agent, mean FROM latest_forecasts")
+        row["agent"]: row["mean"]
+        for row in db.connection.query("SELECT agent, mean FROM latest_forecasts")
     }
     assert latest == {"ensemble": 61, "gone": 40, "m": 60}
 
 
 def test_a_question_asked_again_keeps_what_each_run_asked(db):
     first = start(db)
-    db.save_forecast(first, forecast(30))
+    db.forecasts.save(first, forecast(30))
     again = Question(
         "Will A happen, really?", id="a", close_date="2027-01-01", extra={"crowd": "0.5"}
     )
-    second = db.start_run(settings={}, versions={}, seed=1, as_of="2026-01-01", questions=[again])
-    db.save_forecast(second, forecast(40))
-    assert [(row["question"], row["record"]) for row in db.history("a")] == [
+    second = db.runs.start(settings={}, versions={}, seed=1, as_of="2026-01-01", questions=[again])
+    db.forecasts.save(second, forecast(40))
+    assert [(row["question"], row["record"]) for row in history(db, "a")] == [
         ("Will A happen?", "live"),
         ("Will A happen, really?", "back-dated"),
     ]
-    asked = [db.run_questions(run)[0] for run in (first, second)]
+    asked = [db.runs.questions(run)[0] for run in (first, second)]
     assert asked[0].question == Question(
         "Will A happen?", id="a", background="B", extra={"outcome": "1"}
     )
@@ -386,9 +382,9 @@ def test_the_latest_forecasts_are_one_live_and_one_for_each_day_asked_about(db):
         ("2025-01-06", 40),
         (None, 50),
     ):
-        run = db.start_run(settings={}, versions={}, seed=1, as_of=as_of, questions=[QUESTION])
-        db.save_forecast(run, forecast(mean))
-    latest = db.query("SELECT record, as_of, mean FROM latest_forecasts ORDER BY run")
+        run = db.runs.start(settings={}, versions={}, seed=1, as_of=as_of, questions=[QUESTION])
+        db.forecasts.save(run, forecast(mean))
+    latest = db.connection.query("SELECT record, as_of, mean FROM latest_forecasts ORDER BY run")
     assert [tuple(row) for row in latest] == [
         ("back-dated", "2025-01-13", 30),
         ("back-dated", "2025-01-06", 40),
@@ -398,16 +394,22 @@ def test_the_latest_forecasts_are_one_live_and_one_for_each_day_asked_about(db):
 
 def test_views_show_the_newest_calibration_of_the_same_forecaster_and_record(db):
     run = start(db)
-    db.save_forecast(run, forecast(30))
-    db.save_ensemble(run, ensemble(35))
+    db.forecasts.save(run, forecast(30))
+    db.forecasts.save_ensemble(run, ensemble(35))
     for record, value in (("live", 0.1), ("live", 0.2), ("back-dated", 0.9)):
         fitted = CalibrationRecord(
             "ensemble", "platt", {}, 30, 30, 0.2, 0.1, record, 0.5, 0.4, 0.1, 0.0
         )
-        db.save_calibration(fitted, [(run, "a", 0.35, value, False)])
-    shown = {row["agent"]: row["calibrated"] for row in db.query("SELECT * FROM latest_forecasts")}
+        db.outcomes.save_calibration(fitted, [(run, "a", 0.35, value, False)])
+    shown = {
+        row["agent"]: row["calibrated"]
+        for row in db.connection.query("SELECT * FROM latest_forecasts")
+    }
     assert shown == {"ensemble": pytest.approx(20), "m": None}
-    assert [(row["record"], row["raw_log"]) for row in db.calibrations()][-1] == ("back-dated", 0.5)
+    assert [(row.record, row.raw_log) for row in db.outcomes.calibrations()][-1] == (
+        "back-dated",
+        0.5,
+    )
 
 
 def test_an_outcome_holds_for_every_question_of_its_subject(db):
@@ -415,36 +417,36 @@ def test_an_outcome_holds_for_every_question_of_its_subject(db):
         Question("Will oil rise?", id=f"oil@{day}", subject="oil", as_of=day)
         for day in ("2025-01-06", "2025-01-13")
     ]
-    db.start_run(settings={}, versions={}, seed=1, as_of=None, questions=[*days, QUESTION])
-    assert db.add_resolutions([Resolution("oil", 1, "2025-02-01")]) == 1
-    assert {name: row["outcome"] for name, row in db.resolutions().items()} == {
+    db.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=[*days, QUESTION])
+    assert db.outcomes.add([Resolution("oil", 1, "2025-02-01")]) == 1
+    assert {name: row.outcome for name, row in db.outcomes.latest().items()} == {
         "oil@2025-01-06": 1,
         "oil@2025-01-13": 1,
     }
     # Named by one of its ids it is the same outcome, and a later one holds for all.
-    assert db.add_resolutions([Resolution("oil@2025-01-13", 1, "2025-02-01")]) == 0
-    assert db.add_resolutions([Resolution("oil@2025-01-13", 0, "2025-02-02")]) == 1
-    assert {row["outcome"] for row in db.resolutions().values()} == {0}
-    assert [row["outcome"] for row in db.resolution_history("oil@2025-01-06")] == [1, 0]
+    assert db.outcomes.add([Resolution("oil@2025-01-13", 1, "2025-02-01")]) == 0
+    assert db.outcomes.add([Resolution("oil@2025-01-13", 0, "2025-02-02")]) == 1
+    assert {row.outcome for row in db.outcomes.latest().values()} == {0}
+    assert [row["outcome"] for row in recorded_outcomes(db, "oil@2025-01-06")] == [1, 0]
     with pytest.raises(DatabaseError, match="FOREIGN KEY"):
-        db.add_resolutions([Resolution("gas", 1, "2025-02-01")])
+        db.outcomes.add([Resolution("gas", 1, "2025-02-01")])
 
 
 def test_a_pool_keeps_its_weights_and_its_weakest_voice(db):
     run = start(db)
-    db.save_ensemble(
+    db.forecasts.save_ensemble(
         run, replace(ensemble(35), weights={"m": 0.75, "n": 0.25}, weakest_captured=0.2)
     )
-    (row,) = db.ensembles(run)
+    (row,) = db.forecasts.ensembles(run)
     assert (row.weights, row.weakest_captured) == ({"m": 0.75, "n": 0.25}, 0.2)
-    db.save_ensemble(run, ensemble(35))
-    assert db.ensembles(run)[0]["weights"] is None
+    db.forecasts.save_ensemble(run, ensemble(35))
+    assert db.forecasts.ensembles(run)[0].weights is None
 
 
 def test_what_a_run_of_an_older_schema_asked_is_filled_in(tmp_path):
     stored_schema(1, tmp_path / "old.db")
     with Database(tmp_path / "old.db") as db:
-        asked = [row.question for row in db.run_questions(1)]
+        asked = [row.question for row in db.runs.questions(1)]
         assert asked == [
             Question("Will A happen?", id="a", background="B", extra={"outcome": "1"}),
             Question("Will B happen?", id="b"),
@@ -454,13 +456,13 @@ def test_what_a_run_of_an_older_schema_asked_is_filled_in(tmp_path):
 
 def test_a_run_that_does_not_exist_is_an_error(db):
     with pytest.raises(DatabaseError, match="no run 7"):
-        db.run(7)
+        db.runs.get(7)
 
 
 def test_text_that_is_no_unicode_is_damage_in_one_line_whatever_it_says(tmp_path):
     path = tmp_path / "damaged.db"
     with Database(path) as db:
-        db.start_run(
+        db.runs.start(
             settings={},
             versions={},
             seed=1,
@@ -473,6 +475,6 @@ def test_text_that_is_no_unicode_is_damage_in_one_line_whatever_it_says(tmp_path
             "UPDATE questions SET text = CAST(? AS TEXT)", (b"the disk is full\n\x80locked",)
         )
     with Database(path) as db, pytest.raises(DatabaseError) as error:
-        db.questions()
+        db.runs.known_questions()
     assert "\n" not in str(error.value)
     assert "the database is damaged (text that is no Unicode)" in str(error.value)

@@ -10,23 +10,26 @@ import sqlite3
 import numpy as np
 import pytest
 
-import database
-from database import (
+from database import Database
+from questions.question import Question
+from storage import connection
+from storage.errors import DatabaseError
+from storage.records import (
     AblationRecord,
     Article,
+    AskedColumns,
     CalibrationRecord,
     CoherenceRecord,
-    Database,
-    DatabaseError,
+    EarlierQuestion,
     EnsembleRecord,
     EvidenceLink,
+    FirstForecast,
     ForecastRecord,
     NewPassage,
     ReasoningRecord,
     Rewording,
 )
-from questions.question import Question
-from storage.records import AskedColumns, EarlierQuestion, FirstForecast
+from tests.support.record_database import calibrated_values, history, point
 
 QUESTIONS = [Question("Will Z happen?", id="z"), Question("Will A happen?", id="a")]
 
@@ -39,29 +42,21 @@ def db(tmp_path):
 
 def start(db, **options):
     common = {"settings": {}, "versions": {}, "seed": 1, "as_of": None, "questions": QUESTIONS}
-    return db.start_run(**{**common, **options})
-
-
-def point(percent):
-    p = np.zeros(101)
-    p[percent] = 1
-    return p
+    return db.runs.start(**{**common, **options})
 
 
 def forecast(question="a", agent="m", **changes):
     values = {
-        "probabilities": point(30), "captured_mass": 0.9, "residual_mass": 0.01, "prompt": "How probable?",
-        "statistics": dict.fromkeys(database.STATISTICS, 30.0),
+        "distribution": point(30), "captured_mass": 0.9, "residual_mass": 0.01, "prompt": "How probable?",
     }  # fmt: skip
     return ForecastRecord(question, agent, f"org/{agent}", **{**values, **changes})
 
 
-def pooled(question, mean=30.0):
+def pooled(question, mean=30):
     return EnsembleRecord(
         question,
         "mean",
-        point(30),
-        dict.fromkeys(database.STATISTICS, mean),
+        point(mean),
         1,
         1,
         1.0,
@@ -79,10 +74,12 @@ def passages(db, *days, title="T"):
     """One article a day with one passage; the ids of the passages."""
     found = []
     for day in days:
-        row = db.add_article(
+        row = db.articles.add(
             article(f"{title} {day}", "r", f"{day}T00:00:00Z"), [NewPassage("", "some words", 2)]
         )
-        found.append(db.query("SELECT id FROM passages WHERE article_id = ?", (row,))[0]["id"])
+        found.append(
+            db.connection.query("SELECT id FROM passages WHERE article_id = ?", (row,))[0]["id"]
+        )
     return found
 
 
@@ -90,12 +87,12 @@ def test_a_file_that_may_not_be_written_is_refused_before_anything_is_tried(tmp_
     path = tmp_path / "database.db"
     Database(path).close()
     before = path.read_bytes()
-    monkeypatch.setattr(database.os, "access", lambda place, mode: False)
+    monkeypatch.setattr(connection.os, "access", lambda place, mode: False)
     with pytest.raises(DatabaseError, match="not writable; change its permissions"):
         Database(path)
     assert path.read_bytes() == before
     with Database(path, reading=True) as reading:
-        assert reading.runs() == []
+        assert reading.runs.all() == []
 
 
 class Refusing(sqlite3.Connection):
@@ -116,7 +113,7 @@ def frozen(tmp_path, monkeypatch):
             if not path.name.endswith("-shm"):
                 shutil.copy(path, folder / path.name)
     assert (folder / "database.db-wal").stat().st_size
-    monkeypatch.setattr(database.os, "access", lambda place, mode: False)
+    monkeypatch.setattr(connection.os, "access", lambda place, mode: False)
     return folder / "database.db"
 
 
@@ -127,20 +124,20 @@ def refuse_reading_in_place(monkeypatch):
         mode = str(address).partition("?")[2]
         return connect(address, **options, **({"factory": Refusing} if mode == "mode=ro" else {}))
 
-    monkeypatch.setattr(database.sqlite3, "connect", refusing)
+    monkeypatch.setattr(connection.sqlite3, "connect", refusing)
 
 
 def test_a_log_that_sqlite_can_read_in_place_is_not_copied(frozen, monkeypatch):
-    monkeypatch.setattr(database.shutil, "copyfile", lambda *_: pytest.fail("copied"))
+    monkeypatch.setattr(connection.shutil, "copyfile", lambda *_: pytest.fail("copied"))
     with Database(frozen, reading=True) as reading:
-        assert len(reading.runs()) == 1
+        assert len(reading.runs.all()) == 1
 
 
 def test_a_log_that_cannot_be_read_in_place_is_read_in_a_copy(frozen, monkeypatch):
     refuse_reading_in_place(monkeypatch)
     before = frozen.read_bytes()
     with Database(frozen, reading=True) as reading:
-        assert len(reading.runs()) == 1
+        assert len(reading.runs.all()) == 1
     assert frozen.read_bytes() == before
 
 
@@ -149,8 +146,8 @@ def test_a_copy_without_room_is_one_line_and_leaves_nothing(frozen, tmp_path, mo
         raise OSError(28, "No space left on device")
 
     refuse_reading_in_place(monkeypatch)
-    monkeypatch.setattr(database.shutil, "copyfile", full)
-    monkeypatch.setattr(database.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(connection.shutil, "copyfile", full)
+    monkeypatch.setattr(connection.tempfile, "tempdir", str(tmp_path))
     with pytest.raises(
         DatabaseError, match=r"cannot be copied to .* \(No space left on device\); make room"
     ):
@@ -163,26 +160,26 @@ def test_without_a_log_a_file_is_read_in_place(tmp_path, monkeypatch):
     with Database(path) as opened:
         start(opened)
     refuse_reading_in_place(monkeypatch)
-    monkeypatch.setattr(database.os, "access", lambda place, mode: False)
-    monkeypatch.setattr(database.shutil, "copyfile", lambda *_: pytest.fail("copied"))
+    monkeypatch.setattr(connection.os, "access", lambda place, mode: False)
+    monkeypatch.setattr(connection.shutil, "copyfile", lambda *_: pytest.fail("copied"))
     with Database(path, reading=True) as reading:
-        assert len(reading.runs()) == 1
+        assert len(reading.runs.all()) == 1
 
 
 # --- runs -----------------------------------------------------------------------------------------
 
 
 def test_the_latest_run_that_is_not_finished_is_found(db):
-    assert db.unfinished_run() is None
+    assert db.runs.unfinished() is None
     first, second, third = start(db), start(db), start(db)
-    assert db.unfinished_run()["id"] == third
-    db.finish_run(third, "finished")
-    db.finish_run(second, "partial")
-    assert db.unfinished_run()["id"] == second
-    db.finish_run(second, "finished")
-    assert db.unfinished_run()["id"] == first
-    assert [row["id"] for row in db.runs()] == [first, second, third]
-    assert [row["finished_at"] is None for row in db.runs()] == [True, False, False]
+    assert db.runs.unfinished().id == third
+    db.runs.finish(third, "finished")
+    db.runs.finish(second, "partial")
+    assert db.runs.unfinished().id == second
+    db.runs.finish(second, "finished")
+    assert db.runs.unfinished().id == first
+    assert [row.id for row in db.runs.all()] == [first, second, third]
+    assert [row.finished_at is None for row in db.runs.all()] == [True, False, False]
 
 
 def test_a_run_is_taken_over_from_a_process_that_has_ended_only(db):
@@ -193,14 +190,18 @@ def test_a_run_is_taken_over_from_a_process_that_has_ended_only(db):
         asked.append(owner)
         return "process 1"
 
-    assert db.claim_run(run, "second", alive) == "process 1"
-    assert db.run(run)["owner"] == "first"
-    assert db.claim_run(run, "second", lambda owner: None) is None
-    assert (db.run(run)["owner"], db.run(run)["status"]) == ("second", "running")
-    db.finish_run(run, "partial")
-    assert db.claim_run(run, "third", alive) is None  # nobody works on a run that has ended
+    assert db.runs.claim(run, "second", alive) == "process 1"
+    assert db.runs.get(run).owner == "first"
+    assert db.runs.claim(run, "second", lambda owner: None) is None
+    assert (db.runs.get(run).owner, db.runs.get(run).status) == ("second", "running")
+    db.runs.finish(run, "partial")
+    assert db.runs.claim(run, "third", alive) is None  # nobody works on a run that has ended
     assert asked == ["first"]
-    assert (db.run(run)["owner"], db.run(run)["status"], db.run(run)["finished_at"]) == (
+    assert (
+        db.runs.get(run).owner,
+        db.runs.get(run).status,
+        db.runs.get(run).finished_at,
+    ) == (
         "third",
         "running",
         None,
@@ -210,49 +211,53 @@ def test_a_run_is_taken_over_from_a_process_that_has_ended_only(db):
 def test_a_run_keeps_what_it_was_started_with(db):
     accepted = [Rewording("a", "Will A come?", "Will A happen?")]
     first = start(db, settings={"b": 1, "a": "é"}, seed=5, owner="me", rewordings=accepted)
-    row = db.run(first)
-    assert (row["settings"], row["seed"], row["owner"], row["status"]) == (
+    row = db.runs.get(first)
+    assert (row.settings, row.seed, row.owner, row.status) == (
         {"a": "é", "b": 1},
         5,
         "me",
         "running",
     )
-    stored = db.query("SELECT question_id, run_id, old_text, new_text, accepted_at FROM rewordings")
+    stored = db.connection.query(
+        "SELECT question_id, run_id, old_text, new_text, accepted_at FROM rewordings"
+    )
     assert [tuple(r) for r in stored] == [
-        ("a", first, "Will A come?", "Will A happen?", row["started_at"])
+        ("a", first, "Will A come?", "Will A happen?", row.started_at)
     ]
 
 
 def test_questions_come_oldest_first(db):
     start(db)
-    assert [row["id"] for row in db.questions()] == ["z", "a"]
-    with db.atomic() as connection:
+    assert [row.id for row in db.runs.known_questions()] == ["z", "a"]
+    with db.connection.atomic() as connection:
         connection.execute(
             "UPDATE questions SET created_at = '2020-01-01T00:00:00Z' WHERE id = 'a'"
         )
-    assert [row["id"] for row in db.questions()] == ["a", "z"]
+    assert [row.id for row in db.runs.known_questions()] == ["a", "z"]
 
 
 def test_a_stored_forecast_is_known_by_its_number(db):
     run = start(db)
-    numbers = [db.save_forecast(run, forecast(question)) for question in ("a", "z")]
-    assert numbers == [row["id"] for row in db.query("SELECT id FROM forecasts ORDER BY id")]
+    numbers = [db.forecasts.save(run, forecast(question)) for question in ("a", "z")]
+    assert numbers == [
+        row["id"] for row in db.connection.query("SELECT id FROM forecasts ORDER BY id")
+    ]
 
 
 def test_the_first_weights_of_a_model_stand(db):
     first, second = start(db), start(db)
-    db.save_weights(first, "m", "one")
-    db.save_weights(first, "m", "two")
-    db.save_weights(first, "n", "three")
-    db.save_weights(second, "m", "four")
-    assert db.weights(first) == {"m": "one", "n": "three"}
-    assert db.weights(second) == {"m": "four"}
+    db.runs.save_weights(first, "m", "one")
+    db.runs.save_weights(first, "m", "two")
+    db.runs.save_weights(first, "n", "three")
+    db.runs.save_weights(second, "m", "four")
+    assert db.runs.weights(first) == {"m": "one", "n": "three"}
+    assert db.runs.weights(second) == {"m": "four"}
 
 
 def test_questions_of_a_run_keep_their_order_and_their_days(db):
     dated = Question("Will D happen?", id="d", as_of="2025-03-01")
     run = start(db, as_of="2025-02-01", questions=[*QUESTIONS, dated])
-    assert [(row["id"], row["position"], row["as_of"]) for row in db.run_questions(run)] == [
+    assert [(row.id, row.position, row.as_of) for row in db.runs.questions(run)] == [
         ("z", 0, "2025-02-01"),
         ("a", 1, "2025-02-01"),
         ("d", 2, "2025-03-01"),
@@ -262,9 +267,12 @@ def test_questions_of_a_run_keep_their_order_and_their_days(db):
 def test_a_replay_is_kept_apart(db):
     start(db)
     start(db, origin_run=1, questions=[Question("Another wording", id="a")])
-    assert [(row["run_id"], row["id"]) for row in db.asked_before()] == [(1, "z"), (1, "a")]
-    assert [row["text"] for row in db.latest_asked("live")] == ["Will Z happen?", "Will A happen?"]
-    assert {row["id"]: row["text"] for row in db.questions()} == {
+    assert [(row.run_id, row.id) for row in db.runs.asked_before()] == [(1, "z"), (1, "a")]
+    assert [row.text for row in db.runs.latest_questions("live")] == [
+        "Will Z happen?",
+        "Will A happen?",
+    ]
+    assert {row.id: row.text for row in db.runs.known_questions()} == {
         "z": "Will Z happen?",
         "a": "Will A happen?",
     }
@@ -274,18 +282,18 @@ def test_each_record_has_its_newest_questions_the_last_asked_at_the_end(db):
     start(db)
     start(db, questions=[Question("Will Z happen, then?", id="z", extra={"n": 1})])
     start(db, as_of="2025-01-01", questions=[QUESTIONS[1]])
-    found = [(row["subject"], row["text"], row["extra"]) for row in db.latest_asked("live")]
+    found = [(row.subject, row.text, row.extra) for row in db.runs.latest_questions("live")]
     assert found == [("a", "Will A happen?", {}), ("z", "Will Z happen, then?", {"n": 1})]
-    assert [row["subject"] for row in db.latest_asked("back-dated")] == ["a"]
+    assert [row.subject for row in db.runs.latest_questions("back-dated")] == ["a"]
 
 
 def test_joined_subjects_share_their_history(db):
     run = start(db)
-    db.save_forecast(run, forecast("z"))
-    db.save_forecast(run, forecast("a"))
-    db.join_subjects("a", "z")
-    assert [row["question_id"] for row in db.history("z")] == ["a", "z"]
-    assert {row["subject"] for row in db.questions()} == {"a"}
+    db.forecasts.save(run, forecast("z"))
+    db.forecasts.save(run, forecast("a"))
+    db.runs.join_subjects("a", "z")
+    assert [row["question_id"] for row in history(db, "z")] == ["a", "z"]
+    assert {row.subject for row in db.runs.known_questions()} == {"a"}
 
 
 # --- forecasts ------------------------------------------------------------------------------------
@@ -300,38 +308,40 @@ def test_forecasts_come_by_question_agent_and_chunk(db):
         ("a", "m", 0),
         ("z", "m", 0),
     ):
-        db.save_forecast(run, forecast(question, agent, chunk=chunk))
-        db.save_ensemble(run, pooled(question))
+        db.forecasts.save(run, forecast(question, agent, chunk=chunk))
+        db.forecasts.save_ensemble(run, pooled(question))
     expected = [("z", "m", 0), ("z", "n", 0), ("a", "m", 0), ("a", "m", 1), ("a", "n", 0)]
-    for rows in (db.forecasts(run), db.successful_forecasts()):
-        assert [(row["question_id"], row["agent"], row["chunk"]) for row in rows] == expected
-    for rows in (db.ensembles(run), db.all_ensembles()):
-        assert [row["question_id"] for row in rows] == ["z", "a"]
+    for rows in (db.forecasts.of_run(run), db.forecasts.successful()):
+        assert [(row.question_id, row.agent, row.chunk) for row in rows] == expected
+    for rows in (db.forecasts.ensembles(run), db.forecasts.all_ensembles()):
+        assert [row.question_id for row in rows] == ["z", "a"]
 
 
 def test_what_a_forecast_does_not_say_is_nothing(db):
     run = start(db)
-    db.save_forecast(run, ForecastRecord("a", "m", "org/m", error="nan"))
-    (row,) = db.forecasts(run)
+    db.forecasts.save(run, ForecastRecord("a", "m", "org/m", error="nan"))
+    (row,) = db.forecasts.of_run(run)
     assert (row.chunk, row.samples, row.low_confidence, row.distribution) == (0, 0, False, None)
-    counts = db.query("SELECT prompt_tokens, forward_tokens, requests, seconds FROM forecasts")
+    counts = db.connection.query(
+        "SELECT prompt_tokens, forward_tokens, requests, seconds FROM forecasts"
+    )
     assert tuple(counts[0]) == (0, 0, 0, 0)
 
 
 def test_the_record_leaves_out_errors_and_replays_and_names_days(db):
     first = start(db, as_of="2025-01-01")
     replay = start(db, origin_run=first)
-    db.save_forecast(first, forecast("a"))
-    db.save_forecast(first, ForecastRecord("z", "m", "org/m", error="nan"))
-    db.save_forecast(replay, forecast("a"))
-    db.save_ensemble(first, pooled("a"))
-    db.save_ensemble(replay, pooled("a"))
-    for rows in (db.successful_forecasts(), db.all_ensembles()):
-        assert [(row["run_id"], row["question_id"], row["as_of"]) for row in rows] == [
+    db.forecasts.save(first, forecast("a"))
+    db.forecasts.save(first, ForecastRecord("z", "m", "org/m", error="nan"))
+    db.forecasts.save(replay, forecast("a"))
+    db.forecasts.save_ensemble(first, pooled("a"))
+    db.forecasts.save_ensemble(replay, pooled("a"))
+    for rows in (db.forecasts.successful(), db.forecasts.all_ensembles()):
+        assert [(row.run_id, row.question_id, row.as_of) for row in rows] == [
             (first, "a", "2025-01-01")
         ]
-        assert rows[0]["started_at"] == db.run(first)["started_at"]
-    assert len(db.forecasts(first)) == 2
+        assert rows[0].started_at == db.runs.get(first).started_at
+    assert len(db.forecasts.of_run(first)) == 2
 
 
 def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(db):
@@ -342,29 +352,26 @@ def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(
         EvidenceLink(old, 2, 2, 0.8),
         EvidenceLink(dropped, 3, 3, 0.7, used=False),
     )
-    db.save_forecast(run, forecast("a", "m", evidence=links))
-    db.save_forecast(
+    db.forecasts.save(run, forecast("a", "m", evidence=links))
+    db.forecasts.save(
         run,
         forecast("a", "n", evidence=(EvidenceLink(other, 1, 4, 0.5), EvidenceLink(new, 2, 1, 0.9))),
     )
-    db.save_forecast(run, forecast("z"))
-    db.save_ensemble(run, pooled("a"))
-    db.save_ensemble(run, pooled("z"))
-    days = {
-        (row["question_id"], row["agent"]): row["latest_evidence"]
-        for row in db.successful_forecasts()
-    }
+    db.forecasts.save(run, forecast("z"))
+    db.forecasts.save_ensemble(run, pooled("a"))
+    db.forecasts.save_ensemble(run, pooled("z"))
+    days = {(row.question_id, row.agent): row.latest_evidence for row in db.forecasts.successful()}
     assert days == {
         ("a", "m"): "2025-03-01T00:00:00Z",
         ("a", "n"): "2025-04-01T00:00:00Z",
         ("z", "m"): None,
     }
-    assert {row["question_id"]: row["latest_evidence"] for row in db.all_ensembles()} == {
+    assert {row.question_id: row.latest_evidence for row in db.forecasts.all_ensembles()} == {
         "a": "2025-04-01T00:00:00Z",
         "z": None,
     }
-    assert db.articles_used(run) == {"a": 3}
-    assert [passage.id for passage in db.prompt_evidence(run, "a")] == [new, old, other]
+    assert db.forecasts.articles_used(run) == {"a": 3}
+    assert [passage.id for passage in db.forecasts.prompt_evidence(run, "a")] == [new, old, other]
 
 
 def test_a_passage_in_two_prompts_has_its_best_rank(db):
@@ -373,55 +380,57 @@ def test_a_passage_in_two_prompts_has_its_best_rank(db):
     links = {"m": ((one, 5), (two, 2)), "n": ((one, 1), (two, 4))}
     for agent, ranks in links.items():
         evidence = tuple(EvidenceLink(passage, rank + 10, rank, 0.5) for passage, rank in ranks)
-        db.save_forecast(run, forecast("a", agent, evidence=evidence))
-    assert [passage.id for passage in db.prompt_evidence(run, "a")] == [one, two]
+        db.forecasts.save(run, forecast("a", agent, evidence=evidence))
+    assert [passage.id for passage in db.forecasts.prompt_evidence(run, "a")] == [one, two]
 
 
 def test_the_newest_runs_of_a_question_are_those_that_pooled_it(db):
     first, second = start(db), start(db)
-    db.save_ensemble(first, pooled("a"))
-    db.save_ensemble(second, pooled("z"))
-    assert db.asked_in(["a"], "live", newest=1) == [(first, "a")]
-    assert db.asked_in(["a"], "live") == [(second, "a"), (first, "a")]
+    db.forecasts.save_ensemble(first, pooled("a"))
+    db.forecasts.save_ensemble(second, pooled("z"))
+    assert db.runs.asked_in(["a"], "live", newest=1) == [(first, "a")]
+    assert db.runs.asked_in(["a"], "live") == [(second, "a"), (first, "a")]
 
 
 def test_what_was_asked_has_its_columns_and_the_moment_of_its_first_forecast(db):
     dated = Question("Will A happen?", id="a@d", subject="a", as_of="2025-03-01", extra={"n": 1})
     run = start(db, questions=[*QUESTIONS, dated])
     for question, agent, day in (("a", "m", "03"), ("a", "n", "02"), ("a@d", "m", "05")):
-        db.save_forecast(run, forecast(question, agent))
-        with db.atomic() as connection:
+        db.forecasts.save(run, forecast(question, agent))
+        with db.connection.atomic() as connection:
             connection.execute(
                 "UPDATE forecasts SET created_at = ? WHERE question_id = ? AND agent = ?",
                 (f"2026-01-{day}T00:00:00Z", question, agent),
             )
-    db.save_forecast(run, ForecastRecord("z", "m", "org/m", error="nan"))
+    db.forecasts.save(run, ForecastRecord("z", "m", "org/m", error="nan"))
     assert sorted(
-        db.asked_columns([(run, "a"), (run, "a@d")]), key=lambda row: row.question_id
+        db.runs.asked_columns([(run, "a"), (run, "a@d")]), key=lambda row: row.question_id
     ) == [
         AskedColumns(run, "a", "a", None, {}),
         AskedColumns(run, "a@d", "a", "2025-03-01", {"n": 1}),
     ]
-    assert len(db.asked_columns()) == 3
-    assert db.first_forecasts([(run, name) for name in ("a", "a@d", "z")]) == [
+    assert len(db.runs.asked_columns()) == 3
+    assert db.forecasts.first([(run, name) for name in ("a", "a@d", "z")]) == [
         FirstForecast("a", None, "2026-01-02T00:00:00Z"),
         FirstForecast("a", "2025-03-01", "2026-01-05T00:00:00Z"),
     ]
-    assert [row["created_at"] for row in db.first_forecasts([(run, "a@d")])] == [
+    assert [row.created_at for row in db.forecasts.first([(run, "a@d")])] == [
         "2026-01-05T00:00:00Z"
     ]
 
 
 def test_articles_count_once_and_passages_each(db):
     run = start(db)
-    db.add_article(
+    db.articles.add(
         article("T", "r", "2025-01-01T00:00:00Z"),
         [NewPassage("", "one", 1), NewPassage("", "two", 1)],
     )
-    first, second = (row["id"] for row in db.query("SELECT id FROM passages ORDER BY id"))
+    first, second = (
+        row["id"] for row in db.connection.query("SELECT id FROM passages ORDER BY id")
+    )
     links = (EvidenceLink(second, 1, 1, 0.9), EvidenceLink(first, 2, 2, 0.8))
-    db.save_forecast(run, forecast(evidence=links))
-    assert db.articles_used(run) == {"a": 1}
+    db.forecasts.save(run, forecast(evidence=links))
+    assert db.forecasts.articles_used(run) == {"a": 1}
 
 
 def test_reasonings_samples_and_ablations_come_back_in_order(db):
@@ -434,46 +443,43 @@ def test_reasonings_samples_and_ablations_come_back_in_order(db):
         ("z", 0, 0),
     ):
         text = f"{question}{chunk}{sample}"
-        db.save_reasoning(
+        db.forecasts.save_reasoning(
             run, ReasoningRecord(question, chunk, sample, "org/m", text, 5, "stop", False, 7)
         )
     again = ReasoningRecord("a", 0, 0, "org/m", "another", 5, "stop", False, 7)
-    db.save_reasoning(run, again)
+    db.forecasts.save_reasoning(run, again)
     expected = ["a00", "a01", "a10", "z00", "z01"]
-    assert [row["text"] for row in db.reasonings(run)] == expected
-    db.save_reasoning(replay, again)
-    db.copy_reasonings(run, replay)
-    assert [row["text"] for row in db.reasonings(replay)] == ["another", *expected[1:]]
+    assert [row.text for row in db.forecasts.reasonings(run)] == expected
+    db.forecasts.save_reasoning(replay, again)
+    db.forecasts.copy_reasonings(run, replay)
+    assert [row.text for row in db.forecasts.reasonings(replay)] == ["another", *expected[1:]]
     pairs = tuple(
-        AblationRecord(name, "p", point(40), 40.0, 0.9, 0.0, -10.0, 0.5)
+        AblationRecord(name, "p", point(40), 0.9, 0.0, -10.0, 0.5)
         for name in ("no_evidence", "neither")
     )
     samples = ((0, point(20)), (1, point(40)))
     for question in ("a", "z"):
-        db.save_forecast(run, forecast(question, ablations=pairs, sample_distributions=samples))
-    shown = [(row["question_id"], row["condition"], row["shift"]) for row in db.ablations(run)]
+        db.forecasts.save(run, forecast(question, ablations=pairs, sample_distributions=samples))
+    shown = [(row.question_id, row.condition, row.shift) for row in db.forecasts.ablations(run)]
     assert shown == [(q, name, -10) for q in ("z", "a") for name in ("neither", "no_evidence")]
     means = [
         (row["sample"], row["mean"])
-        for row in db.query("SELECT * FROM scored_samples ORDER BY forecast_id, sample")
+        for row in db.connection.query("SELECT * FROM scored_samples ORDER BY forecast_id, sample")
     ]
     assert means == [(0, 20), (1, 40)] * 2
 
 
 def test_what_was_retrieved_keeps_its_ranks_and_replaces_an_earlier_search(db):
     run = start(db)
-    one, two, three = db.get_passages(
+    one, two, three = db.articles.passages(
         passages(db, "2025-01-01", "2025-01-02", "2025-01-03"), {1: 0.1, 2: 0.2, 3: 0.3}
     )
-    db.save_retrieval(run, "a", [three, one], None)
-    db.save_retrieval(run, "z", [], "nothing was found")
-    assert [(p.id, p.score) for p in db.retrieval(run, "a")] == [(3, 0.3), (1, 0.1)]
-    db.save_retrieval(run, "a", [two], "in part")
-    assert [p.id for p in db.retrieval(run, "a")] == [2]
-    rows = {
-        row["id"]: (row["context_error"], row["retrieved_at"] is None)
-        for row in db.run_questions(run)
-    }
+    db.articles.save_retrievals(run, [("a", [three, one], None)])
+    db.articles.save_retrievals(run, [("z", [], "nothing was found")])
+    assert [(p.id, p.score) for p in db.articles.retrieval(run, "a")] == [(3, 0.3), (1, 0.1)]
+    db.articles.save_retrievals(run, [("a", [two], "in part")])
+    assert [p.id for p in db.articles.retrieval(run, "a")] == [2]
+    rows = {row.id: (row.context_error, row.retrieved_at is None) for row in db.runs.questions(run)}
     assert rows == {"a": ("in part", False), "z": ("nothing was found", False)}
 
 
@@ -485,25 +491,26 @@ def test_calibrated_values_and_coherence_come_back_in_order(db):
         (first, "z", 0.1, 0.2, False),
         (first, "a", 0.5, 0.6, False),
     ]
-    number = db.save_calibration(fitted, values)
-    later = db.save_calibration(fitted, values[:1])
-    assert [tuple(row)[1:] for row in db.calibrated_forecasts(number)] == [
+    number = db.outcomes.save_calibration(fitted, values)
+    later = db.outcomes.save_calibration(fitted, values[:1])
+    assert [tuple(row)[1:] for row in calibrated_values(db, number)] == [
         (first, "a", 0.5, 0.6, 0),
         (first, "z", 0.1, 0.2, 0),
         (second, "a", 0.3, 0.4, 1),
     ]
-    assert [row["id"] for row in db.calibrations()] == [number, later]
+    assert [row.id for row in db.outcomes.calibrations()] == [number, later]
     for run, question, who in (
         (second, "a", "m"),
         (first, "z", "m"),
         (first, "a", "n"),
         (first, "a", "m"),
     ):
-        db.save_coherence([CoherenceRecord(run, question, who, "negation", 0.5, {"x": 0.4}, -0.1)])
-    db.save_coherence([CoherenceRecord(first, "a", "m", "negation", 0.5, {"x": 0.6}, 0.1)])
-    assert [
-        (row["run_id"], row["question_id"], row["forecaster"], row["gap"]) for row in db.coherence()
-    ] == [
+        db.outcomes.save_coherence(
+            [CoherenceRecord(run, question, who, "negation", 0.5, {"x": 0.4}, -0.1)]
+        )
+    db.outcomes.save_coherence([CoherenceRecord(first, "a", "m", "negation", 0.5, {"x": 0.6}, 0.1)])
+    stored = [*db.outcomes.coherence(first), *db.outcomes.coherence(second)]
+    assert [(row.run_id, row.question_id, row.forecaster, row.gap) for row in stored] == [
         (first, "a", "m", 0.1),
         (first, "a", "n", -0.1),
         (first, "z", "m", -0.1),
@@ -522,90 +529,90 @@ def test_the_newest_revision_up_to_a_moment_is_found(db):
         ("T", "r3b", "03"),
         ("U", "u", "05"),
     ):
-        db.add_article(article(title, revision, f"2025-01-{day}T00:00:00Z"), [])
-    db.add_article(Article("documents", "D", "d", "2025-01-04T00:00:00Z", "", "text"), [])
+        db.articles.add(article(title, revision, f"2025-01-{day}T00:00:00Z"), [])
+    db.articles.add(Article("documents", "D", "d", "2025-01-04T00:00:00Z", "", "text"), [])
 
     def found(as_of):
-        one = db.find_article("wikipedia", "T", as_of=as_of)
+        one = db.articles.find("wikipedia", "T", as_of=as_of)
         return one and one.revision_id
 
     assert found("2025-01-02T00:00:00Z") == "r2"
     assert found("2025-01-02T23:59:59Z") == "r2"
     assert found("2024-12-31T00:00:00Z") is None
     assert found(None) == "r3b"  # of two at one moment the one stored later
-    assert db.find_article("wikipedia", "D") is None
+    assert db.articles.find("wikipedia", "D") is None
 
     def current(**limits):
-        return sorted((a.title, a.revision_id, a.text) for a in db.current_articles(**limits))
+        return sorted((a.title, a.revision_id, a.text) for a in db.articles.current(**limits))
 
     assert current() == [("D", "d", ""), ("T", "r3b", ""), ("U", "u", "")]
     assert current(as_of="2025-01-02T00:00:00Z") == [("T", "r2", "")]
     assert current(sources=["wikipedia"]) == [("T", "r3b", ""), ("U", "u", "")]
     assert current(sources=["documents"], as_of="2025-01-05T00:00:00Z") == [("D", "d", "")]
     assert current(sources=[]) == []
-    assert db.has_revision("wikipedia", "T", "r1") == 2
-    assert db.has_revision("wikipedia", "T", "r9") is None
+    assert db.articles.has_revision("wikipedia", "T", "r1") == 2
+    assert db.articles.has_revision("wikipedia", "T", "r9") is None
 
 
 def test_a_revision_stays_the_newest_until_the_latest_moment_it_was_seen(db, monkeypatch):
-    monkeypatch.setattr(database, "utc_now", lambda: "2025-02-01T00:00:00Z")
+    monkeypatch.setattr(connection, "utc_now", lambda: "2025-02-01T00:00:00Z")
     made = article("T", "r", "2025-01-01T00:00:00Z", fetched_at="2025-01-10T00:00:00Z")
-    number = db.add_article(made, [NewPassage("", "one", 1)])
+    number = db.articles.add(made, [NewPassage("", "one", 1)])
 
     def seen():
-        row = db.find_article("wikipedia", "T")
+        row = db.articles.find("wikipedia", "T")
         return row.fetched_at[:10], row.current_until[:10]
 
     assert seen() == ("2025-01-10", "2025-01-10")
-    db.touch_article(number)
+    db.articles.touch(number)
     assert seen() == ("2025-02-01", "2025-02-01")
-    db.touch_article(number, current_until="2025-01-20T00:00:00Z")
+    db.articles.touch(number, current_until="2025-01-20T00:00:00Z")
     assert seen() == ("2025-02-01", "2025-02-01")
     # What a clock ahead of ours has stored is not believed.
-    monkeypatch.setattr(database, "utc_now", lambda: "2025-01-25T00:00:00Z")
-    db.touch_article(number, current_until="2025-01-20T00:00:00Z")
+    monkeypatch.setattr(connection, "utc_now", lambda: "2025-01-25T00:00:00Z")
+    db.articles.touch(number, current_until="2025-01-20T00:00:00Z")
     assert seen() == ("2025-01-25", "2025-01-20")
 
 
 def test_embeddings_are_of_a_model_and_read_from_where_one_was(db):
     two = [NewPassage("", "not embedded", 2), NewPassage("", "nor this", 2)]
-    db.add_article(
+    db.articles.add(
         article("Before", "r", "2024-01-01T00:00:00Z"), two
     )  # so that numbers of passages are no article's
     ids = passages(db, "2025-01-01", "2025-01-02", "2025-01-03")
     articles = [
         row["article_id"]
-        for row in db.query("SELECT article_id FROM passages WHERE id > 2 ORDER BY id")
+        for row in db.connection.query("SELECT article_id FROM passages WHERE id > 2 ORDER BY id")
     ]
     assert set(ids).isdisjoint(articles[:1])
-    assert db.passages_without_embedding("m", articles) == ids
-    db.add_embeddings("m", [(ids[0], np.array([1.0, 2.0], dtype=np.float32))])
-    db.add_embeddings("other", [(i, np.array([9.0], dtype=np.float32)) for i in ids[:2]])
-    db.add_embeddings("m", [(ids[2], np.array([3.0, 4.0], dtype=np.float32))])
-    assert db.passages_without_embedding("m", articles) == [ids[1]]
-    assert db.passages_without_embedding("other", articles[1:]) == [ids[2]]
-    assert db.passages_without_embedding("third", articles, ids=ids[1:]) == ids[1:]
-    assert db.passages_without_embedding("third", articles[:1], ids=ids[1:]) == []
-    assert db.embedding_models(ids) == ["m", "other"]
-    assert db.embedding_models(ids[2:]) == ["m"]
-    found, owners, vectors, last = db.embeddings_after("m")
+    assert db.articles.without_embedding("m", articles) == ids
+    db.articles.add_embeddings("m", [(ids[0], np.array([1.0, 2.0], dtype=np.float32))])
+    db.articles.add_embeddings("other", [(i, np.array([9.0], dtype=np.float32)) for i in ids[:2]])
+    db.articles.add_embeddings("m", [(ids[2], np.array([3.0, 4.0], dtype=np.float32))])
+    assert db.articles.without_embedding("m", articles) == [ids[1]]
+    assert db.articles.without_embedding("other", articles[1:]) == [ids[2]]
+    assert db.articles.without_embedding("third", articles, ids=ids[1:]) == ids[1:]
+    assert db.articles.without_embedding("third", articles[:1], ids=ids[1:]) == []
+    assert db.articles.embedding_models(ids) == ["m", "other"]
+    assert db.articles.embedding_models(ids[2:]) == ["m"]
+    found, owners, vectors, last = db.articles.embeddings_after("m")
     assert (found.tolist(), owners.tolist(), vectors.tolist()) == (
         [ids[0], ids[2]],
         [articles[0], articles[2]],
         [[1, 2], [3, 4]],
     )
-    assert db.embeddings_after("m", last)[0].tolist() == []
-    assert db.embeddings_after("m", last)[3] == last
-    db.add_embeddings("m", [(ids[1], np.array([5.0, 6.0], dtype=np.float32))])
-    assert db.embeddings_after("m", last)[2].tolist() == [[5, 6]]
+    assert db.articles.embeddings_after("m", last)[0].tolist() == []
+    assert db.articles.embeddings_after("m", last)[3] == last
+    db.articles.add_embeddings("m", [(ids[1], np.array([5.0, 6.0], dtype=np.float32))])
+    assert db.articles.embeddings_after("m", last)[2].tolist() == [[5, 6]]
 
 
 def test_embedding_models_come_by_name(db):
     first, second = passages(db, "2025-01-01", "2025-01-02")
-    db.add_embeddings("z", [(first, np.zeros(1, dtype=np.float32))])
-    db.add_embeddings("b", [(second, np.zeros(1, dtype=np.float32))])
-    db.add_embeddings("c", [(first, np.zeros(1, dtype=np.float32))])
-    assert db.embedding_models([first, second]) == ["b", "c", "z"]
+    db.articles.add_embeddings("z", [(first, np.zeros(1, dtype=np.float32))])
+    db.articles.add_embeddings("b", [(second, np.zeros(1, dtype=np.float32))])
+    db.articles.add_embeddings("c", [(first, np.zeros(1, dtype=np.float32))])
+    assert db.articles.embedding_models([first, second]) == ["b", "c", "z"]
 
 
 def test_words_are_found_best_first_and_count_more_in_titles(db):
@@ -617,13 +624,13 @@ def test_words_are_found_best_first_and_count_more_in_titles(db):
     }
     for title, text in texts.items():
         section = "Ferries" if title == "Trains" else ""
-        db.add_article(article(title, "r", "2025-01-01T00:00:00Z"), [NewPassage(section, text, 3)])
-    articles = [row["id"] for row in db.query("SELECT id FROM articles ORDER BY id")]
+        db.articles.add(article(title, "r", "2025-01-01T00:00:00Z"), [NewPassage(section, text, 3)])
+    articles = [row["id"] for row in db.connection.query("SELECT id FROM articles ORDER BY id")]
 
     def titles(words, wanted=articles, **limits):
-        found = db.search_words(words, wanted, **{"limit": 9, **limits})
+        found = db.articles.search_words(words, wanted, **{"limit": 9, **limits})
         assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
-        return [passage.title for passage in db.get_passages([number for number, _ in found])]
+        return [passage.title for passage in db.articles.passages([number for number, _ in found])]
 
     assert titles(["ferries"])[0] == "Ferries"
     assert set(titles(["ferries"])) == set(texts)
@@ -632,10 +639,10 @@ def test_words_are_found_best_first_and_count_more_in_titles(db):
     assert set(titles(["rails", "ships"])) == {"Ports", "Trains"}
     assert titles(['fer"ries']) == []
     assert titles([]) == []
-    db.add_embeddings("m", [(2, np.zeros(1, dtype=np.float32))])
+    db.articles.add_embeddings("m", [(2, np.zeros(1, dtype=np.float32))])
     assert titles(["ferries"], embedded_by="m") == ["Ports"]
-    assert db.count_passages(articles[:3]) == 3
-    assert db.count_passages([]) == 0
+    assert db.articles.count_passages(articles[:3]) == 3
+    assert db.articles.count_passages([]) == 0
 
 
 # --- what another program wrote -------------------------------------------------------------------
@@ -656,12 +663,12 @@ def test_words_are_found_best_first_and_count_more_in_titles(db):
 )
 def test_a_value_that_forecaster_does_not_write_is_one_line(db, column, value):
     run = start(db)
-    db.save_forecast(run, forecast())
+    db.forecasts.save(run, forecast())
     with contextlib.closing(sqlite3.connect(db.path)) as other, other:
         other.execute("PRAGMA ignore_check_constraints = ON")
         other.execute(f"UPDATE forecasts SET {column} = ?", (value,))
     with pytest.raises(DatabaseError, match=f"as {column}, which Forecaster does not write"):
-        db.forecasts(run)
+        db.forecasts.of_run(run)
 
 
 @pytest.mark.parametrize(
@@ -671,46 +678,48 @@ def test_moments_in_other_forms_are_read(db, moment):
     run = start(db)
     with contextlib.closing(sqlite3.connect(db.path)) as other, other:
         other.execute("UPDATE runs SET started_at = ?", (moment,))
-    assert db.run(run)["started_at"] == moment
+    assert db.runs.get(run).started_at == moment
 
 
 def test_a_distribution_that_sums_to_one_but_for_rounding_is_read(db):
     run = start(db)
+    db.forecasts.save(run, forecast())
     p = np.full(101, 1 / 101)
-    p[0] += 5e-7
-    db.save_forecast(run, forecast(probabilities=p))
-    assert len(db.forecasts(run)) == 1
-    p[0] += 1e-6
-    db.save_forecast(run, forecast("z", probabilities=p))
+    for more, fits in ((5e-7, True), (1.5e-6, False)):
+        text = json.dumps([p[0] + more, *p[1:].tolist()])
+        with contextlib.closing(sqlite3.connect(db.path)) as other, other:
+            other.execute("UPDATE forecasts SET probabilities = ?", (text,))
+        if fits:
+            assert db.forecasts.of_run(run)[0].distribution.probabilities.sum() == pytest.approx(1)
     with pytest.raises(DatabaseError, match="as probabilities"):
-        db.forecasts(run)
+        db.forecasts.of_run(run)
 
 
 def test_a_forecast_without_numbers_and_without_an_error_is_one_line(db):
     run = start(db)
-    db.save_forecast(run, forecast())
+    db.forecasts.save(run, forecast())
     with contextlib.closing(sqlite3.connect(db.path)) as other, other:
         other.execute("PRAGMA ignore_check_constraints = ON")
         other.execute("UPDATE forecasts SET probabilities = NULL")
     with pytest.raises(DatabaseError, match="a row has neither probabilities nor an error"):
-        db.forecasts(run)
+        db.forecasts.of_run(run)
 
 
 @pytest.mark.parametrize("mean", ["much", None])
 def test_a_mean_is_that_of_the_distribution_whatever_its_column_holds(db, mean):
     run = start(db)
-    db.save_forecast(run, forecast())
+    db.forecasts.save(run, forecast())
     with contextlib.closing(sqlite3.connect(db.path)) as other, other:
         other.execute("UPDATE forecasts SET mean = ?", (mean,))
-    (row,) = db.forecasts(run)
+    (row,) = db.forecasts.of_run(run)
     assert row.mean == row.distribution.mean
 
 
 def test_a_column_that_always_has_a_value_is_not_empty(db):
     columns = "1 AS run_id, 'a' AS id, 'a' AS subject, NULL AS close_date"
     with pytest.raises(DatabaseError, match="a row has None as text, which Forecaster does not"):
-        db._read(EarlierQuestion, f"SELECT {columns}, NULL AS text")
-    assert db._read(EarlierQuestion, f"SELECT {columns}, 'A?' AS text") == [
+        db.connection.read(EarlierQuestion, f"SELECT {columns}, NULL AS text")
+    assert db.connection.read(EarlierQuestion, f"SELECT {columns}, 'A?' AS text") == [
         EarlierQuestion(1, "a", "a", "A?", None)
     ]
 
@@ -722,7 +731,7 @@ def test_a_question_that_forecaster_does_not_write_is_one_line(db, asked):
         other.execute("PRAGMA ignore_check_constraints = ON")
         other.execute("UPDATE run_questions SET asked = ?", (asked,))
     with pytest.raises(DatabaseError, match="as asked, which Forecaster does not write"):
-        db.run_questions(run)
+        db.runs.questions(run)
 
 
 @pytest.mark.parametrize("settings", ["[]", "null", "{", "{}"])
@@ -731,7 +740,7 @@ def test_settings_that_are_no_object_read_as_none_at_all(db, settings):
     with contextlib.closing(sqlite3.connect(db.path)) as other, other:
         other.execute("PRAGMA ignore_check_constraints = ON")
         other.execute("UPDATE runs SET settings = ?", (settings,))
-    assert db.run(run).settings == {}
+    assert db.runs.get(run).settings == {}
 
 
 @pytest.mark.parametrize("versions", ["{", "[]"])
@@ -741,4 +750,4 @@ def test_what_holds_names_and_values_is_a_json_object(db, versions):
         other.execute("PRAGMA ignore_check_constraints = ON")
         other.execute("UPDATE runs SET versions = ?", (versions,))
     with pytest.raises(DatabaseError, match="as versions, which Forecaster does not write"):
-        db.run(run)
+        db.runs.get(run)

@@ -22,12 +22,16 @@ import numpy as np
 import config
 import database
 import forecaster
-from database import Article, Database, ForecastRecord, NewPassage
+from database import Database
 from runs import gather, start
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt, Reasoning
 from semanticretriever import Evidence
+from storage import connection
+from storage.connection import Connection
+from storage.forecasts import ForecastStore
+from storage.records import Article, ForecastRecord, NewPassage
 from tests.support.fake_agent import TRIE, FakeAgent
 
 
@@ -104,35 +108,42 @@ class Retriever:
                     "https://example.org",
                     "t",
                 )
-                row = self.store.add_article(
+                row = self.store.articles.add(
                     article, [NewPassage("", f"{name} of {question.text}", 3)]
                 )
-                (passage,) = self.store.query(
+                (passage,) = self.store.connection.query(
                     "SELECT id FROM passages WHERE article_id = ?", (row,)
                 )
                 ids.append(passage["id"])
-            found.append(Evidence(tuple(self.store.get_passages(ids, dict.fromkeys(ids, 0.5)))))
+            found.append(
+                Evidence(tuple(self.store.articles.passages(ids, dict.fromkeys(ids, 0.5))))
+            )
         return found
 
 
-class CountingDatabase(Database):
+class CountingConnection(Connection):
     """Says when its statements come to ``KILL_AT``."""
 
     statements = 0
-    rows = 0
 
     def _open(self) -> None:
-        self.connection.set_trace_callback(self._count)
+        self.sql.set_trace_callback(self._count)
         super()._open()
 
     def _count(self, _statement: str) -> None:
-        CountingDatabase.statements += 1
-        say_when("KILL_AT", CountingDatabase.statements)
+        CountingConnection.statements += 1
+        say_when("KILL_AT", CountingConnection.statements)
 
-    def save_forecast(self, run_id: int, record: ForecastRecord) -> int:
-        number = super().save_forecast(run_id, record)
-        CountingDatabase.rows += 1
-        say_when("KILL_AT_ROW", CountingDatabase.rows)
+
+class CountingStore(ForecastStore):
+    """Says when its forecasts come to ``KILL_AT_ROW``."""
+
+    rows = 0
+
+    def save(self, run_id: int, record: ForecastRecord) -> int:
+        number = super().save(run_id, record)
+        CountingStore.rows += 1
+        say_when("KILL_AT_ROW", CountingStore.rows)
         return number
 
 
@@ -145,7 +156,7 @@ class CountingHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("vllm"):
-            CountingHandler.statements = CountingHandler.statements or CountingDatabase.statements
+            CountingHandler.statements = CountingHandler.statements or CountingConnection.statements
             CountingHandler.records += 1
             say_when("KILL_AT_RECORD", CountingHandler.records)
 
@@ -180,13 +191,13 @@ def main():
     vars(gather).update(RETRIEVAL_GROUP=2)
     forecaster.draw = draw
     start.make_retriever = make_retriever
-    database.Database = CountingDatabase
-    vars(database).update(
-        BUSY_TIMEOUT_SECONDS=float(os.environ.get("BUSY", database.BUSY_TIMEOUT_SECONDS))
+    vars(database).update(Connection=CountingConnection, ForecastStore=CountingStore)
+    vars(connection).update(
+        BUSY_TIMEOUT_SECONDS=float(os.environ.get("BUSY", connection.BUSY_TIMEOUT_SECONDS))
     )
     code = forecaster.main(sys.argv[1:], agent_factory=None if real else Agent)
     if "COUNT" in os.environ:
-        print(f"statements: {CountingDatabase.statements}", file=sys.stderr)
+        print(f"statements: {CountingConnection.statements}", file=sys.stderr)
         print(
             f"vLLM: {CountingHandler.records} records from {CountingHandler.statements} on",
             file=sys.stderr,

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from database import Article, Database, EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
+from database import Database
 from questions.question import Question
 from scoring.distribution import Distribution, agreement
 from scoring.pooling import pool
+from storage.records import (
+    Article,
+    EnsembleRecord,
+    EvidenceLink,
+    ForecastRecord,
+    NewPassage,
+)
 
 
 def around(percent: float, width: float = 8.0) -> Distribution:
@@ -26,27 +34,15 @@ def point(percent: int) -> Distribution:
     return Distribution(p)
 
 
-def statistics(d: Distribution) -> dict[str, float]:
-    return {
-        "mean": d.mean,
-        "median": d.median,
-        "mode": d.mode,
-        "standard_deviation": d.standard_deviation,
-        "p10": d.quantile(0.1),
-        "p90": d.quantile(0.9),
-        "entropy": d.entropy,
-    }
-
-
 def add_evidence(
     database: Database, timestamp: str = "2025-01-01T00:00:00Z", url: str = "https://example.org/a"
 ) -> int:
     """One article with one passage; returns the passage's id."""
     article = Article("wikipedia", "Title <i>", f"r{timestamp}", timestamp, url, "text")
-    database.add_article(
+    database.articles.add(
         article, [NewPassage("History", "A passage with <script>alert(1)</script>.", 8)]
     )
-    return database.query("SELECT max(id) AS id FROM passages")[0]["id"]
+    return database.connection.query("SELECT max(id) AS id FROM passages")[0]["id"]
 
 
 def add_run(
@@ -59,7 +55,7 @@ def add_run(
     reasoning: str | None = None,
 ) -> int:
     """A run with one distribution per agent and question, and the linear pool; ``made`` sets every time of day it holds."""
-    run = database.start_run(settings={}, versions={}, seed=1, as_of=None, questions=questions)
+    run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=questions)
     links = () if passage is None else (EvidenceLink(passage, 1, 1, 0.5),)
     for number, question in enumerate(questions):
         distributions = []
@@ -70,21 +66,19 @@ def add_run(
                 question.id,
                 agent,
                 f"owner/{agent}",
-                probabilities=d.probabilities,
-                statistics=statistics(d),
+                distribution=d,
                 captured_mass=0.9,
                 residual_mass=0.0,
                 reasoning=reasoning,
                 evidence=links,
             )
-            database.save_forecast(run, record)
+            database.forecasts.save(run, record)
         e = pool(distributions, "mean")
         count, agreed = len(distributions), agreement(distributions)
         ensemble = EnsembleRecord(
             question.id,
             "mean",
-            e.probabilities,
-            statistics(e),
+            e,
             count,
             count,
             agreed,
@@ -92,10 +86,10 @@ def add_run(
             0.0,
             False,
         )
-        database.save_ensemble(run, ensemble)
-    database.finish_run(run, "finished")
+        database.forecasts.save_ensemble(run, ensemble)
+    database.runs.finish(run, "finished")
     if made is not None:
-        with database.atomic() as connection:
+        with database.connection.atomic() as connection:
             connection.execute("UPDATE runs SET started_at = ? WHERE id = ?", (made, run))
             connection.execute("UPDATE forecasts SET created_at = ? WHERE run_id = ?", (made, run))
             connection.execute("UPDATE ensembles SET created_at = ? WHERE run_id = ?", (made, run))
@@ -125,3 +119,29 @@ def small(path: Path) -> Path:
                 reasoning="Because <b>of</b> it.",
             )
     return path
+
+
+def history(database: Database, question_id: str) -> list[Any]:
+    """The rows of ``forecast_history`` of a question's subject, oldest first."""
+    return database.connection.query(
+        "SELECT * FROM forecast_history WHERE subject = (SELECT subject FROM questions WHERE id = ?)"
+        " ORDER BY run, question_id, agent, chunk",
+        (question_id,),
+    )
+
+
+def calibrated_values(database: Database, calibration_id: int) -> list[Any]:
+    """The rows of ``calibrated_forecasts`` of one calibration, by run and question."""
+    return database.connection.query(
+        "SELECT * FROM calibrated_forecasts WHERE calibration_id = ? ORDER BY run_id, question_id",
+        (calibration_id,),
+    )
+
+
+def recorded_outcomes(database: Database, question_id: str) -> list[Any]:
+    """Every row of ``resolutions`` of a question's subject, oldest first; the last one holds."""
+    return database.connection.query(
+        "SELECT r.* FROM resolutions r JOIN questions q ON q.id = r.question_id"
+        " WHERE q.subject = (SELECT subject FROM questions WHERE id = ?) ORDER BY r.id",
+        (question_id,),
+    )

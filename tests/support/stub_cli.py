@@ -39,7 +39,6 @@ from unittest.mock import patch
 import numpy as np
 
 import config
-import database
 import forecaster
 from evidence import freshness
 from preflight.model_entries import ModelSpec
@@ -51,6 +50,7 @@ from scoring.distribution import Distribution
 from scoring.number_trie import NumberTrie, Path
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning
+from storage import connection
 
 MODELS: Final = ("stub-a", "stub-b", "stub-c")
 # Days between two draws of the noise that moves a question's log-odds, and its standard deviation.
@@ -267,7 +267,7 @@ def stub_main(argv: Sequence[str], *, today: str | None = None, **settings: Any)
         if today:
             date.fromisoformat(today)
             changed.enter_context(patch.object(plan, "current_day", lambda: today))
-            for module in (database, freshness):
+            for module in (connection, freshness):
                 changed.enter_context(patch.object(module, "utc_now", lambda: f"{today}T12:00:00Z"))
         # In front: what the user names comes later and counts.
         places = ["--database", "stub.db", "--plots", "stub-plots"]

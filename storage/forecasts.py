@@ -1,0 +1,233 @@
+"""Store forecasts with their prompts, evidence, reasonings and ablations, and their pools."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from storage.connection import Connection, insert
+from storage.records import (
+    AblationPair,
+    AblationRecord,
+    EnsembleRecord,
+    FirstForecast,
+    Forecast,
+    ForecastRecord,
+    Passage,
+    PooledForecast,
+    ReasoningRecord,
+)
+from storage.rows import summary_columns, to_json
+from storage.runs import ASKED_AMONG, ASKED_IN_RUNS
+
+Asked = Sequence[tuple[int, str]]
+# Fields of a ForecastRecord that are columns of the same name.
+_SAME: Final = (
+    "question_id", "agent", "model", "chunk", "captured_mass", "residual_mass", "low_confidence",
+    "prompt_tokens", "forward_tokens", "requests", "seconds", "reasoning", "error",
+    "context_error", "samples", "within_deviation", "between_deviation", "reasoning_error",
+)  # fmt: skip
+_FORECASTS: Final = (
+    "SELECT f.*, q.subject, rq.as_of, r.started_at, (SELECT max(a.timestamp) FROM evidence e"
+    " JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
+    " WHERE e.forecast_id = f.id AND e.used) AS latest_evidence"
+)
+_FORECAST_JOINS: Final = (
+    "JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
+    " JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id"
+)
+# The newest calibration of the pool ``n`` in its record; ``rq`` is its question.
+_CALIBRATED: Final = (
+    "FROM calibrated_forecasts c JOIN calibrations k ON k.id = c.calibration_id"
+    " WHERE c.run_id = n.run_id AND c.question_id = n.question_id AND k.forecaster = 'ensemble'"
+    " AND k.record = CASE WHEN rq.as_of IS NULL THEN 'live' ELSE 'back-dated' END"
+    " ORDER BY k.id DESC LIMIT 1"
+)
+_POOLS: Final = (
+    "SELECT n.*, q.subject, rq.as_of, r.started_at,"
+    f" (SELECT 100 * c.calibrated {_CALIBRATED}) AS calibrated"
+)
+_POOL_JOINS: Final = (
+    "JOIN ensembles n ON n.run_id = rq.run_id AND n.question_id = rq.question_id"
+    " JOIN runs r ON r.id = n.run_id JOIN questions q ON q.id = n.question_id"
+)
+
+
+class ForecastStore:
+    """Forecasts and pools. ``asked`` is always a list of run and question id."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def save(self, run_id: int, record: ForecastRecord) -> int:
+        """Store one forecast with all that belongs to it in one transaction; returns its id.
+
+        A row that holds an error is replaced (a later try may succeed); a forecast never is.
+        """
+        created_at = self._connection.now(run_id)
+        with self._connection.atomic() as sql:
+            sql.execute(
+                "DELETE FROM forecasts WHERE run_id = ? AND question_id = ? AND agent = ?"
+                " AND chunk = ? AND error IS NOT NULL",
+                (run_id, record.question_id, record.agent, record.chunk),
+            )
+            values = {name: getattr(record, name) for name in _SAME}
+            values |= {"run_id": run_id, "created_at": created_at}
+            values |= {"prompt_sha256": _save_prompt(sql, record.prompt)}
+            number = insert(sql, "forecasts", values | summary_columns(record.distribution))
+            sql.executemany(
+                "INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (number, e.passage_id, e.number, e.rank, e.score, e.used)
+                    for e in record.evidence
+                ],
+            )
+            for sample, distribution in record.sample_distributions:
+                values = {"forecast_id": number, "sample": sample}
+                insert(sql, "scored_samples", values | _mean_columns(distribution))
+            for ablation in record.ablations:
+                insert(sql, "ablations", _ablation_columns(sql, number, ablation))
+        return number
+
+    def of_run(self, run_id: int) -> list[Forecast]:
+        """Return all forecasts of a run (errors too), by question, agent and chunk."""
+        return self._connection.read(
+            Forecast,
+            f"{_FORECASTS} FROM {ASKED_IN_RUNS} {_FORECAST_JOINS}"
+            " WHERE rq.run_id = ? ORDER BY rq.position, f.agent, f.chunk",
+            (run_id,),
+        )
+
+    def successful(self, asked: Asked | None = None) -> list[Forecast]:
+        """Return forecasts without an error, oldest run first, without replays."""
+        among = ASKED_IN_RUNS if asked is None else ASKED_AMONG
+        return self._connection.read(
+            Forecast,
+            f"{_FORECASTS} FROM {among} {_FORECAST_JOINS} WHERE f.error IS NULL"
+            " AND r.origin_run IS NULL ORDER BY f.run_id, rq.position, f.agent, f.chunk",
+            () if asked is None else (json.dumps(asked),),
+        )
+
+    def first(self, asked: Asked) -> list[FirstForecast]:
+        """Return when each of ``asked`` was first forecast."""
+        return self._connection.read(
+            FirstForecast,
+            "SELECT q.subject, rq.as_of, min(f.created_at) AS created_at"
+            f" FROM {ASKED_AMONG} {_FORECAST_JOINS}"
+            " WHERE f.error IS NULL GROUP BY rq.run_id, rq.question_id",
+            (json.dumps(asked),),
+        )
+
+    def save_ensemble(self, run_id: int, record: EnsembleRecord) -> None:
+        """Store, or replace, the pooled forecast of one question of a run."""
+        values = {**vars(record), "run_id": run_id, "created_at": self._connection.now(run_id)}
+        values["weights"] = to_json(dict(record.weights)) if record.weights else None
+        values |= summary_columns(values.pop("distribution"))
+        with self._connection.atomic() as sql:
+            insert(sql, "ensembles", values, "INSERT OR REPLACE")
+
+    def ensembles(self, run_id: int) -> list[PooledForecast]:
+        """Return the pools of a run in question order, each with its ``calibration``."""
+        return self._connection.read(
+            PooledForecast,
+            f"{_POOLS}, (SELECT k.id {_CALIBRATED}) AS calibration"
+            f" FROM {ASKED_IN_RUNS} {_POOL_JOINS} WHERE rq.run_id = ? ORDER BY rq.position",
+            (run_id,),
+        )
+
+    def all_ensembles(self, asked: Asked | None = None) -> list[PooledForecast]:
+        """Return pools with their ``latest_evidence``, oldest run first, without replays."""
+        among = ASKED_IN_RUNS if asked is None else ASKED_AMONG
+        return self._connection.read(
+            PooledForecast,
+            f"{_POOLS}, (SELECT max(a.timestamp) FROM forecasts f"
+            "  JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id = e.passage_id"
+            "  JOIN articles a ON a.id = p.article_id WHERE f.run_id = n.run_id"
+            "  AND f.question_id = n.question_id AND e.used) AS latest_evidence"
+            f" FROM {among} {_POOL_JOINS}"
+            " WHERE r.origin_run IS NULL ORDER BY n.run_id, rq.position",
+            () if asked is None else (json.dumps(asked),),
+        )
+
+    def articles_used(self, run_id: int) -> dict[str, int]:
+        """Count the distinct articles that were in any prompt, by question id."""
+        rows = self._connection.query(
+            "SELECT f.question_id, count(DISTINCT p.article_id) FROM forecasts f"
+            " JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id = e.passage_id"
+            " WHERE f.run_id = ? AND e.used GROUP BY f.question_id",
+            (run_id,),
+        )
+        return dict(map(tuple, rows))
+
+    def prompt_evidence(self, run_id: int, question_id: str) -> list[Passage]:
+        """Return the passages in the prompts of one question: once each, best rank first."""
+        return self._connection.read(
+            Passage,
+            "SELECT p.id, a.source, a.title, p.section, p.text, p.tokens, a.revision_id,"
+            " a.timestamp, a.url, min(e.rank) AS rank FROM forecasts f"
+            " JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id = e.passage_id"
+            " JOIN articles a ON a.id = p.article_id WHERE f.run_id = ? AND f.question_id = ?"
+            " AND e.used GROUP BY p.id ORDER BY rank, p.id",
+            (run_id, question_id),
+        )
+
+    def ablations(self, run_id: int) -> list[AblationPair]:
+        """Return all pairs of a run, by question, agent, chunk and condition."""
+        return self._connection.read(
+            AblationPair,
+            "SELECT a.* FROM ablation_pairs a JOIN run_questions rq"
+            " ON rq.run_id = a.run AND rq.question_id = a.question_id"
+            " WHERE a.run = ? ORDER BY rq.position, a.agent, a.chunk, a.condition",
+            (run_id,),
+        )
+
+    def save_reasoning(self, run_id: int, record: ReasoningRecord) -> None:
+        """Store one reasoning; one that is there already stays."""
+        values = {"run_id": run_id, "created_at": self._connection.now(run_id), **asdict(record)}
+        with self._connection.atomic() as sql:
+            insert(sql, "reasonings", values, "INSERT OR IGNORE")
+
+    def reasonings(self, run_id: int) -> list[ReasoningRecord]:
+        """Return all reasonings of a run, by question, chunk and sample."""
+        return self._connection.read(
+            ReasoningRecord,
+            "SELECT * FROM reasonings WHERE run_id = ? ORDER BY question_id, chunk, sample",
+            (run_id,),
+        )
+
+    def copy_reasonings(self, origin: int, run_id: int) -> None:
+        """Give a run the reasonings of another one that asks the same questions."""
+        with self._connection.atomic() as sql:
+            sql.execute(
+                "INSERT OR IGNORE INTO reasonings (run_id, question_id, chunk, sample, model, text,"
+                " tokens, finish_reason, cut, seed, created_at) SELECT ?, question_id, chunk,"
+                " sample, model, text, tokens, finish_reason, cut, seed, created_at"
+                " FROM reasonings WHERE run_id = ?",
+                (run_id, origin),
+            )
+
+
+def _save_prompt(sql: sqlite3.Connection, prompt: str) -> str | None:
+    """Store a prompt once; returns its SHA-256, None for an empty one."""
+    if not prompt:
+        return None
+    sha256 = hashlib.sha256(prompt.encode()).hexdigest()
+    sql.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (sha256, prompt))
+    return sha256
+
+
+def _mean_columns(distribution: Any) -> dict[str, Any]:
+    columns = summary_columns(distribution)
+    return {name: columns.get(name) for name in ("probabilities", "mean")}
+
+
+def _ablation_columns(
+    sql: sqlite3.Connection, forecast_id: int, record: AblationRecord
+) -> Mapping[str, Any]:
+    values = {"forecast_id": forecast_id, **vars(record)}
+    values["prompt_sha256"] = _save_prompt(sql, values.pop("prompt"))
+    return values | _mean_columns(values.pop("distribution"))
