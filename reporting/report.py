@@ -125,7 +125,7 @@ def render(database: Database, run_id: int) -> str:
         scores=scores,
         record_images=record_images,
         calibrations=database.outcomes.calibrations(),
-        coherence=[row for row in database.outcomes.coherence() if row.run_id == run_id],
+        coherence=database.outcomes.coherence(run_id),
     )
 
 

@@ -19,7 +19,7 @@ from evaluation.scorecard import horizon_name, score_lines
 from questions.question import Question
 from scoring.distribution import Distribution
 from storage.records import EvidenceLink, ForecastRecord, Resolution
-from tests.support.record_database import add_evidence, add_run, around, point, small, statistics
+from tests.support.record_database import add_evidence, add_run, around, point, small
 
 DAY = "2025-06-01"
 
@@ -464,8 +464,7 @@ def chunked(path, as_of, *chunks):
                 "x",
                 "owner/x",
                 chunk=number,
-                probabilities=point(percent).probabilities,
-                statistics=statistics(point(percent)),
+                distribution=point(percent),
                 captured_mass=0.9,
                 residual_mass=0.0,
                 evidence=(EvidenceLink(passage, 1, 1, 0.5),),

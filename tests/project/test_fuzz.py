@@ -54,7 +54,7 @@ from storage.records import Resolution
 from terminal.interrupts import Interrupts
 from tests.support.checkpoints import s3_store
 from tests.support.kill_driver import Agent
-from tests.support.record_database import add_evidence, add_run, around
+from tests.support.record_database import add_evidence, add_run, around, history
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 # The deadline is for hangs: a hundred times what an input takes.
@@ -601,11 +601,11 @@ def used(path: Path) -> None:
     try:
         with Database(path, create=False) as db:
             for run in db.runs.all():
-                summary(db, run["id"])
-                ablation_lines(db, run["id"])
+                summary(db, run.id)
+                ablation_lines(db, run.id)
             scorecard.score_lines(resolved.collect(db))
             for question in db.runs.known_questions():
-                db.history(question["id"])
+                history(db, question.id)
     except (DatabaseError, resolved.AnalysisError) as error:
         one_line(str(error))
 

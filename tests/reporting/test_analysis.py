@@ -15,7 +15,13 @@ from database import Database
 from questions.question import Question
 from reporting import plots
 from storage.records import Resolution
-from tests.support.record_database import add_run, around, small
+from tests.support.record_database import (
+    add_run,
+    around,
+    calibrated_values,
+    recorded_outcomes,
+    small,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +52,7 @@ def test_a_reader_that_leaves_ends_the_printing_only(path, monkeypatch):
         monkeypatch.setattr(sys, "stdout", broken)
         assert call(path, "--resolve", file) == 0
     with Database(path) as database:
-        assert database.outcomes.latest()["a"]["outcome"] == 1
+        assert database.outcomes.latest()["a"].outcome == 1
 
 
 def test_redraw(path, capsys):
@@ -76,9 +82,9 @@ def test_resolve_lists_unknown_questions_and_keeps_history(path, capsys):
     said = "changed: the date of a from 2025-06-03 to 2025-06-04 (the earlier record is kept)"
     assert said in capsys.readouterr().out
     with Database(path) as database:
-        history = database.resolution_history("a")
+        history = recorded_outcomes(database, "a")
         assert [(r["outcome"], r["source"]) for r in history] == [(1, "S"), (0, "T"), (0, "T")]
-        assert database.outcomes.latest()["a"]["outcome"] == 0
+        assert database.outcomes.latest()["a"].outcome == 0
         assert set(database.outcomes.latest()) == {"a", "c"}
 
 
@@ -95,7 +101,7 @@ def test_an_outcome_of_an_older_database_may_have_another_form_of_date(path, cap
 def test_resolve_one_by_text_and_void(path):
     assert call(path, "--resolve-one", "Will A happen?", "void", "--date", "2025-06-03") == 0
     with Database(path) as database:
-        assert database.outcomes.latest()["a"]["outcome"] is None
+        assert database.outcomes.latest()["a"].outcome is None
     assert call(path, "--resolve-one", "Will D happen?", "yes") == 1
 
 
@@ -185,8 +191,7 @@ def test_calibrated_values_stand_beside_raw_ones(path, capsys, monkeypatch):
     with Database(path) as database:
         (calibration,) = database.outcomes.calibrations()
         rows = {
-            (r["run_id"], r["question_id"]): r
-            for r in database.calibrated_forecasts(calibration["id"])
+            (r["run_id"], r["question_id"]): r for r in calibrated_values(database, calibration.id)
         }
         assert [tuple(row) for row in database.connection.query("SELECT * FROM ensembles")] == raw
     assert len(rows) == 6  # both runs, the open question too

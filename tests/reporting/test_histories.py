@@ -194,12 +194,10 @@ def calibrate(path, value: float) -> None:
         (row,) = [
             row
             for row in db.forecasts.all_ensembles()
-            if row["question_id"] == "eu" and row["as_of"] is None
+            if row.question_id == "eu" and row.as_of is None
         ]
         fitted = CalibrationRecord("ensemble", "platt", {}, 30, 30, 0.2, 0.1)
-        db.outcomes.save_calibration(
-            fitted, [(row["run_id"], "eu", row["mean"] / 100, value, False)]
-        )
+        db.outcomes.save_calibration(fitted, [(row.run_id, "eu", row.mean / 100, value, False)])
 
 
 def test_the_calibrated_value_is_drawn_beside_the_raw_one(ask, tmp_path):
@@ -268,9 +266,9 @@ def steps(path, work) -> int:
         return 0
 
     with Database(path) as db:
-        db.connection.set_progress_handler(count, 100)
+        db.connection.sql.set_progress_handler(count, 100)
         work(db)
-        db.connection.set_progress_handler(None, 0)
+        db.connection.sql.set_progress_handler(None, 0)
     return counted
 
 

@@ -12,6 +12,8 @@ from database import Database
 from evaluation.resolved import BACK_DATED, LIVE
 from reporting.histories import histories
 from reporting.overview_plot import row_label
+from storage.connection import Connection
+from storage.forecasts import ForecastStore
 from storage.records import CalibrationRecord
 from tests.support.stub_cli import StubAgent, stub_main
 
@@ -104,13 +106,13 @@ def test_a_calibrated_run_reads_its_own_forecasts_only(place, monkeypatch):
     def noted(of):
         def reading(database, asked=None):
             found = of(database, asked)
-            read.extend(row["run_id"] for row in found)
+            read.extend(row.run_id for row in found)
             return found
 
         return reading
 
-    for name in ("successful_forecasts", "all_ensembles"):
-        monkeypatch.setattr(Database, name, noted(getattr(Database, name)))
+    for name in ("successful", "all_ensembles"):
+        monkeypatch.setattr(ForecastStore, name, noted(getattr(ForecastStore, name)))
     assert ask("2026-05-18") == 0
     assert set(read) == {3}
     assert rows("SELECT run_id, count(*) FROM calibrated_forecasts GROUP BY run_id") == [(3, 4)]
@@ -122,7 +124,7 @@ def test_outcomes_and_scores_of_a_backtest_read_the_forecasts_of_their_questions
     assert ask("2026-05-11") == 0
     monkeypatch.setattr(forecaster, "draw", lambda *_: True)
     (place / "b.csv").write_text(ENDED.format("yes", "2026-06-01"))
-    query, read = Database.query, []
+    query, read = Connection.query, []
 
     def noted(database, sql, parameters=()):
         found = query(database, sql, parameters)
@@ -131,7 +133,7 @@ def test_outcomes_and_scores_of_a_backtest_read_the_forecasts_of_their_questions
             read.extend((row["run_id"], row["question_id"]) for row in found)
         return found
 
-    monkeypatch.setattr(Database, "query", noted)
+    monkeypatch.setattr(Connection, "query", noted)
     assert ask("2026-06-11", "--backtest", "b.csv") == 0
     assert set(read) == {(1, "eu"), (2, "eu")}
     assert "4 forecasts of 1 resolved question count" in capsys.readouterr().out
