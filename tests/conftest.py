@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
 # These take whole cores or a lock of their own: one after another, begun first.
@@ -19,3 +21,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))
     items.sort(key=lambda item: group(item) not in ALONE)  # a stable sort: the order stays
+
+
+def without_surrogates(value: object) -> object:
+    """Write lone surrogates as ``\\udc80``, at any depth of a report."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: without_surrogates(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(without_surrogates(one) for one in value)
+    return value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """Let a test log hostile text: xdist's pipe takes only UTF-8, and its worker would crash."""
+    return without_surrogates((yield))
