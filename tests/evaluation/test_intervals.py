@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 import config
 from benchmarks import interval_coverage as benchmark
@@ -77,6 +76,8 @@ def test_clusters_of_one_size_have_one_degree_less_than_clusters():
 
 
 def test_symmetric_data_give_the_t_interval_of_the_cluster_means(permissive):
+    from scipy import stats
+
     half = np.random.default_rng(1).normal(size=20)
     means = np.concatenate([half, -half]) + 3  # symmetric: no skewness to correct
     low, high = stats.t.interval(0.95, 39, loc=means.mean(), scale=stats.sem(means))
@@ -87,6 +88,8 @@ def test_symmetric_data_give_the_t_interval_of_the_cluster_means(permissive):
 
 
 def test_skewness_moves_both_ends_up_by_halls_transformation(permissive, monkeypatch):
+    from scipy import stats
+
     values = np.random.default_rng(3).exponential(size=40)
     monkeypatch.setattr(intervals, "HALF_SKEWNESS", 0.0)
     found = mean_interval(values, range(40))
@@ -102,6 +105,8 @@ def test_skewness_moves_both_ends_up_by_halls_transformation(permissive, monkeyp
 
 
 def test_skewness_within_its_sampling_error_is_hardly_corrected():
+    from scipy import stats
+
     values = np.random.default_rng(4).normal(size=40)
     found = clustered_mean(values, range(40))
     raw = ((values - values.mean()) ** 3).sum() / 40**3 / stats.sem(values) ** 3

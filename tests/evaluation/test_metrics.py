@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as sklearn_metrics
 
 from evaluation import metrics
 
@@ -101,6 +100,8 @@ def test_inverse_score_weights_by_hand():
     )
 )
 def test_scores_are_those_of_scikit_learn(rows):
+    from sklearn import metrics as sklearn_metrics
+
     p, y = np.array([r[0] / 20 for r in rows]), np.array([r[1] for r in rows])
     clipped = np.clip(p, metrics.LOG_SCORE_CLIP, 1 - metrics.LOG_SCORE_CLIP)
     assert metrics.auc(p, y) == pytest.approx(sklearn_metrics.roc_auc_score(y, p), abs=1e-12)

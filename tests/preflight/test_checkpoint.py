@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import struct
 
 import pytest
 
-if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "safetensors")):
-    pytest.skip("not installed: torch, transformers or safetensors", allow_module_level=True)
-
-import torch
-from safetensors.torch import load_file, save_file
-
 from agents_vllm import Agent
 from preflight.model_entries import ModelSpec
 from preflight.weights import INDEX
 from scoring.tasks import AgentError
 from tests.support.checkpoints import inspect
+from tests.support.needed import needs
 from tests.support.small_model import save_small_llama
+
+pytestmark = needs({"torch": "torch", "transformers": "transformers", "safetensors": "safetensors"})
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +36,8 @@ def shards(folder):
 
 def drop_tensor(folder, name):
     """Take one tensor out of its shard and out of the index, as an interrupted conversion would."""
+    from safetensors.torch import load_file, save_file
+
     index = json.loads((folder / INDEX).read_text())
     shard = folder / index["weight_map"].pop(name)
     if rest := {k: v for k, v in load_file(shard).items() if k != name}:
@@ -150,6 +148,9 @@ def test_an_architecture_that_transformers_does_not_know_is_a_note(model):
 
 
 def test_a_quantized_layer_may_keep_its_weight_under_another_name(model):
+    import torch
+    from safetensors.torch import load_file, save_file
+
     edit_config(model, quantization_config={"quant_method": "awq"})
     for number in (0, 1):
         drop_tensor(model, f"model.layers.{number}.mlp.up_proj.weight")
@@ -246,6 +247,8 @@ def test_no_engine_is_started_on_a_model_that_the_gpus_cannot_share(model):
 
 
 def save_experts(folder, settings_class, model_class, **experts):
+    import torch
+
     torch.manual_seed(1)
     shape = {
         "vocab_size": 320,
@@ -262,7 +265,9 @@ def save_experts(folder, settings_class, model_class, **experts):
 
 @pytest.mark.parametrize("kind", ["Qwen3Moe", "Mixtral", "GptOss"])
 def test_one_experts_weight_is_missed_though_experts_are_merged_in_memory(kind, tmp_path):
-    transformers = pytest.importorskip("transformers")
+    import transformers
+    from safetensors.torch import load_file, save_file
+
     counts = {"Qwen3Moe": {"num_experts": 4, "moe_intermediate_size": 32}}.get(
         kind, {"num_local_experts": 4}
     )

@@ -23,9 +23,9 @@ from scoring.prompts import PLAIN_ANSWER, PLAIN_NOTES, REASONING_REQUEST, SYSTEM
 from scoring.tasks import ForecastTask
 from tests.scoring.test_agent_stub import StubLLM, passage
 from tests.scoring.test_real_tokenizers import FAMILIES, FOLDER, load
+from tests.support.needed import needs
 
-pytest.importorskip("transformers", reason="not installed: transformers")
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, needs({"transformers": "transformers"})]
 
 SOURCE = "llama-cpp-python==0.3.16"
 QUESTION = Question("Will it rain in Paris?", close_date="2025-07-01")

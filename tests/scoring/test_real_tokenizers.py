@@ -14,9 +14,9 @@ import pytest
 from scoring.agent import BaseAgent
 from scoring.distribution import SUPPORT_SIZE
 from scoring.number_trie import MAX_TOKEN_IDS, NumberTokenizer
+from tests.support.needed import needs
 
-pytest.importorskip("transformers", reason="not installed: transformers")
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, needs({"transformers": "transformers"})]
 
 VERSION = "3.7.2"
 FOLDER = Path.home() / ".cache" / "forecaster-tests"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 
 def save_small_llama(
     folder: Path, *, tokenizer: Path | None = None, vocabulary: int = 320, shards: int = 2
 ) -> Path:
     """Save a two-layer Llama into ``folder`` as ``shards`` shards with an index; with the tokenizer of another folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(5)
     settings = LlamaConfig(
         vocab_size=vocabulary,
