@@ -60,7 +60,7 @@ def parse_wikitext(
 
 
 def parse_document(path: Path) -> list[tuple[str, str]]:
-    """Read a document as ``documents.read_sections``: (section, text) pairs.
+    """Read a document as ``readers.read_sections``: (section, text) pairs.
 
     Raises:
         ParserError: the file cannot be read as what its name says, or not within the limits.
@@ -178,7 +178,7 @@ def _limit(kind: int, value: int) -> None:
 
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
     """Return the sections of one job, or the error in one line."""
-    from evidence.documents import DocumentError, read_sections
+    from evidence.readers import DocumentError, read_sections
     from evidence.wikitext import sections_from_wikitext
 
     try:

@@ -170,7 +170,8 @@ def current_day() -> str:
 
 def check_documents(folder: str) -> None:
     """Raise UsageError when a folder of documents cannot be read."""
-    from evidence.documents import DocumentError, check_folder
+    from evidence.documents import check_folder
+    from evidence.readers import DocumentError
 
     try:
         check_folder(folder)

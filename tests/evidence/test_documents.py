@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from database import Database
-from evidence import documents
-from evidence.documents import DocumentError, check_folder, find_documents
+from evidence import documents, readers
+from evidence.documents import check_folder, find_documents
+from evidence.readers import DocumentError
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
@@ -210,7 +211,7 @@ def test_unchanged_files_are_read_once_and_a_broken_one_does_not_stop_the_others
     assert len(evidence(database, folder).passages) == 1
     assert "broken.pdf" in caplog.text
     asked = []
-    monkeypatch.setitem(documents.READERS, ".txt", asked.append)
+    monkeypatch.setitem(readers.READERS, ".txt", asked.append)
     assert len(evidence(database, folder).passages) == 1
     assert asked == []
 

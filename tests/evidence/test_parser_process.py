@@ -14,8 +14,9 @@ import pytest
 
 from evidence import parser_process
 from evidence import wikitext as cleaning
-from evidence.documents import DocumentError, find_documents
+from evidence.documents import find_documents
 from evidence.parser_process import ParserError, ParserProcess, parse_wikitext
+from evidence.readers import DocumentError
 from tests.evidence.test_documents import pdf
 from tests.support.stub_run import rows, stub_run
 from tests.support.wiki_server import SmallWiki

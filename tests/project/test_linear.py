@@ -6,7 +6,7 @@ the processor time, the longest half a second (two a megabyte): the worst takes 
 
 Files of many rows have bounds of their own: a megabyte holds 30,000 rows and more.
 Parsers of wikitext, HTML, Markdown and PDF by others (``sections_from_wikitext``,
-``sections_from_html``, ``documents.READERS``) are exempt: they run in ``parser_process``, under its
+``sections_from_html``, ``readers.READERS``) are exempt: they run in ``parser_process``, under its
 limit of processor time.
 """
 
@@ -31,6 +31,7 @@ from evidence import (
     documents,
     mediawiki,
     queries,
+    readers,
     sections,
     selection,
     transport,
@@ -111,7 +112,7 @@ READERS = {
     "end of a prompt": chat_templates.needs_space,
     "search text": mediawiki._search_text,
     "Retry-After": retry_after,
-    "lines of a PDF": documents._pdf_text,
+    "lines of a PDF": readers._pdf_text,
     "secrets": redact,
     "screen": visible,
     "heading": folded_heading,

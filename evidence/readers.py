@@ -1,0 +1,94 @@
+"""Read .txt, .md, .html and .pdf files into titled sections, in the parser's process.
+
+Markdown is parsed by markdown-it-py, HTML by Beautiful Soup, PDF by pypdf; they are imported only
+when such a file is met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from evidence.sections import Section, sections_from_html, tidy
+
+
+class DocumentError(Exception):
+    """A folder or file that cannot be used; the message is one line for the user."""
+
+
+def read_sections(path: Path) -> list[Section]:
+    """Read one file in this process; raises DocumentError, or what its parser raises."""
+    return READERS[path.suffix.casefold()](path)
+
+
+def read_text(path: Path) -> str:
+    """Read a text file as UTF-8, UTF-16 (by its mark) or else Windows-1252.
+
+    Raises DocumentError when it holds zero bytes, as binary files do.
+    """
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    if b"\x00" in data:
+        raise DocumentError("not a text file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def _read_plain(path: Path) -> list[Section]:
+    text = tidy(read_text(path))
+    return [Section("", text)] if text else []
+
+
+def _read_html(path: Path) -> list[Section]:
+    return sections_from_html(read_text(path))
+
+
+def _read_markdown(path: Path) -> list[Section]:
+    """Render to HTML first: links, tables and lists become text by the same rules."""
+    from markdown_it import MarkdownIt
+
+    text = read_text(path)
+    if text.startswith("---\n"):  # front matter
+        end = text.find("\n---\n", 4)
+        text = text[end + 5 :] if end >= 0 else text
+    return sections_from_html(MarkdownIt("commonmark").enable("table").render(text))
+
+
+def _read_pdf(path: Path) -> list[Section]:
+    """Read one section a page ("page 3"); raises DocumentError without text (scans)."""
+    from pypdf import PdfReader
+
+    reader = PdfReader(path)
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise DocumentError("protected by a password")
+    texts = [_pdf_text(page.extract_text()) for page in reader.pages]
+    pages = [Section(f"page {number}", text) for number, text in enumerate(texts, 1) if text]
+    if not pages:
+        raise DocumentError("holds no text (scanned pages need text recognition first)")
+    return pages
+
+
+def _pdf_text(text: str) -> str:
+    """Join the lines of a page into paragraphs, and words hyphenated at a line's end."""
+    joined: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        last = joined[-1] if joined else ""
+        if last.endswith("-") and line[:1].islower():
+            joined[-1] = last[:-1]
+        elif line and last and last != "\n\n":
+            joined.append(" ")
+        joined.append(line or "\n\n")
+    return tidy("".join(joined))
+
+
+READERS: Final[dict[str, Callable[[Path], list[Section]]]] = {
+    ".txt": _read_plain,
+    ".md": _read_markdown,
+    ".html": _read_html,
+    ".htm": _read_html,
+    ".pdf": _read_pdf,
+}
