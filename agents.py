@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from preflight.model_entries import ModelSpec, model_spec
 from preflight.model_folders import is_local
 from scoring.agent import BaseAgent
 from scoring.distribution import SUPPORT_SIZE, Distribution
-from scoring.number_trie import Path
+from scoring.number_trie import TokenPath
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastTask
 
@@ -56,7 +56,7 @@ class Agent(BaseAgent):
         """Load tokenizer and weights; raises ``AgentError``."""
         if self.model is None:
             path = (
-                str(FilePath(self.spec.path).expanduser())
+                str(Path(self.spec.path).expanduser())
                 if is_local(self.spec.path)
                 else self.spec.path
             )
@@ -114,14 +114,14 @@ class Agent(BaseAgent):
             weights[n] = np.exp(log_path) * (1.0 - np.exp(rows[path][digits]).sum())
         return Distribution.from_weights(weights), float(weights.sum())
 
-    def _rows(self, prompt: Path, nodes: Sequence[Path]) -> dict[Path, np.ndarray]:
+    def _rows(self, prompt: TokenPath, nodes: Sequence[TokenPath]) -> dict[TokenPath, np.ndarray]:
         """Return float64 log-probabilities of all tokens after ``prompt + node``, by node."""
         import torch
 
-        rows: dict[Path, np.ndarray] = {}
+        rows: dict[TokenPath, np.ndarray] = {}
         with torch.inference_mode():
             first = self.model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
-            by_depth: dict[int, list[Path]] = {}
+            by_depth: dict[int, list[TokenPath]] = {}
             for node in nodes:
                 by_depth.setdefault(len(node), []).append(node)
             for depth, same in by_depth.items():

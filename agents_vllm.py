@@ -26,7 +26,7 @@ from preflight.model_entries import ModelSpec, model_spec
 from preflight.stores import Limits
 from scoring.agent import BaseAgent
 from scoring.notes import strip_reasoning
-from scoring.number_trie import Path
+from scoring.number_trie import TokenPath
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
 
@@ -205,7 +205,7 @@ class Agent(BaseAgent):
 
     def _reason_together(self, tasks: Sequence[ForecastTask], samples: int) -> list[Reasoning]:
         results: dict[tuple[int, int], Reasoning] = {}
-        asked: list[tuple[int, int, int, Path]] = []
+        asked: list[tuple[int, int, int, TokenPath]] = []
         for index, task in enumerate(tasks):
             try:
                 ids = self.reasoning_prompt(task)
@@ -266,7 +266,7 @@ class Agent(BaseAgent):
 
         return SamplingParams(**values)
 
-    def _generate(self, token_ids: Sequence[Path], sampling: list[Any]) -> Any:
+    def _generate(self, token_ids: Sequence[TokenPath], sampling: list[Any]) -> Any:
         """Call the engine; where memory runs out, once more on one with a smaller batch.
 
         Raises:

@@ -11,12 +11,11 @@ from typing import Self
 
 import config
 from preflight.model_entries import ModelSpec
-from scoring.number_trie import Path, TokenizationError
+from scoring.number_trie import TokenizationError, TokenPath
 from scoring.prompt_fitting import PromptFitting
 from scoring.scorer import (
     ForecastScoring,
     Limits,
-    LogprobCache,
     Reply,
     Request,
     ScoringError,
@@ -51,7 +50,7 @@ class BaseAgent(PromptFitting, ABC):
         # they add up to all of them.
         self.progress: Callable[[float], object] = float
         self.wave = Wave(float, 0, 1)
-        self._scorings: dict[Path, ForecastScoring] = {}
+        self._scorings: dict[TokenPath, ForecastScoring] = {}
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -142,14 +141,13 @@ class BaseAgent(PromptFitting, ABC):
         return tokens / (tokens + beyond)
 
     def _scoring(self, prompt: Prompt) -> ForecastScoring:
-        """Return the scoring state of a prompt; asking it again costs no request."""
-        if prompt.token_ids not in self._scorings:
-            # Some tokenizers need more nodes than the setting's least: none may be evicted unread.
-            capacity = max(len(prompt.trie.children), config.MAX_LOGPROB_CACHE)
-            self._scorings[prompt.token_ids] = ForecastScoring(
-                prompt.token_ids, prompt.trie, self.numbers, LogprobCache(capacity)
-            )
-        return self._scorings[prompt.token_ids]
+        """Return the scoring state of a prompt; asking a kept one again costs no request."""
+        known = self._scorings.get(prompt.token_ids)
+        if known is None:
+            known = ForecastScoring(prompt.token_ids, prompt.trie, self.numbers)
+            if len(prompt.trie.children) <= config.MAX_LOGPROB_CACHE:
+                self._scorings[prompt.token_ids] = known
+        return known
 
     def _waves(self, built: Sequence[tuple[int, Prompt]]) -> Iterator[list[tuple[int, Prompt]]]:
         """Split prompts into waves whose tokens fit into the KV cache together."""

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from scoring.distribution import SUPPORT_SIZE
 
-Path = tuple[int, ...]
+TokenPath = tuple[int, ...]
 
 # vLLM's bound on SamplingParams.logprob_token_ids (vllm/sampling_params.py).
 MAX_TOKEN_IDS: Final = 128
@@ -56,18 +56,18 @@ class NumberTrie:
         paths: 101 token paths after ``context``; entry ``n`` spells ``n``.
     """
 
-    context: Path
-    paths: tuple[Path, ...]
+    context: TokenPath
+    paths: tuple[TokenPath, ...]
 
     @cached_property
-    def numbers(self) -> dict[Path, int]:
-        """Path to integer."""
+    def numbers(self) -> dict[TokenPath, int]:
+        """TokenPath to integer."""
         return {path: n for n, path in enumerate(self.paths)}
 
     @cached_property
-    def children(self) -> dict[Path, tuple[int, ...]]:
+    def children(self) -> dict[TokenPath, tuple[int, ...]]:
         """Every node, from the root ``()`` to the leaves, to its onward token ids."""
-        found: dict[Path, set[int]] = {(): set()}
+        found: dict[TokenPath, set[int]] = {(): set()}
         for path in self.paths:
             for depth, token in enumerate(path):
                 found.setdefault(path[:depth], set()).add(token)
@@ -79,13 +79,13 @@ class NumberTrie:
         """Whether every integer is one token, so that one request reads them all."""
         return all(len(path) == 1 for path in self.paths)
 
-    def below(self, node: Path) -> list[Path]:
+    def below(self, node: TokenPath) -> list[TokenPath]:
         """All nodes strictly below ``node``."""
         depth = len(node)
         return [other for other in self.children if len(other) > depth and other[:depth] == node]
 
 
-def common_prefix(sequences: Sequence[Sequence[int]]) -> Path:
+def common_prefix(sequences: Sequence[Sequence[int]]) -> TokenPath:
     """Longest token sequence that all start with."""
     shortest, longest = min(map(tuple, sequences)), max(map(tuple, sequences))
     length = next(
@@ -120,7 +120,7 @@ class NumberTokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._tries: dict[tuple[str, str], NumberTrie] = {}
-        self._suffixes: dict[bool, Path] = {}
+        self._suffixes: dict[bool, TokenPath] = {}
 
     @cached_property
     def digit_ids(self) -> tuple[int, ...]:
@@ -151,7 +151,7 @@ class NumberTokenizer:
 
     def place(
         self, text: str, lead: str = "", *, add_special_tokens: bool = False
-    ) -> tuple[Path, NumberTrie]:
+    ) -> tuple[TokenPath, NumberTrie]:
         """Tokenise a prompt and find the trie of the numbers behind it.
 
         The numbers are tokenised behind the prompt's tail only. Whether that gives the same tokens
@@ -210,7 +210,7 @@ class NumberTokenizer:
         ids = list(self.tokenizer.encode(text, add_special_tokens=add_special_tokens))
         return ids[: len(ids) - len(self._appended(add_special_tokens))]
 
-    def _appended(self, add_special_tokens: bool) -> Path:
+    def _appended(self, add_special_tokens: bool) -> TokenPath:
         """Token ids appended to every text: the common end of two encoded digits."""
         if add_special_tokens not in self._suffixes:
             ids = [self.tokenizer.encode(d, add_special_tokens=add_special_tokens) for d in "01"]
@@ -220,7 +220,7 @@ class NumberTokenizer:
         return self._suffixes[add_special_tokens]
 
     def wanted_ids(
-        self, trie: NumberTrie, node: Path, *, exhaustive: bool = False
+        self, trie: NumberTrie, node: TokenPath, *, exhaustive: bool = False
     ) -> list[tuple[int, ...]]:
         """Choose the token ids to ask for at a node, at most ``MAX_TOKEN_IDS`` a request.
 

@@ -16,7 +16,7 @@ from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring import prompts
 from scoring.chat_templates import render, template_dates
-from scoring.number_trie import NumberTokenizer, Path
+from scoring.number_trie import NumberTokenizer, TokenPath
 from scoring.tasks import ForecastTask, Prompt, PromptError
 
 # Filler that may pad a prompt to a whole cache block: the first of which every copy is one token.
@@ -167,7 +167,7 @@ class PromptFitting:
             copies += missing
         return prompt
 
-    def reasoning_prompt(self, task: ForecastTask) -> Path:
+    def reasoning_prompt(self, task: ForecastTask) -> TokenPath:
         """Return token ids of the prompt that asks for reasoning; its answer fits.
 
         Raises:

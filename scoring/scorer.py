@@ -11,7 +11,6 @@ rule with a worked example, the proof of the certificate, and what it costs. Kno
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,12 +18,10 @@ from typing import Final
 import numpy as np
 
 from scoring.distribution import SUPPORT_SIZE, Distribution
-from scoring.number_trie import NumberTokenizer, NumberTrie, Path
+from scoring.number_trie import NumberTokenizer, NumberTrie, TokenPath
 
 # Engine calls per batch: root, children, and everything deeper.
 MAX_ROUNDS: Final = 3
-# Nodes of the smallest trie: the root and one for each integer.
-SMALLEST_CACHE: Final = SUPPORT_SIZE + 1
 # Below this captured mass there is nothing to normalise: the answer is not a number at all.
 ZERO_MASS: Final = 1e-12
 # Log-probabilities may exceed 0 by rounding of half-precision logits, not by more than this.
@@ -39,7 +36,7 @@ class ScoringError(Exception):
 class Request:
     """One next-token query: a token sequence, and the ids to get log-probabilities of."""
 
-    token_ids: Path
+    token_ids: TokenPath
     wanted: tuple[int, ...]
 
 
@@ -70,37 +67,6 @@ class ScoringResult:
     forward_tokens: int
 
 
-class LogprobCache:
-    """Least-recently-used map from trie node to the log-probabilities read there."""
-
-    def __init__(self, capacity: int) -> None:
-        if capacity < SMALLEST_CACHE:
-            raise ValueError(
-                f"expected a capacity of at least {SMALLEST_CACHE} nodes, got {capacity}"
-            )
-        self.capacity = capacity
-        self._entries: OrderedDict[Path, dict[int, float]] = OrderedDict()
-
-    def __contains__(self, node: Path) -> bool:
-        return node in self._entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, node: Path) -> dict[int, float] | None:
-        """Return a node's log-probabilities, now the most recently used, or None."""
-        if node in self._entries:
-            self._entries.move_to_end(node)
-        return self._entries.get(node)
-
-    def put(self, node: Path, logprobs: Mapping[int, float]) -> None:
-        """Add log-probabilities to a node, evicting the least recently used one."""
-        self._entries.setdefault(node, {}).update(logprobs)
-        self._entries.move_to_end(node)
-        if len(self._entries) > self.capacity:
-            self._entries.popitem(last=False)
-
-
 def forward_cost(prompt_tokens: int, depth: int, block_size: int) -> int:
     """Count the tokens to run for a node, with the prompt's whole blocks cached.
 
@@ -116,7 +82,7 @@ class _Bounds:
 
     weights: np.ndarray
     uncertainty: float = 0.0
-    unread: list[tuple[float, Path]] = field(default_factory=list)
+    unread: list[tuple[float, TokenPath]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -147,30 +113,26 @@ class Limits:
 
 @dataclass
 class ForecastScoring:
-    """The state of scoring one prompt: which nodes were read, and what to read next."""
+    """The state of scoring one prompt: which nodes were read, and what to read next.
 
-    prompt: Path
+    ``logprobs`` has, for each node read so far, the log-probabilities by token id.
+    """
+
+    prompt: TokenPath
     trie: NumberTrie
     tokenizer: NumberTokenizer
-    cache: LogprobCache
+    logprobs: dict[TokenPath, dict[int, float]] = field(default_factory=dict)
     requests: int = 0
     forward_tokens: int = 0
     spent: int = 0
 
-    def __post_init__(self) -> None:
-        # A node that is evicted while others are read would count as never read.
-        if self.cache.capacity < len(self.trie.children):
-            raise ValueError(
-                f"expected a cache for {len(self.trie.children)} nodes, got {self.cache.capacity}"
-            )
-
-    def next_requests(self, limits: Limits, *, last: bool) -> Iterator[tuple[Path, Request]]:
+    def next_requests(self, limits: Limits, *, last: bool) -> Iterator[tuple[TokenPath, Request]]:
         """Yield the requests of the next round, each with its node."""
         for node in self.select(limits, last=last):
             for ids in self.tokenizer.wanted_ids(self.trie, node, exhaustive=limits.exhaustive):
                 yield node, Request(self.prompt + node, ids)
 
-    def record(self, node: Path, reply: Reply, wanted: Iterable[int]) -> None:
+    def record(self, node: TokenPath, reply: Reply, wanted: Iterable[int]) -> None:
         """Store one reply.
 
         Raises:
@@ -184,9 +146,10 @@ class ForecastScoring:
                 raise ScoringError("the engine returned no log-probability for a requested token")
             if math.isnan(value) or value > ROUNDING:
                 raise ScoringError(f"the engine returned the log-probability {value}")
-        self.cache.put(node, {token: min(0.0, reply.logprobs[token]) for token in wanted})
+        known = self.logprobs.setdefault(node, {})
+        known.update((token, min(0.0, reply.logprobs[token])) for token in wanted)
 
-    def digit_bounds(self, node: Path, logprobs: Mapping[int, float]) -> tuple[float, float]:
+    def digit_bounds(self, node: TokenPath, logprobs: Mapping[int, float]) -> tuple[float, float]:
         """Bound the probability that a digit follows ``node``, from below and above."""
         digits, digit_set = self.tokenizer.digit_ids, self.tokenizer.digit_set
         low = min(1.0, sum(math.exp(logprobs[t]) for t in digits if t in logprobs))
@@ -200,11 +163,11 @@ class ForecastScoring:
         result = _Bounds(np.zeros(SUPPORT_SIZE))
         unread_numbers: list[tuple[int, float]] = []
         stopped = reached = 0.0
-        stack: list[tuple[Path, float]] = [((), 1.0)]
+        stack: list[tuple[TokenPath, float]] = [((), 1.0)]
         while stack:
             node, mass = stack.pop()
             number = self.trie.numbers.get(node)
-            logprobs = self.cache.get(node)
+            logprobs = self.logprobs.get(node)
             onward = self.trie.children[node]
             if logprobs is None or any(token not in logprobs for token in onward):
                 result.unread.append((mass, node))
@@ -228,17 +191,17 @@ class ForecastScoring:
             result.uncertainty += mass * max(share, 1.0 - share)
         return result
 
-    def select(self, limits: Limits, *, last: bool) -> list[Path]:
+    def select(self, limits: Limits, *, last: bool) -> list[TokenPath]:
         """Choose the nodes to read next: the heaviest unread ones.
 
         Enough of them that the rest is within the tolerance, as far as the budget goes. In the last
         round everything below a selected inner node is read with it.
         """
-        if () not in self.cache:
+        if () not in self.logprobs:
             return [()]
         known = self.bounds()
 
-        def with_deeper(node: Path) -> list[Path]:
+        def with_deeper(node: TokenPath) -> list[TokenPath]:
             return [node, *self.trie.below(node)] if last else [node]
 
         if limits.exhaustive:
@@ -248,7 +211,7 @@ class ForecastScoring:
         # Reading an inner node uncovers leaves: half of the tolerance is kept for unread ones.
         inner = any(self.trie.children[node] for _, node in known.unread)
         allowed = limits.tolerance * scale * (0.5 if inner and not last else 1.0)
-        chosen: list[Path] = []
+        chosen: list[TokenPath] = []
         for mass, node in sorted(known.unread, key=lambda item: (-item[0], item[1])):
             if left <= allowed or mass <= 0:
                 break
@@ -261,7 +224,7 @@ class ForecastScoring:
             left -= mass
         return chosen
 
-    def _cost(self, nodes: Iterable[Path], block_size: int | None) -> int:
+    def _cost(self, nodes: Iterable[TokenPath], block_size: int | None) -> int:
         """Count the forward tokens of reading some nodes, 0 without a prefix cache."""
         if not block_size:
             return 0
@@ -292,7 +255,7 @@ def score_batch(
     """Score many prompts in at most ``MAX_ROUNDS`` engine calls.
 
     Args:
-        scorings: one per prompt; nodes already in their caches are not asked for again.
+        scorings: one per prompt; nodes that were read before are not asked for again.
         engine: answers a list of requests, in order.
         limits: how far each prompt is read.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import config
 from questions.question import Question
 from scoring import prompts
-from scoring.number_trie import NumberTrie, Path
+from scoring.number_trie import NumberTrie, TokenPath
 from scoring.scorer import ScoringResult
 
 
@@ -72,7 +72,7 @@ class Prompt:
     """A prompt that fits, with the trie of the numbers that may follow."""
 
     text: str
-    token_ids: Path
+    token_ids: TokenPath
     trie: NumberTrie
     passages_used: int
 

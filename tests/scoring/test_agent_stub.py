@@ -138,6 +138,16 @@ def test_scoring_the_same_prompt_again_makes_no_request():
     assert len(agent.llm.calls) > calls
 
 
+def test_the_model_is_asked_again_where_the_trie_has_more_nodes_than_are_kept(monkeypatch):
+    monkeypatch.setattr(config, "MAX_LOGPROB_CACHE", 101)
+    agent = agent_with()
+    (first,) = agent.score([task()])
+    (second,) = agent.score([task()])
+    assert len(agent.llm.calls) == 6
+    assert second.result.requests == first.result.requests == 102
+    assert second.result.distribution.mean == first.result.distribution.mean
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_assure_agent_says_whether_every_integer_is_one_token(whole):
     assert agent_with(whole=whole).assure_agent() is whole

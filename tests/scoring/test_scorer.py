@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 
@@ -13,12 +12,9 @@ from hypothesis import strategies as st
 
 import config
 from scoring.distribution import total_variation
-from scoring.number_trie import NumberTokenizer
 from scoring.scorer import (
     MAX_ROUNDS,
-    ForecastScoring,
     Limits,
-    LogprobCache,
     Reply,
     Request,
     ScoringError,
@@ -279,47 +275,11 @@ def test_scoring_again_asks_nothing():
     assert total_variation(first.distribution, second.distribution) == 0
 
 
-def test_the_cache_forgets_the_least_recently_used_node():
-    cache = LogprobCache(102)
-    for n in range(102):
-        cache.put((n,), {0: -1.0})
-    assert cache.get((0,)) == {0: -1.0}
-    cache.put((102,), {0: -2.0})
-    assert (0,) in cache
-    assert (1,) not in cache
-    assert len(cache) == 102
-    cache.put((0,), {5: -3.0})  # a node's log-probabilities add up over its requests
-    assert cache.get((0,)) == {0: -1.0, 5: -3.0}
-    with pytest.raises(ValueError, match="at least 102"):
-        LogprobCache(101)
-
-
-def test_a_node_that_is_added_to_counts_as_used():
-    cache = LogprobCache(102)
-    for n in range(102):
-        cache.put((n,), {0: -1.0})
-    cache.put((0,), {1: -1.0})
-    cache.put((102,), {0: -1.0})
-    assert (0,) in cache
-    assert (1,) not in cache
-
-
 def test_an_engine_without_a_prefix_cache_has_no_budget():
     scoring = scoring_of(DIGITS)
     model = RandomModel(DIGITS, scoring.prompt, 3, 0.5)
     (result,) = score_batch([scoring], model, Limits(0.01, block_budget=0))
     assert result.residual_mass <= 0.01
-
-
-def test_a_cache_that_would_forget_an_unread_node_is_refused():
-    numbers = NumberTokenizer(DIGITS)
-    prompt, trie = numbers.place(PROMPT)
-    assert len(trie.children) == 102
-    split = dataclasses.replace(
-        trie, paths=tuple((*path[:1], 999, *path[1:]) for path in trie.paths)
-    )
-    with pytest.raises(ValueError, match="a cache for 112 nodes, got 102"):
-        ForecastScoring(prompt, split, numbers, LogprobCache(102))
 
 
 def test_requests_name_the_whole_prompt():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scoring.number_trie import NumberTokenizer
-from scoring.scorer import ForecastScoring, LogprobCache
+from scoring.scorer import ForecastScoring
 
 
 class FakeTokenizer:
@@ -41,7 +41,7 @@ THREE = FakeTokenizer([str(n) for n in range(10, 1000)])  # as Llama 3: 1,000 di
 PROMPT = "Answer:\n"
 
 
-def scoring_of(tokenizer, text=PROMPT, lead="", capacity=256) -> ForecastScoring:
+def scoring_of(tokenizer, text=PROMPT, lead="") -> ForecastScoring:
     numbers = NumberTokenizer(tokenizer)
     prompt, trie = numbers.place(text, lead)
-    return ForecastScoring(prompt, trie, numbers, LogprobCache(capacity))
+    return ForecastScoring(prompt, trie, numbers)

@@ -47,7 +47,7 @@ from runs import command_line, plan
 from scoring import tasks as agent_tasks
 from scoring.agent import BaseAgent
 from scoring.distribution import Distribution
-from scoring.number_trie import NumberTrie, Path
+from scoring.number_trie import NumberTrie, TokenPath
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning
 from storage import connection
@@ -166,18 +166,18 @@ class Answer:
     """The probability (0-1) of every node of the trie behind a prompt."""
 
     trie: NumberTrie
-    masses: dict[Path, float]
+    masses: dict[TokenPath, float]
 
     @classmethod
     def of(cls, trie: NumberTrie, distribution: Distribution, mass: float) -> Answer:
         """Spread ``mass`` over the numbers' paths; the root has 1."""
-        masses: dict[Path, float] = {}
+        masses: dict[TokenPath, float] = {}
         for path, probability in zip(trie.paths, distribution.probabilities, strict=True):
             for depth in range(1, len(path) + 1):
                 masses[path[:depth]] = masses.get(path[:depth], 0.0) + float(probability) * mass
         return cls(trie, {**masses, (): 1.0})
 
-    def logprobs(self, node: Path, wanted: Sequence[int]) -> dict[int, float]:
+    def logprobs(self, node: TokenPath, wanted: Sequence[int]) -> dict[int, float]:
         """Natural log-probabilities of the tokens that may follow ``node``."""
         onward = {
             token: self.masses.get((*node, token), 0.0) / self.masses[node] for token in wanted
@@ -196,7 +196,7 @@ class StubAgent(BaseAgent):
             raise AgentError(f"{self.name} did not load: STUB_FAIL names it")
         self.tokenizer = PieceTokenizer(whole=self.name == MODELS[0])
         self.max_model_len = self.spec.max_model_len or 16384
-        self.answers: dict[Path, Answer] = {}
+        self.answers: dict[TokenPath, Answer] = {}
         self.texts: dict[str, str] = {}
 
     def shutdown(self) -> None:
