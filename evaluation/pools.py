@@ -1,4 +1,4 @@
-"""Recompute every pool from the stored distributions of the agents, to compare the methods."""
+"""Pool the agents' stored distributions by every method, to compare the methods."""
 
 from __future__ import annotations
 
@@ -9,72 +9,66 @@ from dataclasses import replace
 import numpy as np
 
 import config
-from evaluation import metrics
+from evaluation.metrics import cluster_folds, inverse_score_weights
 from evaluation.resolved import ENSEMBLE, Judged, Record
 from scoring.distribution import Distribution
-from scoring.pooling import POOL_METHODS, pool, voice_weights
+from scoring.pooling import POOL_METHODS, Voice, pool, voice_weights
 
 
 def pooled(record: Record) -> dict[str, list[Judged]]:
-    """Every pool method on the ensemble's latest forecasts that had at least two agents, on the same questions for all.
+    """Pool again the ensemble's latest forecasts of two agents or more.
 
-    Besides ``distribution.POOL_METHODS``: the linear pool with weights from past scores, learnt on other clusters of questions.
+    Returns:
+        The same questions for each method of ``POOL_METHODS``, and for the linear pool with
+        weights by past score, learnt on other clusters of questions.
     """
-    base = [
-        j
-        for j in record.latest(ENSEMBLE)
-        if len(record.agents.get((j.run_id, j.question_id), {})) > 1
-    ]
+    base = [j for j in record.latest(ENSEMBLE) if len(_voices(record, j)) > 1]
     if not base:
         return {}
-    parts = [record.agents[j.run_id, j.question_id] for j in base]
     result = {
-        method: [
-            replace(j, distribution=_pool(record, j, p, method))
-            for j, p in zip(base, parts, strict=True)
-        ]
+        method: [replace(j, distribution=_pool(_voices(record, j), method)) for j in base]
         for method in POOL_METHODS
     }
-    weights = _past_score_weights(base, parts)
-    if weights is not None:
+    if weights := past_score_weights(record, base):
         result["weights by past score"] = [
-            replace(j, distribution=_pool(record, j, p, "mean", w))
-            for j, p, w in zip(base, parts, weights, strict=True)
+            replace(j, distribution=_pool(_voices(record, j), "mean", w))
+            for j, w in zip(base, weights, strict=True)
         ]
     return result
 
 
+def _voices(record: Record, j: Judged) -> Mapping[str, Voice]:
+    return record.voices.get((j.run_id, j.question_id), {})
+
+
 def _pool(
-    record: Record,
-    j: Judged,
-    parts: Mapping[str, Distribution],
-    method: str,
-    weights: Mapping[str, float] | None = None,
+    voices: Mapping[str, Voice], method: str, weights: Mapping[str, float] | None = None
 ) -> Distribution:
-    """Pool agents as a run does: a weak voice counts by its captured mass (scoring/pooling.py), times ``weights``."""
-    masses = record.captured.get((j.run_id, j.question_id), {})
-    given = voice_weights([masses.get(name, 1.0) for name in parts])
+    """Pool agents as a run does, with each one's weight multiplied by ``weights``."""
+    given = voice_weights([voice.captured for voice in voices.values()])
     if weights is not None:
-        given = given * [weights[name] for name in parts]
-    return pool(list(parts.values()), method, given)
+        given = given * [weights[name] for name in voices]
+    return pool([voice.distribution for voice in voices.values()], method, given)
 
 
-def _past_score_weights(
-    base: Sequence[Judged], parts: Sequence[Mapping[str, Distribution]]
-) -> list[dict[str, float]] | None:
-    """For each question the agents' inverse-Brier weights learnt on the other folds; None with fewer clusters than folds."""
+def past_score_weights(record: Record, base: Sequence[Judged]) -> list[dict[str, float]] | None:
+    """Weigh agents by inverse Brier score on the other folds; None with too few clusters."""
     clusters = [j.cluster for j in base]
     if len(set(clusters)) < config.CROSS_VALIDATION_FOLDS:
         return None
-    names = sorted({name for p in parts for name in p})
+    voices = [_voices(record, j) for j in base]
+    names = sorted({name for agents in voices for name in agents})
     scores = np.array(
         [
-            [(p[name].probability - j.outcome) ** 2 if name in p else math.nan for name in names]
-            for j, p in zip(base, parts, strict=True)
+            [
+                (agents[name].distribution.probability - j.outcome) ** 2
+                if name in agents
+                else math.nan
+                for name in names
+            ]
+            for j, agents in zip(base, voices, strict=True)
         ]
     )
-    folds = metrics.cluster_folds(clusters, config.CROSS_VALIDATION_FOLDS, seed=config.SEED)
-    learnt = {
-        fold: metrics.inverse_score_weights(scores[folds != fold]) for fold in np.unique(folds)
-    }
+    folds = cluster_folds(clusters, config.CROSS_VALIDATION_FOLDS, seed=config.SEED)
+    learnt = {fold: inverse_score_weights(scores[folds != fold]) for fold in np.unique(folds)}
     return [dict(zip(names, learnt[fold].tolist(), strict=True)) for fold in folds]

@@ -202,30 +202,6 @@ def reference_problems(rows: Iterable[Judged]) -> list[str]:
     return lines
 
 
-def coverage_lines(rows: Sequence[Judged]) -> list[str]:
-    """How often another forecaster's probability lies inside the stated 80 % interval (a proxy: it is no truth either)."""
-    lines = []
-    for column, (name, _) in REFERENCES.items():
-        pairs = [(j, 100 * v) for j in rows if (v := reference_value(j, column)) is not None]
-        if pairs:
-            ends = [j.distribution.interval(0.8) for j, _ in pairs]
-            inside = np.array(
-                [
-                    low - 0.5 <= v <= high + 0.5
-                    for (_, v), (low, high) in zip(pairs, ends, strict=True)
-                ],
-                dtype=float,
-            )
-            interval = intervals.mean_interval(
-                inside, [j.cluster for j, _ in pairs], least=0, most=1
-            )
-            lines.append(
-                f"the 80 % interval holds the probability of the {name} in {100 * inside.mean():.0f} %"
-                f" of {len(pairs)} questions (95 %: {span(interval, '.2f')})"
-            )
-    return lines
-
-
 def reliability_lines(rows: Sequence[Judged]) -> list[str]:
     """Reliability bins with their counts."""
     p, y, _ = arrays(rows)

@@ -23,7 +23,6 @@ from evaluation.score_tables import (
     PARTS_HEADERS,
     SCORE_HEADERS,
     SKILL_HEADERS,
-    coverage_lines,
     parts_row,
     reference_problems,
     reliability_lines,
@@ -94,9 +93,6 @@ def _record_lines(title: str, record: Record) -> list[str]:
     lines += _pool_section(record)
     lines += _group_section("By horizon", apart, record, lambda j: horizon_name(j.horizon_days))
     lines += _group_section("By run", apart, record, lambda j: f"run {j.run_id}")
-    coverage = coverage_lines(latest[head])
-    if coverage:
-        lines += [*_section(f"80 % range, {head}"), *coverage]
     lines += _section(f"Reliability, {head} (Wilson intervals, questions taken as independent)")
     return lines + reliability_lines(latest[head])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -205,13 +206,12 @@ def test_pools_that_are_recomputed_from_the_record_weigh_alike(monkeypatch):
     monkeypatch.setattr(config, "MIN_CAPTURED_MASS", 0.5)
     day = datetime(2026, 1, 1, tzinfo=UTC)
     judged = Judged(1, "a", ENSEMBLE, point(50), 1, "a", day, day, {})
-    agents = {(1, "a"): {"low": point(20), "high": point(40), "noise": point(100)}}
-    masses = {(1, "a"): {"low": 0.9, "high": 0.8, "noise": 1e-9}}
-    for method, rows in pooled(Record((judged,), (), agents, masses)).items():
+    said = {"low": (20, 0.9), "high": (40, 0.8), "noise": (100, 1e-9)}
+    voices = {n: Voice(point(at), mass, 0.0, mass) for n, (at, mass) in said.items()}
+    for method, rows in pooled(Record((judged,), (), {(1, "a"): voices})).items():
         expected = {"without low": 40, "without high": 20}.get(method.removeprefix("mean "), 30)
         if method in ("mean", "median", "entropy") or method.startswith("mean without"):
             assert rows[0].distribution.mean == pytest.approx(expected, abs=1e-4), method
-    # Without masses all count in full.
-    assert pooled(Record((judged,), (), agents))["mean"][0].distribution.mean == pytest.approx(
-        160 / 3
-    )
+    whole = {name: replace(voice, captured=0.9) for name, voice in voices.items()}
+    rows = pooled(Record((judged,), (), {(1, "a"): whole}))["mean"]
+    assert rows[0].distribution.mean == pytest.approx(160 / 3)

@@ -1,4 +1,4 @@
-"""A small database with known forecasts and outcomes, for the tests of the record, the plots and the report."""
+"""Small databases with known forecasts and outcomes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from storage.records import (
     EvidenceLink,
     ForecastRecord,
     NewPassage,
+    Resolution,
 )
 
 
@@ -145,3 +146,26 @@ def recorded_outcomes(database: Database, question_id: str) -> list[Any]:
         " WHERE q.subject = (SELECT subject FROM questions WHERE id = ?) ORDER BY r.id",
         (question_id,),
     )
+
+
+def resolve_small(database: Database, **outcomes: int) -> None:
+    """Resolve questions of ``small``; its "b/ü" is given as ``b``."""
+    database.outcomes.add(
+        [Resolution({"b": "b/ü"}.get(k, k), v, "2025-06-01") for k, v in outcomes.items()]
+    )
+
+
+def two_records(path: Path) -> Database:
+    """Forecast one question live, then back-dated as of two days; it ended yes in June."""
+    database = Database(path)
+    live = Question("Will A happen?", id="a", extra={"crowd": "0.9"})
+    add_run(database, [live], {"x": [point(60)], "y": [point(80)]}, made="2025-02-01T10:00:00Z")
+    for day, said in (("2025-01-10", 20), ("2025-01-20", 30)):
+        dated = Question(
+            "Will A happen?", id=f"a@{day}", subject="a", as_of=day, extra={"crowd": "0.1"}
+        )
+        add_run(
+            database, [dated], {"x": [point(said)], "y": [point(said)]}, made="2026-01-01T10:00:00Z"
+        )
+    database.outcomes.add([Resolution("a", 1, "2025-06-01")])
+    return database
