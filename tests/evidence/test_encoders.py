@@ -11,12 +11,12 @@ import pytest
 from database import Database
 from evidence.chunking import cut_passages
 from evidence.encoders import Embedder, ModelError, Reranker
-from evidence.factbook import factbook_articles
 from evidence.ingestion import embed_missing, embedded_text, ingest_articles
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from scoring.prompts import passage_block
 from semanticretriever import SemanticRetriever
+from tests.support.factbook import countries
 from tests.support.needed import needs
 from tests.support.stub_run import rows, stub_run
 
@@ -33,7 +33,7 @@ pytestmark = [
 
 
 def three_countries():
-    return [pair for number, pair in enumerate(factbook_articles()) if number in (10, 120, 200)]
+    return [countries()[number] for number in (10, 120, 200)]
 
 
 QUESTION = "Will the harbour bridge of Newport open to traffic before 2030?"

