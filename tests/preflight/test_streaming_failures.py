@@ -45,8 +45,9 @@ READ, WHOLE = 0.5, 2
 PATIENCE = 60
 
 
-def policy(list_bucket=True, get_object=True):
+def policy(list_bucket=True, get_object=True, put_object=False):
     statements = [
+        ("s3:PutObject", f"arn:aws:s3:::{BUCKET}/*", put_object),
         ("s3:ListBucket", "arn:aws:s3:::*", list_bucket),
         ("s3:GetObject", f"arn:aws:s3:::{BUCKET}/*", get_object),
     ]
@@ -67,7 +68,13 @@ def server(whole):
     with s3_server() as url:
         upload(url, whole, BUCKET, PREFIX)
         iam, keys = client(url, "iam"), {}
-        for name, rights in (("reader", policy()), ("no list", policy(list_bucket=False)), ("no get", policy(get_object=False))):  # fmt: skip
+        users = {
+            "reader": policy(),
+            "writer": policy(put_object=True),
+            "no list": policy(list_bucket=False),
+            "no get": policy(get_object=False),
+        }
+        for name, rights in users.items():
             user = name.replace(" ", "-")
             iam.create_user(UserName=user)
             iam.put_user_policy(UserName=user, PolicyName="s3", PolicyDocument=rights)
@@ -121,6 +128,7 @@ SPOILT = {
     "lacking": lack_tensors,
     "absent": lambda files: files.pop(shard(files)),
     "pointers": pointers,
+    "replaced": lambda files: None,
 }
 
 
@@ -292,20 +300,20 @@ def test_one_line_names_address_and_mend_and_the_other_model_goes_on(
     assert leaks(tmp_path, out.out, out.err, caplog.text, **keys[user]) == []
 
 
-def test_replaced_objects_are_other_weights(whole, tmp_path, monkeypatch):
-    with s3_server() as url:
-        upload(url, whole, BUCKET, PREFIX)
-        use_s3(monkeypatch, url, tmp_path)
-        first = weights_identity(ADDRESS)
-        assert first.startswith("objects sha256:")
-        assert weights_identity(f"{ADDRESS}/") == first
-        shard = next(whole.glob("*.safetensors"))
-        put = client(url).put_object
-        put(Bucket=BUCKET, Key=f"{PREFIX}/{shard.name}", Body=shard.read_bytes())
-        assert weights_identity(ADDRESS) == first
-        # As long as before, and another value at its end.
-        put(Bucket=BUCKET, Key=f"{PREFIX}/{shard.name}", Body=shard.read_bytes()[:-1] + b"\x01")
-        assert weights_identity(ADDRESS) not in (first, UNKNOWN_WEIGHTS)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
-        assert weights_identity(ADDRESS) == UNKNOWN_WEIGHTS
+def test_replaced_objects_are_other_weights(whole, server, tmp_path, monkeypatch):
+    url, keys = server
+    address = f"s3://{BUCKET}/replaced"
+    use_s3(monkeypatch, url, tmp_path, **keys["writer"])
+    first = weights_identity(address)
+    assert first.startswith("objects sha256:")
+    assert weights_identity(f"{address}/") == first
+    shard = next(whole.glob("*.safetensors"))
+    put = client(url, **keys["writer"]).put_object
+    put(Bucket=BUCKET, Key=f"replaced/{shard.name}", Body=shard.read_bytes())
+    assert weights_identity(address) == first
+    # As long as before, and another value at its end.
+    put(Bucket=BUCKET, Key=f"replaced/{shard.name}", Body=shard.read_bytes()[:-1] + b"\x01")
+    assert weights_identity(address) not in (first, UNKNOWN_WEIGHTS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+    assert weights_identity(address) == UNKNOWN_WEIGHTS

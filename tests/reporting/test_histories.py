@@ -13,10 +13,9 @@ import forecaster
 from database import Database
 from evaluation.resolved import BACK_DATED, LIVE
 from questions.question import Question
-from reporting import plots
+from reporting import plots, report
 from reporting.histories import histories
 from reporting.overview_plot import row_label
-from reporting.report import write_report
 from scoring.distribution import Distribution
 from scoring.pooling import pool
 from storage.records import CalibrationRecord
@@ -218,13 +217,14 @@ def test_the_report_names_both_records_the_models_and_the_calibrated_value(
     ask, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(config, "MAX_PLOTTED_QUESTIONS", 1)
+    monkeypatch.setattr(report, "png", lambda _: b"png")
     ask("2026-03-02", fail="stub-c")
     calibrate(tmp_path / "d.db", 0.42)
     ask("2026-03-09", "--as-of", "2026-03-05")
     pages = []
     for run in (1, 2):
         with Database(tmp_path / "d.db") as db:
-            write_report(db, tmp_path / "r.html", run)
+            report.write_report(db, tmp_path / "r.html", run)
         pages.append((tmp_path / "r.html").read_text(encoding="utf-8"))
     live, dated = pages
     for page in pages:

@@ -50,9 +50,16 @@ def database(tmp_path, monkeypatch):
         yield database
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No figure is rasterised: for tests of the text around the figures."""
+    monkeypatch.setattr(report, "png", lambda _: b"png")
+
+
 def test_nothing_is_fetched_and_nothing_runs(database):
     database.outcomes.add([Resolution("a", 1, "2025-06-01"), Resolution("b/ü", 0, "2025-06-01")])
-    page = Page(report.render(database, 2))
+    html = report.render(database, 2)
+    page = Page(html)
     assert not {"script", "link", "iframe", "object", "embed", "form"} & set(page.tags)
     sources = [
         value for _, name, value in page.attributes if name in ("src", "srcset", "background")
@@ -61,11 +68,10 @@ def test_nothing_is_fetched_and_nothing_runs(database):
     assert all(value.startswith("data:image/png;base64,iVBOR") for value in sources)
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
     assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
-    html = report.render(database, 2)
     assert not re.search(r"url\(|@import", html)
 
 
-def test_text_of_models_and_articles_is_escaped_and_shown(database):
+def test_text_of_models_and_articles_is_escaped_and_shown(database, undrawn):
     page = Page(report.render(database, 2))
     assert "A passage with <script>alert(1)</script>." in page.shown
     assert "Because <b>of</b> it." in page.shown
@@ -75,7 +81,7 @@ def test_text_of_models_and_articles_is_escaped_and_shown(database):
     assert "Reasoning of x" in page.shown
 
 
-def test_only_web_addresses_become_links(tmp_path):
+def test_only_web_addresses_become_links(tmp_path, undrawn):
     with Database(tmp_path / "d.db") as database:
         passage = add_evidence(database, url="javascript:alert(1)")
         run = add_run(database, [Question("A?", id="a")], {"x": [point(10)]}, passage=passage)
@@ -85,7 +91,7 @@ def test_only_web_addresses_become_links(tmp_path):
     ]
 
 
-def test_table_numbers_and_failures(database):
+def test_table_numbers_and_failures(database, undrawn):
     questions = [Question("Will it fail?", id="f"), Question("Will A happen?", id="a")]
     run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=questions)
     database.forecasts.save(run, ForecastRecord("f", "x", "x", error="out of memory"))
@@ -108,7 +114,7 @@ def test_table_numbers_and_failures(database):
     assert "80.0 %" in Page(report.render(database, 2)).shown
 
 
-def test_coherence_checks_are_not_listed_as_questions(tmp_path):
+def test_coherence_checks_are_not_listed_as_questions(tmp_path, undrawn):
     questions = [
         Question("A?", id="a"),
         Question("Not A?", id="a~not", extra={"coherence_of": "a"}),
@@ -119,7 +125,7 @@ def test_coherence_checks_are_not_listed_as_questions(tmp_path):
         assert "Not A?" not in Page(report.render(database, run)).shown
 
 
-def test_write_is_whole_and_excerpts_are_cut(database, tmp_path):
+def test_write_is_whole_and_excerpts_are_cut(database, tmp_path, undrawn):
     line = report.write_report(database, tmp_path / "r.html")
     assert "self-contained" in line
     assert [p.name for p in tmp_path.glob("*html*")] == ["r.html"]

@@ -112,7 +112,8 @@ def test_a_whole_run_stores_pools_draws_and_prints(run, capsys, tmp_path):
     assert "50.0 %" in printed
 
 
-def test_the_hard_coded_list_is_long_enough_and_every_question_different(run):
+def test_the_hard_coded_list_is_long_enough_and_every_question_different(run, monkeypatch):
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
     code, database = run("--no-retrieval", models=("stub-50",))
     assert code == 0
     assert rows(database, "select count(*) from ensembles")[0][0] == len(forecaster.QUESTIONS) >= 12

@@ -239,12 +239,14 @@ READ = """
 import sys
 sys.path[:0] = [{root!r}]
 import analysis
+from reporting import report, styles
+report.png = styles.png = lambda _: b"png"
 sys.exit(analysis.main(sys.argv[1:]))
 """
 
 
 def read(folder, *arguments):
-    """analysis.py where file modes count, for root too."""
+    """Run analysis.py where file modes count, for root too; no figure is rasterised."""
     return subprocess.run(
         [sys.executable, "-c", READ.format(root=str(ROOT)), *arguments, "--plots", str(folder / "plots")],
         capture_output=True, text=True, cwd=folder, preexec_fn=modes_count, check=False,
