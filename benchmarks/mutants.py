@@ -155,6 +155,8 @@ def run_pytest(copy: Path, files: Sequence[str], plugins: Sequence[Any]) -> int:
         "-p",
         "no:cacheprovider",
         "--no-header",
+        "-o",
+        "addopts=",  # one process, every marker
         f"--basetemp={copy.parent / 'pytest'}",
     ]
     return int(pytest.main([*quiet, *places], plugins=list(plugins)))

@@ -1,13 +1,24 @@
-"""How the tests are divided among processes: one group a file, one for all that start engines."""
+"""How the tests are divided among processes, and the folder that their libraries cache in."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 # These take whole cores or a lock of their own: one after another, begun first.
 ALONE = ("engine", "debian_root")
+
+# Kept between sessions: without what vLLM knows of a model's class, a start takes an interpreter more.
+CACHE = Path.home() / ".cache" / "forecaster-tests"
+
+
+def pytest_configure() -> None:
+    """Give vLLM and huggingface_hub folders that no other program writes to."""
+    os.environ["VLLM_CACHE_ROOT"] = str(CACHE / "vllm")
+    os.environ["HF_HOME"] = str(CACHE / "huggingface")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
