@@ -21,6 +21,7 @@ def pytest_configure() -> None:
     os.environ["HF_HOME"] = str(CACHE / "huggingface")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file together, so that what they share is made once."""
 

@@ -61,6 +61,7 @@ def run(tmp_path, monkeypatch, factory):
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"big": "org/big", "next": "org/next"})
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "next")
     monkeypatch.setattr(config, "DEFAULT_LOGIC_MODEL_PATH", "next")
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
     database = tmp_path / "run.db"
     asked = [part for text in QUESTIONS for part in ("--question", text)]
     files = ["--database", str(database), "--plots", str(tmp_path / "plots")]

@@ -237,19 +237,24 @@ def model_folder(tmp_path_factory):
     return prepare_model(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="module")
+def loaded(model_folder):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(model_folder)
+
+
 @pytest.mark.weights
 @needs_weights
 @needs("transformers")
-def test_every_tensor_is_what_transformers_reads_from_the_same_file(model_folder):
+def test_every_tensor_is_what_transformers_reads_from_the_same_file(model_folder, loaded):
     import torch
     from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
     ours = load_file(model_folder / "model.safetensors")
-    model = AutoModelForCausalLM.from_pretrained(model_folder)
     theirs = load_gguf_checkpoint(
-        packaged_model._weights_file(), return_tensors=True, model_to_load=model
+        packaged_model._weights_file(), return_tensors=True, model_to_load=loaded
     )
     assert ours.keys() == theirs["tensors"].keys()
     assert len(ours) == 272
@@ -294,8 +299,8 @@ def test_the_tokenizer_splits_digits_and_keeps_text(model_folder):
 @pytest.mark.weights
 @needs_weights
 @needs("transformers")
-def test_the_model_answers_through_its_chat_template(model_folder):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def test_the_model_answers_through_its_chat_template(model_folder, loaded):
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     messages = [
@@ -304,7 +309,6 @@ def test_the_model_answers_through_its_chat_template(model_folder):
     prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert prompt.startswith("<|im_start|>system\n")
     assert prompt.endswith("one short sentence.<|im_end|>\n<|im_start|>assistant\n")
-    model = AutoModelForCausalLM.from_pretrained(model_folder)
     encoded = tokenizer(prompt, return_tensors="pt")
-    answer = model.generate(**encoded, max_new_tokens=20)[0][encoded["input_ids"].shape[1] :]
+    answer = loaded.generate(**encoded, max_new_tokens=12)[0][encoded["input_ids"].shape[1] :]
     assert "Paris" in tokenizer.decode(answer)
