@@ -59,7 +59,7 @@ if [ "$with_models" -eq 0 ]; then
 elif [ -z "${HF_TOKEN:-}" ]; then
   echo "models: skipped, HF_TOKEN is not set; set it, or let vLLM download public models at the first run"
 else
-  # Logged in through the environment: the token never stands on a command line, where ps would show it.
+  # Logged in through the environment: the token is never on a command line, where ps would show it.
   run "$venv/bin/python" -c 'import os, huggingface_hub; huggingface_hub.login(token=os.environ["HF_TOKEN"])'
   if [ "${#models[@]}" -eq 0 ]; then
     listing=$("$python" -c 'import sys, config

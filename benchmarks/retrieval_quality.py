@@ -5,7 +5,7 @@
 DATABASE keeps the corpus and its embeddings (11,148 passages: 16 minutes on two busy CPU cores, once). The questions lie beside
 this file in retrieval_pairs.csv, written by hand, with country and section as ground truth. ``kind`` says how a question is
 put: "named" in the Factbook's words, "reworded" in others (the country perhaps under another name), "unnamed" without the
-country's name. ``text`` stands in the passages of that section that answer the question, one to three of them; a passage counts
+country's name. ``text`` occurs in the passages of that section that answer the question, one to three of them; a passage counts
 as right when it holds it. The last table counts any passage of the country and section: near, but often not the answer.
 
 Each row of a table is the project's own retrieval from question to evidence (``SemanticRetriever.retrieve_all``: ranking,
@@ -85,7 +85,7 @@ def read_pairs(path: Path = PAIRS) -> list[Pair]:
 
 
 def check(pairs: Sequence[Pair], passages: Iterable[tuple[str, str, str]]) -> None:
-    """Raise BenchmarkError unless every pair's text stands in one to three passages (country, section, text)."""
+    """Raise BenchmarkError unless every pair's text occurs in one to three passages (country, section, text)."""
     texts: dict[tuple[str, str], list[str]] = {}
     for country, section, text in passages:
         texts.setdefault((country, section), []).append(text)

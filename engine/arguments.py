@@ -33,11 +33,8 @@ def engine_arguments(
 ) -> dict[str, Any]:
     """Return the arguments for any platform.
 
-    Args:
-        spec: the model.
-        vllm_config: as in config.py.
-        folder: the small files of a model on S3, as they were inspected: vLLM would fetch them
-            again, without a time limit, into a cache that knows no endpoint.
+    ``folder`` has the small files of a model on S3, as they were inspected: vLLM would fetch them
+    again, without a time limit, into a cache that knows no endpoint.
     """
     path = str(Path(spec.path).expanduser()) if is_local(spec.path) else spec.path
     remote = folder is not None and path.startswith("s3://")
@@ -117,10 +114,7 @@ def cpu_dtype(asked: str, settings: Mapping[str, Any]) -> Dtype:
 
     vLLM takes bfloat16 on every processor; where it is emulated, float32 is several times faster
     (docs/engines.md).
-
-    Args:
-        asked: ``VLLM_CONFIG["dtype"]``.
-        settings: the model's config.json; kernels of quantized weights take 16 bits only.
+    ``settings`` is the model's config.json; kernels of quantized weights take 16 bits only.
     """
     if asked != "auto":
         return Dtype(asked, "VLLM_CONFIG['dtype'] says so")

@@ -69,10 +69,8 @@ def prepare_model(folder: Path | None = None) -> Path:
 
     The conversion is written beside its place and moved there when complete; a manifest with the
     source's SHA-256, the converter's version and all file sizes tells a finished one from any
-    other. Processes that start together wait for one another.
-
-    Args:
-        folder: where models are kept, default ``cache_dir()``.
+    other. Processes that start together wait for one another. Models are kept in ``folder``, by
+    default ``cache_dir()``.
 
     Raises:
         PackageError: a package is missing, or the folder cannot be written.

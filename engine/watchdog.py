@@ -41,11 +41,9 @@ class Processes(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What a process has done so far.
+    """What a process has done so far: bytes read and written, and processor seconds.
 
-    Args:
-        moved: bytes read and written, through files, their maps and sockets.
-        cpu: processor seconds.
+    Bytes count through files, their maps and sockets.
     """
 
     moved: float

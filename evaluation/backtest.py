@@ -215,7 +215,7 @@ def score_run(database: Database, run_id: int) -> list[str]:
 
 
 def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
-    """Scores on the questions whose ``as_of`` lies after every model's cut-off."""
+    """Scores on the questions whose ``as_of`` is after every model's cut-off."""
     models = sorted({(row.agent, row.model) for row in database.forecasts.of_run(run_id)})
     clean: dict[str, list[Judged]] = {}
     for j in record.judged:

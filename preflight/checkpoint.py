@@ -83,14 +83,8 @@ def inspect_checkpoint(
 ) -> Inspection:
     """Look at everything of a checkpoint but its tensors' values.
 
-    Args:
-        path: local folder or ``s3://bucket/prefix``.
-        limits: how long that may take.
-        load_format: as in ``VLLM_CONFIG``.
-        trust_remote_code: whether the model's own code may be run to learn its tensors.
-
-    Returns:
-        The inspection; it never raises for what is wrong with the checkpoint. ``close()`` it.
+    Nothing that is wrong with the checkpoint raises. ``close()`` the inspection.
+    ``trust_remote_code`` says whether the model's own code may be run to learn its tensors.
     """
     return inspect_store(
         open_store(path, limits),

@@ -39,12 +39,7 @@ class HubModel:
 
 
 def inspect_hub_model(path: str, seconds: float) -> HubModel:
-    """Look at a model by its id, ``owner/name``.
-
-    Args:
-        path: the id.
-        seconds: limit for all of it.
-    """
+    """Look at a model by its id, ``owner/name``, in at most ``seconds``."""
     from huggingface_hub import constants
 
     if (folder := cached_snapshot(path)) is not None:

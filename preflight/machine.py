@@ -179,10 +179,7 @@ def model_problems(
 ) -> Iterator[str]:
     """Describe what of ``vllm_config`` a model cannot do.
 
-    Args:
-        spec: the model.
-        settings: its config.json; empty where that is not known.
-        vllm_config: as in config.py.
+    ``settings`` is its config.json; empty where that is not known.
     """
     model = f"{spec.name} ({spec.path})"
     text = language_part(settings)
@@ -231,7 +228,7 @@ def _tensor_limits(text: Mapping[str, Any], tensor: int) -> list[str]:
 
     Attention heads are divided; so are key/value heads, which are copied instead where there are
     fewer than GPUs (vLLM, QKVParallelLinear); the padded vocabulary is divided too. With latent
-    attention (kv_lora_rank) every GPU has all of what stands for key/value heads.
+    attention (kv_lora_rank) every GPU has the whole of what replaces key/value heads.
     """
     unmet = []
     heads = _number(text, "num_attention_heads", "n_head")

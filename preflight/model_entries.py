@@ -88,10 +88,7 @@ def model_problems(
 ) -> Iterator[str]:
     """Describe every problem of a model table, one line each.
 
-    Args:
-        setting: the table's name in messages.
-        entries: name to path or mapping.
-        load_format: of ``VLLM_CONFIG``, for tables that depend on it.
+    ``setting`` is its name in messages; ``load_format`` that of ``VLLM_CONFIG`` where it counts.
     """
     for name, entry in entries.items():
         label = f"{setting}[{shown(name)}]"

@@ -41,9 +41,8 @@ def folder_of(path: str) -> Path | None:
 def not_a_model(names: Collection[str], read: Callable[[str], str]) -> str | None:
     """Say what a folder is if it is no model, with a remedy; None if it may be one.
 
-    Args:
-        names: the files at its top.
-        read: gives the text of one of them; raises OSError or ValueError.
+    ``names`` are the files at its top; ``read`` returns the text of one, or raises OSError or
+    ValueError.
     """
     if not names:
         return "is empty; download the model into it, or correct the path"

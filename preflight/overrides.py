@@ -44,11 +44,7 @@ class SettingsError(Exception):
 
 
 class Reading:
-    """Collect values from outside of config.py, their origins, and problems.
-
-    Args:
-        config: the settings module, with rules in its annotations.
-    """
+    """Collect values from outside of config.py, their origins, and problems."""
 
     def __init__(self, config: ModuleType) -> None:
         self.rules = rules_of(config)
@@ -59,11 +55,8 @@ class Reading:
     def take(self, name: str, value: Any, origin: str, *, trusted: bool) -> None:
         """Take one value; a dictionary with fixed keys is merged into the one there is.
 
-        Args:
-            name: of a setting.
-            value: as TOML has it.
-            origin: a variable, or a file and a line.
-            trusted: whether the user gave the value or named the file that holds it.
+        ``origin`` is a variable, or a file and a line. ``trusted`` says whether the user gave the
+        value or named the file that holds it.
         """
         unfit = _unfit(name, value, self.rules, trusted=trusted)
         self.problems += [f"{origin}: {problem}" for problem in unfit]
@@ -88,13 +81,8 @@ class Reading:
 def apply(config: ModuleType, argv: Sequence[str] = ()) -> list[str]:
     """Put the values of the settings file and of variables into ``config``.
 
-    Args:
-        config: the settings module, with rules in its annotations.
-        argv: the command line; the file is looked for beside its ``--database``.
-
-    Returns:
-        One line for each value that cannot be read; then nothing is changed. Whether the values
-        obey their rules is judged later, with those of config.py.
+    The file is looked for beside the ``--database`` of ``argv``. Each value that cannot be read is
+    one line, and then nothing is changed. Rules are applied later, with those of config.py.
     """
     reading = Reading(config)
     try:
@@ -174,7 +162,7 @@ def _text(path: Path, name: str) -> str:
     except ValueError:  # a NUL in --database
         return ""
     except OSError as error:
-        # What is wrong with the folder is said of the database.
+        # What is wrong with the folder is reported with the database.
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             return ""
         reason = error.strerror

@@ -60,7 +60,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 class Judge(Protocol):
-    """What stands behind a setting's type in config.py."""
+    """A rule written behind a setting's type in config.py."""
 
     def problems(self, name: str, value: Any, settings: Mapping[str, Any]) -> Iterator[str]:
         """Describe what is wrong with a value; ``settings`` are all values, by name."""

@@ -49,12 +49,8 @@ LOADER_KEYS: Final = {
 def load(config: ModuleType, argv: Sequence[str] = ()) -> list[str]:
     """Judge the names of config.py and put settings from outside over its values.
 
-    Args:
-        config: the settings module.
-        argv: the command line, whose ``--database`` says where forecaster.toml is.
-
-    Returns:
-        One line for each problem of a name or a file. ``config.validate_config()`` judges values.
+    The ``--database`` of ``argv`` says where forecaster.toml is. Each problem of a name or a file
+    is one line; ``config.validate_config()`` judges values.
     """
     return name_problems(config) or overrides.apply(config, argv)
 
@@ -102,12 +98,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def setting_problems(config: ModuleType, settings: Mapping[str, Any] | None = None) -> list[str]:
-    """Describe every problem of config.py, one line each.
-
-    Args:
-        config: the module with values and rules.
-        settings: values that replace those of the module, by name.
-    """
+    """Describe every problem of config.py, one line each; ``settings`` replace values."""
     values = {**vars(config), **(settings or {})}
     problems = name_problems(config)
     for name, rules in rules_of(config).items():

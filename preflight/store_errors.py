@@ -18,13 +18,9 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """One kind of request to S3.
+    """One kind of request to S3, and the permission (``action``) it needs.
 
-    Args:
-        address: ``s3://bucket/prefix``.
-        action: the permission it needs.
-        read_seconds: time without a byte after which it is given up.
-        attempts: how often it is tried.
+    It is given up after ``read_seconds`` without a byte, and tried ``attempts`` times.
     """
 
     address: str

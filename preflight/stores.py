@@ -17,13 +17,9 @@ CONCURRENCY: Final = 16
 
 @dataclass(frozen=True)
 class Limits:
-    """How patiently a checkpoint is inspected (see config.py).
+    """How patiently a checkpoint is inspected: ``seconds`` for all of it.
 
-    Args:
-        connect_seconds: until a connection is made.
-        read_seconds: without a byte of an answer.
-        attempts: tries of one request.
-        seconds: for the whole inspection.
+    ``read_seconds`` are those without a byte, ``attempts`` the tries of one request.
     """
 
     connect_seconds: float

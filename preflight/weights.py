@@ -54,12 +54,8 @@ def inspect_weights(
 ) -> Weights:
     """Compare index, shards and headers with one another.
 
-    Args:
-        store: where the shards are.
-        sizes: bytes of each file.
-        folder: where the small files are, the index among them.
-        load_format: as in ``VLLM_CONFIG``; the streamer loads every top-level ``*.safetensors``.
-        fetch: reads the headers.
+    ``sizes`` are bytes by file; ``folder`` has the small files, the index among them. The streamer
+    (a ``load_format``) loads every top-level ``*.safetensors``.
     """
     files = sorted(name for name in sizes if name.endswith(".safetensors"))
     if not files:

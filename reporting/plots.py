@@ -110,7 +110,7 @@ def draw_history(
     asked = [] if run_id is None else database.runs.questions(run_id)
     paths = []
     for record in RECORDS:
-        # A dot never stands in file_part: no question's name can be taken for another's.
+        # file_part never holds a dot: no question's name can be taken for another's.
         mark = "" if record == LIVE else f".{record}"
         subjects = {row.subject for row in asked if (row.as_of is None) == (record == LIVE)}
         if run_id is not None and not subjects:

@@ -72,12 +72,7 @@ class Ending:
 def finish(
     forecast: Callable[[], None], plan: Plan, database: Database, run_id: int, command: str
 ) -> Ending:
-    """Do the work of a run and store how it ended.
-
-    Args:
-        forecast: makes and pools the forecasts.
-        plan, database, run_id: the run.
-        command: the command that resumes it.
+    """Make and pool the forecasts of a run, and store how it ended.
 
     Raises:
         DatabaseError: with what to do, ``command`` where the run can be resumed.

@@ -88,10 +88,8 @@ def make_plan(
 ) -> Plan:
     """Judge the command line, the configuration and the machine at once.
 
-    Args:
-        arguments: the command line.
-        listed: the questions that are asked when none are given.
-        environment: whether the engine must be able to start here.
+    ``listed`` are the questions asked when none are given; ``environment`` says whether the engine
+    must be able to start here.
 
     Raises:
         UsageError: one line for every problem found.

@@ -60,11 +60,8 @@ def forecast_record(
 ) -> ForecastRecord:
     """Return the record of a forecast, the mean over its samples of reasoning if any.
 
-    Args:
-        spec: the model.
-        piece: what was forecast.
-        scored: the scored prompts by condition; ``FULL`` is the forecast itself.
-        reasoning_error: why some of its reasoning is missing.
+    ``scored`` has the scored prompts by condition; ``FULL`` is the forecast itself.
+    ``reasoning_error`` says why some of its reasoning is missing.
     """
     full = scored[FULL]
     results = [outcome.result for _, outcome in full if outcome.result is not None]
@@ -174,15 +171,10 @@ def _ablation(condition: str, scored: Scored, full: Voice) -> AblationRecord:
 def pool_record(
     question_id: str, forecasts: Sequence[Forecast], *, method: str, models: int
 ) -> EnsembleRecord:
-    """Pool a question's forecasts.
+    """Pool a question's forecasts: those without an error, at least one.
 
     A model's chunks are averaged first: it is one voice however its evidence was divided.
-
-    Args:
-        question_id: the question.
-        forecasts: those without an error, at least one.
-        method: see ``pooling.pool``.
-        models: how many were configured.
+    ``models`` is how many were configured.
     """
     chunks: dict[str, list[Voice]] = {}
     for forecast in forecasts:

@@ -22,11 +22,8 @@ from storage.records import Run
 def stored_plan(arguments: argparse.Namespace, *, environment: bool = False) -> Plan:
     """Return the plan of ``--resume`` or ``--replay``.
 
-    What was asked comes from the stored run, the settings from config.py.
-
-    Args:
-        arguments: the command line.
-        environment: whether the engine must be able to start here.
+    What was asked comes from the stored run, the settings from config.py. ``environment`` says
+    whether the engine must be able to start here.
 
     Raises:
         UsageError: one line for every problem found.

@@ -30,10 +30,7 @@ def prepare(
 ) -> tuple[Plan, SemanticRetriever | None]:
     """Return the plan, with the demonstration's model if wanted, and the retriever.
 
-    Args:
-        plan: what is forecast.
-        database: where the run is recorded.
-        environment: whether an engine will be started here.
+    ``environment`` says whether an engine will be started here.
 
     Raises:
         UsageError: a package of the demonstration or the folder of documents is missing.

@@ -33,12 +33,7 @@ from scoring.tasks import (
 
 
 class BaseAgent(PromptFitting, ABC):
-    """One model's life: load, score, shut down. A context manager.
-
-    Args:
-        spec: which model, and how it is prompted.
-        tolerance: see ``config.SCORING_TOLERANCE``.
-    """
+    """One model's life: load, score, shut down. A context manager."""
 
     # Tokens whose KV cache the engine can hold at once; None when that is no limit.
     cache_tokens: int | None = None
@@ -104,7 +99,7 @@ class BaseAgent(PromptFitting, ABC):
         holds: within it, three engine calls score everything, and no prompt is computed twice.
 
         Raises:
-            Exception: whatever the engine raises; outcomes already yielded stand.
+            Exception: whatever the engine raises; outcomes already yielded remain valid.
         """
         built: list[tuple[int, Prompt]] = []
         for index, task in enumerate(tasks):

@@ -27,11 +27,7 @@ ANSWER_TOKENS: Final = 8
 
 
 class PromptFitting:
-    """Everything that depends on a model's tokenizer, window and chat template.
-
-    Args:
-        spec: the model.
-    """
+    """Everything that depends on a model's tokenizer, window and chat template."""
 
     # Tokens per prefix cache block; None where the engine has no prefix cache.
     block_size: int | None = None
@@ -56,7 +52,7 @@ class PromptFitting:
 
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
-        """Texts the tokenizer would turn into control tokens, wherever they stand."""
+        """Texts the tokenizer would turn into control tokens, wherever they occur."""
         special = list(getattr(self.tokenizer, "all_special_tokens", ()))
         added: dict[str, int] = getattr(self.tokenizer, "get_added_vocab", dict)()
         return tuple(dict.fromkeys((*special, *added)))

@@ -23,14 +23,9 @@ class AgentError(Exception):
 
 @dataclass(frozen=True)
 class ForecastTask:
-    """One forecast to make.
+    """One forecast to make from one chunk of evidence, its passages best first.
 
-    Args:
-        question: what is asked.
-        today: the date the model is told, ISO.
-        passages: one chunk of evidence, best first.
-        chunk: its number.
-        reasoning: notes that were written before, quoted in the prompt.
+    ``today`` is the ISO date the model is told; ``reasoning`` are notes quoted in the prompt.
     """
 
     question: Question

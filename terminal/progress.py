@@ -85,10 +85,7 @@ def _own_values(n: float, rate: float, unit: str) -> dict[str, Any]:
 def progress(stage: str, total: int, unit: str) -> Bar | Lines:
     """Open a bar (or lines) whose ``update(n)`` counts ``n`` pieces as done.
 
-    Args:
-        stage: what is done, in a word or two.
-        total: number of pieces.
-        unit: what a piece is called, in the singular.
+    ``stage`` says in a word or two what is done; ``unit`` names a piece, in the singular.
     """
     stream, stage = console(), visible_line(stage)
     if not stream.isatty():

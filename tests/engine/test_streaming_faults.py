@@ -123,7 +123,7 @@ def delete(s3, key):
     s3.delete_object(Bucket=BUCKET, Key=key)
 
 
-# name: the proxy's misbehaviour, what happens to the last shard, what the line says, the mend.
+# name: the proxy's misbehaviour, what happens to the last shard, what the line says, the remedy.
 CASES = {
     "dies mid-stream": ({"spoil": break_off}, None, "broke off its answer", "try again, or check the endpoint"),
     "503": (refuse(503, "SlowDown"), None, "S3 is too busy", "try again later, or lower"),
@@ -186,13 +186,13 @@ def test_each_fault_is_one_line_and_the_next_model_runs(server, tiny, tmp_path, 
         errors = dict(connection.execute("SELECT agent, error FROM forecasts").fetchall())
     assert errors.pop("sound") is None
     out = capfd.readouterr()
-    for case, (_, _, what, mend) in CASES.items():
+    for case, (_, _, what, remedy) in CASES.items():
         line = errors.pop(PREFIXES[case])
         assert line.startswith(f"AgentError: {PREFIXES[case]} ")
         assert "\n" not in line
         assert addresses[case] in line
         assert what in line
-        assert mend in line.partition(what)[2]
+        assert remedy in line.partition(what)[2]
         assert line in out.out
     assert errors == {}
     assert marked() == {}

@@ -99,9 +99,9 @@ class Agent(FakeAgent):
 
     def build_prompt(self, task):
         # The second notes are so long that one passage fewer fits.
-        room = 1 if task.reasoning == NOTES[1] else 2
+        fitting = 1 if task.reasoning == NOTES[1] else 2
         return Prompt(
-            f"{task.reasoning} {len(task.passages)}", (1, 2), TRIE, min(len(task.passages), room)
+            f"{task.reasoning} {len(task.passages)}", (1, 2), TRIE, min(len(task.passages), fitting)
         )
 
     def reason(self, tasks, samples):

@@ -1,4 +1,4 @@
-"""Backtests: what is read, what a model sees of it, and what is said about leaks."""
+"""Backtests: what is read, what a model sees of it, and what a run says about leaks."""
 
 from __future__ import annotations
 

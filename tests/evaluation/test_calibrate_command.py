@@ -121,7 +121,7 @@ def test_live_and_back_dated_forecasts_are_calibrated_apart(tmp_path, capsys):
     path = tmp_path / "d.db"
     with Database(path) as database:
         add(database, "old", *percents(2.0, seed=1), as_of="2025-01-10")
-    # Nothing live counts: the back-dated ones are used, and that is said.
+    # Nothing live counts: the back-dated ones are used, and a line says so.
     assert call(path, "--calibrate", "platt") == 0
     out = capsys.readouterr().out
     assert "120 back-dated forecasts of resolved questions" in out

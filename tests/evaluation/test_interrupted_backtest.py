@@ -19,7 +19,7 @@ COUNT = 40
 
 
 class Stopping(StubAgent):
-    """Stands in for a user who presses Ctrl-C while the first model forecasts."""
+    """Acts as a user who presses Ctrl-C while the first model forecasts."""
 
     after = 12
 

@@ -317,7 +317,7 @@ def test_the_context_keeps_its_token_budget_with_its_headings(tmp_path, short):
     shown = blocks.split("\n\n[")
     size = short.count_tokens([blocks])[0]
     assert size <= 900
-    # What stands in it are the best passages in their order, and the next one would have been too much.
+    # In it are the best passages in their order, and the next one would have been too much.
     expected = [passage_block(number, passage) for number, passage in enumerate(ranked, start=1)]
     assert "\n\n".join(expected[: len(shown)]) == blocks
     assert size + short.count_tokens([expected[len(shown)]])[0] > 900

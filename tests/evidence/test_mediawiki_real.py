@@ -346,7 +346,7 @@ def test_a_forecast_as_of_a_date_knows_nothing_that_came_after_it(wiki, tmp_path
         dates = [date for *_, date in HEADING.findall(prompt)]
         assert dates
         assert max(dates) <= day
-        # Nothing of a later day stands in it, not even in a heading: this year neither.
+        # Nothing of a later day is in it, not even in a heading: this year neither.
         assert re.findall(r"20(?:26|27)-\d\d", prompt) == []
         titles = {place.split(", ")[1] for _, place, _ in HEADING.findall(prompt)}
         assert "Election of the future" not in titles

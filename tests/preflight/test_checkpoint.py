@@ -1,4 +1,4 @@
-"""The preflight of a local checkpoint: a whole one passes, and each way of being broken is one line with its mend."""
+"""The preflight of a local checkpoint: a whole one passes, and each way of being broken is one line with its remedy."""
 
 from __future__ import annotations
 
@@ -116,12 +116,12 @@ def test_a_whole_checkpoint_passes(whole):
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_defect_is_named_with_its_mend(model, case):
-    spoil, what, mend = CASES[case]
+    spoil, what, remedy = CASES[case]
     spoil(model)
     problems = inspect(str(model), load_format="runai_streamer").problems
     (line,) = [line for line in problems if what in line]
     assert line.startswith(str(model))
-    assert mend in line.partition(";")[2]
+    assert remedy in line.partition(";")[2]
     assert "\n" not in line
 
 

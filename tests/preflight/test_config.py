@@ -346,4 +346,4 @@ def test_every_setting_is_read_by_the_program():
     )
     stores = (ROOT / "preflight" / "stores.py").read_text(encoding="utf-8")
     for name in rules_of(config):
-        assert re.search(rf"(?:config\.|settings\.|_configured\(\"){name}\b", text + stores), name
+        assert re.search(rf"(?:config\.|settings\.|\"){name}\b", text + stores), name

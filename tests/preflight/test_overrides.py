@@ -44,7 +44,7 @@ def settings():
 
 
 def refused(settings, text, path="forecaster.toml", argv=()):
-    """The lines about a file; whether it is read or judged, nothing else is said."""
+    """The lines about a file; whether it is read or judged, there is no other line."""
     Path(path).write_bytes(text if isinstance(text, bytes) else text.encode())
     return load(settings, argv) or setting_problems(settings)
 

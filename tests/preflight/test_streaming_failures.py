@@ -1,4 +1,4 @@
-"""What goes wrong between here and S3: one line with the address and the mend, in bounded time, and the run goes on.
+"""What goes wrong between here and S3: one line with the address and the remedy, in bounded time, and the run goes on.
 
 All of it is found by the look at the checkpoint, before an engine starts, against a real S3 server that checks keys and
 policies, and against a proxy in front of it that misbehaves.
@@ -205,7 +205,7 @@ class Refusing(Silent):
         return self.address
 
 
-# name: model path, user, what stands in front of the server, what the line says, the mend.
+# name: model path, user, what is put before the server, what the line says, the remedy.
 CASES = {
     "wrong bucket": ("s3://no-such-bucket-here/org/small", "reader", None, "there is no bucket 'no-such-bucket-here'", "correct its name"),
     "wrong prefix": (f"s3://{BUCKET}/org/smal", "reader", None, "nothing lies there", "correct the prefix"),
@@ -240,7 +240,7 @@ def front(stand, url):
 def test_one_line_names_address_and_mend_and_the_other_model_goes_on(
     case, server, tmp_path, monkeypatch, capfd, caplog
 ):
-    path, user, stand, what, mend = CASES[case]
+    path, user, stand, what, remedy = CASES[case]
     url, keys = server
     keys = {
         **keys,
@@ -292,7 +292,7 @@ def test_one_line_names_address_and_mend_and_the_other_model_goes_on(
     assert "\n" not in line
     assert path in line
     assert what in line
-    assert mend in line.partition(what)[2]
+    assert remedy in line.partition(what)[2]
     assert {process.pid for process in psutil.Process().children(recursive=True)} == processes
     out = capfd.readouterr()
     assert line in out.out

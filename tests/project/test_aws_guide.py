@@ -221,8 +221,8 @@ def test_every_failure_that_is_tested_has_its_row():
     patterns = [
         re.compile(".*".join(re.escape(part.strip()) for part in cell.split("…"))) for cell in cells
     ]
-    for case, (_, _, _, what, mend) in failures.CASES.items():
-        known = any(pattern.search(f"{what}; {mend}") for pattern in patterns)
+    for case, (_, _, _, what, remedy) in failures.CASES.items():
+        known = any(pattern.search(f"{what}; {remedy}") for pattern in patterns)
         assert known or any(what in cell for cell in cells), case
 
 

@@ -366,7 +366,7 @@ def test_any_engine_settings_and_models_are_judged(vllm_config, models, default)
         one_line(problem)
 
 
-# --- what a wiki answers, and what stands in texts ------------------------------------------------
+# --- what a wiki answers, and what texts hold ----------------------------------------------------
 
 
 page_keys = st.sampled_from(

@@ -82,7 +82,7 @@ def retry_after(text):
     return transport.parse_retry_after(text, transport.datetime.now(transport.UTC))
 
 
-# What is repeated, with what stands before and after it.
+# What is repeated, with what comes before and after it.
 INPUTS = [
     ("", "\n", ""), ("(", " ", "x"), ("(", "\n", ""), ("", "( ", ""), ("<", " ", ""), ("<", "\n", "x"), ("", "< ", ""),
     ("[", " ", "x"), ("\n[", "1", ""), ("#x", " ", ""), ("#", "x", ""), ("", ".", ""), ("", "_", ""), ("__A", "A", ""),

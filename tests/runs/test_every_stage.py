@@ -1,4 +1,4 @@
-"""What a run stands on is changed at every stage of it: the exit code, one line, nothing lost, and resuming finishes it."""
+"""What a run depends on is changed at every stage of it: the exit code, one line, nothing lost, and resuming finishes it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FolderAgent(StubAgent):
 
 
 class World:
-    """A run in the current folder, and everything it stands on. ``disturb`` is called once, at ``stage``."""
+    """A run in the current folder, and everything it depends on. ``disturb`` is called once, at ``stage``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, wiki: SmallWiki) -> None:
         self.monkeypatch = monkeypatch
@@ -225,7 +225,7 @@ def removed_with_its_log(_):
 
 
 def another_program(_):
-    """Make a database of its own under the name; what stands in our log must not be lost by it."""
+    """Make a database of its own under the name; what is in our log must not be lost by it."""
     put_aside("run.db")
     code = "import sqlite3; sqlite3.connect('run.db').execute('CREATE TABLE mine (x)')"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
@@ -374,7 +374,7 @@ def at_most_one_line(said: Any, expected: str | None) -> None:
     lines = [line for line in said.err.splitlines() if line.startswith(signs)]
     lines = [line for line in lines if not line.startswith("forecaster.py: set them back")]
     if expected is None:
-        # What is wrong with a wiki stands below the table; there may be a line about it here too.
+        # What is wrong with a wiki is printed below the table; there may be a line about it here too.
         assert [line for line in lines if "127.0.0.1" not in line] == []
     else:
         (line,) = lines

@@ -1,4 +1,4 @@
-"""What a run stands on is changed, removed or made read-only while it works: one line, the right exit code, nothing lost silently."""
+"""What a run depends on is changed, removed or made read-only while it works: one line, the right exit code, nothing lost silently."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_entropy_pool_keeps_given_weights_when_they_rule_out_every_informed_agen
 
 def test_median_pool_takes_the_median_of_cumulative_probabilities():
     assert pool([point(10), point(50), point(90)], "median").probabilities[50] == pytest.approx(1)
-    # With two agents the median lies halfway: 0 up to the lower, a half between, 1 from the upper on.
+    # With two agents the median is halfway: 0 up to the lower, a half between, 1 from the upper on.
     halves = pool([point(0), point(100)], "median").probabilities
     assert halves[0] == pytest.approx(0.5)
     assert halves[100] == pytest.approx(0.5)

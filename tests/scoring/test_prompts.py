@@ -106,7 +106,7 @@ def test_no_passage_changes_the_structure_of_the_prompt(text, place):
     assert headings(inside) == ["1", "2"]
     assert not re.search("<[/⁄∕]?(evidence|reasoning)", plain(inside))
     assert not any(token in shown for token in CONTROL)
-    # What is asked comes after the fence and is the same whatever stands inside it.
+    # What is asked comes after the fence and is the same whatever is inside it.
     assert after == user_text([passage()]).split("\n</evidence>")[1]
 
 

@@ -181,8 +181,8 @@ class ThinkingAgent(FakeAgent):
         return self
 
     def build_prompt(self, task):
-        room = 5 - (task.reasoning or "").count("second")
-        return Prompt(f"{task.reasoning}", (1, 2), TRIE, min(len(task.passages), room))
+        fitting = 5 - (task.reasoning or "").count("second")
+        return Prompt(f"{task.reasoning}", (1, 2), TRIE, min(len(task.passages), fitting))
 
     def reason(self, tasks, samples):
         if "reason" in self.fail:

@@ -15,7 +15,7 @@ import forecaster
 from agents_vllm import Agent
 from tests.scoring.test_agent_stub import StubLLM
 
-# Of one passage as it stands in a prompt: number, source, title and section, date of the revision.
+# Of one passage as a prompt quotes it: number, source, title and section, date of the revision.
 HEADING: Final = re.compile(r"^\[(\d+)\] (.+), revision of (\d{4}-\d\d-\d\d)$", re.MULTILINE)
 
 

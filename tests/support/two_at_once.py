@@ -61,7 +61,7 @@ def nothing(_folder: Path) -> None:
     """No database yet."""
 
 
-# What stands there before, what is started first and second, and the exit codes each may end with.
+# What is there before, what is started first and second, and the exit codes each may end with.
 PAIRS: dict[str, tuple[Callable[[Path], None], list[str], list[str], set[tuple[int, int]]]] = {
     "two runs": (nothing, RUN, RUN, {(0, 0)}),
     # Told that the other works on it, or that nothing is left to do; never both at work.

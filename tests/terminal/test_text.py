@@ -178,7 +178,7 @@ def test_a_run_shows_and_reports_hostile_text_written_out(tmp_path, monkeypatch,
 
 
 def figures(text):
-    """Every kind of figure with ``text`` wherever a name or a question stands."""
+    """Every kind of figure with ``text`` wherever a name or a question is written."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     point = HistoryPoint(moment, 30, 20, 40)
     interval = Interval(0.1, 0.2)
