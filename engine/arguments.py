@@ -98,9 +98,6 @@ def adapt_to_cpu(arguments: dict[str, Any], dtype: str) -> None:
     arguments["logprobs_mode"] = "processed_logits"
 
 
-# --- number format on a CPU -----------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Dtype:
     """The number format of an engine on a CPU and why, for the log."""

@@ -55,9 +55,6 @@ def load(config: ModuleType, argv: Sequence[str] = ()) -> list[str]:
     return name_problems(config) or overrides.apply(config, argv)
 
 
-# --- names ----------------------------------------------------------------------------------------
-
-
 def name_problems(config: ModuleType) -> list[str]:
     """Name the settings that are missing or misspelt in config.py, one line each."""
     rules = rules_of(config)
@@ -92,9 +89,6 @@ def _is_plain(value: Any) -> bool:
     """Return whether a value may be meant as a setting, unlike a module or a rule."""
     plain = str | bytes | int | float | Mapping | list | tuple | set | PurePath
     return value is None or isinstance(value, plain)
-
-
-# --- values ---------------------------------------------------------------------------------------
 
 
 def setting_problems(config: ModuleType, settings: Mapping[str, Any] | None = None) -> list[str]:

@@ -63,8 +63,6 @@ def is_nothing(value: Any) -> bool:
     return is_blank(value) or (isinstance(value, str) and trimmed(value).upper() == "N/A")
 
 
-# --- dates ------------------------------------------------------------------------------------
-
 _ISO: Final = re.compile(
     r"\d{4}-\d\d-\d\d"
     r"(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?)?",
@@ -122,8 +120,6 @@ def from_milliseconds(value: Any, name: str) -> str | None:
     raise InputError(f"{name} is {text[:40]}, expected {expected}")
 
 
-# --- outcomes and probabilities ---------------------------------------------------------------
-
 _VOID: Final = ("void", "voided", "annulled", "ambiguous", "cancel", "canceled", "cancelled", "n/a")
 OUTCOMES: Final[Mapping[str, int | None]] = {
     **dict.fromkeys(("1", "1.0", "yes", "true"), 1),
@@ -169,9 +165,6 @@ def probability(value: Any, name: str) -> float | None:
         expected = "a probability from 0 to 1 (12 % is 0.12, with a decimal point)"
         raise InputError(f"{name} is {shortened(value)}, expected {expected}")
     return number
-
-
-# --- lists ------------------------------------------------------------------------------------
 
 
 def json_list(value: Any) -> list[Any] | None:

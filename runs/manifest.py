@@ -204,14 +204,12 @@ def _without_secrets(value: Any) -> Any:
         return redact(value)
     if isinstance(value, Mapping):
         return {
-            key: REDACTED if _is_secret(key, item) else _without_secrets(item)
+            key: REDACTED
+            if isinstance(item, str) and item and SECRET_KEY.search(key)
+            else _without_secrets(item)
             for key, item in value.items()
         }
     return [_without_secrets(item) for item in value] if isinstance(value, list) else value
-
-
-def _is_secret(key: str, value: Any) -> bool:
-    return isinstance(value, str) and bool(value) and bool(SECRET_KEY.search(key))
 
 
 def prompt_template(*, logic: bool = False) -> str:

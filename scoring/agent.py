@@ -47,8 +47,6 @@ class BaseAgent(PromptFitting, ABC):
         self.wave = Wave(float, 0, 1)
         self._scorings: dict[TokenPath, ForecastScoring] = {}
 
-    # --- life -------------------------------------------------------------------------------------
-
     @abstractmethod
     def load(self) -> None:
         """Load tokenizer and weights; ``shutdown`` clears up after a failed load.
@@ -83,8 +81,6 @@ class BaseAgent(PromptFitting, ABC):
         trace: TracebackType | None,
     ) -> None:
         self.shutdown()
-
-    # --- scoring ----------------------------------------------------------------------------------
 
     def reason(self, tasks: Sequence[ForecastTask], samples: int) -> Iterator[Reasoning]:
         """Write ``samples`` reasonings for each task; only some engines can."""

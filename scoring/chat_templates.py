@@ -6,19 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 from scoring.prompts import PLAIN_ANSWER, PLAIN_NOTES, Messages
-
-
-class ChatTokenizer(Protocol):
-    """The part of a Hugging Face tokenizer that templates need."""
-
-    chat_template: Any
-
-    def apply_chat_template(self, conversation: Messages, **kwargs: Any) -> Any:
-        """Render a conversation."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,7 @@ def needs_space(text: str) -> bool:
 
 
 def render(
-    tokenizer: ChatTokenizer,
+    tokenizer: Any,
     messages: Messages,
     *,
     answer_prefix: str = "",
@@ -83,14 +73,12 @@ def render(
     return Rendered(stripped, lead, add_special_tokens=plain)
 
 
-def has_template(tokenizer: ChatTokenizer) -> bool:
+def has_template(tokenizer: Any) -> bool:
     """Whether the tokenizer has a chat template (a text, or several by name)."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def _apply(
-    tokenizer: ChatTokenizer, messages: Messages, kwargs: Mapping[str, Any]
-) -> tuple[str, Messages]:
+def _apply(tokenizer: Any, messages: Messages, kwargs: Mapping[str, Any]) -> tuple[str, Messages]:
     """Render with the generation prompt; without a system role in one message."""
     try:
         text = tokenizer.apply_chat_template(
@@ -108,7 +96,7 @@ def _apply(
 
 
 def _answer_opening(
-    tokenizer: ChatTokenizer, messages: Messages, prompt: str, kwargs: Mapping[str, Any]
+    tokenizer: Any, messages: Messages, prompt: str, kwargs: Mapping[str, Any]
 ) -> str:
     """Find what the template writes between generation prompt and answer."""
     probe = "7319"

@@ -43,8 +43,6 @@ class PromptFitting:
         """The configured name, under which forecasts are stored."""
         return self.spec.name
 
-    # --- tokenizer facts --------------------------------------------------------------------------
-
     @cached_property
     def numbers(self) -> NumberTokenizer:
         """Where and how this tokenizer writes the integers."""
@@ -79,8 +77,6 @@ class PromptFitting:
         return self.build_prompt(
             ForecastTask(question, today=date.today().isoformat())
         ).trie.single_token
-
-    # --- prompts ----------------------------------------------------------------------------------
 
     def build_prompt(self, task: ForecastTask) -> Prompt:
         """Render a task, fitted by whole passages and padded to whole cache blocks.

@@ -37,9 +37,6 @@ printed = logging.getLogger("libraries")
 _listener: Callable[[str], None] | None = None
 
 
-# --- their loggers --------------------------------------------------------------------------------
-
-
 class LibraryFilter(logging.Filter):
     """Keep records of ``LIBRARIES`` off a handler, unless they are critical."""
 
@@ -82,9 +79,6 @@ def adopt_libraries() -> None:
         library.__class__ = _LibraryLogger
         if library.level < logging.INFO:
             library.setLevel(logging.INFO)
-
-
-# --- what they print ------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
