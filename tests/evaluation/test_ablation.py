@@ -14,7 +14,7 @@ import forecaster
 from database import Database
 from evaluation.ablation import FULL, effect, effect_lines, variants
 from questions.question import Question
-from reporting.report import render
+from reporting import report
 from runs import start
 from runs.finish import ablation_lines
 from scoring.distribution import Distribution, jensen_shannon
@@ -148,6 +148,7 @@ class Retriever:
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setattr(config, "LOGIC_SAMPLES", 2)
+    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
     monkeypatch.setattr(
         config, "FORECAST_MODEL_PATHS_VLLM", {"one": "owner/one", "two": "owner/two"}
     )
@@ -279,10 +280,11 @@ def test_resolved_questions_are_scored_with_and_without(run, capsys):
     assert lines[-1].split()[-2:] == [f"{with_:.3f}", f"{without:.3f}"]
 
 
-def test_the_report_shows_the_pairs(run):
+def test_the_report_shows_the_pairs(run, monkeypatch):
+    monkeypatch.setattr(report, "png", lambda _: b"png")
     _, path = run(*ASKED, "--logic")
     with Database(path) as database:
-        page = render(database, 1)
+        page = report.render(database, 1)
     assert page.count("<td>reasoning <span") == 4
     assert f"{peak(40).mean:.1f} %" in page
 

@@ -224,6 +224,7 @@ def run(tmp_path, monkeypatch):
         )
         monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", models[0])
         monkeypatch.setattr(config, "DEFAULT_LOGIC_MODEL_PATH", logic)
+        monkeypatch.setattr(forecaster, "draw", lambda *_: True)
         code = forecaster.main(
             [*arguments, "--database", str(database), "--plots", str(tmp_path / "plots")],
             agent_factory=ThinkingAgent,
