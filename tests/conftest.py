@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-# These take whole cores or a lock of their own: one after another, begun first.
-ALONE = ("engine", "debian_root")
-
+ROOT = Path(__file__).parents[1]
+# Files with such a test take whole cores for minutes: they begin first.
+LONG = ("engine", "debian_root")
 # Kept between sessions: without what vLLM knows of a model's class, a start takes an interpreter more.
 CACHE = Path.home() / ".cache" / "forecaster-tests"
 
@@ -21,18 +23,28 @@ def pytest_configure() -> None:
     os.environ["HF_HOME"] = str(CACHE / "huggingface")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the groups
+@cache
+def group(file: str) -> str:
+    """The tests that one process runs: those of a file, or of all files that start engines."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return next((name for name in LONG if f"pytest.mark.{name}" in text), file)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file together, so that what they share is made once."""
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: group(item.nodeid.split("::")[0]) not in LONG)  # stable
 
-    def group(item: pytest.Item) -> str:
-        return next(
-            (name for name in ALONE if item.get_closest_marker(name)), item.nodeid.split("::")[0]
-        )
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) not in ALONE)  # a stable sort: the order stays
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divide the tests by ``group``: xdist's own loadgroup knows no groups with pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid.split("::")[0])
+
+    return Groups(config, log)
 
 
 def without_surrogates(value: object) -> object:
