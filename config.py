@@ -5,7 +5,6 @@ file does not touch them (docs/settings.md, which also has the measurements behi
 """
 
 import sys
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from preflight.rules import (
@@ -251,16 +250,13 @@ CALIBRATION_MIN_EACH_OUTCOME: Annotated[int, at_least(1)] = 20
 CROSS_VALIDATION_FOLDS: Annotated[int, at_least(2)] = 5
 
 
-def validate_config(settings: Mapping[str, Any] | None = None) -> None:
+def validate_config() -> None:
     """Judge every setting, without importing anything heavy.
-
-    Args:
-        settings: values that replace those above, by name.
 
     Raises:
         ConfigError: with one line for each problem.
     """
     from preflight.settings import setting_problems
 
-    if problems := setting_problems(sys.modules[__name__], settings):
+    if problems := setting_problems(sys.modules[__name__]):
         raise ConfigError(problems)

@@ -150,11 +150,8 @@ class EngineProcesses:
         kernel counts a thread's end as the parent's. Only in the main thread the watchdog can end
         what waits in this process.
 
-        Args:
-            construct: makes the engine.
-            child: whether in child processes; else in this one.
-            stall_seconds: longest time without progress; None for any.
-            limit_seconds: longest time in all.
+        ``construct`` makes it in child processes, or in this one unless ``child``. The watchdog
+        allows ``limit_seconds`` in all, and ``stall_seconds`` (None: any) without progress.
 
         Raises:
             LoadEnded: by the watchdog.

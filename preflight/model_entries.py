@@ -60,10 +60,8 @@ def model_spec(
 ) -> ModelSpec:
     """Return the model behind a configured name, or behind a path given in its place.
 
-    Args:
-        name: a key of ``table``, a Hugging Face id, a folder or an ``s3://`` address.
-        table: the configured models; anything but a mapping counts as none.
-        setting: the table's name in messages.
+    A path is a Hugging Face id, a folder or an ``s3://`` address. A ``table`` that is no mapping
+    counts as empty; ``setting`` is its name in messages.
 
     Raises:
         ConfigError: neither a configured name nor something that looks like a model path.

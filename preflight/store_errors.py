@@ -204,9 +204,7 @@ STREAMED_FILE: Final = re.compile(r"(?:Failed to read from file|in) s3://\S+/([^
 def streaming_failure(path: str, printed: Iterable[str]) -> str | None:
     """Explain a load from S3 that failed; None if S3 had no part in it.
 
-    Args:
-        path: ``s3://bucket/prefix``.
-        printed: what the engine's processes printed; the streamer raises no reasons.
+    The streamer raises no reasons: they are in what the engine's processes ``printed``.
     """
     access = Access(path.rstrip("/"), "s3:GetObject")
     text = "\n".join(printed)

@@ -37,13 +37,9 @@ def admit(
 ) -> Admitted:
     """Decide which questions of a new run are asked.
 
-    Args:
-        questions: what the user asks.
-        known: what the database holds.
-        as_of: the day of the whole run, None for a live one; a question's own day comes first.
-        today: ISO date of the run.
-        reworded: ids whose new wording the user accepts.
-        ask_closed: whether resolved and closed questions are asked as well.
+    ``as_of`` is the day of the whole run, None for a live one; a question's own day comes first.
+    ``reworded`` are the ids whose new wording the user accepts; with ``ask_closed`` resolved and
+    closed questions are asked as well.
 
     Raises:
         UsageError: an id was another question's, ``reworded`` names one that was not, or no

@@ -21,11 +21,9 @@ from terminal.text import visible_line
 class Columns:
     """Format the rows of one table.
 
-    Args:
-        width: of the questions, in columns of the terminal.
-        configured: number of models.
-        calibrated, short: whether there are columns of calibrated values and of missing models.
-        articles: number of articles used, by question.
+    ``width`` is that of the questions, in columns of the terminal; ``calibrated`` and ``short`` say
+    whether there are columns of calibrated values and of missing models. ``articles`` has the
+    number of articles used, by question.
     """
 
     width: int

@@ -158,10 +158,7 @@ class NumberTokenizer:
         as behind the whole prompt is checked with 0 and 100; where it does not, all 101 integers
         are tokenised behind the whole prompt.
 
-        Args:
-            text: the prompt.
-            lead: what separates it from the number: a space, or nothing.
-            add_special_tokens: as for the tokenizer.
+        ``lead`` separates the prompt (``text``) from the number: a space, or nothing.
 
         Returns:
             Token ids of the prompt, with every token that all numbers share, and the trie.

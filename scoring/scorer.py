@@ -254,10 +254,7 @@ def score_batch(
 ) -> list[ScoringResult | ScoringError]:
     """Score many prompts in at most ``MAX_ROUNDS`` engine calls.
 
-    Args:
-        scorings: one per prompt; nodes that were read before are not asked for again.
-        engine: answers a list of requests, in order.
-        limits: how far each prompt is read.
+    Nodes that were read before are not asked for again. ``engine`` answers requests in order.
 
     Returns:
         For each scoring its result, or the ``ScoringError`` that concerns it alone. An exception of

@@ -71,7 +71,7 @@ def test_only_the_standard_library_is_imported():
     assert found.stdout.strip() == "[]"
 
 
-def test_every_problem_is_reported_in_one_go(installed):
+def test_every_problem_is_reported_in_one_go(installed, monkeypatch):
     wrong = {
         "SCORING_TOLERANCE": 2,
         "POOL_METHOD": "average",
@@ -79,8 +79,10 @@ def test_every_problem_is_reported_in_one_go(installed):
         "DEFAULT_MODEL_VLLM": "qwen3-14",
         **vllm(dtype="int3", tensor_paralel_size=2),
     }
+    for name, value in wrong.items():
+        monkeypatch.setattr(config, name, value)
     with pytest.raises(ConfigError) as caught:
-        config.validate_config(wrong)
+        config.validate_config()
     problems = caught.value.problems
     assert len(problems) == 6
     assert str(caught.value).splitlines() == problems
