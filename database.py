@@ -19,7 +19,9 @@ from storage.runs import RunStore
 
 
 class Database:
-    """An open Forecaster database and its stores; what they take and return is in records.py.
+    """Open a Forecaster database and offer its stores.
+
+    What they take and return is in storage/records.py.
 
     Args:
         path: the file; created when it does not exist and ``create`` is true.

@@ -1,4 +1,4 @@
-"""Store articles by revision with their passages, words, embeddings and retrievals."""
+"""Store articles by revision with passages, words, embeddings and retrievals."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ class ArticleStore:
         return rows[0]["id"] if rows else None
 
     def add(self, article: Article, passages: Sequence[NewPassage]) -> int:
-        """Store a revision with its passages; a known one is marked as checked. Returns its id."""
+        """Store a revision with its passages; returns its id.
+
+        One that is stored already is marked as checked.
+        """
         now = article.fetched_at or self._connection.now()
         until = article.current_until or now
         values = {**vars(article), "fetched_at": now, "current_until": until}
@@ -72,7 +75,10 @@ class ArticleStore:
         return article_id
 
     def touch(self, article_id: int, *, current_until: str | None = None) -> None:
-        """Note that a revision was checked now and was the newest at ``current_until`` (now)."""
+        """Note that a revision was checked now.
+
+        It was the newest at ``current_until`` (default: now).
+        """
         now = self._connection.now()
         with self._connection.atomic() as sql:
             sql.execute(_CHECKED, {"now": now, "until": current_until or now, "id": article_id})
@@ -80,7 +86,7 @@ class ArticleStore:
     def current(
         self, *, as_of: str | None = None, sources: Sequence[str] | None = None
     ) -> list[Article]:
-        """Return the newest revision not newer than ``as_of`` of every article, without text."""
+        """Return every article's newest revision up to ``as_of``, without its text."""
         return self._connection.read(
             Article,
             "SELECT id, source, title, revision_id, timestamp, url, '' AS text, fetched_at,"
@@ -137,7 +143,8 @@ class ArticleStore:
             "  FROM passage_words WHERE passage_words MATCH :words) w"
             " JOIN passages p ON p.id = w.rowid"
             " WHERE p.article_id IN (SELECT value FROM json_each(:articles)) AND (:model IS NULL"
-            "  OR EXISTS (SELECT 1 FROM embeddings e WHERE e.passage_id = p.id AND e.model = :model))"
+            "  OR EXISTS (SELECT 1 FROM embeddings e"
+            "   WHERE e.passage_id = p.id AND e.model = :model))"
             " ORDER BY w.score DESC, p.id LIMIT :limit",
             {
                 "words": " OR ".join('"' + word.replace('"', '""') + '"' for word in words),
@@ -153,7 +160,7 @@ class ArticleStore:
     def without_embedding(
         self, model: str, articles: Sequence[int], *, ids: Sequence[int] | None = None
     ) -> list[int]:
-        """Return the passages of ``articles`` (or those of ``ids``) not yet embedded by ``model``."""
+        """Return passages of ``articles`` (among ``ids``) not yet embedded by ``model``."""
         among = "" if ids is None else "AND p.id IN (SELECT value FROM json_each(?))"
         rows = self._connection.query(
             "SELECT p.id FROM passages p WHERE p.article_id IN (SELECT value FROM json_each(?))"

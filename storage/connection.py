@@ -1,4 +1,4 @@
-"""Open the SQLite file, read it and write it: WAL, backup before a migration, transactions."""
+"""Open the SQLite file and run transactions: WAL, backup before a migration."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Connection:
         return sqlite3.connect(address, uri=uri, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
 
     def _open_unwritable(self) -> bool:
-        """Open the file without writing; False where a copy was made, which is to be opened.
+        """Open the file without writing; False where a copy was made to be opened.
 
         SQLite reads no write-ahead log without a file of its own beside it, and an older schema
         must be migrated.
@@ -108,7 +108,11 @@ class Connection:
         return False
 
     def _version(self) -> int:
-        """Return the file's schema; DatabaseError for another program's and for a newer one."""
+        """Return the file's schema.
+
+        Raises:
+            DatabaseError: another program's file, or a newer schema.
+        """
         self.sql.row_factory = sqlite3.Row
         self.sql.execute("PRAGMA foreign_keys = ON")
         version = migrations.schema_version(self.sql)
@@ -140,7 +144,7 @@ class Connection:
                 logger.warning("%s", visible_line(line))
 
     def _use_wal(self) -> None:
-        """Switch to write-ahead logging; SQLite itself does not wait for the lock this needs."""
+        """Switch to write-ahead logging; SQLite does not wait for the lock it needs."""
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
         while True:
             try:
@@ -152,9 +156,10 @@ class Connection:
                 time.sleep(0.02)
 
     def _back_up(self, version: int) -> None:
-        """Copy the file beside itself; a half-written copy never carries the backup's name.
+        """Copy the file beside itself.
 
-        It is read through a connection of its own: SQLite copies nothing out of a transaction.
+        A half-written copy never carries the backup's name. The file is read
+        through a connection of its own: SQLite copies nothing out of a transaction.
         """
         target = self._file.with_name(f"{self.path.name}.schema-{version}.bak")
         try:
@@ -222,7 +227,7 @@ class Connection:
             ) from None
 
     def now(self, run_id: int | None = None) -> str:
-        """Return the time (UTC), of a run none before its start: the clock may have gone back."""
+        """Return the time (UTC); of a run none before its start: clocks may go back."""
         if run_id is None:
             return utc_now()
         rows = self.query("SELECT started_at FROM runs WHERE id = ?", (run_id,))

@@ -24,7 +24,7 @@ class DamagedDatabaseError(DatabaseError):
 
 
 class ReplacedDatabaseError(DatabaseError):
-    """The open file was moved, deleted or replaced: what is stored from now on would be lost."""
+    """The open file was moved, deleted or replaced: further rows would be lost."""
 
 
 # A part of SQLite's message, and what to say instead.

@@ -1,4 +1,4 @@
-"""Store forecasts with their prompts, evidence, reasonings and ablations, and their pools."""
+"""Store forecasts with prompts, evidence, reasonings and ablations; their pools."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ForecastStore:
         self._connection = connection
 
     def save(self, run_id: int, record: ForecastRecord) -> int:
-        """Store one forecast with all that belongs to it in one transaction; returns its id.
+        """Store one forecast with its parts in one transaction; returns its id.
 
         A row that holds an error is replaced (a later try may succeed); a forecast never is.
         """

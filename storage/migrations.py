@@ -1,4 +1,4 @@
-"""Bring a database to today's schema: numbered SQL files, and repairs of what was stored wrongly.
+"""Bring a database to today's schema by numbered SQL files and repairs.
 
 The effect of a released file in ``schema/`` is never changed.
 """
@@ -52,7 +52,7 @@ def migrate(sql: sqlite3.Connection, name: str) -> list[str]:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Split a script into statements; ``executescript`` would commit the open transaction."""
+    """Split a script into statements; ``executescript`` would commit."""
     statement = ""
     for line in script.splitlines():
         statement += line + "\n"

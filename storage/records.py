@@ -25,7 +25,10 @@ NOTHING_FOUND: Final = "nothing was found"
 
 @dataclass(frozen=True)
 class Run:
-    """A run; ``owner`` is the process that works on it, ``origin_run`` the run that it replays."""
+    """A run.
+
+    ``owner`` is the process that works on it, ``origin_run`` the run that it replays.
+    """
 
     id: int
     started_at: Moment
@@ -215,9 +218,10 @@ class PooledForecast:
 
 @dataclass(frozen=True)
 class AblationPair:
-    """A forecast beside the same work without reasoning, evidence or both; means in percent.
+    """A forecast beside the same work without reasoning, evidence or both.
 
-    ``shift`` is in percentage points (with minus without), ``divergence`` in bits.
+    Means are in percent. ``shift`` is in percentage points (with minus
+    without), ``divergence`` in bits.
     """
 
     unless_error: ClassVar = ("full_mean", "mean", "shift", "divergence")
@@ -262,9 +266,10 @@ class Resolution:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """A fitted calibration of one record (live or back-dated), with cross-validated scores.
+    """A fitted calibration of one record (live or back-dated).
 
-    All scores are of the same forecasts: Brier, log score and expected calibration error.
+    All scores are cross-validated and of the same forecasts: Brier, log score and
+    expected calibration error.
     """
 
     forecaster: str
@@ -285,7 +290,10 @@ class CalibrationRecord:
 
 @dataclass(frozen=True)
 class CoherenceRecord:
-    """A coherence check: a question's probability, those of its rewordings by id, and the gap."""
+    """A coherence check.
+
+    It has a question's probability, those of its rewordings by id, and the gap (all 0-1).
+    """
 
     run_id: int
     question_id: str
@@ -400,7 +408,7 @@ class ForecastRecord:
 
 @dataclass(frozen=True)
 class AblationRecord:
-    """The same work to store without reasoning, evidence or both (``condition``), or its error.
+    """A forecast without reasoning, evidence or both (``condition``), or its error.
 
     ``shift`` is the forecast's mean minus this one's (percentage points), ``divergence`` the
     Jensen-Shannon divergence between them (bits).
@@ -418,9 +426,10 @@ class AblationRecord:
 
 @dataclass(frozen=True)
 class EnsembleRecord:
-    """The pool to store of all agents' forecasts of one question; ``agents`` took part.
+    """The pool to store of all agents' forecasts of one question.
 
-    ``weights`` is each agent's weight (0-1), ``weakest_captured`` their lowest captured mass.
+    ``agents`` took part; ``weights`` is each agent's weight (0-1),
+    ``weakest_captured`` their lowest captured mass.
     """
 
     question_id: str

@@ -2,8 +2,9 @@
 
 Addresses of a wiki were stored with the user and password in them; both are taken out.
 
-Before schema 6 a question file with row numbers as ids could rename last week's question. The newest wording keeps the id;
-each older one becomes a question of its own, and what its runs found moves to it. Ids are brought into composed form (NFC).
+Before schema 6 a question file with row numbers as ids could rename last week's question. The
+newest wording keeps the id; each older one becomes a question of its own, and what its runs found
+moves to it. Ids are brought into composed form (NFC).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from questions.question import folded
 
 # What a run stores of one question, by run and question.
 _TABLES = (
-    "run_questions", "retrievals", "forecasts", "ensembles", "calibrated_forecasts", "coherence", "reasonings",
+    "run_questions", "retrievals", "forecasts", "ensembles", "calibrated_forecasts", "coherence",
+    "reasonings",
 )  # fmt: skip
 
 # Columns that may quote an address, by table.
@@ -60,8 +62,8 @@ def forget_credentials(connection: sqlite3.Connection) -> None:
 def split_unrelated(connection: sqlite3.Connection, name: str) -> list[str]:
     """Give each older wording of an id a question of its own; returns a line for each.
 
-    Two wordings are one question when they are the same but for case, white space and the punctuation at their end. Must run
-    inside a transaction. ``name`` is the database's, for the lines.
+    Two wordings are one question when they are the same but for case, white space and final
+    punctuation. Must run inside a transaction. ``name`` is the database's, for the lines.
     """
     connection.execute("PRAGMA defer_foreign_keys = ON")
     lines = []
@@ -78,8 +80,8 @@ def split_unrelated(connection: sqlite3.Connection, name: str) -> list[str]:
             names[wording] = _new_id(connection, question_id, group[0])
             _move(connection, question_id, names[wording], [a.run_id for a in group])
             lines.append(
-                f"{name}: id {question_id!r} was asked as two questions; {group[0].text[:80]!r} (run {group[0].run_id}) is now"
-                f" {names[wording]!r}; if they are the same, join them:"
+                f"{name}: id {question_id!r} was asked as two questions;"
+                f" {group[0].text[:80]!r} (run {group[0].run_id}) is now {names[wording]!r}; if they are the same, join them:"
                 f" python analysis.py --database {shlex.quote(name)} --same-question"
                 f" {shlex.quote(question_id)} {shlex.quote(names[wording])}"
             )
@@ -112,8 +114,8 @@ def compose_ids(connection: sqlite3.Connection) -> None:
 def _asked(connection: sqlite3.Connection) -> dict[str, list[Asked]]:
     """Read every question's wordings by run, without those of coherence checks."""
     rows = connection.execute(
-        "SELECT rq.question_id, rq.run_id, r.started_at, json_extract(rq.asked, '$.text'), r.origin_run IS NOT NULL"
-        " FROM run_questions rq JOIN runs r ON r.id = rq.run_id"
+        "SELECT rq.question_id, rq.run_id, r.started_at, json_extract(rq.asked, '$.text'),"
+        " r.origin_run IS NOT NULL FROM run_questions rq JOIN runs r ON r.id = rq.run_id"
         " WHERE json_extract(rq.asked, '$.extra.coherence_of') IS NULL ORDER BY rq.run_id"
     ).fetchall()
     asked: dict[str, list[Asked]] = {}
@@ -136,32 +138,35 @@ def _move(connection: sqlite3.Connection, old: str, new: str, runs: list[int]) -
     """Move a question of these runs and its checks to a new id; returns all new ids."""
     among = json.dumps(runs)
     checks = connection.execute(
-        "SELECT DISTINCT question_id FROM run_questions WHERE json_extract(asked, '$.extra.coherence_of') = ?"
-        " AND run_id IN (SELECT value FROM json_each(?))",
+        "SELECT DISTINCT question_id FROM run_questions"
+        " WHERE json_extract(asked, '$.extra.coherence_of') = ? AND run_id IN (SELECT value FROM json_each(?))",
         (old, among),
     ).fetchall()
     names = {old: new} | {check: new + check.removeprefix(old) for (check,) in map(tuple, checks)}
     for before, after in names.items():
         connection.execute(
-            "INSERT OR IGNORE INTO questions (id, text, background, resolution_criteria, close_date, extra, created_at, subject)"
+            "INSERT OR IGNORE INTO questions (id, text, background, resolution_criteria, close_date,"
+            " extra, created_at, subject)"
             " SELECT ?, text, background, resolution_criteria, close_date, extra,"
             "  (SELECT started_at FROM runs WHERE id = ?), ? FROM questions WHERE id = ?",
             (after, runs[0], after, before),
         )
         for table in _TABLES:
             connection.execute(
-                f"UPDATE {table} SET question_id = ? WHERE question_id = ? AND run_id IN (SELECT value FROM json_each(?))",
+                f"UPDATE {table} SET question_id = ? WHERE question_id = ?"
+                " AND run_id IN (SELECT value FROM json_each(?))",
                 (after, before, among),
             )
         connection.execute(
-            "UPDATE run_questions SET asked = json_set(asked, '$.id', question_id, '$.subject', question_id)"
-            " WHERE question_id = ?",
+            "UPDATE run_questions SET asked ="
+            " json_set(asked, '$.id', question_id, '$.subject', question_id) WHERE question_id = ?",
             (after,),
         )
     for before, after in names.items():
         if before != old:
             connection.execute(
-                "UPDATE run_questions SET asked = json_set(asked, '$.extra.coherence_of', ?) WHERE question_id = ?",
+                "UPDATE run_questions SET asked = json_set(asked, '$.extra.coherence_of', ?)"
+                " WHERE question_id = ?",
                 (new, after),
             )
         _refresh(connection, after)
@@ -180,7 +185,8 @@ def _rename_compared(
     for run_id, forecaster, kind, others in map(tuple, rows):
         renamed = {names.get(key, key): value for key, value in json.loads(others).items()}
         connection.execute(
-            "UPDATE coherence SET others = ? WHERE run_id = ? AND question_id = ? AND forecaster = ? AND kind = ?",
+            "UPDATE coherence SET others = ? WHERE run_id = ? AND question_id = ?"
+            " AND forecaster = ? AND kind = ?",
             (json.dumps(renamed, sort_keys=True), run_id, question_id, forecaster, kind),
         )
 
@@ -188,15 +194,17 @@ def _rename_compared(
 def _refresh(connection: sqlite3.Connection, question_id: str) -> None:
     """Write into the question's row what its newest run (a replay counts last) asked."""
     newest = connection.execute(
-        "SELECT rq.asked FROM run_questions rq JOIN runs r ON r.id = rq.run_id WHERE rq.question_id = ?"
-        " ORDER BY r.origin_run IS NOT NULL, rq.run_id DESC LIMIT 1",
+        "SELECT rq.asked FROM run_questions rq JOIN runs r ON r.id = rq.run_id"
+        " WHERE rq.question_id = ? ORDER BY r.origin_run IS NOT NULL, rq.run_id DESC LIMIT 1",
         (question_id,),
     ).fetchone()
     if newest is not None:
         connection.execute(
-            "UPDATE questions SET text = json_extract(:asked, '$.text'), background = json_extract(:asked, '$.background'),"
+            "UPDATE questions SET text = json_extract(:asked, '$.text'),"
+            " background = json_extract(:asked, '$.background'),"
             " resolution_criteria = json_extract(:asked, '$.resolution_criteria'),"
-            " close_date = json_extract(:asked, '$.close_date'), extra = json_extract(:asked, '$.extra') WHERE id = :id",
+            " close_date = json_extract(:asked, '$.close_date'),"
+            " extra = json_extract(:asked, '$.extra') WHERE id = :id",
             {"asked": newest[0], "id": question_id},
         )
 

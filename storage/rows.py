@@ -1,4 +1,4 @@
-"""Turn stored rows into records; a value that this program cannot have written is found here.
+"""Turn stored rows into records, where a foreign value is found.
 
 SQLite takes any value in any column, and a file can be edited by hand: better one clear line here
 than a wrong plot elsewhere.
@@ -76,7 +76,7 @@ def to_json(value: Any) -> str:
 
 
 def summary_columns(distribution: Distribution | None) -> dict[str, Any]:
-    """Write a distribution as columns: 101 numbers that round-trip (2 kB), and its statistics."""
+    """Write a distribution as columns: 101 numbers that round-trip, and statistics."""
     if distribution is None:
         return {}
     return {

@@ -108,7 +108,7 @@ class RunStore:
     def claim(
         self, run_id: int, owner: str, working_on: Callable[[str | None], str | None]
     ) -> str | None:
-        """Make ``owner`` the process that works on a run; None, or who works on it already.
+        """Make ``owner`` work on a run; returns None, or who works on it already.
 
         ``working_on`` tells whether an owner still lives. It is asked within the transaction, so
         that only one of two processes gets the run.
@@ -231,11 +231,12 @@ class RunStore:
         )
 
     def join_subjects(self, question_id: str, other: str) -> None:
-        """Give the questions of ``other`` the subject of the first; both are ids or subjects."""
+        """Give the questions of ``other`` the subject of the first (ids or subjects)."""
         with self._connection.atomic() as sql:
             sql.execute(
                 "UPDATE questions SET subject ="
                 " coalesce((SELECT subject FROM questions WHERE id = :one), :one)"
-                " WHERE subject = coalesce((SELECT subject FROM questions WHERE id = :other), :other)",
+                " WHERE subject ="
+                " coalesce((SELECT subject FROM questions WHERE id = :other), :other)",
                 {"one": question_id, "other": other},
             )
