@@ -31,7 +31,8 @@ from database import Database
 from evidence.encoders import Vectors
 from evidence.ranking import VectorIndex
 from semanticretriever import CANDIDATES
-from storage.records import Article, NewPassage
+from storage.drafts import NewPassage
+from storage.records import Article
 
 MODEL = "random unit vectors"
 PASSAGES_AN_ARTICLE = 50

@@ -13,14 +13,8 @@ from scoring.distribution import spread
 from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt
-from storage.records import (
-    AblationRecord,
-    EnsembleRecord,
-    EvidenceLink,
-    Forecast,
-    ForecastRecord,
-    Passage,
-)
+from storage.drafts import AblationRecord, EnsembleRecord, EvidenceLink, ForecastRecord
+from storage.records import Forecast, Passage
 from terminal.redaction import redact
 
 # The prompts of one condition with their outcomes, in the order of the samples.

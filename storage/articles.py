@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.connection import Connection, insert
+from storage.drafts import NewPassage
 from storage.errors import SQLITE_ERRORS, database_error
-from storage.records import Article, NewPassage, Passage
+from storage.records import Article, Passage
 
 # Notes a check of a stored revision. A moment later than now was written by a wrong clock.
 _CHECKED: Final = (

@@ -10,13 +10,11 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from storage.connection import Connection, insert
+from storage.drafts import AblationRecord, EnsembleRecord, ForecastRecord
 from storage.records import (
     AblationPair,
-    AblationRecord,
-    EnsembleRecord,
     FirstForecast,
     Forecast,
-    ForecastRecord,
     Passage,
     PooledForecast,
     ReasoningRecord,

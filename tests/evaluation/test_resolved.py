@@ -12,7 +12,8 @@ from database import Database
 from evaluation.resolved import Judged, collect, exclusion, forecast_time
 from questions.question import Question
 from scoring.distribution import Distribution
-from storage.records import EvidenceLink, ForecastRecord, Resolution
+from storage.drafts import EvidenceLink, ForecastRecord
+from storage.records import Resolution
 from tests.support.record_database import add_evidence, add_run, point, two_records
 
 DAY = "2025-06-01"

@@ -15,7 +15,8 @@ from evidence.settings import RetrievalSettings, WikiSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
 from storage import connection as storage_connection
-from storage.records import Article, NewPassage
+from storage.drafts import NewPassage
+from storage.records import Article
 from terminal import progress
 from tests.support.stub_run import rows, stub_run
 from tests.support.wiki_server import SmallWiki, answer

@@ -11,7 +11,8 @@ from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
-from storage.records import Article, NewPassage
+from storage.drafts import NewPassage
+from storage.records import Article
 
 TOPICS = ("wheat", "oil", "rail", "bridge", "vaccine", "satellite")
 QUESTIONS = [

@@ -6,7 +6,8 @@ from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
-from storage.records import Article, NewPassage
+from storage.drafts import NewPassage
+from storage.records import Article
 
 QUESTION = Question("Will Norway join the European Union before 2030?")
 

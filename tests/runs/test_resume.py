@@ -27,7 +27,8 @@ from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt
 from semanticretriever import Evidence
-from storage.records import Article, NewPassage
+from storage.drafts import NewPassage
+from storage.records import Article
 from tests.support.fake_agent import TRIE, FakeAgent
 
 

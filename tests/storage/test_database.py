@@ -15,17 +15,10 @@ from database import Database
 from questions.question import Question
 from scoring.distribution import Distribution
 from storage import migrations
+from storage.drafts import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
 from storage.errors import DatabaseError
 from storage.migrations import APPLICATION_ID, SCHEMA_VERSION
-from storage.records import (
-    Article,
-    CalibrationRecord,
-    EnsembleRecord,
-    EvidenceLink,
-    ForecastRecord,
-    NewPassage,
-    Resolution,
-)
+from storage.records import Article, CalibrationRecord, Resolution
 from tests.support.record_database import history, point, recorded_outcomes
 
 QUESTION = Question("Will A happen?", id="a", background="B", extra={"outcome": "1"})

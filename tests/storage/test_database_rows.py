@@ -13,19 +13,15 @@ import pytest
 from database import Database
 from questions.question import Question
 from storage import connection
+from storage.drafts import AblationRecord, EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
 from storage.errors import DatabaseError
 from storage.records import (
-    AblationRecord,
     Article,
     AskedColumns,
     CalibrationRecord,
     CoherenceRecord,
     EarlierQuestion,
-    EnsembleRecord,
-    EvidenceLink,
     FirstForecast,
-    ForecastRecord,
-    NewPassage,
     ReasoningRecord,
     Rewording,
 )

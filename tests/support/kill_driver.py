@@ -30,8 +30,9 @@ from scoring.tasks import ForecastOutcome, Prompt, Reasoning
 from semanticretriever import Evidence
 from storage import connection
 from storage.connection import Connection
+from storage.drafts import ForecastRecord, NewPassage
 from storage.forecasts import ForecastStore
-from storage.records import Article, ForecastRecord, NewPassage
+from storage.records import Article
 from tests.support.fake_agent import TRIE, FakeAgent
 
 

@@ -12,14 +12,8 @@ from database import Database
 from questions.question import Question
 from scoring.distribution import Distribution, agreement
 from scoring.pooling import pool
-from storage.records import (
-    Article,
-    EnsembleRecord,
-    EvidenceLink,
-    ForecastRecord,
-    NewPassage,
-    Resolution,
-)
+from storage.drafts import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
+from storage.records import Article, Resolution
 
 
 def around(percent: float, width: float = 8.0) -> Distribution:
