@@ -131,9 +131,9 @@ SCORING_TOLERANCE: Annotated[float, share()] = 0.01
 # Forward tokens of a forecast beyond its prompt, in cache blocks: 12 hold the root's ten children
 # and their second digits even when each recomputes a block.
 SCORING_BLOCK_BUDGET: Annotated[int, at_least(1)] = 12
-# Trie nodes whose log-probabilities are kept for a forecast, in case its prompt is asked again while
-# the model is loaded; where the trie has more, the model is asked again. The smallest trie has 102:
-# the root and one for each number.
+# Trie nodes whose log-probabilities are kept for a forecast while its model is loaded, in case its
+# prompt is asked again; a larger trie is read anew. The smallest has 102: the root and one for each
+# number.
 MAX_LOGPROB_CACHE: Annotated[int, at_least(102)] = 256
 # A forecast with less probability on the numbers 0-100 is marked low-confidence: the model wanted
 # to say something else.
