@@ -1,7 +1,7 @@
 """Draw, resolve, score, calibrate and report what a database holds.
 
     python analysis.py                           redraw the plots
-    python analysis.py --resolve outcomes.csv    record outcomes (question or id, outcome, date, source)
+    python analysis.py --resolve outcomes.csv    record outcomes (id or question, outcome, date …)
     python analysis.py --resolve-one ID yes --date 2026-12-31 --source URL
     python analysis.py --score                   Brier, log score, calibration and skill
     python analysis.py --calibrate platt         fit a calibration on resolved forecasts
@@ -41,10 +41,10 @@ DESCRIPTION = (
     "Reads a Forecaster database: draws the plots, records how questions ended, scores, calibrates"
     " and reports."
 )
-# What the command line can ask for beside redrawing; the first four write into the database.
+# What can be asked for beside redrawing; the first four write into the database.
 JOBS = ("resolve", "resolve_one", "same_question", "calibrate", "score", "report")
 RECORDING = JOBS[:4]
-# Options that mean nothing to the other jobs; "" is redrawing.
+# The jobs that use an option; "" is redrawing.
 GOES_WITH = {
     "date": ("resolve_one",),
     "source": ("resolve_one",),
@@ -54,21 +54,8 @@ GOES_WITH = {
 }
 
 
-def redraw(database: Database, plots_dir: Path, run_id: int | None) -> int:
-    """Draw one run (default: the newest) and the history; prints the files' folder and count."""
-    runs = database.runs.all()
-    if not runs:
-        raise AnalysisError(
-            f"{database.path}: there is no run to draw; forecast something first (python forecaster.py)"
-        )
-    paths = draw_run(database, runs[-1].id if run_id is None else run_id, plots_dir)
-    paths += draw_history(database, plots_dir)
-    show(f"{len(paths)} plots in {plots_dir}")
-    return 0
-
-
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the parser of the command line."""
     result = CommandLine(prog="analysis.py", description=DESCRIPTION)
     result.add_argument(
         "--database",
@@ -102,17 +89,19 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--record",
         choices=RECORDS,
-        help="with --calibrate: fit on live or on back-dated forecasts (default: live, where any counts)",
+        help="with --calibrate: fit on live or on back-dated forecasts"
+        " (default: live, where any counts)",
     )
     return result
 
 
 def _add_jobs(job: argparse._MutuallyExclusiveGroup) -> None:
-    """What can be asked for beside redrawing, one at a time."""
+    """Add the options that ask for a job, one at a time."""
     job.add_argument(
         "--resolve",
         metavar="FILE",
-        help="record outcomes from a .csv, .tsv, .jsonl or .json: id or question, outcome, date, source",
+        help="record outcomes from a .csv, .tsv, .jsonl or .json:"
+        " id or question, outcome, date, source",
     )
     job.add_argument(
         "--resolve-one",
@@ -155,45 +144,58 @@ def judge_options(arguments: argparse.Namespace) -> None:
             )
 
 
-def told(lines: Sequence[str], complete: bool) -> int:
-    """Print lines; returns 1 when something is missing, else 0."""
-    show(*lines)
-    return 0 if complete else 1
-
-
 def act(arguments: argparse.Namespace, database: Database) -> int:
-    """Do what the command line asks; returns the exit code."""
-    if arguments.resolve:
-        path = Path(arguments.resolve)
-        return told(*resolve(database, read_resolutions(path), path))
-    if arguments.resolve_one:
-        entry = entry_from_arguments(arguments, database)
-        return told(*resolve(database, ResolutionFile([entry])))
+    """Do what the command line asks; return the exit code."""
+    if arguments.resolve or arguments.resolve_one:
+        return record_outcomes(arguments, database)
     if arguments.same_question:
         show(join(database, *arguments.same_question))
-        return 0
-    if arguments.score:
+    elif arguments.score:
         record = collect(database)
         show(*score_lines(record))
         paths = draw_record(record, arguments.plots)
         show(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
-        return 0
-    if arguments.calibrate:
+    elif arguments.calibrate:
         from evaluation.calibration import calibrate_database
 
         name = arguments.forecaster or ENSEMBLE
         show(calibrate_database(database, name, arguments.calibrate, arguments.record))
-        return 0
-    if arguments.report:
+    elif arguments.report:
         from reporting.report import write_report
 
         show(write_report(database, Path(arguments.report), arguments.run))
-        return 0
-    return redraw(database, Path(arguments.plots), arguments.run)
+    else:
+        redraw(database, Path(arguments.plots), arguments.run)
+    return 0
+
+
+def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:
+    """Draw one run (default: the newest) and the history; print how many files and where."""
+    runs = database.runs.all()
+    if not runs:
+        raise AnalysisError(
+            f"{database.path}: there is no run to draw; forecast something first"
+            " (python forecaster.py)"
+        )
+    paths = draw_run(database, runs[-1].id if run_id is None else run_id, plots_dir)
+    paths += draw_history(database, plots_dir)
+    show(f"{len(paths)} plots in {plots_dir}")
+
+
+def record_outcomes(arguments: argparse.Namespace, database: Database) -> int:
+    """Record the outcomes of a file, or one; return 1 when any belongs to no question."""
+    if arguments.resolve:
+        path = Path(arguments.resolve)
+        lines, complete = resolve(database, read_resolutions(path), path)
+    else:
+        entry = entry_from_arguments(arguments, database)
+        lines, complete = resolve(database, ResolutionFile([entry]))
+    show(*lines)
+    return 0 if complete else 1
 
 
 def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> Entry:
-    """The outcome given by ``--resolve-one``, ``--date`` and ``--source``; the question is named by its id or its text."""
+    """Return the outcome given by ``--resolve-one``; it names an id or a question's text."""
     name, outcome = (composed(trimmed(value)) for value in arguments.resolve_one)
     names = {
         composed(name) for row in database.runs.known_questions() for name in (row.id, row.subject)
@@ -204,13 +206,13 @@ def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> E
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 done, 1 partly done (the output says what is missing), 2 nothing done."""
+    """Run the command line; return the exit code (see the module's first lines)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if problems := startup.option_problems(argv) or load(config, argv):
         show(*(f"analysis.py: {problem}" for problem in problems), error=True)
         return 2
     arguments = parser().parse_args(argv)
-    code = 0  # also where the reader of our output has left: what was to be recorded is recorded
+    code = 0  # also where the reader of our output has left: what was asked for is recorded
     try:
         config.validate_config()
         judge_options(arguments)

@@ -1,4 +1,4 @@
-"""What reasoning and evidence do to numbers: the same work without one or both.
+"""Measure what reasoning and evidence do to a forecast: repeat it without them.
 
 The conditions are scored beside the forecast they are compared with: same model, same load, same
 batch, same passages.
@@ -23,7 +23,7 @@ from scoring.tasks import ForecastTask
 from storage.records import AblationPair
 
 FULL: Final = "full"
-# Condition, and what it takes away in words.
+# Each condition and what it takes away.
 CONDITIONS: Final[Mapping[str, str]] = {
     "no_reasoning": "reasoning",
     "no_evidence": "evidence",
@@ -33,7 +33,7 @@ CONDITIONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Effect:
-    """What a part did to a forecast.
+    """The difference that reasoning, evidence or both make to a forecast.
 
     A shift of zero with a large divergence is a wider or narrower distribution.
 
@@ -47,7 +47,7 @@ class Effect:
 
 
 def effect(full: Distribution, without: Distribution) -> Effect:
-    """Return what the part taken away did to the distribution."""
+    """Compare a forecast with the one without a part."""
     return Effect(full.mean - without.mean, jensen_shannon(full, without))
 
 

@@ -1,14 +1,16 @@
-"""Forecasting questions whose answers are known, as if they were not; reading, warnings and comparison are a job of their own.
+"""Forecast questions whose answers are known as if they were open: read, warn, score.
 
     python forecaster.py --backtest questions.jsonl
 
-A backtest file is a question file (not .txt) with two more columns, ``outcome`` (0 or 1) and ``resolution_date``, and
-a day to forecast from: ``as_of``, else ForecastBench's ``forecast_due_date``, else ``freeze_date``. Evidence and "today" are
-held at or before that day. Every column that is not part of a question (outcome, resolution date, prices, address,
-cluster ...) goes to ``Question.extra``, which no prompt shows.
+A backtest file is a question file (not .txt) with two more columns, ``outcome`` (0 or 1) and
+``resolution_date``, and a day to forecast from: ``as_of``, else ForecastBench's
+``forecast_due_date``, else ``freeze_date``. Evidence and "today" are held at or before that day.
+Every column that is not part of a question (outcome, resolution date, prices, address, cluster …)
+goes to ``Question.extra``, which no prompt shows.
 
-Three things a backtest cannot promise are said in its output: a model may have been trained on the answer (training_cutoffs.py),
-questions that resolved by now are not a fair sample of all questions, and related questions count as one cluster.
+The output names what a backtest cannot promise: a model may have been trained on the answer
+(training_cutoffs.py), questions that resolved by now are not a fair sample of all questions, and
+related questions count as one cluster.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from database import Database
 from evaluation.known import Known
 from evaluation.outcomes import outcome_word, parse_date
 from evaluation.resolved import Judged, Record, collect, parse_time
-from evaluation.score_tables import SCORE_HEADERS, score_row, table
+from evaluation.score_tables import score_table
 from evaluation.scorecard import score_lines
 from evaluation.training_cutoffs import cutoff
 from questions.cells import InputError, counted, iso_date, listed, parse_outcome, shortened
@@ -37,17 +39,17 @@ from storage.records import Resolution
 AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_backtest(path: str | Path) -> Reading:
-    """Read resolved questions, each with its own ``as_of``; the answers are in ``Question.extra`` only.
+    """Read resolved questions, each with its own ``as_of``.
 
-    Rows without an outcome are skipped and counted.
+    The answers are in ``Question.extra`` only. Rows without an outcome are skipped and counted.
 
     Raises:
-        QuestionError: what ``read_question_file`` refuses, a file without outcomes, or a row without a resolution date or a
-            day to forecast from, with its line.
+        QuestionError: what ``read_question_file`` refuses, a file without outcomes, or a row
+            without a resolution date or a day to forecast from, with its line.
     """
     path = Path(path)
     if path.suffix.lower() == ".txt":
@@ -70,7 +72,10 @@ def read_backtest(path: str | Path) -> Reading:
         raise
     if not skipped:
         return reading
-    note = f"{path}: {counted(len(skipped), 'open question')} skipped (no outcome yet): {listed(map(shortened, skipped))}"
+    note = (
+        f"{path}: {counted(len(skipped), 'open question')} skipped (no outcome yet):"
+        f" {listed(map(shortened, skipped))}"
+    )
     return Reading(reading.questions, [*reading.notes, note])
 
 
@@ -91,7 +96,7 @@ def _backtest_question(values: Mapping[str, Any]) -> Question:
 
 
 def sample(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
-    """``count`` questions drawn at random with a seed, in their original order; all of them when there are fewer."""
+    """Draw ``count`` questions at random (or all), in their original order."""
     if count >= len(questions):
         return list(questions)
     chosen = np.random.default_rng(seed).choice(len(questions), size=count, replace=False)
@@ -99,19 +104,12 @@ def sample(questions: Sequence[Question], count: int, seed: int) -> list[Questio
 
 
 def fair_order(questions: Sequence[Question], seed: int) -> list[Question]:
-    """The questions in an order drawn at random, so that any first part of them is a fair sample of all.
-
-    A run that is interrupted has forecast the first part of its questions.
-    """
+    """Shuffle questions, so that an interrupted run has forecast a fair sample of them."""
     return [questions[i] for i in np.random.default_rng(seed).permutation(len(questions)).tolist()]
 
 
 def contradictions(questions: Iterable[Question], known: Known) -> dict[str, str]:
-    """Name the questions that ended otherwise, or on another day, in the record than in their file.
-
-    Returns:
-        A line by question id.
-    """
+    """Describe, by question id, where file and record disagree on outcome or day."""
     lines = {}
     for q in questions:
         recorded = known.resolved.get(known.subject(q)) if parent_id(q.extra) is None else None
@@ -125,16 +123,17 @@ def contradictions(questions: Iterable[Question], known: Known) -> dict[str, str
             lines[q.id] = (
                 f"{q.id!r} ended {words[0]} on {days[0]} in the file and {words[1]} on {days[1]} in"
                 f" {known.path}; correct the file, or the record: python analysis.py --database"
-                f" {shlex.quote(known.path)} --resolve-one {shlex.quote(q.id)} {words[0]} --date {days[0]}"
+                f" {shlex.quote(known.path)} --resolve-one {shlex.quote(q.id)} {words[0]}"
+                f" --date {days[0]}"
             )
     return lines
 
 
 def record_outcomes(database: Database, questions: Iterable[Question], source: str) -> list[str]:
-    """Store the outcomes of backtest questions that the database knows and that have none there.
+    """Store the outcomes of a backtest's questions that have none in the database.
 
     To be called after the forecasts exist, so that nothing that makes a forecast can read an answer
-    from the database. Returns a line for each recorded outcome that is another one; it stays.
+    from the database. Returns a line for each recorded outcome that differs; it stays.
     """
     known = Known.read(database)
     asked = [q for q in questions if q.id in known.subjects and parent_id(q.extra) is None]
@@ -150,17 +149,17 @@ def record_outcomes(database: Database, questions: Iterable[Question], source: s
     return list(contradictions(asked, known).values())
 
 
-# --- warnings ---------------------------------------------------------------------------------------------------------
+# --- warnings -------------------------------------------------------------------------------------
 
 
 def may_know(name: str, path: str, as_of: str) -> bool:
-    """Whether a model's training may reach the day a question is forecast from; unknown models may."""
+    """Whether training may include the day forecast from; it may where no cut-off is known."""
     known = cutoff(name, path)
     return known is None or date.fromisoformat(as_of[:10]) <= date.fromisoformat(known.day)
 
 
 def leak_warnings(models: Mapping[str, str], questions: Sequence[Question]) -> list[str]:
-    """One line per model (name to path) whose training may contain what happened after some questions' ``as_of``."""
+    """Warn of each model (path by name) whose training may contain answers."""
     questions = [q for q in questions if parent_id(q.extra) is None]
     lines = []
     for name, path in models.items():
@@ -168,46 +167,50 @@ def leak_warnings(models: Mapping[str, str], questions: Sequence[Question]) -> l
         count = sum(may_know(name, path, q.as_of) for q in questions if q.as_of)
         if known is None:
             lines.append(
-                f"{name}: no training cut-off is known of {path}; it may have been trained on all {count} answers"
+                f"{name}: no training cut-off is known of {path}; it may have been trained on all"
+                f" {count} answers"
             )
         elif count:
             how = "stated cut-off" if known.stated else "no cut-off stated, released"
             lines.append(
-                f"{name}: {count} of {len(questions)} questions are forecast from a day that its training may include"
-                f" ({how} {known.day}; {known.source})"
+                f"{name}: {count} of {len(questions)} questions are forecast from a day that its"
+                f" training may include ({how} {known.day}; {known.source})"
             )
     return lines
 
 
 def question_warnings(questions: Sequence[Question]) -> list[str]:
-    """What limits the set of questions itself: answers before ``as_of``, related questions, uneven base rates."""
+    """Warn of late days, related questions and the sample's base rate."""
     lines = []
     questions = [q for q in questions if parent_id(q.extra) is None]
     late = [q for q in questions if str(q.extra["resolution_date"])[:10] <= str(q.as_of)]
     if late:
         lines.append(
-            f"{len(late)} questions were resolved on or before their as_of day; their forecasts will not count"
+            f"{len(late)} questions were resolved on or before their as_of day; their forecasts"
+            " will not count"
         )
     clusters = {cluster_of(q.extra, q.subject) for q in questions}
     if len(clusters) < len(questions):
         lines.append(
-            f"{len(questions)} questions form {len(clusters)} clusters of related ones; intervals are over clusters"
+            f"{len(questions)} questions form {len(clusters)} clusters of related ones; intervals"
+            " are over clusters"
         )
     yes = np.mean([parse_outcome(q.extra["outcome"]) or 0 for q in questions])
     lines.append(
-        f"{100 * yes:.0f} % of them ended yes; questions resolved by now are not a fair sample of all that were open"
+        f"{100 * yes:.0f} % of them ended yes; questions resolved by now are not a fair sample of"
+        " all that were open"
     )
     return lines
 
 
-# --- comparison -------------------------------------------------------------------------------------------------------
+# --- comparison -----------------------------------------------------------------------------------
 
 
 def score_run(database: Database, run_id: int) -> list[str]:
-    """The record of one run: scores beside the crowd, always 50 % and base rate, and the part that no model may know.
+    """Score one run, and apart the questions that no model may know.
 
     Raises:
-        scorecard.AnalysisError: no forecast of the run counts.
+        AnalysisError: no forecast of the run counts.
     """
     subjects = {question.subject for question in database.runs.questions(run_id)}
     part = collect(database, subjects).of_run(run_id)
@@ -215,7 +218,7 @@ def score_run(database: Database, run_id: int) -> list[str]:
 
 
 def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
-    """Scores on the questions whose ``as_of`` is after every model's cut-off."""
+    """Score the questions forecast from a day after every model's cut-off."""
     models = sorted({(row.agent, row.model) for row in database.forecasts.of_run(run_id)})
     clean: dict[str, list[Judged]] = {}
     for j in record.judged:
@@ -223,14 +226,6 @@ def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
             clean.setdefault(j.forecaster, []).append(j)
     title = ["", "## Only questions forecast from a day after every model's training cut-off"]
     if not clean:
-        return [
-            *title,
-            "none: each question lies before a cut-off, or a model's cut-off is unknown",
-        ]
-    return [
-        *title,
-        *table(
-            SCORE_HEADERS,
-            [score_row(name, clean[name]) for name in record.forecasters() if name in clean],
-        ),
-    ]
+        none = "none: each question lies before a cut-off, or a model's cut-off is unknown"
+        return [*title, none]
+    return title + score_table({n: clean[n] for n in record.forecasters() if n in clean})

@@ -18,10 +18,21 @@ from numpy.typing import NDArray
 import config
 from database import Database
 from evaluation.curves import Curve, cross_validate, fit, refusal, uninformative
+from evaluation.intervals import mean_interval
 from evaluation.metrics import brier_scores, log_scores
 from evaluation.reliability import CalibrationNoise, calibration_noise
-from evaluation.resolved import BACK_DATED, ENSEMBLE, LIVE, AnalysisError, Record, arrays, collect
-from evaluation.score_tables import brier_interval, difference_interval, log_interval, span
+from evaluation.resolved import (
+    BACK_DATED,
+    ENSEMBLE,
+    LIVE,
+    AnalysisError,
+    Key,
+    Record,
+    arrays,
+    collect,
+    record_of,
+)
+from evaluation.score_tables import brier_interval, log_interval, span
 from scoring.distribution import Distribution
 from scoring.pooling import Voice, average
 from storage.records import CalibrationRecord
@@ -29,8 +40,6 @@ from storage.records import CalibrationRecord
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-# Run and question of a forecast.
-Key = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class Comparison:
             ("Brier", self.brier, brier_interval),
             ("log score", self.log, log_interval),
         ):
-            gain = difference_interval(new - raw, self.clusters)
+            gain = mean_interval(new - raw, self.clusters)
             lines.append(
                 f"  {name} raw {raw.mean():.4f} (95 %: {span(interval(raw, self.clusters))}),"
                 f" calibrated {new.mean():.4f} ({span(interval(new, self.clusters))});"
@@ -233,12 +242,12 @@ def _raw_probabilities(
     found: dict[Key, Distribution] = {}
     if forecaster == ENSEMBLE:
         for pool in database.forecasts.all_ensembles(asked):
-            if (pool.as_of is None) == (kind == LIVE):
+            if record_of(pool.as_of) == kind:
                 found[pool.run_id, pool.question_id] = pool.distribution
     else:
         parts: dict[Key, list[Voice]] = {}
         for row in database.forecasts.successful(asked):
-            if row.agent == forecaster and (row.as_of is None) == (kind == LIVE):
+            if row.agent == forecaster and record_of(row.as_of) == kind:
                 parts.setdefault((row.run_id, row.question_id), []).append(row.voice)
         found = {key: average(voices).distribution for key, voices in parts.items()}
     return {key: float(np.clip(one.probability, 0, 1)) for key, one in found.items()}

@@ -1,4 +1,4 @@
-"""What a database says about questions: what was asked before, and how it ended."""
+"""Read what a database knows of questions: what was asked before, and how it ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Known:
 
     @classmethod
     def of(cls, path: Path) -> Known:
-        """Read it from a file; nothing is known where there is none."""
+        """Read it from a file; without one nothing is known."""
         if not path.exists():
             return cls()
         with Database(path, create=False) as database:
@@ -57,5 +57,5 @@ class Known:
         return self._by_subject.get(self.subject(question), ())
 
     def subject(self, question: Question) -> str:
-        """Return the subject of a question, as the database has it where it knows an id."""
+        """Return a question's subject: the database's where it knows the id or subject."""
         return self.subjects.get(question.id, self.subjects.get(question.subject, question.subject))

@@ -1,4 +1,4 @@
-"""Record how questions ended, and which questions are one."""
+"""Record how questions ended, and which questions are the same."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ LISTED_ENTRIES = 20
 def resolve(
     database: Database, outcomes: ResolutionFile, path: Path | None = None
 ) -> tuple[list[str], bool]:
-    """Record outcomes, of the file ``path``.
+    """Record outcomes, those of the file ``path`` where given.
 
     Returns:
-        Lines for the user, and whether every outcome belongs to a question.
+        Lines to print, and whether every outcome belongs to a question.
 
     Raises:
         InputError: outcomes contradict one another, or name two questions; nothing is recorded.
     """
+    questions = database.runs.known_questions()
     try:
-        found, unknown = match(
-            outcomes.entries, [*database.runs.known_questions(), *database.runs.asked_before()]
-        )
+        found, unknown = match(outcomes.entries, [*questions, *database.runs.asked_before()])
     except InputError as error:
         raise InputError(prefixed(path, error) if path else str(error)) from None
     late = late_outcomes(found, first_forecasts(database, [r.question_id for r in found]))
-    subjects = {row.id: row.subject for row in database.runs.known_questions()}
+    subjects = {row.id: row.subject for row in questions}
     before = {subjects.get(name, name): row for name, row in database.outcomes.latest().items()}
     added = database.outcomes.add(found)
     lines = [
@@ -76,17 +75,18 @@ def changed_line(before: Resolution, now: Resolution) -> str:
 
 
 def join(database: Database, one: str, other: str) -> str:
-    """Let two questions share a history and their outcomes; returns the line for the user.
+    """Let two questions share a history and their outcomes; return a line to print.
 
     Raises:
         AnalysisError: an id that is not stored, two names of one question, or two outcomes.
     """
-    subjects = {row.id: row.subject for row in database.runs.known_questions()}
+    questions = database.runs.known_questions()
+    subjects = {row.id: row.subject for row in questions}
     for name in (one, other):
         if name not in subjects and name not in subjects.values():
             raise AnalysisError(f"--same-question: no question has the id {name!r}")
     first, second = subjects.get(one, one), subjects.get(other, other)
-    for row in database.runs.known_questions():
+    for row in questions:
         if row.subject in (first, second) and (parent := parent_id(row.extra)) is not None:
             raise AnalysisError(f"--same-question: {row.id!r} is a coherence check of {parent!r}")
     if first == second:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import TypeVar
 
 from database import Database
-from evaluation.resolved import LIVE, forecast_time, parse_time
+from evaluation.resolved import LIVE, Key, forecast_time, parse_time, record_of
 from reporting.values import HistoryPoint, Outcome, OverviewRow
 from scoring.distribution import Distribution
 from scoring.pooling import Voice, average, pool_voices
@@ -26,8 +27,8 @@ class History:
         subject: what its forecasts share.
         text: its wording in the newest run.
         record: "live" or "back-dated".
-        agents, ensemble: one point a run in the live record, one a day forecast from in the back-dated one.
-        change: percentage points from the last pool but one to the last, over the models that both have.
+        agents, ensemble: a point for each run; in the back-dated record for each day.
+        change: points from the last pool but one to the last, over the models that both have.
         outcome: how it ended; None while it is open.
     """
 
@@ -40,7 +41,7 @@ class History:
     outcome: Outcome | None
 
     def overview_row(self) -> OverviewRow | None:
-        """The latest pool and the one before it; None without a pool."""
+        """Return the latest pool and the one before it; None without a pool."""
         if not self.ensemble:
             return None
         last = self.ensemble[-1]
@@ -62,12 +63,12 @@ class History:
 
 
 def outcome_of(row: Resolution | None) -> Outcome | None:
-    """A resolution row as the outcome that plots show; None when the question is open."""
+    """Return a stored outcome as plots need it; None when the question is open."""
     return None if row is None else Outcome(row.outcome, parse_time(row.resolved_at))
 
 
 def fewer_models(row: PooledForecast) -> str:
-    """How many of its models a pool has, like "2 of 3"; "" when it has all."""
+    """Return how many of its models a pool has, like "2 of 3"; "" when it has all."""
     return f"{row.agents} of {row.agents_configured}" if row.agents < row.agents_configured else ""
 
 
@@ -78,13 +79,9 @@ def histories(
     *,
     newest: int | None = None,
 ) -> Iterator[History]:
-    """The histories of questions that have a forecast in a record.
+    """Read the histories of questions that have a forecast in a record.
 
-    Args:
-        database: the store.
-        record: live or back-dated.
-        questions: rows of ``Database.latest_asked``; nothing of others is read.
-        newest: how many of the last live pools are wanted, None for all.
+    ``newest`` limits them to the last so many live pools. Nothing of other questions is read.
     """
     outcomes = database.outcomes.latest()
     asked = database.runs.asked_in(
@@ -113,12 +110,12 @@ def histories(
 
 
 def change(
-    before: PooledForecast, after: PooledForecast, voices: Mapping[Any, Voices]
+    before: PooledForecast, after: PooledForecast, voices: Mapping[Key, Voices]
 ) -> float | None:
     """Return the points between two pools over their shared models; None without any.
 
-    ``voices`` holds the agents' rows by run and question. Both pools are made again from the shared models' stored
-    distributions, with the later one's method.
+    Both are pooled again from the shared models' rows (``voices``, by run and question), by the
+    later one's method.
     """
     then, now = (voices.get((row.run_id, row.question_id), {}) for row in (before, after))
     shared = sorted(then.keys() & now.keys())
@@ -136,21 +133,21 @@ def change(
 def _by_subject(rows: Iterable[R], record: str) -> dict[str, list[R]]:
     grouped: dict[str, list[R]] = {}
     for row in rows:
-        if (row.as_of is None) == (record == LIVE):
+        if record_of(row.as_of) == record:
             grouped.setdefault(row.subject, []).append(row)
     return grouped
 
 
-def _by_run(rows: Iterable[Forecast]) -> dict[tuple[int, str], Voices]:
-    runs: dict[tuple[int, str], Voices] = {}
+def _by_run(rows: Iterable[Forecast]) -> dict[Key, Voices]:
+    runs: dict[Key, Voices] = {}
     for row in rows:
         runs.setdefault((row.run_id, row.question_id), {}).setdefault(row.agent, []).append(row)
     return runs
 
 
-def _agent_rows(runs: Mapping[tuple[int, str], Voices]) -> list[tuple[str, list[Forecast]]]:
+def _agent_rows(runs: Mapping[Key, Voices]) -> list[tuple[str, list[Forecast]]]:
     """List agents' rows by run, in order of time; of runs as of one day the newest."""
-    found: dict[tuple[str, Any], list[Forecast]] = {}
+    found: dict[tuple[str, str | Key], list[Forecast]] = {}
     for voices in runs.values():
         for agent, rows in voices.items():
             found[agent, _slot(rows[0])] = rows
@@ -170,7 +167,7 @@ def _newest(rows: Iterable[PooledForecast]) -> list[PooledForecast]:
     return list({_slot(row): row for row in rows}.values())
 
 
-def _slot(row: Forecast | PooledForecast) -> Any:
+def _slot(row: Forecast | PooledForecast) -> str | Key:
     """Identify a point of a history: a run, or the day it was forecast from.
 
     Several runs may repeat the forecast of one day.
@@ -178,7 +175,7 @@ def _slot(row: Forecast | PooledForecast) -> Any:
     return row.as_of or (row.run_id, row.question_id)
 
 
-def _moment(row: Forecast | PooledForecast) -> tuple[Any, int]:
+def _moment(row: Forecast | PooledForecast) -> tuple[datetime, int]:
     return forecast_time(row.as_of, row.started_at), row.run_id
 
 
@@ -187,11 +184,5 @@ def _point(row: Forecast | PooledForecast, distribution: Distribution) -> Histor
     low, high = distribution.interval(0.8)
     calibrated = row.calibrated if isinstance(row, PooledForecast) else None
     fewer = fewer_models(row) if isinstance(row, PooledForecast) else ""
-    return HistoryPoint(
-        forecast_time(row.as_of, row.started_at),
-        distribution.mean,
-        low,
-        high,
-        calibrated,
-        fewer,
-    )
+    when = forecast_time(row.as_of, row.started_at)
+    return HistoryPoint(when, distribution.mean, low, high, calibrated, fewer)

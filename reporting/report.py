@@ -1,68 +1,80 @@
-"""One HTML page that holds a run and the track record: plots, closing table, evidence links and reasoning; a file to send.
+"""Write one HTML page that holds a run and the track record: a file to send.
 
-Everything is inside the file (images as data URIs, no script, no font, no address is fetched), so it opens anywhere and tells
-nobody that it was opened. All text from questions, models and articles is escaped by Jinja2; only http and https addresses
-become links.
+Everything is inside it (images as data URIs; no script, no font, no address is fetched), so it
+opens anywhere and tells nobody that it was opened. Jinja2 escapes all text from questions, models
+and articles; only http and https addresses become links.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from database import Database
 from evaluation.ablation import CONDITIONS
-from evaluation.resolved import BACK_DATED, LIVE, RECORDS, AnalysisError, collect
+from evaluation.resolved import RECORDS, AnalysisError, collect, record_of
 from evaluation.scorecard import score_lines
 from questions.checks import parent_id
 from reporting.fonts import report_missing_scripts
-from reporting.histories import fewer_models, outcome_of
+from reporting.histories import outcome_of
 from reporting.overview_plot import overview_figures
 from reporting.plots import by_question, history_figures, plotted, record_figures, run_figures
 from reporting.styles import png
-from reporting.values import OverviewRow
 from storage.connection import utc_now
-from storage.records import INCOMPLETE, PooledForecast
+from storage.records import (
+    INCOMPLETE,
+    AblationPair,
+    AskedQuestion,
+    Forecast,
+    Passage,
+    PooledForecast,
+)
 from terminal.file_names import write_whole
 from terminal.text import visible
 
-# Characters of a passage shown in the report; the address leads to the whole text.
+# Characters of a passage in the report; the address leads to the whole text.
 EXCERPT_CHARACTERS = 400
-# The page itself; Jinja2 escapes every value put into it.
 TEMPLATE = Path(__file__).with_name("report.html")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the closing table; percentages 0-100, ``agreement`` and ``captured`` 0-1, None where there is no ensemble.
+    """A question of the run in the closing table.
 
-    ``record`` is "live" or "back-dated" (then forecast from the day ``as_of``), ``calibrated`` None without a calibration,
-    ``fewer`` says how many of its models a pool has ("2 of 3") where some are missing.
+    ``articles`` counts those in its prompts; ``failed`` names what is missing, and why.
     """
 
-    id: str
-    subject: str
-    text: str
-    record: str
-    as_of: str | None
-    mean: float | None
-    low: float | None
-    high: float | None
-    calibrated: float | None
-    fewer: str
-    agreement: float | None
-    captured: float | None
-    low_confidence: bool
+    question: AskedQuestion
+    pooled: PooledForecast | None
     articles: int
-    failed: tuple[str, ...]
+    failed: Sequence[str]
     outcome: str
+
+    @property
+    def record(self) -> str:
+        """The record its forecast belongs to."""
+        return record_of(self.question.as_of)
+
+    @property
+    def calibrated(self) -> float | None:
+        """The calibrated probability in percent, if there is one."""
+        return self.pooled.calibrated if self.pooled else None
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the page shows of a question below the table."""
+
+    evidence: Sequence[Passage]
+    forecasts: Sequence[Forecast]
+    ablations: Sequence[AblationPair]
 
 
 def write_report(database: Database, path: Path, run_id: int | None = None) -> str:
-    """Write the report of one run (default: the newest) and of the record; returns the line to print.
+    """Write the report of a run (default: the newest) and the record; return a line to print.
 
     Raises:
         AnalysisError: there is no run, or the file cannot be written. DatabaseError: no such run.
@@ -70,7 +82,8 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
     runs = database.runs.all()
     if not runs:
         raise AnalysisError(
-            f"{database.path}: there is no run to report; forecast something first (python forecaster.py)"
+            f"{database.path}: there is no run to report; forecast something first"
+            " (python forecaster.py)"
         )
     html = render(database, runs[-1].id if run_id is None else run_id)
     report_missing_scripts()
@@ -84,7 +97,7 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
 
 
 def render(database: Database, run_id: int) -> str:
-    """The page as a string."""
+    """Return the page."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -94,18 +107,9 @@ def render(database: Database, run_id: int) -> str:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) else value,
     )
+    environment.filters |= {"link": link, "excerpt": excerpt}
     run = database.runs.get(run_id)
-    histories: dict[str, dict[str, str]] = {}
-    overviews: dict[str, list[str]] = {}
-    for record in RECORDS:
-        overview: list[OverviewRow] = []
-        for subject, figure, row in history_figures(database, record):
-            histories.setdefault(subject, {})[record] = image(figure)
-            if row is not None:
-                overview.append(row)
-        overviews[record] = [
-            image(f) for f in overview_figures(overview, f"Latest {record} forecasts")
-        ]
+    histories, overviews = _histories(database)
     lines = closing_table(database, run_id)
     scores, record_images = _record(database)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -116,9 +120,7 @@ def render(database: Database, run_id: int) -> str:
             record: part for record in RECORDS if (part := [x for x in lines if x.record == record])
         },
         overviews=overviews,
-        distributions={
-            identifier: image(figure) for identifier, figure in run_figures(database, run_id)
-        },
+        distributions={name: image(figure) for name, figure in run_figures(database, run_id)},
         histories=histories,
         details=_details(database, run_id),
         conditions=CONDITIONS,
@@ -130,17 +132,25 @@ def render(database: Database, run_id: int) -> str:
 
 
 def image(figure: Any) -> str:
-    """A figure as a data URI."""
+    """Encode a figure as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png(figure)).decode("ascii")
 
 
 def link(url: str) -> str:
-    """An address that may become a link, or an empty string (``javascript:`` and the like never do)."""
+    """Return an address that may become a link, else "" (``javascript:`` and the like)."""
     return url if url.startswith(("https://", "http://")) else ""
 
 
+def excerpt(text: str) -> str:
+    """Return the beginning of a passage, cut at a space."""
+    text = " ".join(text.split())
+    if len(text) <= EXCERPT_CHARACTERS:
+        return text
+    return text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
+
+
 def closing_table(database: Database, run_id: int) -> list[Line]:
-    """What the run found for each question, in its order; coherence checks are left out."""
+    """Return the results of a run in its order, without coherence checks."""
     ensembles = {row.question_id: row for row in database.forecasts.ensembles(run_id)}
     failures: dict[str, list[str]] = {}
     for row in database.forecasts.of_run(run_id):
@@ -151,84 +161,56 @@ def closing_table(database: Database, run_id: int) -> list[Line]:
     for question in database.runs.questions(run_id):
         if parent_id(question.extra) is not None:
             continue
-        pooled = ensembles.get(question.id)
+        failed = failures.get(question.id, [])
+        if missing := question.context_error:
+            incomplete = missing.startswith(INCOMPLETE)
+            failed.append(missing if incomplete else f"no evidence: {missing}")
         outcome = outcome_of(outcomes.get(question.id))
-        failed, missing = failures.get(question.id, []), question.context_error
-        if missing:
-            failed = [
-                *failed,
-                missing if missing.startswith(INCOMPLETE) else f"no evidence: {missing}",
-            ]
         lines.append(
             Line(
-                id=question.id,
-                subject=question.subject,
-                text=question.text,
-                record=LIVE if question.as_of is None else BACK_DATED,
-                as_of=question.as_of,
-                **_numbers(pooled),
-                low_confidence=bool(pooled is not None and pooled.low_confidence),
-                articles=articles.get(question.id, 0),
-                failed=tuple(failed),
-                outcome=outcome.word if outcome else "",
+                question,
+                ensembles.get(question.id),
+                articles.get(question.id, 0),
+                failed,
+                outcome.word if outcome else "",
             )
         )
     return lines
 
 
-def _numbers(pooled: PooledForecast | None) -> dict[str, Any]:
-    if pooled is None:
-        empty: dict[str, Any] = dict.fromkeys(
-            ("mean", "low", "high", "calibrated", "agreement", "captured")
-        )
-        return {**empty, "fewer": ""}
-    several = pooled.agents > 1
+def _histories(database: Database) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
+    """Draw histories by subject and record, and the overviews by record."""
+    pictures: dict[str, dict[str, str]] = {}
+    overviews: dict[str, list[str]] = {}
+    for record in RECORDS:
+        rows = []
+        for history, figure in history_figures(database, record):
+            pictures.setdefault(history.subject, {})[record] = image(figure)
+            rows.append(history.overview_row())
+        latest = [row for row in rows if row is not None]
+        pages = overview_figures(latest, f"Latest {record} forecasts")
+        overviews[record] = [image(figure) for figure in pages]
+    return pictures, overviews
+
+
+def _details(database: Database, run_id: int) -> dict[str, Details]:
+    """Read what the page shows of each question that gets figures, by id."""
+    forecasts = by_question(database.forecasts.of_run(run_id))
+    ablations = by_question(database.forecasts.ablations(run_id))
     return {
-        "mean": pooled.mean,
-        "low": pooled.p10,
-        "high": pooled.p90,
-        "calibrated": pooled.calibrated,
-        "fewer": fewer_models(pooled),
-        "agreement": pooled.agreement if several else None,
-        "captured": pooled.captured_mass,
+        question.id: Details(
+            database.forecasts.prompt_evidence(run_id, question.id),
+            forecasts.get(question.id, []),
+            ablations.get(question.id, []),
+        )
+        for question in plotted(database.runs.questions(run_id))
     }
-
-
-def _details(database: Database, run_id: int) -> dict[str, dict[str, Any]]:
-    """Evidence, reasoning and each agent's numbers by question id, for the questions that get figures."""
-    forecasts, ablations = (
-        by_question(database.forecasts.of_run(run_id)),
-        by_question(database.forecasts.ablations(run_id)),
-    )
-    details = {}
-    for question in plotted(database.runs.questions(run_id)):
-        identifier = question.id
-        evidence = [
-            {**vars(row), "link": link(row.url), "excerpt": excerpt(row.text)}
-            for row in database.forecasts.prompt_evidence(run_id, identifier)
-        ]
-        details[identifier] = {
-            "question": question,
-            "evidence": evidence,
-            "forecasts": forecasts.get(identifier, []),
-            "ablations": ablations.get(identifier, []),
-        }
-    return details
-
-
-def excerpt(text: str) -> str:
-    """The first characters of a passage, cut at a space."""
-    text = " ".join(text.split())
-    if len(text) <= EXCERPT_CHARACTERS:
-        return text
-    return text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
 
 
 def _record(database: Database) -> tuple[str, Mapping[str, str]]:
-    """The printed record and its figures; both empty while nothing counts."""
+    """Print and draw the record; both are empty while nothing counts."""
     record = collect(database)
     if not record.judged:
         return "", {}
-    return "\n".join(score_lines(record)), {
-        name: image(figure) for name, figure in record_figures(record)
-    }
+    images = {name: image(figure) for name, figure in record_figures(record)}
+    return "\n".join(score_lines(record)), images

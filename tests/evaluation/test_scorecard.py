@@ -6,7 +6,7 @@ import pytest
 
 from database import Database
 from evaluation.resolved import AnalysisError, collect
-from evaluation.scorecard import horizon_name, score_lines
+from evaluation.scorecard import horizon, score_lines
 from questions.question import Question
 from storage.records import Resolution
 from tests.support.record_database import add_run, point, resolve_small, small, two_records
@@ -44,11 +44,11 @@ def test_nothing_resolved_is_said(database):
 
 
 @pytest.mark.parametrize(
-    ("days", "name"),
-    [(0.5, "0–7 days"), (7, "0–7 days"), (31, "30–90 days"), (400, "over 365 days")],
+    ("days", "least", "name"),
+    [(0.5, 0, "0–7 days"), (7, 0, "0–7 days"), (31, 30, "30–90 days"), (400, 365, "over 365 days")],
 )
-def test_horizons(days, name):
-    assert horizon_name(days) == name
+def test_horizons(days, least, name):
+    assert horizon(days) == (least, name)
 
 
 def test_horizons_and_runs_get_their_own_rows(database):

@@ -233,5 +233,5 @@ def test_agents_and_pool_of_one_run_stand_at_one_moment(tmp_path):
             connection.execute(
                 "UPDATE forecasts SET created_at = '2026-11-24T14:51:00Z' WHERE agent = 'n'"
             )
-        ((_, figure, _),) = plots.history_figures(database)
+        ((_, figure),) = plots.history_figures(database)
     assert any(text.get_text().startswith("1 live forecast,") for text in figure.texts)

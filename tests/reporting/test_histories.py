@@ -111,7 +111,7 @@ def test_each_record_has_figures_of_its_own_name(ask, tmp_path, capsys):
     }  # fmt: skip
     with Database(tmp_path / "d.db") as db:
         for record, start in ((LIVE, "1 live forecast, "), (BACK_DATED, "1 back-dated forecast, ")):
-            figures = [figure for _, figure, _ in plots.history_figures(db, record)]
+            figures = [figure for _, figure in plots.history_figures(db, record)]
             assert all(any(text.get_text().startswith(start) for text in f.texts) for f in figures)
 
 
@@ -156,7 +156,7 @@ def test_a_pool_of_fewer_models_has_a_hollow_marker_and_a_legend(ask, tmp_path):
     ask("2026-03-02")
     ask("2026-03-09", fail="stub-c")
     with Database(tmp_path / "d.db") as db:
-        figure = next(figure for _, figure, _ in plots.history_figures(db))
+        figure = next(figure for _, figure in plots.history_figures(db))
     (axes,) = figure.axes
     (hollow,) = [line for line in axes.lines if line.get_label() == "only 2 of 3 models"]
     assert hollow.get_markerfacecolor() == "white"
@@ -208,7 +208,7 @@ def test_the_calibrated_value_is_drawn_beside_the_raw_one(ask, tmp_path):
     assert found.overview_row().calibrated == pytest.approx(42)
     assert history(tmp_path / "d.db", BACK_DATED).ensemble[0].calibrated is None
     with Database(tmp_path / "d.db") as db:
-        figure = next(figure for _, figure, _ in plots.history_figures(db))
+        figure = next(figure for _, figure in plots.history_figures(db))
     (line,) = [line for line in figure.axes[0].lines if line.get_label() == "ensemble, calibrated"]
     assert list(line.get_ydata()) == pytest.approx([42])
 

@@ -104,14 +104,9 @@ def test_table_numbers_and_failures(database, undrawn):
     assert "no forecast" in page.shown
     assert "+10.0 points" in page.shown
     first = report.closing_table(database, 2)[0]
-    assert (first.mean, first.low, first.high, first.articles, first.outcome) == (
-        pytest.approx(80),
-        70,
-        90,
-        1,
-        "",
-    )
-    assert first.agreement == 0.0
+    assert (first.articles, first.outcome) == (1, "")
+    assert (first.pooled.mean, first.pooled.p10, first.pooled.p90) == (pytest.approx(80), 70, 90)
+    assert first.pooled.agreement == 0.0
     assert "80.0 %" in Page(report.render(database, 2)).shown
 
 
@@ -122,7 +117,7 @@ def test_coherence_checks_are_not_listed_as_questions(tmp_path, undrawn):
     ]
     with Database(tmp_path / "d.db") as database:
         run = add_run(database, questions, {"x": [point(10), point(80)]})
-        assert [line.id for line in report.closing_table(database, run)] == ["a"]
+        assert [line.question.id for line in report.closing_table(database, run)] == ["a"]
         assert "Not A?" not in Page(report.render(database, run)).shown
 
 
