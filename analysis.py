@@ -170,7 +170,7 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
 
 
 def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:
-    """Draw one run (default: the newest) and the history; print how many files and where."""
+    """Draw a run (default: the newest) and the histories; print count and folder."""
     runs = database.runs.all()
     if not runs:
         raise AnalysisError(
@@ -195,7 +195,7 @@ def record_outcomes(arguments: argparse.Namespace, database: Database) -> int:
 
 
 def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> Entry:
-    """Return the outcome given by ``--resolve-one``; it names an id or a question's text."""
+    """Return the outcome of ``--resolve-one``, which names an id or a text."""
     name, outcome = (composed(trimmed(value)) for value in arguments.resolve_one)
     names = {
         composed(name) for row in database.runs.known_questions() for name in (row.id, row.subject)

@@ -1,4 +1,4 @@
-"""Forecast questions whose answers are known as if they were open: read, warn, score.
+"""Forecast questions whose answers are known, as if they were open.
 
     python forecaster.py --backtest questions.jsonl
 
@@ -104,7 +104,7 @@ def sample(questions: Sequence[Question], count: int, seed: int) -> list[Questio
 
 
 def fair_order(questions: Sequence[Question], seed: int) -> list[Question]:
-    """Shuffle questions, so that an interrupted run has forecast a fair sample of them."""
+    """Shuffle questions, so that an interrupted run has forecast a fair sample."""
     return [questions[i] for i in np.random.default_rng(seed).permutation(len(questions)).tolist()]
 
 
@@ -153,7 +153,7 @@ def record_outcomes(database: Database, questions: Iterable[Question], source: s
 
 
 def may_know(name: str, path: str, as_of: str) -> bool:
-    """Whether training may include the day forecast from; it may where no cut-off is known."""
+    """Whether training may include a day; it may where no cut-off is known."""
     known = cutoff(name, path)
     return known is None or date.fromisoformat(as_of[:10]) <= date.fromisoformat(known.day)
 

@@ -1,4 +1,4 @@
-"""Read what a database knows of questions: what was asked before, and how it ended."""
+"""Read from a database what was asked before, and how it ended."""
 
 from __future__ import annotations
 

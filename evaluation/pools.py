@@ -52,7 +52,7 @@ def _pool(
 
 
 def past_score_weights(record: Record, base: Sequence[Judged]) -> list[dict[str, float]] | None:
-    """Weigh agents by inverse Brier score on the other folds; None with too few clusters."""
+    """Weigh agents by inverse Brier score on other folds; None for few clusters."""
     clusters = [j.cluster for j in base]
     if len(set(clusters)) < config.CROSS_VALIDATION_FOLDS:
         return None

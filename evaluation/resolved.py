@@ -110,7 +110,7 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Record:
-    """All forecasts of resolved questions; ``voices`` are the agents' by forecast and name."""
+    """The forecasts of resolved questions; ``voices`` by run, question and agent."""
 
     judged: tuple[Judged, ...]
     excluded: tuple[Excluded, ...]
@@ -153,7 +153,7 @@ def by_time(rows: Iterable[Judged]) -> list[Judged]:
 
 
 def collect(database: Database, subjects: Iterable[str] | None = None) -> Record:
-    """Read the forecasts of resolved questions (of ``subjects``, where given) and judge them."""
+    """Judge the forecasts of all resolved questions, or of ``subjects``."""
     wanted = None
     if subjects is not None:
         subjects = set(subjects)
@@ -190,7 +190,7 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
 def _agent_parts(
     database: Database, wanted: Sequence[Key] | None, asked: Collection[Key]
 ) -> dict[Key, dict[str, list[Forecast]]]:
-    """Group agents' forecasts; the chunks of an agent's evidence are rows of their own."""
+    """Group agents' forecasts; each chunk of an agent's evidence has a row."""
     found: dict[Key, dict[str, list[Forecast]]] = {}
     for row in database.forecasts.successful(wanted):
         key = (row.run_id, row.question_id)
@@ -240,7 +240,7 @@ def exclusion(row: Forecast | PooledForecast, resolution: Resolution) -> str | N
 
 
 def _with_previous(judged: Sequence[Judged]) -> list[Judged]:
-    """Sort by time and fill in the forecaster's earlier probability in the same record."""
+    """Sort by time and fill in each forecaster's earlier probability in a record."""
     series: dict[tuple[str, str, str], list[Judged]] = {}
     result = []
     for j in by_time(judged):

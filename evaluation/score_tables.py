@@ -169,7 +169,7 @@ def skill_rows(rows: Sequence[Judged]) -> list[list[str]]:
 
 
 def skill_row(name: str, rows: Sequence[Judged], reference: NDArray[np.float64]) -> list[str]:
-    """Compare Brier scores with those of a reference (n,) in 0-1 on the same questions."""
+    """Compare Brier scores with those of a reference, probabilities (n,) in 0-1."""
     p, y, clusters = arrays(rows)
     own, other = brier_scores(p, y), brier_scores(reference, y)
     interval = mean_interval(own - other, clusters)

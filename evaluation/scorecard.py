@@ -87,7 +87,7 @@ def _record_lines(title: str, record: Record) -> list[str]:
 
 
 def _introduction(title: str, record: Record, rows: Sequence[Judged]) -> list[str]:
-    """Say what counts, what a dash and a star mean, and what few questions cannot show."""
+    """Explain what counts, the dash, the star, and what few questions cannot show."""
     count = counted(len({j.subject or j.question_id for j in record.judged}), "resolved question")
     days = len({j.scored_as for j in record.judged})
     lines = [
@@ -139,7 +139,7 @@ def _pool_lines(record: Record) -> list[str]:
 def _group_table(
     names: Sequence[str], record: Record, group_of: Callable[[Judged], tuple[int, str]]
 ) -> list[str]:
-    """Score by group (its place and name); within one, what is scored once counts once."""
+    """Score by group (place, name), where what is scored once counts once."""
     groups: dict[tuple[int, int, str], dict[tuple[str, str | None], Judged]] = {}
     for j in by_time(record.judged):
         if j.forecaster in names:

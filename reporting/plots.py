@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def draw_run(database: Database, run_id: int, plots_dir: str | Path) -> list[Path]:
-    """Draw the distributions of each question of a run; return the files, in question order.
+    """Draw the distributions of each question of a run; return the files in order.
 
     At most ``config.MAX_PLOTTED_QUESTIONS`` are drawn, and none without a forecast.
 
@@ -133,7 +133,7 @@ def draw_history(
 def _draw_record_history(
     database: Database, folder: Path, record: str, subjects: Collection[str]
 ) -> list[Path]:
-    # A file_part has no dot: no question's name can be taken for another's.
+    # file_part never holds a dot: no question's name can be taken for another's.
     mark = "" if record == LIVE else f".{record}"
     paths, rows = [], []
     for history, figure in history_figures(database, record, subjects):
@@ -168,7 +168,7 @@ def history_figures(
 
 
 def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
-    """Draw reliability and score over time, live and back-dated apart; return the files.
+    """Draw reliability and score over time of each record; return the files.
 
     Raises:
         PlotError: a file cannot be written, or no forecast counts.

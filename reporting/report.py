@@ -74,7 +74,7 @@ class Details:
 
 
 def write_report(database: Database, path: Path, run_id: int | None = None) -> str:
-    """Write the report of a run (default: the newest) and the record; return a line to print.
+    """Write the report of a run (default: the newest); return a line to print.
 
     Raises:
         AnalysisError: there is no run, or the file cannot be written. DatabaseError: no such run.
@@ -137,7 +137,7 @@ def image(figure: Any) -> str:
 
 
 def link(url: str) -> str:
-    """Return an address that may become a link, else "" (``javascript:`` and the like)."""
+    """Return an address that may be a link, else "" (``javascript:`` and the like)."""
     return url if url.startswith(("https://", "http://")) else ""
 
 
