@@ -28,13 +28,14 @@ from evaluation.resolved import (
     AnalysisError,
     Key,
     Record,
+    agent_parts,
     arrays,
     collect,
+    mean_voice,
     record_of,
 )
 from evaluation.score_tables import brier_interval, log_interval, span
 from scoring.distribution import Distribution
-from scoring.pooling import Voice, average
 from storage.records import CalibrationRecord
 
 logger = logging.getLogger(__name__)
@@ -245,9 +246,8 @@ def _raw_probabilities(
             if record_of(pool.as_of) == kind:
                 found[pool.run_id, pool.question_id] = pool.distribution
     else:
-        parts: dict[Key, list[Voice]] = {}
-        for row in database.forecasts.successful(asked):
-            if row.agent == forecaster and record_of(row.as_of) == kind:
-                parts.setdefault((row.run_id, row.question_id), []).append(row.voice)
-        found = {key: average(voices).distribution for key, voices in parts.items()}
+        rows = database.forecasts.successful(asked)
+        own = [row for row in rows if row.agent == forecaster and record_of(row.as_of) == kind]
+        for key, parts in agent_parts(own).items():
+            found[key] = mean_voice(parts[forecaster]).distribution
     return {key: float(np.clip(one.probability, 0, 1)) for key, one in found.items()}

@@ -5,14 +5,14 @@ A diagnostic: the gaps are stored after the run, and nothing here changes a fore
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import product
 
 from database import Database
 from evaluation.metrics import negation_gap, paraphrase_range
+from evaluation.resolved import ENSEMBLE, agent_parts, mean_voice
 from questions.checks import KIND_KEY, parent_id
-from scoring.pooling import Voice, average
-from storage.records import CoherenceRecord, Forecast
+from storage.records import CoherenceRecord
 
 
 def coherence_records(
@@ -61,19 +61,13 @@ def check_coherence(database: Database, run_id: int) -> list[CoherenceRecord]:
     if not kinds:
         return []
     forecasts = {
-        (row.question_id, "ensemble"): row.mean / 100
+        (row.question_id, ENSEMBLE): row.distribution.probability
         for row in database.forecasts.ensembles(run_id)
     }
-    forecasts |= _agent_means(database.forecasts.of_run(run_id))
+    rows = [row for row in database.forecasts.of_run(run_id) if row.error is None]
+    for (_, question_id), agents in agent_parts(rows).items():
+        for agent, parts in agents.items():
+            forecasts[question_id, agent] = mean_voice(parts).distribution.probability
     records = coherence_records(run_id, kinds, forecasts)
     database.outcomes.save_coherence(records)
     return records
-
-
-def _agent_means(rows: Iterable[Forecast]) -> dict[tuple[str, str], float]:
-    """Probability (0-1) by question and agent, over the chunks of its evidence."""
-    found: dict[tuple[str, str], list[Voice]] = {}
-    for row in rows:
-        if row.error is None:
-            found.setdefault((row.question_id, row.agent), []).append(row.voice)
-    return {key: average(voices).distribution.probability for key, voices in found.items()}

@@ -8,7 +8,7 @@ reason. Live and back-dated forecasts are two records (docs/evaluation.md).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -164,11 +164,12 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
         for row in database.runs.asked_columns(wanted)
         if row.question_id in resolutions and parent_id(row.extra) is None
     }
-    parts = _agent_parts(database, wanted, asked)
     voices: dict[Key, dict[str, Voice]] = {}
     candidates: list[tuple[str, Distribution, Forecast | PooledForecast]] = []
-    for key, by_agent in parts.items():
-        voices[key] = {name: average([r.voice for r in rows]) for name, rows in by_agent.items()}
+    for key, by_agent in agent_parts(database.forecasts.successful(wanted)).items():
+        if key not in asked:
+            continue
+        voices[key] = {name: mean_voice(rows) for name, rows in by_agent.items()}
         candidates += [
             (name, voices[key][name].distribution, _last(rows)) for name, rows in by_agent.items()
         ]
@@ -187,16 +188,17 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
     return Record(tuple(_with_previous(judged)), tuple(excluded), voices)
 
 
-def _agent_parts(
-    database: Database, wanted: Sequence[Key] | None, asked: Collection[Key]
-) -> dict[Key, dict[str, list[Forecast]]]:
-    """Group agents' forecasts; each chunk of an agent's evidence has a row."""
+def agent_parts(rows: Iterable[Forecast]) -> dict[Key, dict[str, list[Forecast]]]:
+    """Group rows by forecast and agent; each chunk of an agent's evidence has a row."""
     found: dict[Key, dict[str, list[Forecast]]] = {}
-    for row in database.forecasts.successful(wanted):
-        key = (row.run_id, row.question_id)
-        if key in asked:
-            found.setdefault(key, {}).setdefault(row.agent, []).append(row)
+    for row in rows:
+        found.setdefault((row.run_id, row.question_id), {}).setdefault(row.agent, []).append(row)
     return found
+
+
+def mean_voice(parts: Sequence[Forecast]) -> Voice:
+    """Average an agent's forecasts from the chunks of its evidence."""
+    return average([row.voice for row in parts])
 
 
 def _last(parts: Sequence[Forecast]) -> Forecast:

@@ -8,10 +8,18 @@ from datetime import datetime
 from typing import TypeVar
 
 from database import Database
-from evaluation.resolved import LIVE, Key, forecast_time, parse_time, record_of
+from evaluation.resolved import (
+    LIVE,
+    Key,
+    agent_parts,
+    forecast_time,
+    mean_voice,
+    parse_time,
+    record_of,
+)
 from reporting.values import HistoryPoint, Outcome, OverviewRow
 from scoring.distribution import Distribution
-from scoring.pooling import Voice, average, pool_voices
+from scoring.pooling import pool_voices
 from storage.records import Forecast, LatestQuestion, PooledForecast, Resolution
 
 # Forecast rows of one run, by agent; the parts of an agent's evidence are rows of their own.
@@ -91,13 +99,13 @@ def histories(
     pools = _by_subject(database.forecasts.all_ensembles(asked), record)
     for question in questions:
         subject = question.subject
-        spoken = _by_run(voices.get(subject, []))
+        spoken = agent_parts(voices.get(subject, []))
         pooled = sorted(_newest(pools.get(subject, [])), key=_moment)
         if not spoken and not pooled:
             continue
         agents: dict[str, list[HistoryPoint]] = {}
         for agent, rows in _agent_rows(spoken):
-            agents.setdefault(agent, []).append(_point(rows[0], _voice(rows).distribution))
+            agents.setdefault(agent, []).append(_point(rows[0], mean_voice(rows).distribution))
         yield History(
             subject,
             question.text,
@@ -125,7 +133,8 @@ def change(
         return float(after.mean - before.mean)
     method = after.method
     old, new = (
-        pool_voices({name: _voice(rows[name]) for name in shared}, method) for rows in (then, now)
+        pool_voices({name: mean_voice(rows[name]) for name in shared}, method)
+        for rows in (then, now)
     )
     return new.voice.distribution.mean - old.voice.distribution.mean
 
@@ -136,13 +145,6 @@ def _by_subject(rows: Iterable[R], record: str) -> dict[str, list[R]]:
         if record_of(row.as_of) == record:
             grouped.setdefault(row.subject, []).append(row)
     return grouped
-
-
-def _by_run(rows: Iterable[Forecast]) -> dict[Key, Voices]:
-    runs: dict[Key, Voices] = {}
-    for row in rows:
-        runs.setdefault((row.run_id, row.question_id), {}).setdefault(row.agent, []).append(row)
-    return runs
 
 
 def _agent_rows(runs: Mapping[Key, Voices]) -> list[tuple[str, list[Forecast]]]:
@@ -157,10 +159,6 @@ def _agent_rows(runs: Mapping[Key, Voices]) -> list[tuple[str, list[Forecast]]]:
             found.items(), key=lambda item: (item[0][0], _moment(item[1][0]))
         )
     ]
-
-
-def _voice(rows: Sequence[Forecast]) -> Voice:
-    return average([row.voice for row in rows])
 
 
 def _newest(rows: Iterable[PooledForecast]) -> list[PooledForecast]:

@@ -12,12 +12,8 @@ import pytest
 import analysis
 import config
 from database import Database
-from questions.question import Question
-from reporting import plots
 from storage.records import Resolution
 from tests.support.record_database import (
-    add_run,
-    around,
     calibrated_values,
     recorded_outcomes,
     small,
@@ -219,19 +215,3 @@ def test_help_needs_neither_matplotlib_nor_scipy():
     )
     assert "--resolve-one" in done.stdout
     assert done.stdout.rstrip().endswith("[]")
-
-
-def test_agents_and_pool_of_one_run_stand_at_one_moment(tmp_path):
-    with Database(tmp_path / "one.db") as database:
-        add_run(
-            database, [Question("Will A happen?", id="a")], {"m": [around(30)], "n": [around(60)]}
-        )
-        with database.connection.atomic() as connection:
-            connection.execute(
-                "UPDATE forecasts SET created_at = '2026-11-24T13:51:00Z' WHERE agent = 'm'"
-            )
-            connection.execute(
-                "UPDATE forecasts SET created_at = '2026-11-24T14:51:00Z' WHERE agent = 'n'"
-            )
-        ((_, figure),) = plots.history_figures(database)
-    assert any(text.get_text().startswith("1 live forecast,") for text in figure.texts)

@@ -1,4 +1,4 @@
-"""Live and back-dated forecasts over time, pools of fewer models, and calibrated values, from runs of the command line."""
+"""Live and back-dated forecasts over time, and changes between pools."""
 
 from __future__ import annotations
 
@@ -8,42 +8,15 @@ import sqlite3
 import pytest
 
 import analysis
-import config
-import forecaster
 from database import Database
 from evaluation.resolved import BACK_DATED, LIVE
 from questions.question import Question
-from reporting import plots, report
 from reporting.histories import histories
 from reporting.overview_plot import row_label
 from scoring.distribution import Distribution
 from scoring.pooling import pool
-from storage.records import CalibrationRecord
-from tests.support.record_database import add_run, point
-from tests.support.stub_cli import MODELS, stub_main
-
-ASKED = "id,question\neu,Will a country join the EU?\noil,Will oil rise?\n"
-
-
-@pytest.fixture
-def ask(tmp_path, monkeypatch):
-    """Run the command line on two questions without evidence."""
-    monkeypatch.setenv("LOG_DIR", str(tmp_path))
-    monkeypatch.setattr(forecaster, "draw", lambda *_: True)
-    (tmp_path / "q.csv").write_text(ASKED, encoding="utf-8")
-
-    def run(today: str, *arguments: str, fail: str = "") -> int:
-        monkeypatch.setenv("STUB_FAIL", fail)
-        words = [
-            "--questions",
-            str(tmp_path / "q.csv"),
-            "--database",
-            str(tmp_path / "d.db"),
-            "--no-retrieval",
-        ]
-        return stub_main([*words, *arguments], today=today)
-
-    return run
+from tests.support.record_database import add_run, grown, point
+from tests.support.stub_cli import MODELS
 
 
 def history(path, record: str, subject: str = "eu"):
@@ -98,23 +71,6 @@ def test_a_day_forecast_from_again_replaces_its_point(ask, tmp_path):
     assert dated.change is None
 
 
-def test_each_record_has_figures_of_its_own_name(ask, tmp_path, capsys):
-    ask("2026-03-02", "--models", "stub-a")
-    ask("2026-03-09", "--models", "stub-a", "--as-of", "2026-03-05")
-    assert (
-        analysis.main(["--database", str(tmp_path / "d.db"), "--plots", str(tmp_path / "plots")])
-        == 0
-    )
-    assert {path.name for path in (tmp_path / "plots").iterdir() if not path.name.startswith("run")} == {
-        "history_eu.png", "history_oil.png", "latest_forecasts.png",
-        "history_eu.back-dated.png", "history_oil.back-dated.png", "latest_forecasts.back-dated.png",
-    }  # fmt: skip
-    with Database(tmp_path / "d.db") as db:
-        for record, start in ((LIVE, "1 live forecast, "), (BACK_DATED, "1 back-dated forecast, ")):
-            figures = [figure for _, figure in plots.history_figures(db, record)]
-            assert all(any(text.get_text().startswith(start) for text in f.texts) for f in figures)
-
-
 def test_views_name_the_record_and_the_models_that_took_part(ask, tmp_path):
     ask("2026-03-02", fail="stub-c")
     ask("2026-03-09", "--as-of", "2026-03-05")
@@ -152,17 +108,6 @@ def test_pools_without_a_common_model_have_no_change(ask, tmp_path):
     assert found.overview_row().previous is None
 
 
-def test_a_pool_of_fewer_models_has_a_hollow_marker_and_a_legend(ask, tmp_path):
-    ask("2026-03-02")
-    ask("2026-03-09", fail="stub-c")
-    with Database(tmp_path / "d.db") as db:
-        figure = next(figure for _, figure in plots.history_figures(db))
-    (axes,) = figure.axes
-    (hollow,) = [line for line in axes.lines if line.get_label() == "only 2 of 3 models"]
-    assert hollow.get_markerfacecolor() == "white"
-    assert list(hollow.get_ydata()) == [history(tmp_path / "d.db", LIVE).ensemble[1].mean]
-
-
 def test_joined_questions_share_one_history(ask, tmp_path, capsys):
     ask("2026-03-02")
     assert (
@@ -188,105 +133,6 @@ def test_a_history_has_the_newest_wording_of_its_record(tmp_path):
     assert texts == {LIVE: "Will A occur?", BACK_DATED: "Did A happen?"}
 
 
-def calibrate(path, value: float) -> None:
-    with Database(path) as db:
-        (row,) = [
-            row
-            for row in db.forecasts.all_ensembles()
-            if row.question_id == "eu" and row.as_of is None
-        ]
-        fitted = CalibrationRecord("ensemble", "platt", {}, 30, 30, 0.2, 0.1)
-        db.outcomes.save_calibration(fitted, [(row.run_id, "eu", row.mean / 100, value, False)])
-
-
-def test_the_calibrated_value_is_drawn_beside_the_raw_one(ask, tmp_path):
-    ask("2026-03-02")
-    ask("2026-03-09", "--as-of", "2026-03-05")
-    calibrate(tmp_path / "d.db", 0.42)
-    found = history(tmp_path / "d.db", LIVE)
-    assert found.ensemble[0].calibrated == pytest.approx(42)
-    assert found.overview_row().calibrated == pytest.approx(42)
-    assert history(tmp_path / "d.db", BACK_DATED).ensemble[0].calibrated is None
-    with Database(tmp_path / "d.db") as db:
-        figure = next(figure for _, figure in plots.history_figures(db))
-    (line,) = [line for line in figure.axes[0].lines if line.get_label() == "ensemble, calibrated"]
-    assert list(line.get_ydata()) == pytest.approx([42])
-
-
-def test_the_report_names_both_records_the_models_and_the_calibrated_value(
-    ask, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(config, "MAX_PLOTTED_QUESTIONS", 1)
-    monkeypatch.setattr(report, "png", lambda _: b"png")
-    ask("2026-03-02", fail="stub-c")
-    calibrate(tmp_path / "d.db", 0.42)
-    ask("2026-03-09", "--as-of", "2026-03-05")
-    pages = []
-    for run in (1, 2):
-        with Database(tmp_path / "d.db") as db:
-            report.write_report(db, tmp_path / "r.html", run)
-        pages.append((tmp_path / "r.html").read_text(encoding="utf-8"))
-    live, dated = pages
-    for page in pages:
-        assert "<h2>Latest live forecasts</h2>" in page
-        assert "<h2>Latest back-dated forecasts</h2>" in page
-    assert "<h3>Back-dated forecasts</h3>" not in live
-    assert live.count("2 of 3 models") == 2
-    assert '<td class="n">42.0 %</td>' in live
-    assert "<h3>Back-dated forecasts</h3>" in dated
-    assert dated.count("back-dated: as of 2026-03-05") == 2
-    assert "calibrated</th>" not in dated
-
-
-# --- a record that grows --------------------------------------------------------------------------
-
-
-def grown(path, runs: int) -> int:
-    """A record of ``runs`` runs of twelve questions and a last one of one of them; the last run's id."""
-    questions = [Question(f"Will thing {n} happen?", id=f"q{n}") for n in range(12)]
-    with Database(path) as db:
-        for run in range(runs):
-            given = {
-                name: [point((7 * run + 11 * n) % 101) for n in range(12)]
-                for name in ("one", "two")
-            }
-            add_run(db, questions, given, made=f"2026-01-{run + 1:02}T00:00:00Z")
-        return add_run(
-            db, questions[:1], {"one": [point(50)], "two": [point(60)]}, made="2026-02-01T00:00:00Z"
-        )
-
-
-def steps(path, work) -> int:
-    """Steps of SQLite's machine, in hundreds."""
-    counted = 0
-
-    def count() -> int:
-        nonlocal counted
-        counted += 1
-        return 0
-
-    with Database(path) as db:
-        db.connection.sql.set_progress_handler(count, 100)
-        work(db)
-        db.connection.sql.set_progress_handler(None, 0)
-    return counted
-
-
-def test_the_end_of_a_run_reads_no_more_of_a_longer_record(tmp_path, monkeypatch):
-    saved: list[str] = []
-    monkeypatch.setattr(plots, "save", lambda _, path: saved.append(path.name) or path)
-    monkeypatch.setattr(plots, "history_figure", lambda *_, **__: None)
-    cost = {}
-    for runs in (3, 28):
-        run = grown(tmp_path / f"{runs}.db", runs)
-        cost[runs] = steps(
-            tmp_path / f"{runs}.db", lambda db, run=run: plots.draw_history(db, tmp_path, run)
-        )
-    # The question's own history is longer; nothing of the other eleven is read but their last two pools.
-    assert saved == 2 * ["history_q0.png", "latest_forecasts.png"]
-    assert cost[28] < 2 * cost[3] + 100
-
-
 def test_the_overview_of_a_run_is_that_of_the_whole_record(tmp_path):
     path = tmp_path / "d.db"
     grown(path, 5)
@@ -300,18 +146,3 @@ def test_the_overview_of_a_run_is_that_of_the_whole_record(tmp_path):
         assert all(
             len(history.ensemble) == 2 for history in histories(db, LIVE, questions, newest=2)
         )
-
-
-def test_a_live_run_draws_no_back_dated_history(ask, tmp_path, monkeypatch):
-    ask("2026-03-01", "--as-of", "2026-01-01")
-    ask("2026-03-02")
-    saved: list[str] = []
-    monkeypatch.setattr(plots, "save", lambda _, path: saved.append(path.name) or path)
-    with Database(tmp_path / "d.db") as db:
-        for run in (1, 2):
-            saved.clear()
-            plots.draw_history(db, tmp_path, run)
-            mark = ".back-dated" if run == 1 else ""
-            assert saved == [
-                f"{name}{mark}.png" for name in ("history_eu", "history_oil", "latest_forecasts")
-            ]

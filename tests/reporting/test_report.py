@@ -13,7 +13,7 @@ from questions.question import Question
 from reporting import report
 from storage.drafts import ForecastRecord
 from storage.records import CoherenceRecord, Resolution
-from tests.support.record_database import add_evidence, add_run, point, small
+from tests.support.record_database import add_evidence, add_run, calibrate, point, small
 
 
 class Page(HTMLParser):
@@ -137,3 +137,28 @@ def test_an_empty_database_is_refused(tmp_path):
         pytest.raises(report.AnalysisError, match="no run to report"),
     ):
         report.write_report(database, tmp_path / "r.html")
+
+
+def test_the_report_names_both_records_the_models_and_the_calibrated_value(
+    ask, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(config, "MAX_PLOTTED_QUESTIONS", 1)
+    monkeypatch.setattr(report, "png", lambda _: b"png")
+    ask("2026-03-02", fail="stub-c")
+    calibrate(tmp_path / "d.db", 0.42)
+    ask("2026-03-09", "--as-of", "2026-03-05")
+    pages = []
+    for run in (1, 2):
+        with Database(tmp_path / "d.db") as db:
+            report.write_report(db, tmp_path / "r.html", run)
+        pages.append((tmp_path / "r.html").read_text(encoding="utf-8"))
+    live, dated = pages
+    for page in pages:
+        assert "<h2>Latest live forecasts</h2>" in page
+        assert "<h2>Latest back-dated forecasts</h2>" in page
+    assert "<h3>Back-dated forecasts</h3>" not in live
+    assert live.count("2 of 3 models") == 2
+    assert '<td class="n">42.0 %</td>' in live
+    assert "<h3>Back-dated forecasts</h3>" in dated
+    assert dated.count("back-dated: as of 2026-03-05") == 2
+    assert "calibrated</th>" not in dated

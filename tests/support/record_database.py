@@ -13,7 +13,7 @@ from questions.question import Question
 from scoring.distribution import Distribution, agreement
 from scoring.pooling import pool
 from storage.drafts import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
-from storage.records import Article, Resolution
+from storage.records import Article, CalibrationRecord, Resolution
 
 
 def around(percent: float, width: float = 8.0) -> Distribution:
@@ -163,3 +163,30 @@ def two_records(path: Path) -> Database:
         )
     database.outcomes.add([Resolution("a", 1, "2025-06-01")])
     return database
+
+
+def grown(path: Path, runs: int) -> int:
+    """Fill a record with runs of twelve questions and a last one of one; returns its id."""
+    questions = [Question(f"Will thing {n} happen?", id=f"q{n}") for n in range(12)]
+    with Database(path) as db:
+        for run in range(runs):
+            given = {
+                name: [point((7 * run + 11 * n) % 101) for n in range(12)]
+                for name in ("one", "two")
+            }
+            add_run(db, questions, given, made=f"2026-01-{run + 1:02}T00:00:00Z")
+        return add_run(
+            db, questions[:1], {"one": [point(50)], "two": [point(60)]}, made="2026-02-01T00:00:00Z"
+        )
+
+
+def calibrate(path: Path, value: float) -> None:
+    """Store a calibrated value (0-1) of the live forecast of the question ``eu``."""
+    with Database(path) as db:
+        (row,) = [
+            row
+            for row in db.forecasts.all_ensembles()
+            if row.question_id == "eu" and row.as_of is None
+        ]
+        fitted = CalibrationRecord("ensemble", "platt", {}, 30, 30, 0.2, 0.1)
+        db.outcomes.save_calibration(fitted, [(row.run_id, "eu", row.mean / 100, value, False)])
