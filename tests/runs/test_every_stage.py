@@ -15,13 +15,12 @@ from typing import Any, Final
 
 import pytest
 
-import analysis
 import ensemble
 import forecaster
 from database import Database
 from evidence import documents, freshness
 from questions.question import Question
-from reporting import styles
+from reporting import plots, styles
 from runs import gather, plan, start, summary
 from scoring.tasks import AgentError
 from storage import connection as storage_connection
@@ -135,11 +134,11 @@ class World:
         for module in (storage_connection, freshness):
             patch(module, "utc_now", lambda: f"{world.day}T12:00:00Z")
         patch(styles, "png", lambda _: b"png")
-        patch(analysis, "history_figures", lambda *_: iter(()))
-        patch(analysis, "overview_figures", lambda *_: iter(()))
+        patch(plots, "history_figures", lambda *_: iter(()))
+        patch(plots, "overview_figures", lambda *_: iter(()))
         asked = "SELECT question_id FROM run_questions WHERE run_id = ?"
         patch(
-            analysis,
+            plots,
             "run_figures",
             lambda db, run: [(r[0], None) for r in db.connection.query(asked, (run,))],
         )
