@@ -73,8 +73,9 @@ def model_spec(
             raise ConfigError(problems)
         return ModelSpec(name, entry) if isinstance(entry, str) else ModelSpec(name, **entry)
     if not (is_local(name) or HUGGING_FACE_ID.fullmatch(name) or name.startswith("s3://")):
-        known = f"{', '.join(entries)}{hint(name, entries)}"
-        raise ConfigError([f"unknown model {name!r}; configured: {known}"])
+        known = [key for key in entries if isinstance(key, str)]
+        near = hint(name, known)
+        raise ConfigError([f"unknown model {name!r}; configured: {', '.join(known)}{near}"])
     if problems := list(model_problems("--models", {name: name})):
         raise ConfigError(problems)
     # A folder or an address is named by its last part: the tables stay readable.

@@ -124,11 +124,13 @@ class Keys:
     """Require a dictionary with some of these keys, each with a rule of its own."""
 
     rules: Mapping[str, Rule]
+    defaults: str = "the defaults"  # what an empty dictionary means
 
     def problems(self, name: str, value: Any, settings: Mapping[str, Any]) -> Iterator[str]:
         """Describe wrong values, and keys that no rule knows."""
         if not isinstance(value, Mapping):
-            yield f"{name} is {shown(value)}; allowed: a dictionary; write {{}} for the defaults"
+            advice = f"write {{}} for {self.defaults}"
+            yield f"{name} is {shown(value)}; allowed: a dictionary; {advice}"
             return
         for key, item in value.items():
             if key in self.rules:
@@ -185,8 +187,8 @@ def one_of(*values: Any) -> Rule:
 
 
 def keys(**rules: Rule) -> Keys:
-    """A dictionary with some of these keys."""
-    return Keys(rules)
+    """A dictionary with some of these keys, arguments of vLLM."""
+    return Keys(rules, "vLLM's defaults")
 
 
 def _is_api_address(value: Any) -> bool:

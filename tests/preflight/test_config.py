@@ -301,7 +301,7 @@ def test_model_tables_must_hold_a_model_and_name_the_default():
     (line,) = config_problems({"DEFAULT_MODEL": "gpt"})
     assert line.startswith("DEFAULT_MODEL is 'gpt'; allowed: a key of FORECAST_MODEL_PATHS")
     (line,) = config_problems({"VLLM_CONFIG": None})
-    assert "VLLM_CONFIG is None" in line
+    assert line == "VLLM_CONFIG is None; allowed: a dictionary; write {} for vLLM's defaults"
 
 
 def test_rules_between_settings():
@@ -322,6 +322,8 @@ def test_model_spec_finds_configured_names_and_takes_paths(tmp_path):
     assert model_spec(str(tmp_path), entries).name == tmp_path.name
     with pytest.raises(ConfigError, match="did you mean 'alpha'"):
         model_spec("alhpa", {"alpha": "org/a"})
+    with pytest.raises(ConfigError, match=r"^unknown model 'b'; configured: alpha$"):
+        model_spec("b", {"alpha": "org/a", 5: "org/b"})
 
 
 def test_a_default_model_is_the_one_taken_when_none_is_given(monkeypatch):
