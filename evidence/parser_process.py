@@ -182,7 +182,7 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
     from evidence.wikitext import sections_from_wikitext
 
     try:
-        if "path" in job:  # noqa: SIM108 - too long for one line
+        if "path" in job:
             sections = read_sections(Path(job["path"]))
         else:
             sections = sections_from_wikitext(job.pop("text"), **job)

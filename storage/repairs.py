@@ -81,7 +81,8 @@ def split_unrelated(connection: sqlite3.Connection, name: str) -> list[str]:
             _move(connection, question_id, names[wording], [a.run_id for a in group])
             lines.append(
                 f"{name}: id {question_id!r} was asked as two questions;"
-                f" {group[0].text[:80]!r} (run {group[0].run_id}) is now {names[wording]!r}; if they are the same, join them:"
+                f" {group[0].text[:80]!r} (run {group[0].run_id}) is now {names[wording]!r};"
+                " if they are the same, join them:"
                 f" python analysis.py --database {shlex.quote(name)} --same-question"
                 f" {shlex.quote(question_id)} {shlex.quote(names[wording])}"
             )
@@ -139,14 +140,15 @@ def _move(connection: sqlite3.Connection, old: str, new: str, runs: list[int]) -
     among = json.dumps(runs)
     checks = connection.execute(
         "SELECT DISTINCT question_id FROM run_questions"
-        " WHERE json_extract(asked, '$.extra.coherence_of') = ? AND run_id IN (SELECT value FROM json_each(?))",
+        " WHERE json_extract(asked, '$.extra.coherence_of') = ?"
+        " AND run_id IN (SELECT value FROM json_each(?))",
         (old, among),
     ).fetchall()
     names = {old: new} | {check: new + check.removeprefix(old) for (check,) in map(tuple, checks)}
     for before, after in names.items():
         connection.execute(
-            "INSERT OR IGNORE INTO questions (id, text, background, resolution_criteria, close_date,"
-            " extra, created_at, subject)"
+            "INSERT OR IGNORE INTO questions (id, text, background, resolution_criteria,"
+            " close_date, extra, created_at, subject)"
             " SELECT ?, text, background, resolution_criteria, close_date, extra,"
             "  (SELECT started_at FROM runs WHERE id = ?), ? FROM questions WHERE id = ?",
             (after, runs[0], after, before),
