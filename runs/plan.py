@@ -185,7 +185,8 @@ def asked_questions(arguments: argparse.Namespace, listed: Sequence[Question]) -
         from evaluation.backtest import fair_order, read_backtest, sample
 
         reading = read_backtest(arguments.backtest)
-        count = len(reading.questions) if arguments.sample is None else arguments.sample
+        # A sample below 1 is refused by conflicts(), beside all other problems.
+        count = len(reading.questions) if arguments.sample is None else max(arguments.sample, 0)
         drawn = sample(reading.questions, count, config.SEED)
         reading = replace(reading, questions=fair_order(drawn, config.SEED))
     elif arguments.question:

@@ -295,6 +295,15 @@ def test_every_problem_is_listed_not_only_the_first(run, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+@pytest.mark.parametrize("count", ["-1", "0"])
+def test_a_sample_below_one_is_refused_in_one_line(run, capsys, tmp_path, count):
+    file = tmp_path / "past.csv"
+    file.write_text("question,as_of,outcome,resolution_date\nWill A?,2025-01-01,yes,2025-06-01\n")
+    assert run("--backtest", str(file), "--sample", count)[0] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--sample is {count}; it takes 1 or more" in line
+
+
 def test_a_malformed_file_names_its_line(run, capsys, tmp_path):
     file = tmp_path / "questions.jsonl"
     file.write_text('{"question": "Will A happen?"}\n{"question": \n', encoding="utf-8")
