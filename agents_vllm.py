@@ -25,8 +25,8 @@ from preflight.hub import inspect_hub_model
 from preflight.model_entries import ModelSpec, model_spec
 from preflight.stores import Limits
 from scoring.agent import BaseAgent
-from scoring.notes import strip_reasoning
 from scoring.number_trie import TokenPath
+from scoring.reasoning_notes import strip_reasoning
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
 

@@ -25,15 +25,15 @@ from pathlib import Path
 import config
 from database import Database
 from evaluation.outcomes import Entry, ResolutionFile, parse_date, read_resolutions
-from evaluation.recording import join, resolve
 from evaluation.resolved import ENSEMBLE, RECORDS, AnalysisError, collect
+from evaluation.resolving import join, resolve
 from evaluation.scorecard import score_lines
 from preflight.rules import ConfigError
 from preflight.settings import load
 from questions.cells import InputError, parse_outcome
 from questions.characters import composed, trimmed
+from reporting.plot_data import PlotError
 from reporting.plots import draw_history, draw_record, draw_run
-from reporting.values import PlotError
 from storage.errors import DatabaseError
 from terminal.screen import CommandLine, reader_may_leave, show
 

@@ -17,9 +17,9 @@ import config
 from database import Database
 from evaluation.ablation import FULL, variants
 from preflight.model_entries import ModelSpec
-from runs.gather import QuestionEvidence
-from runs.recording import Piece, Scored, forecast_record, pieces, pool_record
-from runs.weights import UNKNOWN_WEIGHTS, weights_identity
+from runs.forecast_records import Piece, Scored, forecast_record, pieces, pool_record
+from runs.gather_evidence import QuestionEvidence
+from runs.weights_identity import UNKNOWN_WEIGHTS, weights_identity
 from scoring.agent import BaseAgent
 from scoring.number_trie import TokenizationError
 from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, PromptError, Reasoning

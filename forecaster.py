@@ -101,7 +101,7 @@ def run(
     """Carry out a plan, print its table and return the exit code."""
     from ensemble import Ensemble
     from runs.finish import finish
-    from runs.gather import gather_evidence
+    from runs.gather_evidence import gather_evidence
     from runs.resume import resume_command
     from runs.start import begin
     from runs.summary import summary
@@ -139,8 +139,8 @@ def run(
 
 def draw(plan: Plan, database: Database, run_id: int) -> bool:
     """Draw the run and the histories; return whether every plot was written."""
+    from reporting.plot_data import PlotError
     from reporting.plots import draw_history, draw_run
-    from reporting.values import PlotError
 
     try:
         drawn = [

@@ -11,8 +11,8 @@ import logging
 import os
 from pathlib import Path
 
-from terminal.handlers import ConsoleFormatter, ConsoleHandler, LogFile, RedactingFormatter
 from terminal.library_output import LibraryFilter, adopt_libraries
+from terminal.log_handlers import ConsoleFormatter, ConsoleHandler, LogFile, RedactingFormatter
 
 DEFAULT_LOG_DIR = "."
 DEFAULT_LOG_FILE = "runpod_forecast_logs.log"

@@ -53,7 +53,7 @@ ALSO: Final[dict[str, tuple[str, ...]]] = {
     "evaluation/scorecard": ("reporting/test_analysis", "evaluation/test_backtest"),
     "questions/files": ("questions/test_platforms", "questions/test_examples"),
     "questions/question": ("runs/test_identity",),
-    "scoring/notes": ("scoring/test_reasoning",),
+    "scoring/reasoning_notes": ("scoring/test_reasoning",),
     "scoring/number_trie": ("scoring/test_scorer", "scoring/test_odd_tokenizers"),
     "scoring/pooling": ("scoring/test_voices",),
     "scoring/prompt_fitting": ("scoring/test_agent_stub",),

@@ -31,7 +31,7 @@ from database import Database
 from evidence.encoders import Vectors
 from evidence.ranking import VectorIndex
 from semanticretriever import CANDIDATES
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article
 
 MODEL = "random unit vectors"

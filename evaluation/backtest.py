@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from database import Database
-from evaluation.known import Known
+from evaluation.earlier_questions import Known
 from evaluation.outcomes import outcome_word, parse_date
 from evaluation.resolved import Judged, Record, collect, parse_time
 from evaluation.score_tables import score_table

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import config
-from evaluation.pools import pooled
+from evaluation.pool_comparison import pooled
 from evaluation.resolved import (
     BACK_DATED,
     ENSEMBLE,

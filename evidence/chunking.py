@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 
 TokenCounter = Callable[[Sequence[str]], Sequence[int]]
 # A piece of text that is not cut further, with its size in tokens.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from reporting import styles
-from reporting.values import Curve, Outcome, PlotError
+from reporting.plot_data import Curve, Outcome, PlotError
 from scoring.distribution import PERCENTAGES
 
 # Left and right end of the rows (share of the figure's width), and where their labels start: in

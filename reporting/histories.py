@@ -17,7 +17,7 @@ from evaluation.resolved import (
     parse_time,
     record_of,
 )
-from reporting.values import HistoryPoint, Outcome, OverviewRow
+from reporting.plot_data import HistoryPoint, Outcome, OverviewRow
 from scoring.distribution import Distribution
 from scoring.pooling import pool_voices
 from storage.records import Forecast, LatestQuestion, PooledForecast, Resolution

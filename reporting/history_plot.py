@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reporting import styles
-from reporting.values import HistoryPoint, Outcome, PlotError
+from reporting.plot_data import HistoryPoint, Outcome, PlotError
 
 
 def history_figure(

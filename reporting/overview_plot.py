@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from reporting import styles
-from reporting.values import OverviewRow
+from reporting.plot_data import OverviewRow
 
 # Rows of one figure; more questions continue on a further page.
 OVERVIEW_ROWS: Final = 24

@@ -20,9 +20,9 @@ from reporting.fonts import report_missing_scripts
 from reporting.histories import History, histories, outcome_of
 from reporting.history_plot import history_figure
 from reporting.overview_plot import overview_figures
+from reporting.plot_data import Curve, ScorePoint
 from reporting.score_plots import reliability_figure, score_figure
 from reporting.styles import file_part, save
-from reporting.values import Curve, ScorePoint
 from storage.records import AblationPair, AskedQuestion, Forecast, LatestQuestion, PooledForecast
 
 Q = TypeVar("Q", AskedQuestion, LatestQuestion)

@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluation.reliability import ReliabilityBin
 from reporting import styles
-from reporting.values import PlotError, ScorePoint
+from reporting.plot_data import PlotError, ScorePoint
 
 
 def reliability_figure(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reporting.fonts import OWN_FONT, set_fonts
-from reporting.values import Outcome, PlotError
+from reporting.plot_data import Outcome, PlotError
 from terminal.file_names import write_whole
 from terminal.text import visible, without_direction_marks
 

@@ -15,9 +15,9 @@ from database import Database
 from questions.question import Question
 from runs.command_line import UsageError
 from runs.environment import versions
-from runs.gather import retrieval_settings
+from runs.gather_evidence import retrieval_settings
 from runs.plan import Plan
-from runs.weights import UNKNOWN_WEIGHTS, weights_identity
+from runs.weights_identity import UNKNOWN_WEIGHTS, weights_identity
 from scoring import prompts
 from storage.records import Run
 from terminal.redaction import redact

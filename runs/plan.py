@@ -211,8 +211,8 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
         UsageError: an id was another question's, or no question is left; one line each.
         DatabaseError: the database cannot be read.
     """
-    from evaluation.known import Known
-    from runs.identity import admit
+    from evaluation.earlier_questions import Known
+    from runs.admission import admit
 
     known = Known.of(plan.database)
     found = admit(

@@ -15,7 +15,7 @@ from preflight.packages import PackageError
 from runs.command_line import UsageError
 from runs.environment import log_environment
 from runs.finish import backtest_cautions
-from runs.gather import make_retriever
+from runs.gather_evidence import make_retriever
 from runs.manifest import Manifest, differences
 from runs.plan import Plan
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.connection import Connection, insert
-from storage.drafts import NewPassage
 from storage.errors import SQLITE_ERRORS, database_error
+from storage.new_records import NewPassage
 from storage.records import Article, Passage
 
 # Notes a check of a stored revision. A moment later than now was written by a wrong clock.

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from storage.connection import Connection, insert
-from storage.drafts import AblationRecord, EnsembleRecord, ForecastRecord
+from storage.new_records import AblationRecord, EnsembleRecord, ForecastRecord
 from storage.records import (
     AblationPair,
     FirstForecast,

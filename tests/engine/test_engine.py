@@ -16,7 +16,7 @@ from questions.question import Question
 from runs import demo
 from scoring.distribution import total_variation
 from scoring.tasks import ForecastTask
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article, Passage
 from tests.support.needed import needs
 

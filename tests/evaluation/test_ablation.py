@@ -21,7 +21,7 @@ from scoring.distribution import Distribution, jensen_shannon
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt, Reasoning
 from semanticretriever import Evidence
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import AblationPair, Article, Resolution
 from tests.support.fake_agent import TRIE, FakeAgent
 

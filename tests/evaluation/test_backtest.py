@@ -20,7 +20,7 @@ from evaluation.backtest import (
 from questions.question import QuestionError
 from scoring.distribution import Distribution
 from scoring.prompts import forecast_messages
-from storage.drafts import EnsembleRecord, ForecastRecord
+from storage.new_records import EnsembleRecord, ForecastRecord
 from tests.support.record_database import recorded_outcomes
 
 ROW = {

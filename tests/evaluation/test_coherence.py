@@ -9,7 +9,7 @@ from evaluation.calibration import _raw_probabilities
 from evaluation.coherence import check_coherence
 from questions.checks import coherence_questions
 from questions.question import Question
-from storage.drafts import EnsembleRecord, ForecastRecord
+from storage.new_records import EnsembleRecord, ForecastRecord
 from tests.support.record_database import point
 
 

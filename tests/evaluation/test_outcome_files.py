@@ -11,7 +11,7 @@ import pytest
 
 import analysis
 from database import Database
-from evaluation import recording
+from evaluation import resolving
 from questions.question import Question
 from tests.support.record_database import add_run, around
 
@@ -194,7 +194,7 @@ def test_what_is_skipped_left_out_and_unknown_is_said(resolve):
     )
     assert "'=cmd' (resolved to 0.4)" in said
     assert "'0xabc' (resolved, but its date 2099-02-20 lies in the future)" in said
-    assert said.count("no such question in the database") == recording.LISTED_ENTRIES
+    assert said.count("no such question in the database") == resolving.LISTED_ENTRIES
     assert "and 5 more that were not recorded" in said
 
 

@@ -12,7 +12,7 @@ from database import Database
 from evaluation.resolved import Judged, collect, exclusion, forecast_time
 from questions.question import Question
 from scoring.distribution import Distribution
-from storage.drafts import EvidenceLink, ForecastRecord
+from storage.new_records import EvidenceLink, ForecastRecord
 from storage.records import Resolution
 from tests.support.record_database import add_evidence, add_run, point, two_records
 

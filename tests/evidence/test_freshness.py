@@ -15,7 +15,7 @@ from evidence.settings import RetrievalSettings, WikiSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
 from storage import connection as storage_connection
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article
 from terminal import progress
 from tests.support.stub_run import rows, stub_run

@@ -13,7 +13,7 @@ from evidence.chunking import cut_passages
 from evidence.queries import build_queries, match_query, named_entities
 from evidence.sections import tidy
 from evidence.selection import shingles
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article
 
 

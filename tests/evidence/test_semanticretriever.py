@@ -11,7 +11,7 @@ from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article
 
 TOPICS = ("wheat", "oil", "rail", "bridge", "vaccine", "satellite")

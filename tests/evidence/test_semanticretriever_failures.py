@@ -6,7 +6,7 @@ from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from semanticretriever import SemanticRetriever
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article
 
 QUESTION = Question("Will Norway join the European Union before 2030?")

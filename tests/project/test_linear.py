@@ -46,7 +46,7 @@ from questions.characters import nfc
 from questions.columns import folded_heading
 from questions.files import read_question_file
 from questions.question import Question, QuestionError
-from scoring import chat_templates, notes, prompts, quoting
+from scoring import chat_templates, prompts, quoting, reasoning_notes
 from terminal import library_output, progress, redaction, web_addresses
 from terminal import text as terminal_text
 from terminal.redaction import redact
@@ -108,7 +108,7 @@ READERS = {
     "shingles": selection.shingles,
     "nfc": nfc,
     "quotation": quoting.defuse,
-    "notes": notes.strip_reasoning,
+    "notes": reasoning_notes.strip_reasoning,
     "end of a prompt": chat_templates.needs_space,
     "search text": mediawiki._search_text,
     "Retry-After": retry_after,
@@ -121,7 +121,7 @@ READERS = {
 
 MODULES = (
     as_of, cells, characters, chat_templates, chunking, columns, documents, json_rows,
-    library_output, mediawiki, notes, placeholders, platforms, progress, queries, question_files,
+    library_output, mediawiki, reasoning_notes, placeholders, platforms, progress, queries, question_files,
     question_ids, questions, quoting, redaction, resolutions, rows, sections, selection, tables,
     terminal_text, transport, web_addresses, wikitext,
 )  # fmt: skip

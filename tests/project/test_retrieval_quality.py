@@ -13,7 +13,7 @@ import pytest
 from evidence.chunking import cut_passages
 from evidence.settings import RetrievalSettings
 from semanticretriever import SemanticRetriever
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article, Passage
 from tests.support.factbook import countries
 from tests.support.needed import needs

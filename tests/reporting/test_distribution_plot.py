@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reporting.distribution_plot import distribution_figure
-from reporting.values import Curve, PlotError
+from reporting.plot_data import Curve, PlotError
 from tests.support.record_database import around, point
 
 LONG = "Will the $100 price of the " + "very " * 60 + "long question hold?"

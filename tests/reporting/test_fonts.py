@@ -13,8 +13,8 @@ from questions.question import Question
 from reporting import fonts as plot_fonts
 from reporting.distribution_plot import distribution_figure
 from reporting.overview_plot import overview_figures
+from reporting.plot_data import Curve, OverviewRow
 from reporting.styles import TITLE_CHARACTERS, png, wrap
-from reporting.values import Curve, OverviewRow
 from tests.support.record_database import add_run, around
 
 ARABIC = "هل ستفوز مصر بكأس الأمم الأفريقية 2027؟"

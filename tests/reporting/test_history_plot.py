@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from reporting.history_plot import history_figure
+from reporting.plot_data import HistoryPoint, Outcome, PlotError
 from reporting.styles import png
-from reporting.values import HistoryPoint, Outcome, PlotError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 START = datetime(2026, 1, 1)

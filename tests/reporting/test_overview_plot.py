@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reporting.overview_plot import OVERVIEW_ROWS, overview_figures
-from reporting.values import Outcome, OverviewRow
+from reporting.plot_data import Outcome, OverviewRow
 
 LONG = "Will the $100 price of the " + "very " * 60 + "long question hold?"
 

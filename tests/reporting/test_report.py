@@ -11,7 +11,7 @@ import config
 from database import Database
 from questions.question import Question
 from reporting import report
-from storage.drafts import ForecastRecord
+from storage.new_records import ForecastRecord
 from storage.records import CoherenceRecord, Resolution
 from tests.support.record_database import add_evidence, add_run, calibrate, point, small
 

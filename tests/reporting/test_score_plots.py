@@ -8,8 +8,8 @@ import pytest
 
 from evaluation.intervals import Interval
 from evaluation.reliability import reliability_bins
+from reporting.plot_data import PlotError, ScorePoint
 from reporting.score_plots import reliability_figure, score_figure
-from reporting.values import PlotError, ScorePoint
 
 START = datetime(2026, 1, 1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reporting.distribution_plot import distribution_figure
+from reporting.plot_data import Curve, PlotError
 from reporting.styles import LABEL_CHARACTERS, file_part, save, shorten
-from reporting.values import Curve, PlotError
 from tests.support.record_database import around
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -21,7 +21,7 @@ from database import Database
 from evidence import documents, freshness
 from questions.question import Question
 from reporting import plots, styles
-from runs import gather, plan, start, summary
+from runs import gather_evidence, plan, start, summary
 from scoring.tasks import AgentError
 from storage import connection as storage_connection
 from storage.connection import Connection
@@ -111,7 +111,7 @@ class World:
             def shutdown(self) -> None:
                 world.at("between two models")
 
-        original, opened = gather.gather_evidence, Connection._open
+        original, opened = gather_evidence.gather_evidence, Connection._open
 
         def gathered(*arguments: Any) -> Any:
             found = original(*arguments)
@@ -123,10 +123,10 @@ class World:
             opened(self)
 
         patch(stub_cli, "make_agent", Agent)
-        patch(gather, "gather_evidence", gathered)
+        patch(gather_evidence, "gather_evidence", gathered)
         patch(Connection, "_open", noted)
         before(start, "begin", "before the run")
-        before(gather, "gather_evidence", "before the evidence")
+        before(gather_evidence, "gather_evidence", "before the evidence")
         before(ensemble.Ensemble, "pool_all", "before pooling")
         before(forecaster, "draw", "before the plots")
         before(summary, "summary", "before the table")

@@ -19,15 +19,15 @@ from database import Database
 from preflight.model_entries import ModelSpec
 from preflight.rules import ConfigError
 from questions.question import Question
-from runs import gather, manifest, plan, start
+from runs import gather_evidence, manifest, plan, start
 from runs.command_line import UsageError
 from runs.resume import find_run, resume_command, stored_questions, stored_specs
-from runs.weights import weights_identity
+from runs.weights_identity import weights_identity
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt
 from semanticretriever import Evidence
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article
 from tests.support.fake_agent import TRIE, FakeAgent
 
@@ -195,7 +195,7 @@ def test_a_search_that_failed_is_tried_again_where_nothing_was_forecast(call, tm
 
 
 def test_only_evidence_that_is_missing_is_retrieved(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(gather, "RETRIEVAL_GROUP", 1)
+    monkeypatch.setattr(gather_evidence, "RETRIEVAL_GROUP", 1)
     Retriever.stop_at = "Will C"
     assert call(*ASK)[0] == 130
     Retriever.asked, Retriever.stop_at = [], ""

@@ -19,7 +19,7 @@ import forecaster
 from database import Database
 from evidence.documents import find_documents
 from questions.question import Question
-from runs import gather, manifest
+from runs import gather_evidence, manifest
 from semanticretriever import SemanticRetriever
 from storage.errors import database_error
 from storage.forecasts import ForecastStore
@@ -436,7 +436,7 @@ def test_a_run_is_not_resumed_without_the_documents_that_it_was_to_read(
     (documents / "a.txt").write_text("The bridge opens in May.")
     asked = ("--question", "Will the bridge open?", "--documents", str(documents))
     with monkeypatch.context() as killed:
-        killed.setattr(gather, "gather_evidence", lambda *_: 1 / 0)
+        killed.setattr(gather_evidence, "gather_evidence", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             stub_run(tmp_path, monkeypatch, *asked)
     shutil.rmtree(documents)

@@ -15,7 +15,7 @@ from ensemble import Ensemble, QuestionEvidence
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring.pooling import voice_weights
-from storage.drafts import NewPassage
+from storage.new_records import NewPassage
 from storage.records import Article
 from tests.scoring.test_agent_stub import StubLLM
 

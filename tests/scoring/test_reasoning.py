@@ -18,8 +18,8 @@ from questions.question import Question
 from runs.manifest import prompt_template
 from scoring.chat_templates import render
 from scoring.distribution import Distribution, spread
-from scoring.notes import WITHHELD, strip_reasoning
 from scoring.prompts import PLAIN_NOTES, reasoning_messages
+from scoring.reasoning_notes import WITHHELD, strip_reasoning
 from scoring.scorer import ScoringResult
 from scoring.tasks import (
     AgentError,

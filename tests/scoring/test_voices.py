@@ -11,7 +11,7 @@ import pytest
 
 import config
 import forecaster
-from runs.recording import mean_voice
+from runs.forecast_records import mean_voice
 from scoring.distribution import Distribution, agreement, spread, total_variation
 from scoring.pooling import POOL_METHODS, Voice, average, pool, pool_voices, voice_weights
 from scoring.scorer import ScoringResult
@@ -200,7 +200,7 @@ def test_a_question_without_any_forecast_is_0_of_all_models(run):
 def test_pools_that_are_recomputed_from_the_record_weigh_alike(monkeypatch):
     from datetime import UTC, datetime
 
-    from evaluation.pools import pooled
+    from evaluation.pool_comparison import pooled
     from evaluation.resolved import ENSEMBLE, Judged, Record
 
     monkeypatch.setattr(config, "MIN_CAPTURED_MASS", 0.5)

@@ -15,9 +15,9 @@ from database import Database
 from questions.question import Question
 from scoring.distribution import Distribution
 from storage import migrations
-from storage.drafts import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
 from storage.errors import DatabaseError
 from storage.migrations import APPLICATION_ID, SCHEMA_VERSION
+from storage.new_records import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
 from storage.records import Article, CalibrationRecord, Resolution
 from tests.support.record_database import history, point, recorded_outcomes
 

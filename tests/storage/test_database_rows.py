@@ -13,8 +13,14 @@ import pytest
 from database import Database
 from questions.question import Question
 from storage import connection
-from storage.drafts import AblationRecord, EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
 from storage.errors import DatabaseError
+from storage.new_records import (
+    AblationRecord,
+    EnsembleRecord,
+    EvidenceLink,
+    ForecastRecord,
+    NewPassage,
+)
 from storage.records import (
     Article,
     AskedColumns,

@@ -23,15 +23,15 @@ import config
 import database
 import forecaster
 from database import Database
-from runs import gather, start
+from runs import start
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt, Reasoning
 from semanticretriever import Evidence
 from storage import connection
 from storage.connection import Connection
-from storage.drafts import ForecastRecord, NewPassage
 from storage.forecasts import ForecastStore
+from storage.new_records import ForecastRecord, NewPassage
 from storage.records import Article
 from tests.support.fake_agent import TRIE, FakeAgent
 
@@ -189,7 +189,7 @@ def main():
         logging.getLogger().addHandler(CountingHandler())
     config.DEFAULT_MODEL_VLLM = config.DEFAULT_LOGIC_MODEL_PATH = "one"
     config.EVIDENCE_CHUNKS = 2
-    vars(gather).update(RETRIEVAL_GROUP=2)
+    vars(gather_evidence).update(RETRIEVAL_GROUP=2)
     forecaster.draw = draw
     start.make_retriever = make_retriever
     vars(database).update(Connection=CountingConnection, ForecastStore=CountingStore)

@@ -12,7 +12,7 @@ from database import Database
 from questions.question import Question
 from scoring.distribution import Distribution, agreement
 from scoring.pooling import pool
-from storage.drafts import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
+from storage.new_records import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
 from storage.records import Article, CalibrationRecord, Resolution
 
 

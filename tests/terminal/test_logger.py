@@ -15,7 +15,7 @@ import pytest
 
 import logger
 from logger import configure_root_logger, log_path
-from terminal.handlers import ConsoleHandler, LogFile
+from terminal.log_handlers import ConsoleHandler, LogFile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -23,9 +23,9 @@ from evaluation.reliability import ReliabilityBin
 from reporting.distribution_plot import distribution_figure
 from reporting.history_plot import history_figure
 from reporting.overview_plot import overview_figures
+from reporting.plot_data import Curve, HistoryPoint, OverviewRow, ScorePoint
 from reporting.score_plots import reliability_figure, score_figure
 from reporting.styles import png
-from reporting.values import Curve, HistoryPoint, OverviewRow, ScorePoint
 from scoring.distribution import Distribution
 from terminal import progress
 from terminal.text import visible, visible_line, without_direction_marks

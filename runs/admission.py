@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.known import Known
+from evaluation.earlier_questions import Known
 from questions.cells import listed
 from questions.checks import parent_id
 from questions.question import Question, folded, text_id

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runs import weights
-from runs.weights import weights_identity
+from runs import weights_identity as weights_module
+from runs.weights_identity import weights_identity
 
 
 def test_nothing_is_known_of_what_is_neither_a_folder_nor_a_name_of_the_hub():
@@ -15,9 +15,9 @@ def test_nothing_is_known_of_what_is_neither_a_folder_nor_a_name_of_the_hub():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A model whose safetensors file is read in four blocks of 8 bytes: 0, 330, 661 and 992."""
-    monkeypatch.setattr(weights, "WHOLE_FILE_BYTES", 500)
-    monkeypatch.setattr(weights, "BLOCK_BYTES", 8)
-    monkeypatch.setattr(weights, "SAMPLED_BLOCKS", 4)
+    monkeypatch.setattr(weights_module, "WHOLE_FILE_BYTES", 500)
+    monkeypatch.setattr(weights_module, "BLOCK_BYTES", 8)
+    monkeypatch.setattr(weights_module, "SAMPLED_BLOCKS", 4)
     place = tmp_path / "model"
     place.mkdir()
     (place / "config.json").write_bytes(bytes(500))

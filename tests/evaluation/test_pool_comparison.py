@@ -9,7 +9,7 @@ import pytest
 
 import config
 from database import Database
-from evaluation.pools import past_score_weights, pooled
+from evaluation.pool_comparison import past_score_weights, pooled
 from evaluation.resolved import ENSEMBLE, Judged, Record, collect
 from evaluation.scorecard import score_lines
 from questions.question import Question

@@ -8,12 +8,12 @@ from typing import Any
 
 from evaluation.ablation import FULL, effect
 from preflight.model_entries import ModelSpec
-from runs.gather import QuestionEvidence
+from runs.gather_evidence import QuestionEvidence
 from scoring.distribution import spread
 from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt
-from storage.drafts import AblationRecord, EnsembleRecord, EvidenceLink, ForecastRecord
+from storage.new_records import AblationRecord, EnsembleRecord, EvidenceLink, ForecastRecord
 from storage.records import Forecast, Passage
 from terminal.redaction import redact
 
