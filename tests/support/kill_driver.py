@@ -23,7 +23,7 @@ import config
 import database
 import forecaster
 from database import Database
-from runs import start
+from runs import gather_evidence, start
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt, Reasoning
