@@ -7,8 +7,10 @@ writes: ``is_file_name`` says which names may become a path, ``write_whole`` nev
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -37,8 +39,12 @@ def new_file(target: Path) -> Iterator[Path]:
     link in its place.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or ``target`` is a device, a pipe or a socket.
     """
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(target).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+            raise OSError(errno.EINVAL, "not a regular file")
     draft = target.with_name(f".{target.name[:150]}.{secrets.token_hex(8)}.part")
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:

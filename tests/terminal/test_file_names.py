@@ -236,3 +236,12 @@ def test_a_draft_is_exclusive_and_gone_after_a_failure(tmp_path, monkeypatch):
     assert victim.read_text() == "precious"
     write_whole(tmp_path / "a", json.dumps({}).encode())
     assert sorted(os.listdir(tmp_path)) == ["a", "victim"]
+
+
+def test_a_device_or_pipe_is_not_replaced_by_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        write_whole(pipe, b"page")
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
