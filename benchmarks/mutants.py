@@ -52,7 +52,7 @@ ALSO: Final[dict[str, tuple[str, ...]]] = {
     "evaluation/outcomes": ("evaluation/test_outcome_files",),
     "evaluation/scorecard": ("reporting/test_analysis", "evaluation/test_backtest"),
     "questions/files": ("questions/test_platforms", "questions/test_examples"),
-    "questions/question": ("runs/test_identity",),
+    "questions/question": ("runs/test_admission",),
     "scoring/reasoning_notes": ("scoring/test_reasoning",),
     "scoring/number_trie": ("scoring/test_scorer", "scoring/test_odd_tokenizers"),
     "scoring/pooling": ("scoring/test_voices",),

@@ -1,4 +1,4 @@
-"""Read .txt, .md, .html and .pdf files into titled sections, for the parser process.
+"""Read .txt, .md, .html and .pdf files into titled sections, in the parser child.
 
 Markdown is parsed by markdown-it-py, HTML by Beautiful Soup, PDF by pypdf; they are imported only
 when such a file is met.

@@ -132,7 +132,7 @@ SCREENED = 10_000
 SIZES = (62_500, 125_000, 250_000)
 LONGEST = SECONDS * SIZES[-1] / 1_000_000
 # Seconds that are too short to compare: quadratic from there on, a megabyte would take a third of a second.
-SHORT = 0.02
+SHORT = 0.05
 
 
 def built(pump, length):
