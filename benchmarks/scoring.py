@@ -11,7 +11,7 @@ vLLM backend of the package lm_eval where it is installed, else the same request
 (d) 10 and 30 sampled answers. Each starts from an empty prefix cache; (a) and (b) alternate, their ratio is taken pair by pair.
 
 The error is the total-variation distance to the distribution that exhaustive scoring (tolerance 0) gives on the same engine, and
-for the mean the points it is off; ``tests/test_engine.py`` checks exhaustive scoring against teacher forcing.
+for the mean the points it is off; ``tests/engine/test_engine.py`` checks exhaustive scoring against teacher forcing.
 Forward tokens are the prompt tokens the engine did not find in its prefix cache, and each generated token after the first.
 """
 
