@@ -236,10 +236,10 @@ def test_a_run_reasons_once_scores_all_conditions_and_divides_the_variance(
         Ensemble(
             database, run, [spec], lambda _: Borrowed(agent), logic=spec, ablate=True
         ).forecast(items)
-        forecasts, pairs = database.forecasts.of_run(run), database.forecasts.ablations(run)
-        samples = database.connection.query(
-            "SELECT * FROM scored_samples ORDER BY forecast_id, sample"
-        )
+        query = database.connection.query
+        forecasts = query("SELECT * FROM forecasts ORDER BY id")
+        pairs = query("SELECT * FROM ablation_pairs")
+        samples = query("SELECT * FROM scored_samples ORDER BY forecast_id, sample")
     assert Borrowed.loads == 1
     # One call writes all notes, at most three score all six prompts of each question.
     assert calls[0] == 4
