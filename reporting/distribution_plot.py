@@ -113,7 +113,7 @@ def _draw_legend(figure: Any, outcome: Outcome | None) -> None:
         Patch(color=styles.GREY, label="probability of each %", **BARS),
         Line2D([], [], color=styles.GREY, label="mean", **MEAN),
         Line2D([], [], color=styles.GREY, label="median", **MEDIAN),
-        Line2D([], [], color=styles.GREY, label="80 % interval", **RANGE),
+        Line2D([], [], color=styles.GREY, label="80 % range", **RANGE),
     ]
     if outcome is not None and outcome.value is not None:
         label = f"outcome: {outcome.word}"

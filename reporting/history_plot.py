@@ -87,7 +87,7 @@ def _draw_ensemble(axes: Any, points: Sequence[HistoryPoint]) -> None:
     """Draw the pools: a band where there are several, an error bar where there is one."""
     when = [p.when for p in points]
     low, high = [p.low for p in points], [p.high for p in points]
-    area: dict[str, Any] = {"label": "ensemble, 80 % interval", "color": styles.ENSEMBLE_COLOUR}
+    area: dict[str, Any] = {"label": "ensemble, 80 % range", "color": styles.ENSEMBLE_COLOUR}
     if len(points) > 1:
         axes.fill_between(when, low, high, alpha=0.13, linewidth=0, zorder=1, **area)
     else:

@@ -87,7 +87,7 @@ def _draw_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:
 
     handles = [
         handle("latest forecast", **LATEST),
-        handle("80 % interval", **{"linestyle": "-", **RANGE}),
+        handle("80 % range", **{"linestyle": "-", **RANGE}),
     ]
     if any(row.previous is not None for row in rows):
         same = ", same models" if any(row.same_models for row in rows) else ""

@@ -28,7 +28,7 @@ def test_history_has_band_and_outcome():
     (axes,) = figure.axes
     assert len(axes.collections) == 1  # the band
     labels = axes.get_legend_handles_labels()[1]
-    assert labels == ["m", "ensemble, 80 % interval", "ensemble", "outcome: yes"]
+    assert labels == ["m", "ensemble, 80 % range", "ensemble", "outcome: yes"]
     star = next(line for line in axes.lines if line.get_label() == "outcome: yes")
     assert list(star.get_ydata()) == [100]
     assert axes.get_ylim() == (-3, 103)
