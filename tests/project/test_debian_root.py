@@ -106,6 +106,12 @@ class System:
         for path in ROOT.iterdir():
             if path.is_file() and not path.name.startswith("."):
                 shutil.copy(path, project)
+        for package in ROOT.glob("*/__init__.py"):
+            shutil.copytree(
+                package.parent,
+                project / package.parent.name,
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
         self.cache = cache
         for path in self.mounts:
             point = Path(f"{folder}{path}")
