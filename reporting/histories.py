@@ -20,7 +20,7 @@ from evaluation.resolved import (
 from reporting.plot_data import HistoryPoint, Outcome, OverviewRow
 from scoring.distribution import Distribution
 from scoring.pooling import pool_voices
-from storage.records import Forecast, LatestQuestion, PooledForecast, Resolution
+from storage.records import Forecast, KnownQuestion, PooledForecast, Resolution
 
 # Forecast rows of one run, by agent; the parts of an agent's evidence are rows of their own.
 Voices = dict[str, list[Forecast]]
@@ -83,7 +83,7 @@ def fewer_models(row: PooledForecast) -> str:
 def histories(
     database: Database,
     record: str,
-    questions: Sequence[LatestQuestion],
+    questions: Sequence[KnownQuestion],
     *,
     newest: int | None = None,
 ) -> Iterator[History]:
@@ -113,7 +113,7 @@ def histories(
             agents,
             [_point(row, row.distribution) for row in pooled],
             change(pooled[-2], pooled[-1], spoken) if len(pooled) > 1 else None,
-            outcome_of(outcomes.get(question.question_id)),
+            outcome_of(outcomes.get(question.id)),
         )
 
 

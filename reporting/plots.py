@@ -23,9 +23,9 @@ from reporting.overview_plot import overview_figures
 from reporting.plot_data import Curve, ScorePoint
 from reporting.score_plots import reliability_figure, score_figure
 from reporting.styles import file_part, save
-from storage.records import AblationPair, AskedQuestion, Forecast, LatestQuestion, PooledForecast
+from storage.records import AblationPair, AskedQuestion, Forecast, KnownQuestion, PooledForecast
 
-Q = TypeVar("Q", AskedQuestion, LatestQuestion)
+Q = TypeVar("Q", AskedQuestion, KnownQuestion)
 F = TypeVar("F", Forecast, AblationPair)
 
 log = logging.getLogger(__name__)

@@ -87,20 +87,10 @@ class EarlierQuestion:
 
 @dataclass(frozen=True)
 class KnownQuestion:
-    """A question in its newest wording."""
+    """A question in its newest wording, of all runs or of those of one record."""
 
     id: str
     subject: str
-    text: str
-    extra: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class LatestQuestion:
-    """The newest question of a subject, in the words of the run that asked it."""
-
-    subject: str
-    question_id: str
     text: str
     extra: Mapping[str, Any]
 

@@ -14,7 +14,6 @@ from storage.records import (
     AskedQuestion,
     EarlierQuestion,
     KnownQuestion,
-    LatestQuestion,
     Rewording,
     Run,
 )
@@ -179,14 +178,14 @@ class RunStore:
             " WHERE r.origin_run IS NULL ORDER BY rq.run_id, rq.position",
         )
 
-    def latest_questions(self, record: str) -> list[LatestQuestion]:
+    def latest_questions(self, record: str) -> list[KnownQuestion]:
         """Return each subject's newest question in a record, the last asked at the end.
 
         ``record`` is "live" or "back-dated"; replays are left out.
         """
         return self._connection.read(
-            LatestQuestion,
-            "SELECT subject, question_id, text, extra FROM (SELECT q.subject, q.id AS question_id,"
+            KnownQuestion,
+            "SELECT id, subject, text, extra FROM (SELECT q.id, q.subject,"
             f" {_TEXT}, {_EXTRA}, rq.run_id, rq.position, row_number() OVER"
             " (PARTITION BY q.subject ORDER BY rq.run_id DESC, rq.position DESC) AS age"
             # One look into the index for each question: the runs grow without end.
