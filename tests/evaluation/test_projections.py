@@ -1,0 +1,50 @@
+"""Coherence projections never lose: the identity, hand-computed and random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.projections import isotonic_over_dates, negation_projection
+
+PROBABILITY = st.floats(0, 1)
+
+
+@given(PROBABILITY, PROBABILITY, st.sampled_from([0, 1]))
+def test_the_projection_of_a_negation_has_the_identity(p: float, q: float, y: int) -> None:
+    middle = negation_projection(p, q)
+    assert 0 <= middle <= 1
+    both = (p - y) ** 2 + (q - (1 - y)) ** 2
+    assert both == pytest.approx(2 * (middle - y) ** 2 + (p + q - 1) ** 2 / 2, abs=1e-12)
+
+
+def test_a_projection_by_hand() -> None:
+    assert negation_projection(0.7, 0.5) == pytest.approx(0.6)
+    assert negation_projection(0.25, 0.75) == 0.25
+
+
+def test_isotonic_over_dates_by_hand() -> None:
+    """Weights 1 and 3 of a falling pair make (0.6 + 3 * 0.2) / 4; the order given is kept."""
+    days = ["2026-03-01", "2026-01-01", "2026-02-01"]
+    found = isotonic_over_dates(days, [0.5, 0.6, 0.2], [1, 1, 3])
+    assert found == pytest.approx([0.5, 0.3, 0.3])
+    assert isotonic_over_dates(days, [0.9, 0.1, 0.4]) == pytest.approx([0.9, 0.1, 0.4])
+    assert isotonic_over_dates(["2026-01-01"] * 2, [0.2, 0.4]) == pytest.approx([0.3, 0.3])
+    assert isotonic_over_dates([], []) == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 28), PROBABILITY), min_size=1, max_size=8), st.data())
+def test_isotonic_over_dates_never_loses(
+    rows: list[tuple[int, float]], data: st.DataObject
+) -> None:
+    """Whenever the event happens, the squared error over all dates does not grow."""
+    days = [f"2026-01-{day:02}" for day, _ in rows]
+    before = np.array([p for _, p in rows])
+    after = np.array(isotonic_over_dates(days, before.tolist()))
+    happened = data.draw(st.integers(1, 29))
+    outcomes = np.array([day >= happened for day, _ in rows], dtype=float)
+    assert ((after - outcomes) ** 2).sum() <= ((before - outcomes) ** 2).sum() + 1e-9
+    ordered = after[np.argsort(days, kind="stable")]
+    assert (np.diff(ordered) >= -1e-12).all()
