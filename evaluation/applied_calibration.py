@@ -1,4 +1,4 @@
-"""Fit the calibration of final forecasts, and use it only while it wins on later ones."""
+"""Calibrate final forecasts, but only while that wins on later ones."""
 
 from __future__ import annotations
 
