@@ -35,20 +35,30 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
         "resolved_date", "resolution_known_time", "actual_resolve_time", "date_resolved",
         "resolved_time",
     ),
+    "market_probability": (
+        "market_probability", "market_price", "market_prob", "market_implied_probability",
+        "implied_probability", "current_probability", "community_prediction",
+        "community_probability", "community_median", "crowd_probability", "crowd_forecast",
+    ),
+    "market_date": (
+        "market_date", "market_probability_date", "market_probability_as_of", "market_price_date",
+        "market_time", "market_datetime", "price_date", "price_time", "price_as_of",
+        "probability_date", "community_prediction_date", "crowd_date",
+    ),
     "fine_print": ("fine_print",),
     "question_type": ("question_type", "outcome_type", "qtype"),
 }  # fmt: skip
-# Columns with somebody else's probability of yes, 0-1.
+# Columns with somebody else's probability of yes, 0-1, beside the market's.
 PROBABILITIES: Final = (
     "crowd", "baseline_crowd", "crowd_at_due", "superforecaster_median", "public_median",
-    "market_probability",
 )  # fmt: skip
 # What else is used, or known and kept without being used.
 KNOWN: Final = (
     *PROBABILITIES,
-    "cluster", "source", "source_type", "negation", "paraphrases", "forecast_due_date",
-    "freeze_date", "freeze_datetime", "freeze_datetime_value", "freeze_datetime_value_explanation",
-    "source_intro", "resolution_dates", "resolved", "direction", "market_info_open_datetime",
+    "cluster", "reference_class", "source", "source_type", "negation", "paraphrases",
+    "forecast_due_date", "freeze_date", "freeze_datetime", "freeze_datetime_value",
+    "freeze_datetime_value_explanation", "source_intro", "resolution_dates", "resolved",
+    "direction", "market_info_open_datetime",
     "market_info_resolution_criteria", "question_set", "combination_of", "url", "question_url",
     "split", "sibling_in_other_split", "date", "type", "outcomes", "options", "status", "state",
     "post_id", "open_time", "created_at", "published_at", "created_time", "actual_close_time",

@@ -130,9 +130,10 @@ def question_from(values: Mapping[str, Any]) -> Question:
         except InputError as error:
             belongs = "what counts as yes belongs in resolution_criteria"
             raise QuestionError(f"{error}; {belongs}") from None
-    cluster = values.get("cluster")
-    if not is_nothing(cluster) and not isinstance(cluster, str | int | float):
-        raise QuestionError(f"cluster is {shortened(cluster)}, expected text")
+    for column in ("cluster", "reference_class"):
+        cell = values.get(column)
+        if not is_nothing(cell) and not isinstance(cell, str | int | float):
+            raise QuestionError(f"{column} is {shortened(cell)}, expected text")
     extra = {key: value for key, value in values.items() if key not in used}
     question = Question(known.pop("question", ""), **known, extra=extra)
     if question.as_of and question.as_of > datetime.now(UTC).date().isoformat():

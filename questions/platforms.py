@@ -37,6 +37,7 @@ from questions.columns import (
     our_name,
     unused_line,
 )
+from questions.market import community_price, freeze_price, usable_prices
 from questions.rows import raw_table
 
 # What platforms call a yes/no question, and other kinds that a plain column "type" may name.
@@ -90,8 +91,8 @@ def read_table(path: Path) -> Table:
                 used |= dict.fromkeys(row.values)
         except LeftOutError as reason:
             left_out.append(f"{row.place}: {reason}")
-    notes = [listed(raw.notes)] if raw.notes else []
-    notes += filter(None, [unused_line(used)])
+    rows, unusable = usable_prices(rows)
+    notes = list(filter(None, [listed(raw.notes), unused_line(used), unusable]))
     headings = raw.headings and [our_name(name) or name for name in raw.headings]
     return Table(rows, raw.head, notes, headings, left_out)
 
@@ -252,7 +253,8 @@ def _unnested(values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
     # The post's title is the question's, or that of its page.
     post = {key: values.get(key) for key in ("title", "url")}
-    return {k: v for part in (post, inner) for k, v in part.items() if not is_nothing(v)}
+    parts = (post, community_price(inner), inner)
+    return {k: v for part in parts for k, v in part.items() if not is_nothing(v)}
 
 
 def _manifold(row: _Cells) -> dict[str, Any]:
@@ -268,6 +270,7 @@ def _manifold(row: _Cells) -> dict[str, Any]:
         values["resolution_date"] = from_milliseconds(row.get("resolutionTime"), "resolutionTime")
     else:
         values["market_probability"] = row.get("probability")
+        values["market_date"] = row.first("lastBetTime", "lastUpdatedTime")
     return values
 
 
@@ -289,6 +292,7 @@ def _polymarket(row: _Cells) -> dict[str, Any]:
         values["resolution_date"] = row.first("closedTime", "umaEndDate", "endDate", "endDateIso")
     else:
         values["market_probability"] = by_name.get("yes")
+        values["market_date"] = row.get("updatedAt")
     return values
 
 
@@ -341,6 +345,6 @@ def _complete(values: dict[str, Any], head: Mapping[str, Any]) -> None:
         values.setdefault("forecast_due_date", head["forecast_due_date"])
     if "freeze_datetime" in values:
         values.setdefault("freeze_date", iso_date(values["freeze_datetime"], "freeze_datetime"))
-    price = values.get("freeze_datetime_value")
-    if str(values.get("source")).casefold() in MARKETS and price is not None:
-        values.setdefault("baseline_crowd", probability(price, "freeze_datetime_value"))
+    is_market = str(values.get("source")).casefold() in MARKETS
+    if is_market and values.get("freeze_datetime_value") is not None:
+        freeze_price(values)

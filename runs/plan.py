@@ -21,6 +21,7 @@ from questions.files import (
     read_question_file,
     unique_questions,
 )
+from questions.market import price_notes
 from questions.question import Question, QuestionError
 from runs.command_line import UsageError, as_of_date, conflicts
 from runs.environment import environment_problems
@@ -230,5 +231,6 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
             raise UsageError("\n".join(f"{plan.backtest}: {line}" for line in lines.values()))
     closed = closed_note(found.questions, plan.as_of or plan.today)
     answered = answered_note(found.questions, plan.as_of)
-    notes = (*plan.notes, *found.notes, *filter(None, (closed, answered)))
+    prices = price_notes(found.questions, plan.as_of, plan.today)
+    notes = (*plan.notes, *found.notes, *filter(None, (closed, answered)), *prices)
     return replace(plan, questions=found.questions, rewordings=found.rewordings, notes=notes)

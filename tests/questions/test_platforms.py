@@ -116,7 +116,6 @@ def test_series_whose_texts_are_filled_already_have_an_id_for_each_date(read):
         ({**SERIES, "resolution_dates": "soon", "forecast_due_date": "2026-02-01"}, "line 2: resolution_dates is 'soon', expected a list of dates"),
         ({**SERIES, "resolution_dates": ["soon"], "forecast_due_date": "2026-02-01"}, "line 2: resolution_dates is 'soon', expected a date like"),
         ({"question": "Will it pass {threshold_value}?"}, r"line 2: the question holds \{threshold_value\}, and the row has no threshold_value"),
-        ({**MARKET, "freeze_datetime_value": "95"}, "line 2: freeze_datetime_value is '95', expected a probability"),
     ],
 )  # fmt: skip
 def test_a_placeholder_without_a_value_is_refused(read, row, message):

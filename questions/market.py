@@ -1,0 +1,157 @@
+"""Read the market price of a question, whose unit and day are checked.
+
+A price that cannot be used costs one line, never the forecast. A row states its price as
+``market_probability`` with ``market_date``; ForecastBench's freeze value is one too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from questions.cells import (
+    InputError,
+    counted,
+    from_milliseconds,
+    iso_date,
+    listed,
+    probability,
+    shortened,
+)
+from questions.checks import parent_id
+from questions.columns import Row
+from questions.question import Question
+
+# Columns of a price and its day, the first that a question has counts.
+PRICES: Final = (("market_probability", "market_date"), ("baseline_crowd", "freeze_date"))
+PRICE, PRICE_DAY = PRICES[0]
+
+
+@dataclass(frozen=True)
+class MarketPrice:
+    """A market's or community's probability of yes (0-1), and the ISO day it is of.
+
+    ``day`` is None where the file names none.
+    """
+
+    probability: float
+    day: str | None
+
+
+def usable_prices(rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """Return rows without the prices that cannot be used, and a line that names those.
+
+    A price is a number from 0 to 1 or a percentage with its sign. Where most numbers of a file are
+    above 1, the file is in percent without the sign, and no number of it can be trusted: 0.5 may be
+    a half or half a percent.
+    """
+    numbers = [value for row in rows if (value := _plain(row.values.get(PRICE))) is not None]
+    percent = sum(value > 1 for value in numbers) * 2 > len(numbers)
+    kept, bad = list[Row](), list[str]()
+    for row in rows:
+        if PRICE not in row.values:
+            kept.append(row)
+            continue
+        values = dict(row.values)
+        try:
+            values[PRICE] = _price(values[PRICE], percent=percent)
+            day = from_milliseconds(values.pop(PRICE_DAY, None), PRICE_DAY)
+            if day := iso_date(day, PRICE_DAY):
+                values[PRICE_DAY] = day
+        except InputError as error:
+            bad.append(f"{row.place}: {error}")
+            values.pop(PRICE)
+        kept.append(replace(row, values=values))
+    if not bad:
+        return kept, ""
+    return kept, f"{counted(len(bad), 'market price')} not used, {listed(bad)}"
+
+
+def _plain(value: Any) -> float | None:
+    """Return the number of a cell without a sign of per cent, None for anything else."""
+    with suppress(TypeError, ValueError):
+        number = float(value)
+        return number if math.isfinite(number) and not isinstance(value, bool) else None
+    return None
+
+
+def _price(value: Any, *, percent: bool) -> Any:
+    """Return a price as it is written, a percentage as a number from 0 to 1.
+
+    Raises:
+        InputError: it is no price.
+    """
+    text = str(value).strip()
+    number = _plain(text[:-1].strip()) if text.endswith("%") else None
+    if number is not None and 0 <= number <= 100:
+        return number / 100
+    if percent and _plain(value) is not None:
+        raise InputError(
+            f"{PRICE} is {shortened(value)}, most are above 1; write 62 % as 0.62 or with its sign"
+        )
+    probability(value, PRICE)
+    return value
+
+
+def freeze_price(values: dict[str, Any]) -> None:
+    """Give a ForecastBench market its freeze value as price, in place.
+
+    It is also the yardstick ``baseline_crowd`` where it is a probability.
+    """
+    price = values.get("freeze_datetime_value")
+    values.setdefault(PRICE, price)
+    if "freeze_date" in values:
+        values.setdefault(PRICE_DAY, values["freeze_date"])
+    with suppress(InputError):
+        values.setdefault("baseline_crowd", probability(price, "freeze_datetime_value"))
+
+
+def community_price(question: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of the community's newest forecast in a Metaculus question."""
+    with suppress(AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
+        newest = question["aggregations"]["recency_weighted"]["latest"]
+        day = datetime.fromtimestamp(newest["start_time"], UTC).date().isoformat()
+        return {PRICE: newest["centers"][0], PRICE_DAY: day}
+    return {}
+
+
+def stated_price(extra: Mapping[str, Any]) -> MarketPrice | None:
+    """Return the price among a question's further columns, None without one."""
+    for column, day in PRICES:
+        with suppress(InputError):
+            value = probability(extra.get(column), column)
+            if value is not None:
+                return MarketPrice(value, iso_date(extra.get(day), day))
+    return None
+
+
+def market_price(question: Question, day: str, *, live: bool) -> MarketPrice | None:
+    """Return the price that a forecast of an ISO day may use, None without one."""
+    price = stated_price(question.extra)
+    return None if price is None or _refusal(price, day, live=live) else price
+
+
+def _refusal(price: MarketPrice, day: str, *, live: bool) -> str:
+    """Say why a forecast of a day may not use a price, "" where it may."""
+    if price.day is None:
+        return "" if live else "has no date, so it may be later than as_of"
+    return "is dated after the day of the forecast" if price.day > day else ""
+
+
+def price_notes(questions: Iterable[Question], as_of: str | None, today: str) -> list[str]:
+    """Name the questions whose price cannot be used, in a line for each reason."""
+    refused: dict[str, list[str]] = {}
+    for q in questions:
+        price = stated_price(q.extra) if parent_id(q.extra) is None else None
+        day = q.as_of or as_of
+        if price and (reason := _refusal(price, day or today, live=day is None)):
+            dated = f" ({price.day})" if price.day else ""
+            refused.setdefault(reason, []).append(shortened(q.id) + dated)
+    return [
+        f"{counted(len(names), 'market price')} not used, it {reason}: {listed(names)}"
+        for reason, names in refused.items()
+    ]

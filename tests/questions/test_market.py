@@ -1,0 +1,113 @@
+"""Market prices: their names, unit and day; a bad one costs a line and never the forecast."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from questions.files import read_question_file
+from questions.market import MarketPrice, market_price, price_notes, stated_price
+from questions.question import Question
+
+
+def read(folder, content, name="q.csv"):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    reading = read_question_file(path)
+    return reading.questions, [note.replace(f"{path}: ", "") for note in reading.notes]
+
+
+@pytest.mark.parametrize(
+    ("cell", "price"), [("0.38", 0.38), ("62%", 0.62), ("62 %", 0.62), ("0", 0.0), ("1", 1.0)]
+)
+def test_a_price_is_a_probability_or_a_percentage_with_its_sign(tmp_path, cell, price):
+    table = f"question,Market Price,price_date\nWill A?,{cell},2026-05-01T23:30:00-02:00\n"
+    (question,), notes = read(tmp_path, table)
+    assert stated_price(question.extra) == MarketPrice(price, "2026-05-02")
+    assert notes == []
+
+
+@pytest.mark.parametrize("cell", ["-0.1", "1.01", "62", "140 %", "nan", "high", '"0,35"', "[]"])
+def test_a_bad_price_is_one_line_and_the_others_stay(tmp_path, cell):
+    table = f"question,market_probability\nWill A?,0.5\nWill B?,{cell}\nWill C?,0.25\n"
+    questions, notes = read(tmp_path, table)
+    prices = [
+        price and price.probability for price in map(stated_price, (q.extra for q in questions))
+    ]
+    assert prices == [0.5, None, 0.25]
+    shown = cell.strip('"')
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        f"1 market price not used, line 3: market_probability is '{shown}', expected a probability"
+    )
+
+
+def test_a_column_in_percent_without_the_sign_is_not_trusted_below_1_either(tmp_path):
+    table = "question,market_probability\nWill A?,62\nWill B?,0.5\nWill C?,97\nWill D?,3%\n"
+    questions, notes = read(tmp_path, table)
+    assert [stated_price(q.extra) for q in questions] == [None, None, None, MarketPrice(0.03, None)]
+    assert len(notes) == 1
+    assert "3 market prices not used" in notes[0]
+    assert "line 3: market_probability is '0.5', most are above 1" in notes[0]
+
+
+def test_a_day_that_is_none_takes_its_price_with_it(tmp_path):
+    table = "question,market_probability,market_date\nWill A?,0.5,last week\n"
+    (question,), notes = read(tmp_path, table)
+    assert stated_price(question.extra) is None
+    assert notes == [
+        "1 market price not used, line 2: market_date is 'last week', expected a date like 2026-12-31"
+    ]
+
+
+PLATFORMS = [
+    ({"id": "m", "question": "Will A?", "outcomeType": "BINARY", "isResolved": False,
+      "probability": 0.3, "closeTime": 1798675200000, "lastBetTime": 1777636800000},
+     MarketPrice(0.3, "2026-05-01")),
+    ({"id": "p", "question": "Will A?", "conditionId": "0x", "outcomes": '["No", "Yes"]',
+      "outcomePrices": '["0.8", "0.2"]', "updatedAt": "2026-05-01T10:00:00Z", "closed": False},
+     MarketPrice(0.2, "2026-05-01")),
+    ({"id": 1, "title": "Will A?", "question": {"id": 2, "type": "binary", "aggregations":
+      {"recency_weighted": {"latest": {"centers": [0.41], "start_time": 1777636800.5}}}}},
+     MarketPrice(0.41, "2026-05-01")),
+    ({"id": "f", "question": "Will A?", "source": "infer", "freeze_datetime_value": "0.95",
+      "freeze_datetime": "2026-05-01T00:00:00+00:00"}, MarketPrice(0.95, "2026-05-01")),
+    # A level of a series is no price.
+    ({"id": "s", "question": "Will A?", "source": "fred", "freeze_datetime_value": "0.95",
+      "freeze_datetime": "2026-05-01T00:00:00+00:00"}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "price"), PLATFORMS)
+def test_platforms_state_a_price_and_its_day(tmp_path, row, price):
+    (question,), notes = read(tmp_path, [row], "q.json")
+    assert stated_price(question.extra) == price
+    assert [note for note in notes if "price" in note] == []
+
+
+def test_a_freeze_value_that_is_no_price_costs_a_line(tmp_path):
+    row = {"question": "Will A?", "source": "infer", "freeze_datetime_value": "95"}
+    (question,), (note,) = read(tmp_path, [{**row, "freeze_datetime": "2026-05-01"}], "q.json")
+    assert stated_price(question.extra) is None
+    assert note.startswith("1 market price not used, line 1: market_probability is '95'")
+
+
+@pytest.mark.parametrize(
+    ("day", "as_of", "reason"),
+    [
+        ("2026-05-01", "2026-05-01", ""),
+        ("2026-05-02", "2026-05-01", "it is dated after the day of the forecast: 'x' (2026-05-02)"),
+        (None, "2026-05-01", "it has no date, so it may be later than as_of: 'x'"),
+        ("2026-06-01", None, ""),
+        ("2026-06-02", None, "it is dated after the day of the forecast: 'x' (2026-06-02)"),
+        (None, None, ""),
+    ],
+)
+def test_no_price_from_after_the_day_is_used(day, as_of, reason):
+    extra = {"market_probability": 0.4, **({"market_date": day} if day else {})}
+    question, today = Question("Will A?", id="x", as_of=as_of, extra=extra), "2026-06-01"
+    expected = [] if not reason else [f"1 market price not used, {reason}"]
+    assert price_notes([question], None, today) == expected
+    found = market_price(question, as_of or today, live=as_of is None)
+    assert (found is None) == bool(reason)
