@@ -18,13 +18,12 @@ from database import Database
 from evaluation.ablation import FULL, variants
 from preflight.model_entries import ModelSpec
 from runs.forecast_records import Piece, Scored, forecast_record, pieces, pool_record
-from runs.gather_evidence import QuestionEvidence
 from runs.weights_identity import UNKNOWN_WEIGHTS, weights_identity
 from scoring.agent import BaseAgent
 from scoring.number_trie import TokenizationError
 from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, PromptError, Reasoning
 from storage.errors import DatabaseError
-from storage.records import Forecast, ReasoningRecord
+from storage.records import Evidence, Forecast, ReasoningRecord
 from terminal.progress import progress, waiting
 from terminal.redaction import redact
 
@@ -97,13 +96,14 @@ class Ensemble:
         # Why there is no reasoning (or one fewer), by the key of a piece.
         self._reasoning_errors: dict[tuple[str, int], str] = {}
 
-    def forecast(self, items: Sequence[QuestionEvidence]) -> None:
+    def forecast(self, found: Sequence[Evidence], today: str) -> None:
         """Let every model forecast each question it has not forecast yet, then pool.
 
+        ``today`` is the ISO date the models are told, unless a question has one of its own.
         Failures are rows, not exceptions (a later call tries them again); an interrupt and a
         DatabaseError pass through.
         """
-        work = pieces(items, config.EVIDENCE_CHUNKS)
+        work = pieces(found, config.EVIDENCE_CHUNKS, today)
         done = {
             (one.agent, one.question_id, one.chunk)
             for one in self.database.forecasts.of_run(self.run_id)
@@ -119,7 +119,7 @@ class Ensemble:
                 self._run_model(load)
         finally:
             # After an interrupt too: the row says how many models took part.
-            self.pool_all(item.question.id for item in items)
+            self.pool_all(evidence.question.id for evidence in found)
 
     def _unreasoned(self, work: Sequence[Piece], done: set[tuple[str, str, int]]) -> list[Piece]:
         """Return pieces that lack a reasoning and some model still has to forecast."""

@@ -120,7 +120,8 @@ def run(
 
     def forecast() -> None:
         with libraries_to_file(verbose=verbose):
-            ensemble.forecast(gather_evidence(plan, database, run_id, retriever))
+            evidence = gather_evidence(plan, database, run_id, retriever)
+            ensemble.forecast(evidence, plan.as_of or plan.today)
 
     command = resume_command(run_id, plan.database)
     ending = finish(forecast, plan, database, run_id, command)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Final
@@ -32,8 +32,8 @@ from evidence.selection import choose_passages, drop_near_duplicates
 from evidence.settings import RetrievalSettings
 from evidence.transport import MediaWikiError
 from questions.question import Question
-from scoring.prompts import format_evidence, passage_block
-from storage.records import INCOMPLETE, NOTHING_FOUND, Passage
+from scoring.prompts import Passage, format_evidence, passage_block
+from storage.records import INCOMPLETE, NOTHING_FOUND, Evidence
 from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -46,26 +46,6 @@ MOST_CANDIDATES: Final = 16 * CANDIDATES
 # Times a ranking is repeated because articles it chose turned out to have newer revisions.
 FRESHENINGS: Final = 3
 ORDER_KEPT: Final = "the first ranking's order is kept"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The passages found for one question, best first.
-
-    ``error`` says why there are none; ``note`` what failed although there are some, for example a
-    wiki that could not be reached.
-    """
-
-    passages: tuple[Passage, ...] = ()
-    error: str | None = None
-    note: str | None = None
-
-    @property
-    def context_error(self) -> str | None:
-        """Why there is nothing, or what is missing, for the record; None when all is well."""
-        found = self.error or (f"{INCOMPLETE}{self.note}" if self.note else None)
-        # A wiki's error may repeat what it was sent.
-        return redact(found) if found else None
 
 
 class SemanticRetriever:
@@ -233,7 +213,7 @@ class SemanticRetriever:
 
     def _rank_by_date(self, questions: Sequence[Question], as_of: str | None) -> list[Evidence]:
         """Rank for each question; those with one as-of date together."""
-        found = [Evidence() for _ in questions]
+        found = [Evidence(question) for question in questions]
         groups: dict[str | None, list[int]] = {}
         for number, question in enumerate(questions):
             groups.setdefault(question.as_of or as_of, []).append(number)
@@ -249,14 +229,14 @@ class SemanticRetriever:
                     if not (left and self._wiki and self._wiki.freshen(chosen, moment)):
                         break
             for number in numbers if failed.reason else ():
-                if not (found[number].passages or found[number].error):
-                    found[number] = Evidence(error=failed.reason)
+                if not (found[number].passages or found[number].context_error):
+                    found[number] = replace(found[number], context_error=failed.reason)
         return found
 
     def _rank(self, questions: Sequence[Question], moment: str | None) -> list[Evidence]:
         """Choose passages for each question out of as many candidates as it needs."""
         articles = self._corpus.articles(moment, self._wiki.gone if self._wiki else ())
-        found = [Evidence() for _ in questions]
+        found = [Evidence(question) for question in questions]
         short, limit = list(range(len(questions))), CANDIDATES
         while short and limit <= MOST_CANDIDATES:
             texts = [questions[number].text for number in short]
@@ -265,7 +245,7 @@ class SemanticRetriever:
             for number, ranking in zip(short, rankings, strict=True):
                 evidence = found[number] = self._choose(questions[number], ranking, moment)
                 few = len(evidence.passages) < self.settings.passages_per_question
-                if few and not evidence.error and len(ranking) >= limit:
+                if few and not evidence.context_error and len(ranking) >= limit:
                     cut_off.append(number)
             short, limit = cut_off, 4 * limit
         return found
@@ -285,12 +265,11 @@ class SemanticRetriever:
                 per_article=self.settings.passages_per_article,
                 most=self.settings.passages_per_question,
             )
-            for (
-                passage
-            ) in chosen:  # the last gate: whatever went wrong before, nothing newer passes
+            # The last gate: whatever went wrong before, nothing newer passes.
+            for passage in chosen:
                 refuse_future(passage.timestamp, moment, f"{passage.title!r}")
-            return Evidence(passages=tuple(chosen))
-        return Evidence(error=failed.reason)
+            return Evidence(question, tuple(chosen))
+        return Evidence(question, context_error=failed.reason)
 
     def _rerank(self, text: str, candidates: list[Passage]) -> list[Passage]:
         """Put the best candidates into the cross-encoder's order, unless it fails."""
@@ -310,7 +289,11 @@ class SemanticRetriever:
     def _with_notes(self, found: Evidence, note: str | None) -> Evidence:
         """Add what went wrong: beside the passages, or as the reason why there are none."""
         problems = [*filter(None, (note, *self.problems))]
-        if found.passages:
-            return replace(found, note="; ".join(dict.fromkeys(problems)) or None)
-        reasons = dict.fromkeys([*filter(None, [found.error]), *problems])
-        return Evidence(error="; ".join(reasons) or NOTHING_FOUND, note=note)
+        if not found.passages:
+            problems = [*filter(None, [found.context_error]), *problems] or [NOTHING_FOUND]
+        if not problems:
+            return found
+        reasons = "; ".join(dict.fromkeys(problems))
+        # A wiki's error may repeat what it was sent.
+        error = redact(f"{INCOMPLETE}{reasons}" if found.passages else reasons)
+        return replace(found, context_error=error)

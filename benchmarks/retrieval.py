@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from database import Database
 from evidence.encoders import Vectors
 from evidence.ranking import VectorIndex
+from scoring.prompts import Passage
 from semanticretriever import CANDIDATES
-from storage.new_records import NewPassage
 from storage.records import Article
 
 MODEL = "random unit vectors"
@@ -52,7 +52,7 @@ def fill(database: Database, count: int, dimension: int) -> None:
         size = min(PASSAGES_AN_ARTICLE, count - number * PASSAGES_AN_ARTICLE)
         article = Article("benchmark", f"Article {number}", "1", "2026-01-01T00:00:00Z", "", "text")
         passages = [
-            NewPassage("", f"passage {part} of article {number}", 5) for part in range(size)
+            Passage(text=f"passage {part} of article {number}", tokens=5) for part in range(size)
         ]
         database.articles.add(article, passages)
         vectors = unit_vectors(size, dimension, generator)

@@ -38,9 +38,10 @@ from preflight import settings
 from preflight.packages import PackageError
 from questions.question import Question
 from runs.demo import make_retriever
+from scoring.prompts import Passage
 from semanticretriever import SemanticRetriever
 from storage.errors import DatabaseError
-from storage.records import Passage
+from storage.records import NOTHING_FOUND
 
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int64]
@@ -208,8 +209,8 @@ def evidence(
         )
         answers = retriever.retrieve_all([Question(pair.question) for pair in pairs])
         for answer in answers:
-            if answer.error and answer.error != "nothing was found":
-                raise BenchmarkError(answer.error)
+            if not answer.passages and answer.context_error != NOTHING_FOUND:
+                raise BenchmarkError(answer.context_error)
         name = ranking if reranker is None else f"{ranking}, reranked"
         found[name] = [answer.passages for answer in answers]
     return found

@@ -45,9 +45,9 @@ from preflight.model_entries import ModelSpec  # noqa: E402
 from preflight.settings import load, setting_problems  # noqa: E402
 from runs import demo  # noqa: E402
 from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
+from scoring.prompts import Passage  # noqa: E402
 from scoring.scorer import Reply, Request  # noqa: E402
 from scoring.tasks import ForecastTask, Prompt  # noqa: E402
-from storage.records import Passage  # noqa: E402
 
 PASSAGE_TOKENS = 200
 TODAY = "2026-11-24"
@@ -91,15 +91,12 @@ def corpus_passages() -> list[Passage]:
                 part = " ".join(words[start : start + step])
                 found.append(
                     Passage(
-                        len(found),
-                        article.source,
-                        article.title,
-                        section,
-                        part,
-                        PASSAGE_TOKENS,
-                        "1",
-                        TODAY,
-                        "",
+                        text=part,
+                        section=section,
+                        tokens=PASSAGE_TOKENS,
+                        source=article.source,
+                        title=article.title,
+                        timestamp=TODAY,
                     )
                 )
     return found

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
-from storage.new_records import NewPassage
+from scoring.prompts import Passage
 
 TokenCounter = Callable[[Sequence[str]], Sequence[int]]
 # A piece of text that is not cut further, with its size in tokens.
@@ -37,7 +37,7 @@ def cut_passages(
     size: int,
     overlap: int,
     count_tokens: TokenCounter = estimate_tokens,
-) -> list[NewPassage]:
+) -> list[Passage]:
     """Cut (title, text) sections into passages of at most ``size`` tokens.
 
     Neighbours in a section share up to ``overlap`` tokens. A passage never spans two sections, and
@@ -61,7 +61,7 @@ def cut_passages(
 
     titled = [(title, _sentences(text)) for title, text in sections]
     counts = iter(count([sentence for _, sentences in titled for sentence in sentences]))
-    passages: list[NewPassage] = []
+    passages: list[Passage] = []
     for title, sentences in titled:
         units: list[Unit] = []
         for sentence in sentences:
@@ -69,7 +69,7 @@ def cut_passages(
             units += [(sentence, tokens)] if tokens <= size else _split(sentence, size, count)
         for group in _pack(units, size, overlap):
             text = "".join(text for text, _ in group).strip()
-            passages.append(NewPassage(title, text, sum(tokens for _, tokens in group)))
+            passages.append(Passage(section=title, text=text, tokens=sum(n for _, n in group)))
     return passages
 
 

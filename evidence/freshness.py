@@ -18,8 +18,9 @@ from evidence.ranking import fuse
 from evidence.settings import RetrievalSettings
 from evidence.transport import MediaWikiError
 from evidence.wikitext import is_disambiguation, is_list_title
+from scoring.prompts import Passage
 from storage.connection import utc_now
-from storage.records import Article, Passage
+from storage.records import Article
 
 logger = logging.getLogger(__name__)
 

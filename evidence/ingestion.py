@@ -11,7 +11,8 @@ from database import Database
 from evidence.chunking import TokenCounter, cut_passages, estimate_tokens
 from evidence.encoders import Embedder
 from evidence.settings import RetrievalSettings
-from storage.records import Article, Passage
+from scoring.prompts import Passage
+from storage.records import Article
 from terminal.progress import progress
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from questions.characters import WORD
-from storage.records import Passage
+from scoring.prompts import Passage
 
 
 def choose_passages(candidates: Sequence[Passage], *, per_article: int, most: int) -> list[Passage]:

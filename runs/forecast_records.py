@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.ablation import FULL, effect
 from preflight.model_entries import ModelSpec
-from runs.gather_evidence import QuestionEvidence
 from scoring.distribution import spread
 from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt
-from storage.new_records import AblationRecord, EnsembleRecord, EvidenceLink, ForecastRecord
-from storage.records import Forecast, Passage
+from storage.new_records import AblationRecord, EnsembleRecord, ForecastRecord
+from storage.records import Evidence, Forecast
 from terminal.redaction import redact
 
 # The prompts of one condition with their outcomes, in the order of the samples.
@@ -25,7 +24,7 @@ Scored = Sequence[tuple[ForecastTask, ForecastOutcome]]
 class Piece:
     """What every model forecasts once: a question with one chunk of its evidence."""
 
-    evidence: QuestionEvidence
+    evidence: Evidence
     task: ForecastTask
 
     @property
@@ -34,19 +33,21 @@ class Piece:
         return self.task.question.id, self.task.chunk
 
 
-def pieces(items: Iterable[QuestionEvidence], chunks: int) -> list[Piece]:
+def pieces(found: Iterable[Evidence], chunks: int, today: str) -> list[Piece]:
     """Deal each question's passages out to at most ``chunks`` chunks by rank.
 
-    Each chunk gets its share of the best.
+    Each chunk gets its share of the best. ``today`` (ISO date) is what the model is told where the
+    question has no day of its own.
     """
-    found = []
-    for item in items:
-        count = max(1, min(chunks, len(item.passages)))
+    dealt = []
+    for evidence in found:
+        count = max(1, min(chunks, len(evidence.passages)))
         for chunk in range(count):
-            passages = item.passages[chunk::count]
-            task = ForecastTask(item.question, item.today, passages, chunk)
-            found.append(Piece(item, task))
-    return found
+            passages = evidence.passages[chunk::count]
+            day = evidence.question.as_of or today
+            task = ForecastTask(evidence.question, day, passages, chunk)
+            dealt.append(Piece(evidence, task))
+    return dealt
 
 
 def forecast_record(
@@ -93,17 +94,14 @@ def _prompt_columns(piece: Piece, prompt: Prompt | None) -> dict[str, Any]:
     if prompt is None:
         return {}
     rank = {passage.id: number for number, passage in enumerate(piece.evidence.passages, start=1)}
-    links = tuple(
-        EvidenceLink(
-            passage.id, number, rank[passage.id], passage.score, number <= prompt.passages_used
-        )
+    evidence = tuple(
+        replace(passage, rank=rank[passage.id], used=number <= prompt.passages_used)
         for number, passage in enumerate(piece.task.passages, start=1)
-        if isinstance(passage, Passage)
     )
     return {
         "prompt": prompt.text,
         "prompt_tokens": len(prompt.token_ids),
-        "evidence": links,
+        "evidence": evidence,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from database import Database
@@ -12,7 +12,7 @@ from evidence.settings import RetrievalSettings
 from questions.question import Question
 from runs.plan import Plan, check_documents
 from semanticretriever import SemanticRetriever
-from storage.records import Passage
+from storage.records import Evidence
 from terminal.progress import progress
 
 logger = logging.getLogger("forecaster")
@@ -21,16 +21,6 @@ logger = logging.getLogger("forecaster")
 # while it searches loses at most this many. Groups are cut from the run's whole list, so a resumed
 # run has the same ones.
 RETRIEVAL_GROUP: Final = 8
-
-
-@dataclass(frozen=True)
-class QuestionEvidence:
-    """A question with its passages, best first, or the reason why there are none."""
-
-    question: Question
-    today: str
-    passages: tuple[Passage, ...] = ()
-    context_error: str | None = None
 
 
 def retrieval_settings(plan: Plan) -> RetrievalSettings | None:
@@ -64,7 +54,7 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
 
 def gather_evidence(
     plan: Plan, database: Database, run_id: int, retriever: SemanticRetriever | None
-) -> list[QuestionEvidence]:
+) -> list[Evidence]:
     """Search for what the run lacks, store it, and return every question's evidence."""
     if plan.origin is not None:
         database.forecasts.copy_reasonings(plan.origin, run_id)
@@ -74,14 +64,15 @@ def gather_evidence(
         database.articles.save_retrievals(run_id, _copied_evidence(database, plan.origin, missing))
     elif missing and retriever is None:
         off = "retrieval was switched off"
-        database.articles.save_retrievals(run_id, [(question.id, (), off) for question in missing])
+        database.articles.save_retrievals(
+            run_id, [Evidence(question, (), off) for question in missing]
+        )
     elif missing and retriever is not None:
         _retrieve(plan, database, run_id, retriever, {question.id for question in missing})
     errors = {asked.id: asked.context_error for asked in database.runs.questions(run_id)}
     return [
-        QuestionEvidence(
+        Evidence(
             question,
-            question.as_of or plan.as_of or plan.today,
             tuple(database.articles.retrieval(run_id, question.id)),
             errors[question.id],
         )
@@ -109,14 +100,15 @@ def _unsearched(run_id: int, database: Database) -> set[str]:
 
 def _copied_evidence(
     database: Database, origin: int, questions: Sequence[Question]
-) -> list[tuple[str, list[Passage], str | None]]:
+) -> list[Evidence]:
     stored = {asked.id: asked for asked in database.runs.questions(origin)}
     copied = []
     for question in questions:
         error = stored[question.id].context_error
         if stored[question.id].retrieved_at is None:
             error = f"run {origin} ended before it searched for this question"
-        copied.append((question.id, database.articles.retrieval(origin, question.id), error))
+        passages = tuple(database.articles.retrieval(origin, question.id))
+        copied.append(Evidence(question, passages, error))
     return copied
 
 
@@ -131,11 +123,10 @@ def _retrieve(
             if not group:
                 continue
             found = retriever.retrieve_all(group, as_of=plan.as_of, searched=bar.update)
-            rows = [(q.id, e.passages, e.context_error) for q, e in zip(group, found, strict=True)]
-            database.articles.save_retrievals(run_id, rows)
-            for question, evidence in zip(group, found, strict=True):
-                count = f"{len(evidence.passages)} passages"
-                logger.debug("%s: %s", question.id, evidence.error or count)
+            database.articles.save_retrievals(run_id, found)
+            for evidence in found:
+                count = f"{len(evidence.passages)} passages" if evidence.passages else ""
+                logger.debug("%s: %s", evidence.question.id, count or evidence.context_error)
             everything += found
     articles = {(p.source, p.title) for evidence in everything for p in evidence.passages}
     logger.info(

@@ -217,17 +217,13 @@ def prompt_template(*, logic: bool = False) -> str:
 
     It is the text of the messages for a made-up question and passage.
     """
-
-    class Passage:
-        source = title = section = text = "x"
-        timestamp = "2000-01-01"
-
+    passage = prompts.Passage(text="x", section="x", source="x", title="x", timestamp="2000-01-01")
     question = Question("x", background="x", resolution_criteria="x", close_date="2000-01-01")
     messages = prompts.forecast_messages(
-        question, [Passage()], today="2000-01-01", reasoning="x", padding="x"
+        question, [passage], today="2000-01-01", reasoning="x", padding="x"
     )
     fixed: list[Any] = [messages, prompts.PLAIN_ANSWER]
     if logic:
-        asked = prompts.reasoning_messages(question, [Passage()], today="2000-01-01")
+        asked = prompts.reasoning_messages(question, [passage], today="2000-01-01")
         fixed += [asked, prompts.PLAIN_NOTES]
     return hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:16]

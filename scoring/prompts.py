@@ -6,7 +6,8 @@ The fixed text is hashed into every run's manifest: to change a character is to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 from questions.question import Question
 from scoring.quoting import defuse
@@ -50,19 +51,27 @@ PLAIN_NOTES: Final = "\n\nNotes:\nBase rate:"
 Messages = list[dict[str, str]]
 
 
-class Passage(Protocol):
-    """The fields of a passage that a prompt quotes."""
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A passage of an article at one revision, on its whole way to a prompt.
 
-    @property
-    def source(self) -> str: ...  # noqa: D102
-    @property
-    def title(self) -> str: ...  # noqa: D102
-    @property
-    def section(self) -> str: ...  # noqa: D102
-    @property
-    def text(self) -> str: ...  # noqa: D102
-    @property
-    def timestamp(self) -> str: ...  # noqa: D102
+    Storing it gives it an ``id``. ``tokens`` are the embedding model's, ``timestamp`` is the
+    revision's (UTC). ``score`` is the retriever's (higher is better), ``rank`` the place in the
+    question's evidence (1 = best); it is not ``used`` when it did not fit into the prompt.
+    """
+
+    text: str
+    section: str = ""
+    tokens: int = 0
+    source: str = ""
+    title: str = ""
+    revision_id: str = ""
+    timestamp: str = ""
+    url: str = ""
+    id: int = 0
+    score: float = 0.0
+    rank: int = 0
+    used: bool = True
 
 
 def format_evidence(passages: Sequence[Passage], control_tokens: Iterable[str] = ()) -> str:

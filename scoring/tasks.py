@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import config
 from questions.question import Question
-from scoring import prompts
 from scoring.number_trie import NumberTrie, TokenPath
+from scoring.prompts import Passage
 from scoring.scorer import ScoringResult
 
 
@@ -30,7 +30,7 @@ class ForecastTask:
 
     question: Question
     today: str
-    passages: tuple[prompts.Passage, ...] = ()
+    passages: tuple[Passage, ...] = ()
     chunk: int = 0
     reasoning: str | None = None
 

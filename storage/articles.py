@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from scoring.prompts import Passage
 from storage.connection import Connection, insert
 from storage.errors import SQLITE_ERRORS, database_error
-from storage.new_records import NewPassage
-from storage.records import Article, Passage
+from storage.records import Article, Evidence
 
 # Notes a check of a stored revision. A moment later than now was written by a wrong clock.
 _CHECKED: Final = (
@@ -47,7 +47,7 @@ class ArticleStore:
         )
         return rows[0]["id"] if rows else None
 
-    def add(self, article: Article, passages: Sequence[NewPassage]) -> int:
+    def add(self, article: Article, passages: Sequence[Passage]) -> int:
         """Store a revision with its passages; returns its id.
 
         One that is stored already is marked as checked.
@@ -64,11 +64,9 @@ class ArticleStore:
                 return known
             article_id = insert(sql, "articles", values)
             for position, passage in enumerate(passages):
-                number = insert(
-                    sql,
-                    "passages",
-                    {"article_id": article_id, "position": position, **vars(passage)},
-                )
+                columns = {"article_id": article_id, "position": position}
+                columns |= {name: vars(passage)[name] for name in ("section", "text", "tokens")}
+                number = insert(sql, "passages", columns)
                 sql.execute(
                     "INSERT INTO passage_words (rowid, title, section, text) VALUES (?, ?, ?, ?)",
                     (number, article.title, passage.section, passage.text),
@@ -227,28 +225,21 @@ class ArticleStore:
 
     # --- retrievals -------------------------------------------------------------------------------
 
-    def save_retrievals(
-        self, run_id: int, found: Sequence[tuple[str, Sequence[Passage], str | None]]
-    ) -> None:
-        """Record what was found for questions of a run; replaces an earlier record.
-
-        Args:
-            run_id: the run.
-            found: question id, passages (best first), and why there are none or too few.
-        """
+    def save_retrievals(self, run_id: int, found: Sequence[Evidence]) -> None:
+        """Record what was found for questions of a run; replaces an earlier record."""
         now = self._connection.now()
         with self._connection.atomic() as sql:
-            for question_id, passages, context_error in found:
-                key = (run_id, question_id)
+            for evidence in found:
+                key = (run_id, evidence.question.id)
                 sql.execute("DELETE FROM retrievals WHERE run_id = ? AND question_id = ?", key)
                 sql.executemany(
                     "INSERT INTO retrievals VALUES (?, ?, ?, ?, ?)",
-                    [(*key, p.id, rank, p.score) for rank, p in enumerate(passages, start=1)],
+                    [(*key, p.id, rank, p.score) for rank, p in enumerate(evidence.passages, 1)],
                 )
                 sql.execute(
                     "UPDATE run_questions SET retrieved_at = ?, context_error = ?"
                     " WHERE run_id = ? AND question_id = ?",
-                    (now, context_error, *key),
+                    (now, evidence.context_error, *key),
                 )
 
     def retrieval(self, run_id: int, question_id: str) -> list[Passage]:

@@ -80,8 +80,8 @@ class ForecastStore:
             sql.executemany(
                 "INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
                 [
-                    (number, e.passage_id, e.number, e.rank, e.score, e.used)
-                    for e in record.evidence
+                    (number, passage.id, place, passage.rank, passage.score, passage.used)
+                    for place, passage in enumerate(record.evidence, start=1)
                 ],
             )
             for sample, distribution in record.sample_distributions:

@@ -6,29 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scoring.distribution import Distribution
-
-
-@dataclass(frozen=True)
-class NewPassage:
-    """A passage to store; ``tokens`` are counted with the embedding model's tokenizer."""
-
-    section: str
-    text: str
-    tokens: int
-
-
-@dataclass(frozen=True)
-class EvidenceLink:
-    """A passage in one prompt: its number there and its retrieval rank (1 = best).
-
-    It is not ``used`` when it did not fit.
-    """
-
-    passage_id: int
-    number: int
-    rank: int
-    score: float
-    used: bool = True
+from scoring.prompts import Passage
 
 
 @dataclass(frozen=True)
@@ -37,7 +15,8 @@ class ForecastRecord:
 
     Masses are probabilities (0-1), deviations in percentage points, ``seconds`` wall-clock time.
     ``samples`` counts the scored samples of reasoning (0 without), ``sample_distributions`` has
-    each one's number and distribution.
+    each one's number and distribution. ``evidence`` is in the order of the numbers that the prompt
+    gives its passages, from 1.
     """
 
     question_id: str
@@ -56,7 +35,7 @@ class ForecastRecord:
     reasoning: str | None = None
     error: str | None = None
     context_error: str | None = None
-    evidence: tuple[EvidenceLink, ...] = ()
+    evidence: tuple[Passage, ...] = ()
     samples: int = 0
     within_deviation: float | None = None
     between_deviation: float | None = None

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from questions.question import Question
 from scoring.distribution import Distribution
 from scoring.pooling import Voice
+from scoring.prompts import Passage
 
 # Kinds of columns; ``storage/rows.py`` checks a stored value against the kind of its field.
 Moment = str  # an ISO date or timestamp
@@ -324,16 +325,13 @@ class Article:
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A stored passage with its revision; ``score`` is the retriever's rank score."""
+class Evidence:
+    """The passages found for a question, best first.
 
-    id: int
-    source: str
-    title: str
-    section: str
-    text: str
-    tokens: int
-    revision_id: str
-    timestamp: str
-    url: str
-    score: float = 0.0
+    ``context_error`` says why there are none or, after ``INCOMPLETE``, what failed although there
+    are some; None when all is well.
+    """
+
+    question: Question
+    passages: tuple[Passage, ...] = ()
+    context_error: str | None = None

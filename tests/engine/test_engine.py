@@ -10,14 +10,14 @@ import config
 from agents_vllm import Agent
 from database import Database
 from engine.environment import vllm_is_cpu_build as cpu_build
-from ensemble import Ensemble, QuestionEvidence
+from ensemble import Ensemble
 from forecaster import QUESTIONS
 from questions.question import Question
 from runs import demo
 from scoring.distribution import total_variation
+from scoring.prompts import Passage
 from scoring.tasks import ForecastTask
-from storage.new_records import NewPassage
-from storage.records import Article, Passage
+from storage.records import Article, Evidence
 from tests.support.needed import needs
 
 NEEDED = {
@@ -44,15 +44,14 @@ BLOCK_BUDGET = 12
 
 def passage(number: int, text: str) -> Passage:
     return Passage(
-        number,
-        "wikipedia",
-        f"Article {number}",
-        "History",
-        text,
-        50,
-        "r",
-        "2026-06-01T00:00:00Z",
-        "",
+        text=text,
+        id=number,
+        source="wikipedia",
+        title=f"Article {number}",
+        section="History",
+        tokens=50,
+        revision_id="r",
+        timestamp="2026-06-01T00:00:00Z",
     )
 
 
@@ -230,12 +229,14 @@ def test_a_run_reasons_once_scores_all_conditions_and_divides_the_variance(
         article = Article(
             "wikipedia", "A", "r", "2026-06-01T00:00:00Z", "", "x", "2026-06-01T00:00:00Z"
         )
-        database.articles.add(article, [NewPassage("", passage.text, 20) for passage in PASSAGES])
+        database.articles.add(
+            article, [Passage(text=passage.text, tokens=20) for passage in PASSAGES]
+        )
         stored = tuple(database.articles.passages([1, 2]))
-        items = [QuestionEvidence(task.question, task.today, stored) for task in tasks]
+        items = [Evidence(task.question, stored) for task in tasks]
         Ensemble(
             database, run, [spec], lambda _: Borrowed(agent), logic=spec, ablate=True
-        ).forecast(items)
+        ).forecast(items, tasks[0].today)
         query = database.connection.query
         forecasts = query("SELECT * FROM forecasts ORDER BY id")
         pairs = query("SELECT * FROM ablation_pairs")

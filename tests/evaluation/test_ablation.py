@@ -18,11 +18,10 @@ from reporting import report
 from runs import start
 from runs.finish import ablation_lines
 from scoring.distribution import Distribution, jensen_shannon
+from scoring.prompts import Passage
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt, Reasoning
-from semanticretriever import Evidence
-from storage.new_records import NewPassage
-from storage.records import AblationPair, Article, Resolution
+from storage.records import AblationPair, Article, Evidence, Resolution
 from tests.support.fake_agent import TRIE, FakeAgent
 
 NOTES = ("first notes", "second notes")
@@ -138,11 +137,11 @@ class Retriever:
     def retrieve_all(self, questions, *, as_of=None, searched=None):
         time = "2026-01-01T00:00:00Z"
         article = Article("wikipedia", "A", "1", time, "https://example.org/A", "text", time)
-        self.store.articles.add(article, [NewPassage("", f"text {n}", 2) for n in range(2)])
+        self.store.articles.add(article, [Passage(text=f"text {n}", tokens=2) for n in range(2)])
         ids = [
             row["id"] for row in self.store.connection.query("SELECT id FROM passages ORDER BY id")
         ]
-        return [Evidence(tuple(self.store.articles.passages(ids))) for _ in questions]
+        return [Evidence(q, tuple(self.store.articles.passages(ids))) for q in questions]
 
 
 @pytest.fixture

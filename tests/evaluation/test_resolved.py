@@ -12,7 +12,8 @@ from database import Database
 from evaluation.resolved import Judged, collect, exclusion, forecast_time
 from questions.question import Question
 from scoring.distribution import Distribution
-from storage.new_records import EvidenceLink, ForecastRecord
+from scoring.prompts import Passage
+from storage.new_records import ForecastRecord
 from storage.records import Resolution
 from tests.support.record_database import add_evidence, add_run, point, two_records
 
@@ -154,7 +155,7 @@ def chunked(path, as_of, *chunks):
                 distribution=point(percent),
                 captured_mass=0.9,
                 residual_mass=0.0,
-                evidence=(EvidenceLink(passage, 1, 1, 0.5),),
+                evidence=(Passage(id=passage, text="", rank=1, score=0.5),),
             )
             database.forecasts.save(run, forecast)
         database.outcomes.add([Resolution("d", 1, "2099-06-01")])

@@ -13,9 +13,9 @@ from database import Database
 from evidence import freshness
 from evidence.settings import RetrievalSettings, WikiSettings
 from questions.question import Question
+from scoring.prompts import Passage
 from semanticretriever import SemanticRetriever
 from storage import connection as storage_connection
-from storage.new_records import NewPassage
 from storage.records import Article
 from terminal import progress
 from tests.support.stub_run import rows, stub_run
@@ -83,7 +83,7 @@ def ask(wiki, store, *questions, embedder=None, as_of=None, **changes):
     settings = RetrievalSettings(embedding_model="", wiki=address, **changes)
     retriever = SemanticRetriever(store, settings, embedder=embedder or CountingEmbedder())
     found = retriever.retrieve_all(questions, as_of=as_of)
-    assert [evidence.error for evidence in found] == [None] * len(questions)
+    assert all(evidence.passages for evidence in found)
     return [{p.title: p.text for p in evidence.passages} for evidence in found]
 
 
@@ -242,7 +242,8 @@ def many(store):
     for number in range(6):
         article = Article("corpus", f"A{number}", "1", OLD, "", "text")
         store.articles.add(
-            article, [NewPassage(f"s{n}", f"bridge {number} {n}", 3) for n in range(100)]
+            article,
+            [Passage(text=f"bridge {number} {n}", section=f"s{n}", tokens=3) for n in range(100)],
         )
     return store
 

@@ -13,7 +13,7 @@ from evidence.chunking import cut_passages
 from evidence.queries import build_queries, match_query, named_entities
 from evidence.sections import tidy
 from evidence.selection import shingles
-from storage.new_records import NewPassage
+from scoring.prompts import Passage
 from storage.records import Article
 
 
@@ -133,7 +133,7 @@ def test_composed_and_decomposed_spellings_are_one():
 def test_words_with_marks_are_found_in_the_store(tmp_path, text, question, found):
     with Database(tmp_path / "store.db") as db:
         cuts = [
-            NewPassage("", cut.text, cut.tokens)
+            Passage(text=cut.text, tokens=cut.tokens)
             for cut in cut_passages([("", tidy(text))], size=50, overlap=0)
         ]
         article = db.articles.add(Article("w", "T", "1", "2026-01-01T00:00:00Z", "u", text), cuts)

@@ -10,8 +10,8 @@ import pytest
 from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
+from scoring.prompts import Passage
 from semanticretriever import SemanticRetriever
-from storage.new_records import NewPassage
 from storage.records import Article
 
 TOPICS = ("wheat", "oil", "rail", "bridge", "vaccine", "satellite")
@@ -51,7 +51,8 @@ def store(tmp_path):
                 "wikipedia", f"A{number}", "1", "2026-01-01T00:00:00Z", "https://example.org", "t"
             )
             passages = [
-                NewPassage(s, f"{topic}, {land}, fact {number} in {s}", 8) for s in ("x", "y", "z")
+                Passage(text=f"{topic}, {land}, fact {number} in {s}", section=s, tokens=8)
+                for s in ("x", "y", "z")
             ]
             database.articles.add(article, passages)
         return database
@@ -122,7 +123,7 @@ def test_neither_near_duplicates_nor_one_long_article_crowd_out_the_others(
 
     def add(title, *texts):
         article = Article("corpus", title, "1", "2026-01-01T00:00:00Z", "", "text")
-        database.articles.add(article, [NewPassage("", text, 20) for text in texts])
+        database.articles.add(article, [Passage(text=text, tokens=20) for text in texts])
 
     with Database(tmp_path / "store.db") as database:
         if crowd == "near-duplicates":

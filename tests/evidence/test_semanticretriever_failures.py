@@ -5,8 +5,8 @@ import pytest
 from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
+from scoring.prompts import Passage
 from semanticretriever import SemanticRetriever
-from storage.new_records import NewPassage
 from storage.records import Article
 
 QUESTION = Question("Will Norway join the European Union before 2030?")
@@ -35,7 +35,7 @@ def test_nothing_found_is_none_with_a_reason(database):
     assert found.get_context(QUESTION) is None
     evidence = found.retrieve(QUESTION)
     assert evidence.passages == ()
-    assert evidence.error
+    assert evidence.context_error
 
 
 def test_an_unreachable_wiki_is_none_with_a_reason(database):
@@ -43,13 +43,13 @@ def test_an_unreachable_wiki_is_none_with_a_reason(database):
         database, RetrievalSettings(embedding_model="", ranking="bm25"), client=BrokenClient()
     )
     assert found.get_context(QUESTION) is None
-    assert found.retrieve(QUESTION).error
+    assert found.retrieve(QUESTION).context_error
 
 
 def test_stored_passages_are_found_numbered_and_fenced(database):
     article = Article("World Factbook", "Norway", "1", "2026-01-01T00:00:00Z", "", "text")
     text = "Norway has twice rejected membership of the European Union."
-    database.articles.add(article, [NewPassage("Government", text, 12)])
+    database.articles.add(article, [Passage(text=text, section="Government", tokens=12)])
     context = retriever(database).get_context(QUESTION)
     assert context is not None
     assert context.startswith(

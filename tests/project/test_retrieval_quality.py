@@ -12,9 +12,9 @@ import pytest
 
 from evidence.chunking import cut_passages
 from evidence.settings import RetrievalSettings
+from scoring.prompts import Passage
 from semanticretriever import SemanticRetriever
-from storage.new_records import NewPassage
-from storage.records import Article, Passage
+from storage.records import Article
 from tests.support.factbook import countries
 from tests.support.needed import needs
 
@@ -34,7 +34,16 @@ PAIRS = [
 
 
 def passage(title, section, text):
-    return Passage(1, "World Factbook", title, section, text, 5, "1", "2026-01-31T00:00:00Z", "")
+    return Passage(
+        text=text,
+        id=1,
+        source="World Factbook",
+        title=title,
+        section=section,
+        tokens=5,
+        revision_id="1",
+        timestamp="2026-01-31T00:00:00Z",
+    )
 
 
 # --- the questions ------------------------------------------------------------------------------------------------
@@ -176,9 +185,11 @@ def corpus(monkeypatch):
             article = Article("World Factbook", country, "1", "2026-01-31T00:00:00Z", "", "text")
             section = "Economy" if country == "Kenya" else "Space"
             passages = [
-                NewPassage(section, other, 4),
-                NewPassage(
-                    section, f"{country} and much that is beside the point of any question", 11
+                Passage(text=other, section=section, tokens=4),
+                Passage(
+                    text=f"{country} and much that is beside the point of any question",
+                    section=section,
+                    tokens=11,
                 ),
             ]
             database.articles.add(article, passages)

@@ -24,11 +24,10 @@ from runs.command_line import UsageError
 from runs.resume import find_run, resume_command, stored_questions, stored_specs
 from runs.weights_identity import weights_identity
 from scoring.distribution import Distribution
+from scoring.prompts import Passage
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt
-from semanticretriever import Evidence
-from storage.new_records import NewPassage
-from storage.records import Article
+from storage.records import Article, Evidence
 from tests.support.fake_agent import TRIE, FakeAgent
 
 
@@ -77,7 +76,7 @@ class Retriever:
                 raise KeyboardInterrupt
             Retriever.asked.append(question.text)
             if Retriever.down:
-                found.append(Evidence((), "wiki is down"))
+                found.append(Evidence(question, (), "wiki is down"))
                 continue
             article = Article(
                 "wikipedia",
@@ -87,7 +86,7 @@ class Retriever:
                 "https://example.org",
                 "text",
             )
-            self.database.articles.add(article, [NewPassage("", f"About {question.text}", 3)])
+            self.database.articles.add(article, [Passage(text=f"About {question.text}", tokens=3)])
             (row,) = self.database.connection.query(
                 "SELECT id FROM articles WHERE title = ?", (question.text,)
             )
@@ -96,7 +95,8 @@ class Retriever:
             )
             found.append(
                 Evidence(
-                    tuple(self.database.articles.passages([passage["id"]], {passage["id"]: 0.5}))
+                    question,
+                    tuple(self.database.articles.passages([passage["id"]], {passage["id"]: 0.5})),
                 )
             )
         return found

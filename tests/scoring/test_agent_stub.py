@@ -13,9 +13,9 @@ from engine.arguments import engine_arguments
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring.prompt_fitting import ANSWER_TOKENS
+from scoring.prompts import Passage
 from scoring.scorer import ScoringResult
 from scoring.tasks import AgentError, ForecastTask
-from storage.records import Passage
 
 SPEC = ModelSpec("stub", "org/stub")
 
@@ -107,7 +107,14 @@ def task(text="Will A happen?", passages=()) -> ForecastTask:
 def passage(number: int, size: int = 200) -> Passage:
     text = f"fact {number} " * (size // 7)
     return Passage(
-        number, "wikipedia", f"Title{number}", "", text, 9, "r", "2026-01-01T00:00:00Z", "u"
+        text=text,
+        id=number,
+        source="wikipedia",
+        title=f"Title{number}",
+        tokens=9,
+        revision_id="r",
+        timestamp="2026-01-01T00:00:00Z",
+        url="u",
     )
 
 

@@ -11,12 +11,12 @@ import pytest
 import config
 from agents_vllm import Agent
 from database import Database
-from ensemble import Ensemble, QuestionEvidence
+from ensemble import Ensemble
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring.pooling import voice_weights
-from storage.new_records import NewPassage
-from storage.records import Article
+from scoring.prompts import Passage
+from storage.records import Article, Evidence
 from tests.scoring.test_agent_stub import StubLLM
 
 SPEC = ModelSpec("stub", "org/stub")
@@ -49,7 +49,7 @@ def forecast(database, *, window=4096):
     article = Article(
         "wikipedia", "Bridge", "r1", "2026-01-01T00:00:00Z", "https://example.org", "text"
     )
-    database.articles.add(article, [NewPassage("", text, 30) for text in FACTS])
+    database.articles.add(article, [Passage(text=text, tokens=30) for text in FACTS])
     ids = [row["id"] for row in database.connection.query("SELECT id FROM passages ORDER BY id")]
     passages = database.articles.passages(ids, {p: 1.0 - rank / 10 for rank, p in enumerate(ids)})
     run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=[QUESTION])
@@ -61,7 +61,7 @@ def forecast(database, *, window=4096):
 
     Ensemble(
         database, run, [SPEC], lambda spec: Agent(spec, tolerance=0, llm_factory=start)
-    ).forecast([QuestionEvidence(QUESTION, "2026-11-24", tuple(passages))])
+    ).forecast([Evidence(QUESTION, tuple(passages))], "2026-11-24")
     return run, SimpleNamespace(calls=[call for engine in engines for call in engine.calls])
 
 

@@ -14,10 +14,11 @@ import pytest
 from database import Database
 from questions.question import Question
 from scoring.distribution import Distribution
+from scoring.prompts import Passage
 from storage import migrations
 from storage.errors import DatabaseError
 from storage.migrations import APPLICATION_ID, SCHEMA_VERSION
-from storage.new_records import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
+from storage.new_records import EnsembleRecord, ForecastRecord
 from storage.records import Article, CalibrationRecord, Resolution
 from tests.support.record_database import history, point, recorded_outcomes
 
@@ -233,9 +234,7 @@ def test_an_exception_inside_a_transaction_undoes_all_of_it(db):
 def test_a_forecast_whose_evidence_cannot_be_stored_is_not_stored_either(db):
     run = start(db)
     with pytest.raises(DatabaseError, match="FOREIGN KEY"):
-        db.forecasts.save(
-            run, forecast(evidence=(EvidenceLink(passage_id=99, number=1, rank=1, score=1.0),))
-        )
+        db.forecasts.save(run, forecast(evidence=(Passage(id=99, text="", rank=1, score=1.0),)))
     assert db.forecasts.of_run(run) == []
     assert scalar(db, "SELECT count(*) FROM prompts") == 0
 
@@ -289,9 +288,14 @@ def test_equal_prompts_are_stored_once_and_evidence_counts_what_was_used(db):
     article = Article(
         "wikipedia", "T", "r1", "2026-01-01T00:00:00Z", "https://example.org", "one two"
     )
-    db.articles.add(article, [NewPassage("", "one", 1), NewPassage("S", "two", 1)])
+    db.articles.add(
+        article, [Passage(text="one", tokens=1), Passage(text="two", section="S", tokens=1)]
+    )
     first, second = (row[0] for row in db.connection.query("SELECT id FROM passages ORDER BY id"))
-    links = (EvidenceLink(first, 1, 1, 0.9), EvidenceLink(second, 2, 2, 0.5, used=False))
+    links = (
+        Passage(id=first, text="", rank=1, score=0.9),
+        Passage(id=second, text="", rank=2, score=0.5, used=False),
+    )
     db.forecasts.save(run, forecast(evidence=links))
     db.forecasts.save(run, forecast(agent="n"))
     assert scalar(db, "SELECT count(*) FROM prompts") == 1
@@ -311,8 +315,8 @@ def test_the_same_revision_is_stored_once(db):
         "one",
         fetched_at="2026-01-02T00:00:00Z",
     )
-    first = db.articles.add(article, [NewPassage("", "one", 1)])
-    assert db.articles.add(article, [NewPassage("", "one", 1)]) == first
+    first = db.articles.add(article, [Passage(text="one", tokens=1)])
+    assert db.articles.add(article, [Passage(text="one", tokens=1)]) == first
     assert db.articles.count_passages([first]) == 1
     assert db.articles.find("wikipedia", "T", as_of="2025-12-31T00:00:00Z") is None
 

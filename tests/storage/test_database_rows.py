@@ -12,14 +12,13 @@ import pytest
 
 from database import Database
 from questions.question import Question
+from scoring.prompts import Passage
 from storage import connection
 from storage.errors import DatabaseError
 from storage.new_records import (
     AblationRecord,
     EnsembleRecord,
-    EvidenceLink,
     ForecastRecord,
-    NewPassage,
 )
 from storage.records import (
     Article,
@@ -27,6 +26,7 @@ from storage.records import (
     CalibrationRecord,
     CoherenceRecord,
     EarlierQuestion,
+    Evidence,
     FirstForecast,
     ReasoningRecord,
     Rewording,
@@ -77,7 +77,8 @@ def passages(db, *days, title="T"):
     found = []
     for day in days:
         row = db.articles.add(
-            article(f"{title} {day}", "r", f"{day}T00:00:00Z"), [NewPassage("", "some words", 2)]
+            article(f"{title} {day}", "r", f"{day}T00:00:00Z"),
+            [Passage(text="some words", tokens=2)],
         )
         found.append(
             db.connection.query("SELECT id FROM passages WHERE article_id = ?", (row,))[0]["id"]
@@ -350,14 +351,21 @@ def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(
     run = start(db)
     old, new, dropped, other = passages(db, "2025-01-01", "2025-03-01", "2025-05-01", "2025-04-01")
     links = (
-        EvidenceLink(new, 1, 1, 0.9),
-        EvidenceLink(old, 2, 2, 0.8),
-        EvidenceLink(dropped, 3, 3, 0.7, used=False),
+        Passage(id=new, text="", rank=1, score=0.9),
+        Passage(id=old, text="", rank=2, score=0.8),
+        Passage(id=dropped, text="", rank=3, score=0.7, used=False),
     )
     db.forecasts.save(run, forecast("a", "m", evidence=links))
     db.forecasts.save(
         run,
-        forecast("a", "n", evidence=(EvidenceLink(other, 1, 4, 0.5), EvidenceLink(new, 2, 1, 0.9))),
+        forecast(
+            "a",
+            "n",
+            evidence=(
+                Passage(id=other, text="", rank=4, score=0.5),
+                Passage(id=new, text="", rank=1, score=0.9),
+            ),
+        ),
     )
     db.forecasts.save(run, forecast("z"))
     db.forecasts.save_ensemble(run, pooled("a"))
@@ -379,9 +387,11 @@ def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(
 def test_a_passage_in_two_prompts_has_its_best_rank(db):
     run = start(db)
     one, two = passages(db, "2025-01-01", "2025-01-02")
-    links = {"m": ((one, 5), (two, 2)), "n": ((one, 1), (two, 4))}
+    links = {"m": ((two, 2), (one, 5)), "n": ((two, 4), (one, 1))}
     for agent, ranks in links.items():
-        evidence = tuple(EvidenceLink(passage, rank + 10, rank, 0.5) for passage, rank in ranks)
+        evidence = tuple(
+            Passage(id=passage, text="", rank=rank, score=0.5) for passage, rank in ranks
+        )
         db.forecasts.save(run, forecast("a", agent, evidence=evidence))
     assert [passage.id for passage in db.forecasts.prompt_evidence(run, "a")] == [one, two]
 
@@ -425,12 +435,15 @@ def test_articles_count_once_and_passages_each(db):
     run = start(db)
     db.articles.add(
         article("T", "r", "2025-01-01T00:00:00Z"),
-        [NewPassage("", "one", 1), NewPassage("", "two", 1)],
+        [Passage(text="one", tokens=1), Passage(text="two", tokens=1)],
     )
     first, second = (
         row["id"] for row in db.connection.query("SELECT id FROM passages ORDER BY id")
     )
-    links = (EvidenceLink(second, 1, 1, 0.9), EvidenceLink(first, 2, 2, 0.8))
+    links = (
+        Passage(id=second, text="", rank=1, score=0.9),
+        Passage(id=first, text="", rank=2, score=0.8),
+    )
     db.forecasts.save(run, forecast(evidence=links))
     assert db.forecasts.articles_used(run) == {"a": 1}
 
@@ -476,10 +489,11 @@ def test_what_was_retrieved_keeps_its_ranks_and_replaces_an_earlier_search(db):
     one, two, three = db.articles.passages(
         passages(db, "2025-01-01", "2025-01-02", "2025-01-03"), {1: 0.1, 2: 0.2, 3: 0.3}
     )
-    db.articles.save_retrievals(run, [("a", [three, one], None)])
-    db.articles.save_retrievals(run, [("z", [], "nothing was found")])
+    asked = {question.id: question for question in QUESTIONS}
+    db.articles.save_retrievals(run, [Evidence(asked["a"], (three, one))])
+    db.articles.save_retrievals(run, [Evidence(asked["z"], (), "nothing was found")])
     assert [(p.id, p.score) for p in db.articles.retrieval(run, "a")] == [(3, 0.3), (1, 0.1)]
-    db.articles.save_retrievals(run, [("a", [two], "in part")])
+    db.articles.save_retrievals(run, [Evidence(asked["a"], (two,), "in part")])
     assert [p.id for p in db.articles.retrieval(run, "a")] == [2]
     rows = {row.id: (row.context_error, row.retrieved_at is None) for row in db.runs.questions(run)}
     assert rows == {"a": ("in part", False), "z": ("nothing was found", False)}
@@ -559,7 +573,7 @@ def test_the_newest_revision_up_to_a_moment_is_found(db):
 def test_a_revision_stays_the_newest_until_the_latest_moment_it_was_seen(db, monkeypatch):
     monkeypatch.setattr(connection, "utc_now", lambda: "2025-02-01T00:00:00Z")
     made = article("T", "r", "2025-01-01T00:00:00Z", fetched_at="2025-01-10T00:00:00Z")
-    number = db.articles.add(made, [NewPassage("", "one", 1)])
+    number = db.articles.add(made, [Passage(text="one", tokens=1)])
 
     def seen():
         row = db.articles.find("wikipedia", "T")
@@ -577,7 +591,7 @@ def test_a_revision_stays_the_newest_until_the_latest_moment_it_was_seen(db, mon
 
 
 def test_embeddings_are_of_a_model_and_read_from_where_one_was(db):
-    two = [NewPassage("", "not embedded", 2), NewPassage("", "nor this", 2)]
+    two = [Passage(text="not embedded", tokens=2), Passage(text="nor this", tokens=2)]
     db.articles.add(
         article("Before", "r", "2024-01-01T00:00:00Z"), two
     )  # so that numbers of passages are no article's
@@ -626,7 +640,10 @@ def test_words_are_found_best_first_and_count_more_in_titles(db):
     }
     for title, text in texts.items():
         section = "Ferries" if title == "Trains" else ""
-        db.articles.add(article(title, "r", "2025-01-01T00:00:00Z"), [NewPassage(section, text, 3)])
+        db.articles.add(
+            article(title, "r", "2025-01-01T00:00:00Z"),
+            [Passage(text=text, section=section, tokens=3)],
+        )
     articles = [row["id"] for row in db.connection.query("SELECT id FROM articles ORDER BY id")]
 
     def titles(words, wanted=articles, **limits):

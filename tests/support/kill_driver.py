@@ -25,14 +25,14 @@ import forecaster
 from database import Database
 from runs import gather_evidence, start
 from scoring.distribution import Distribution
+from scoring.prompts import Passage
 from scoring.scorer import ScoringResult
 from scoring.tasks import ForecastOutcome, Prompt, Reasoning
-from semanticretriever import Evidence
 from storage import connection
 from storage.connection import Connection
 from storage.forecasts import ForecastStore
-from storage.new_records import ForecastRecord, NewPassage
-from storage.records import Article
+from storage.new_records import ForecastRecord
+from storage.records import Article, Evidence
 from tests.support.fake_agent import TRIE, FakeAgent
 
 
@@ -110,14 +110,16 @@ class Retriever:
                     "t",
                 )
                 row = self.store.articles.add(
-                    article, [NewPassage("", f"{name} of {question.text}", 3)]
+                    article, [Passage(text=f"{name} of {question.text}", tokens=3)]
                 )
                 (passage,) = self.store.connection.query(
                     "SELECT id FROM passages WHERE article_id = ?", (row,)
                 )
                 ids.append(passage["id"])
             found.append(
-                Evidence(tuple(self.store.articles.passages(ids, dict.fromkeys(ids, 0.5))))
+                Evidence(
+                    question, tuple(self.store.articles.passages(ids, dict.fromkeys(ids, 0.5)))
+                )
             )
         return found
 

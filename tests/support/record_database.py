@@ -12,7 +12,8 @@ from database import Database
 from questions.question import Question
 from scoring.distribution import Distribution, agreement
 from scoring.pooling import pool
-from storage.new_records import EnsembleRecord, EvidenceLink, ForecastRecord, NewPassage
+from scoring.prompts import Passage
+from storage.new_records import EnsembleRecord, ForecastRecord
 from storage.records import Article, CalibrationRecord, Resolution
 
 
@@ -35,7 +36,8 @@ def add_evidence(
     """One article with one passage; returns the passage's id."""
     article = Article("wikipedia", "Title <i>", f"r{timestamp}", timestamp, url, "text")
     database.articles.add(
-        article, [NewPassage("History", "A passage with <script>alert(1)</script>.", 8)]
+        article,
+        [Passage(text="A passage with <script>alert(1)</script>.", section="History", tokens=8)],
     )
     return database.connection.query("SELECT max(id) AS id FROM passages")[0]["id"]
 
@@ -51,7 +53,7 @@ def add_run(
 ) -> int:
     """A run with one distribution per agent and question, and the linear pool; ``made`` sets every time of day it holds."""
     run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=questions)
-    links = () if passage is None else (EvidenceLink(passage, 1, 1, 0.5),)
+    links = () if passage is None else (Passage(id=passage, text="", rank=1, score=0.5),)
     for number, question in enumerate(questions):
         distributions = []
         for agent, given in forecasts.items():
