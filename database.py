@@ -13,6 +13,7 @@ from pathlib import Path
 
 from storage.articles import ArticleStore
 from storage.connection import Connection
+from storage.final_numbers import FinalNumberStore
 from storage.forecasts import ForecastStore
 from storage.outcomes import OutcomeStore
 from storage.runs import RunStore
@@ -42,6 +43,8 @@ class Database:
         self.articles = ArticleStore(self.connection)
         # Forecasts with prompts, evidence, reasonings and ablations; their pools.
         self.forecasts = ForecastStore(self.connection)
+        # What the pools became with market prices, base rates, coherence and calibration.
+        self.final = FinalNumberStore(self.connection)
         # How questions ended, calibrations, coherence checks.
         self.outcomes = OutcomeStore(self.connection)
 

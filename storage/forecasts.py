@@ -47,7 +47,9 @@ _CALIBRATED: Final = (
 )
 _POOLS: Final = (
     "SELECT n.*, q.subject, rq.as_of, r.started_at,"
-    f" (SELECT 100 * c.calibrated {_CALIBRATED}) AS calibrated"
+    f" (SELECT 100 * c.calibrated {_CALIBRATED}) AS calibrated,"
+    " (SELECT 100 * d.final FROM final_numbers d WHERE d.run_id = n.run_id"
+    " AND d.question_id = n.question_id AND d.final <> d.models) AS final"
 )
 _POOL_JOINS: Final = (
     "JOIN ensembles n ON n.run_id = rq.run_id AND n.question_id = rq.question_id"

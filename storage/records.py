@@ -168,7 +168,8 @@ class PooledForecast:
     """The stored pool of all agents' forecasts of one question in one run.
 
     ``calibrated`` is the newest calibration's value in percent and ``calibration`` its id,
-    ``weights`` each agent's weight in the pool (0-1).
+    ``weights`` each agent's weight in the pool (0-1). ``final`` is in percent; None where nothing
+    moved the models' mean.
     """
 
     run_id: int
@@ -190,11 +191,17 @@ class PooledForecast:
     calibrated: float | None
     calibration: int | None = None
     latest_evidence: Moment | None = None
+    final: float | None = None
 
     @property
     def mean(self) -> float:
-        """The point forecast in percent."""
+        """The models' point forecast in percent."""
         return self.distribution.mean
+
+    @property
+    def final_mean(self) -> float:
+        """The final number in percent, the models' mean where nothing moved it."""
+        return self.mean if self.final is None else self.final
 
     @property
     def p10(self) -> float:

@@ -139,6 +139,13 @@ def _loose(value: Any) -> Mapping[str, Any]:
         return {}
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    found = json.loads(value)
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise TypeError
+    return tuple(found)
+
+
 def _distribution(value: Any) -> Distribution:
     numbers = np.array(json.loads(value), dtype=np.float64)
     if not abs(numbers.sum() - 1) < 1e-6:
@@ -156,6 +163,7 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "Binary": _binary,
     "Mapping[str, Any]": _object,
     "Loose": _loose,
+    "tuple[str, ...]": _texts,
     "Distribution": _distribution,
     "Question": lambda value: Question(**_object(value)),
 }
