@@ -17,6 +17,7 @@ from evaluation.calibration import apply_latest
 from evaluation.coherence import check_coherence
 from evaluation.resolved import AnalysisError
 from questions.checks import parent_id
+from runs.final_numbers import store_final_numbers
 from runs.plan import Plan
 from runs.replay import replay_lines
 from storage.errors import DamagedDatabaseError, DatabaseError, ReplacedDatabaseError
@@ -106,6 +107,7 @@ def _ended(forecast: Callable[[], None], plan: Plan, database: Database, run_id:
     with contextlib.suppress(KeyboardInterrupt):
         forecast()
         calibrate(plan, database, run_id)
+        store_final_numbers(plan, database, run_id)
         # Before the run counts as finished: one that is killed in here does it again when resumed.
         lines = closing_lines(plan, database, run_id)
         stored = database.forecasts.of_run(run_id)
@@ -113,6 +115,7 @@ def _ended(forecast: Callable[[], None], plan: Plan, database: Database, run_id:
             return Ending("partial", lines)
         return Ending("finished", lines, in_vain=evidence_failed(plan, database, run_id))
     calibrate(plan, database, run_id)
+    store_final_numbers(plan, database, run_id)
     return Ending("interrupted", interrupted_backtest_lines(plan, database, run_id))
 
 

@@ -45,7 +45,7 @@ def pieces(found: Iterable[Evidence], chunks: int, today: str) -> list[Piece]:
         for chunk in range(count):
             passages = evidence.passages[chunk::count]
             day = evidence.question.as_of or today
-            task = ForecastTask(evidence.question, day, passages, chunk)
+            task = ForecastTask(evidence.question, day, passages, chunk, facts=evidence.facts)
             dealt.append(Piece(evidence, task))
     return dealt
 

@@ -10,6 +10,7 @@ from typing import Final
 from database import Database
 from evidence.settings import RetrievalSettings
 from questions.question import Question
+from runs.outside_views import with_outside_views
 from runs.plan import Plan, check_documents
 from semanticretriever import SemanticRetriever
 from storage.records import Evidence
@@ -70,7 +71,7 @@ def gather_evidence(
     elif missing and retriever is not None:
         _retrieve(plan, database, run_id, retriever, {question.id for question in missing})
     errors = {asked.id: asked.context_error for asked in database.runs.questions(run_id)}
-    return [
+    found = [
         Evidence(
             question,
             tuple(database.articles.retrieval(run_id, question.id)),
@@ -78,6 +79,7 @@ def gather_evidence(
         )
         for question in plan.questions
     ]
+    return with_outside_views(found, plan, database, run_id)
 
 
 def _unsearched(run_id: int, database: Database) -> set[str]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import config
 from database import Database
+from evaluation.assistance import RULE_VERSION
 from questions.question import Question
 from runs.command_line import UsageError
 from runs.environment import versions
@@ -162,6 +163,13 @@ def plan_settings(plan: Plan) -> dict[str, Any]:
         "model_order": [spec.name for spec in plan.specs],
         "vllm": dict(plan.vllm_config),
         "pool_method": config.POOL_METHOD,
+        "assistance": {
+            "rule": RULE_VERSION,
+            "show_market": config.SHOW_MARKET,
+            "market_weight": config.MARKET_WEIGHT,
+            "show_base_rate": config.SHOW_BASE_RATE,
+            "base_rate_weight": config.BASE_RATE_WEIGHT,
+        },
         "scoring_tolerance": config.SCORING_TOLERANCE,
         "scoring_block_budget": config.SCORING_BLOCK_BUDGET,
         "min_captured_mass": config.MIN_CAPTURED_MASS,
@@ -222,7 +230,9 @@ def prompt_template(*, logic: bool = False) -> str:
     messages = prompts.forecast_messages(
         question, [passage], today="2000-01-01", reasoning="x", padding="x"
     )
-    fixed: list[Any] = [messages, prompts.PLAIN_ANSWER]
+    known = [prompts.market_fact(0.5, day) for day in ("2000-01-01", None)]
+    known += [prompts.base_rate_fact(2, 1, kind, "x") for kind in prompts.FAMILIES]
+    fixed: list[Any] = [messages, prompts.PLAIN_ANSWER, prompts.FACTS, known]
     if logic:
         asked = prompts.reasoning_messages(question, [passage], today="2000-01-01")
         fixed += [asked, prompts.PLAIN_NOTES]

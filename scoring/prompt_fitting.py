@@ -120,6 +120,7 @@ class PromptFitting:
             task.question,
             task.passages[:used],
             today=task.today,
+            facts=task.facts,
             reasoning=task.reasoning,
             padding=padding,
             control_tokens=self.control_tokens,
@@ -170,6 +171,7 @@ class PromptFitting:
                 task.question,
                 task.passages[:used],
                 today=task.today,
+                facts=task.facts,
                 control_tokens=self.control_tokens,
             )
             rendered = render(

@@ -25,7 +25,8 @@ class AgentError(Exception):
 class ForecastTask:
     """One forecast to make from one chunk of evidence, its passages best first.
 
-    ``today`` is the ISO date the model is told; ``reasoning`` are notes quoted in the prompt.
+    ``today`` is the ISO date the model is told; ``reasoning`` are notes quoted in the prompt, and
+    ``facts`` lines about market price and base rate.
     """
 
     question: Question
@@ -33,6 +34,7 @@ class ForecastTask:
     passages: tuple[Passage, ...] = ()
     chunk: int = 0
     reasoning: str | None = None
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

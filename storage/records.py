@@ -94,6 +94,7 @@ class KnownQuestion:
     subject: str
     text: str
     extra: Mapping[str, Any]
+    close_date: Moment | None = None
 
 
 @dataclass(frozen=True)
@@ -336,9 +337,10 @@ class Evidence:
     """The passages found for a question, best first.
 
     ``context_error`` says why there are none or, after ``INCOMPLETE``, what failed although there
-    are some; None when all is well.
+    are some; None when all is well. ``facts`` are lines about market price and base rate.
     """
 
     question: Question
     passages: tuple[Passage, ...] = ()
     context_error: str | None = None
+    facts: tuple[str, ...] = ()

@@ -1,0 +1,118 @@
+"""Read what a database knows of resolved questions and their forecasts.
+
+Everything resolved is read; who uses it keeps to what was resolved before a forecast's day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from database import Database
+from evaluation.applied_calibration import PastForecast
+from evaluation.assistance import PastVoices
+from evaluation.base_rates import PastQuestion
+from evaluation.resolved import parse_time
+from questions.cells import is_nothing
+from questions.checks import parent_id
+from questions.question import cluster_of
+from storage.final_numbers import PastPool
+from storage.records import KnownQuestion, Resolution
+
+# Kinds of questions that are calibrated apart: with a market price, and without.
+PRICED, UNPRICED = "market", "no market"
+
+
+@dataclass(frozen=True)
+class PastRecord:
+    """The resolved questions of a database, and the live forecasts of them.
+
+    ``forecasts`` and ``voices`` are of the same pools, in the same order; ``keys`` has their runs
+    and questions, each as ``RUN:QUESTION``.
+    """
+
+    questions: tuple[PastQuestion, ...] = ()
+    forecasts: tuple[PastForecast, ...] = ()
+    voices: tuple[PastVoices, ...] = ()
+    keys: tuple[str, ...] = field(default_factory=tuple)
+
+    @classmethod
+    def read(cls, database: Database) -> PastRecord:
+        """Read it from an open database."""
+        outcomes = {
+            name: row for name, row in database.outcomes.latest().items() if row.outcome is not None
+        }
+        pools = [
+            pool
+            for pool in database.final.past_pools()
+            if pool.question_id in outcomes
+            and parent_id(pool.extra) is None
+            and parse_time(pool.created_at) < parse_time(outcomes[pool.question_id].resolved_at)
+        ]
+        return cls(
+            past_questions(database, outcomes),
+            tuple(_forecast(pool, outcomes[pool.question_id]) for pool in pools),
+            tuple(_voices(pool, outcomes[pool.question_id]) for pool in pools),
+            tuple(f"{pool.run_id}:{pool.question_id}" for pool in pools),
+        )
+
+
+def past_questions(
+    database: Database, outcomes: Mapping[str, Resolution]
+) -> tuple[PastQuestion, ...]:
+    """Return each resolved subject once, in its newest wording."""
+    found = {
+        row.subject: _question(row, outcomes[row.id])
+        for row in database.runs.known_questions()
+        if row.id in outcomes and parent_id(row.extra) is None
+    }
+    return tuple(found.values())
+
+
+def _question(row: KnownQuestion, ended: Resolution) -> PastQuestion:
+    # Without a column the cluster is the question alone, which is no series.
+    series = "" if is_nothing(row.extra.get("cluster")) else cluster_of(row.extra, row.subject)
+    return PastQuestion(
+        id=row.subject,
+        text=row.text,
+        source=_text(row.extra, "source"),
+        reference_class=_text(row.extra, "reference_class"),
+        outcome=float(ended.outcome or 0),
+        resolved_on=ended.resolved_at[:10],
+        close_date=row.close_date,
+        series=series,
+    )
+
+
+def _text(extra: Mapping[str, Any], column: str) -> str:
+    value = extra.get(column)
+    return "" if is_nothing(value) else str(value).strip()
+
+
+def _forecast(pool: PastPool, ended: Resolution) -> PastForecast:
+    coherent = pool.mean / 100 if pool.coherent is None else pool.coherent
+    return PastForecast(
+        question_id=pool.question_id,
+        kind=pool.calibration_kind or UNPRICED,
+        cluster=cluster_of(pool.extra, pool.subject),
+        date=pool.created_at[:10],
+        probability=min(1.0, max(0.0, coherent)),
+        outcome=float(ended.outcome or 0),
+        resolved_on=ended.resolved_at[:10],
+    )
+
+
+def _voices(pool: PastPool, ended: Resolution) -> PastVoices:
+    return PastVoices(
+        question_id=pool.question_id,
+        cluster=cluster_of(pool.extra, pool.subject),
+        date=pool.created_at[:10],
+        resolved_on=ended.resolved_at[:10],
+        outcome=float(ended.outcome or 0),
+        models=min(1.0, max(0.0, pool.mean / 100)),
+        market=pool.market,
+        market_shown=bool(pool.market_shown),
+        base_rate=pool.base_rate,
+        relatives=len(pool.relatives or ()),
+    )
