@@ -1,48 +1,62 @@
 """Estimate how often questions of one family came true before a forecast's date.
 
-The share of yes among relatives that were resolved before that date, shrunk level by level: all
-questions, those of one source, of one template (or of a ``reference_class``), of one series.
+The share of yes among relatives that were resolved before that date, shrunk family by family from
+the widest to the narrowest: all questions, one source, one opening, one template (or one
+``reference_class``), one series. docs/quality.md has the measurements behind the constants.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Final
 
 from questions.question import Question, cluster_of
 
-# Levels from the widest to the narrowest family.
+# A family's kind and name.
+Key = tuple[str, str]
 ALL, SOURCE, TEMPLATE, CLASS, SERIES = "all", "source", "template", "reference_class", "series"
-# Beta prior of each level: how many relatives its wider family counts for.
-STRENGTHS: Final = {ALL: 10.0, SOURCE: 10.0, TEMPLATE: 10.0, CLASS: 5.0, SERIES: 10.0}
+# Beta prior: for how many relatives the wider family's share counts.
+STRENGTH: Final = 5.0
+# Words of a template that make its opening: "will <name> win the <date> <name> for …".
+OPENING_WORDS: Final = 8
+# From this many months on a family's share by month is compared with one half. What chance between
+# months explains is taken off: prices rise in one month and fall in the next, all together.
+MONTHS: Final = 6
+# Standard errors over months that a share has to differ from one half to count at all.
+DOUBT: Final = 2.0
 
-_QUOTED = re.compile(r"'[^']{1,60}'(?=[\s,.?)]|$)|\"[^\"]{1,80}\"|“[^”]{1,80}”|‘[^’]{1,80}’")
+_QUOTED = re.compile(r"(?<!\w)'[^']{1,60}'(?!\w)|\"[^\"]{1,80}\"|“[^”]{1,80}”|‘[^’]{1,80}’")
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = re.compile(
     r"\{\w*date\w*\}|\b\d{4}-\d{2}-\d{2}(?:T[\d:.]+Z?)?\b|\b\d{1,2}/\d{1,2}/\d{2,4}\b"
-    rf"|\b(?:\d{{1,2}}(?:st|nd|rd|th)?\s+)?{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s+\d{{4}})?\b"
-    rf"|\b(?:\d{{1,2}}(?:st|nd|rd|th)?\s+)?{_MONTH},?\s+\d{{4}}\b"
-    rf"|\b\d{{1,2}}(?:st|nd|rd|th)?\s+{_MONTH}\b|\b(?:19|20)\d\d\b",
+    rf"|\b(?:{_DAY}(?: of)? )?{_MONTH},? \d{{4}}\b"
+    rf"|\b{_MONTH} {_DAY}(?:,? \d{{4}})?\b|\b{_DAY}(?: of)? {_MONTH}(?!\w)"
+    r"|\bq[1-4](?: of)?,? \d{4}\b|\b(?:19|20)\d\d\b",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"[$€£¥]?[-+]?\d[\d,.]*\d?(?:%|[kmb]n?\b)?", re.IGNORECASE)
-_WORD = re.compile(r"<\w+>|[^\W_][\w.&’'-]*|[^\w\s]", re.UNICODE)
-_JOINED = re.compile(r"<name>(?:(?: (?:and|of|the|de|von|van|al|&|-|,))? <name>)+")
+_NUMBER = re.compile(r"[$€£¥]?[-+]?\d[\d,.]*(?<=\d)(?:%|(?:k|m|bn?|trn?)\b)?", re.IGNORECASE)
+_BRACKETS = re.compile(r" ?\([^()]*\)")
+_WORD = re.compile(r"<\w+>|[^\W_](?:[\w.&’']*\w)?|[^\w\s]")
+_WITHIN = r"(?:and|of|the|de|la|le|von|van|al|el|bin|&|-|–|’|'|,|\.)"
+_JOINED = re.compile(rf"<name>(?:(?: {_WITHIN}){{0,2}} <name>)+")
 
 
 @dataclass(frozen=True)
 class PastQuestion:
     """A resolved question.
 
-    ``outcome`` is 0-1 and ``resolved_on`` an ISO date; ``series`` joins questions about the same
-    thing on other days. A question whose ``close_date`` (ISO) is later than a forecast resolved
-    early, and early answers are mostly yes: it is no relative of that forecast.
+    ``outcome`` is 0-1, ``resolved_on`` an ISO date, ``series`` the name of what is asked about
+    again and again. One whose ``close_date`` (ISO) is not past resolved early, and early answers
+    are mostly yes, so it counts from that day on only.
     """
 
     id: str
@@ -54,13 +68,19 @@ class PastQuestion:
     close_date: str | None = None
     series: str = ""
 
+    @property
+    def known_on(self) -> str:
+        """The ISO day on which it becomes a relative: resolved, and closed as planned."""
+        return max(self.resolved_on[:10], (self.close_date or "")[:10])
+
 
 @dataclass(frozen=True)
 class BaseRate:
     """A shrunk share of yes, and what it was made of.
 
-    ``probability`` (0-1) is (yes + strength * prior) / (count + strength); ``kind`` says what
-    joins the family; ``relatives`` are the ids of its questions, newest first.
+    ``probability`` (0-1) is (yes + strength * prior) / (count + strength). ``kind`` says what joins
+    the ``family``; ``relatives`` are the ids of its questions, newest first; ``wider`` is the base
+    rate of the other questions of the next wider family, which makes the prior.
     """
 
     probability: float
@@ -71,6 +91,13 @@ class BaseRate:
     prior: float
     strength: float
     relatives: tuple[str, ...]
+    wider: BaseRate | None = None
+
+    @property
+    def support(self) -> int:
+        """Relatives of its template, class and series; 0 where only the source is known."""
+        own = 0 if self.kind in (ALL, SOURCE) else self.count
+        return own + (self.wider.support if self.wider else 0)
 
 
 @lru_cache(maxsize=20_000)
@@ -79,62 +106,148 @@ def question_template(text: str) -> str:
     first = " ".join(text.split())
     end = first.find("?")
     first = first[: end + 1] if end > 0 else first
-    first = _DATE.sub(" <date> ", _QUOTED.sub(" <name> ", first))
+    first = _DATE.sub(" <date> ", _QUOTED.sub(" <name> ", _BRACKETS.sub("", first)))
     first = _NUMBER.sub(" <number> ", first)
     words, begins = list[str](), True
     for word in _WORD.findall(first):
         name = not word.startswith("<") and word != word.lower() and not begins
         words.append("<name>" if name else word.lower())
-        begins = word in ".!?"
+        begins = word in ".!?:"
     return _JOINED.sub("<name>", " ".join(words))
 
 
-def base_rate(question: Question, as_of: str, past: Sequence[PastQuestion]) -> BaseRate | None:
+def opening(template: str) -> str:
+    """Return the first words of a template, which similar templates share."""
+    return " ".join(template.split()[:OPENING_WORDS])
+
+
+class Past:
+    """Resolved questions by family, for many base rates from one record."""
+
+    def __init__(self, questions: Iterable[PastQuestion]) -> None:
+        self._members = defaultdict[Key, list[PastQuestion]](list)
+        self._by_id = {q.id: q for q in questions}
+        for q in sorted(self._by_id.values(), key=lambda q: (q.known_on, q.id), reverse=True):
+            for key in _keys(q.text, q.source, q.reference_class, q.series):
+                self._members[key].append(q)
+        self._found = dict[tuple[str, Key, Key | None], _Family]()
+
+    def families(self, keys: Sequence[Key], day: str, own: Collection[str]) -> Iterator[_Family]:
+        """Return what was known before a day of families, widest first.
+
+        Each is without the members of the next one, and without the question's ``own`` ids.
+        """
+        for key, narrower in zip(keys, [*keys[1:], None], strict=True):
+            if (day, key, narrower) not in self._found:
+                self._found[day, key, narrower] = self._family(key, narrower, day)
+            family = self._found[day, key, narrower]
+            yield family.without(own) if any(name in self._by_id for name in own) else family
+
+    def knows(self, key: Key, day: str) -> bool:
+        """Whether any member of a family was known before a day."""
+        return any(q.known_on < day for q in self._members.get(key, ()))
+
+    def _family(self, key: Key, narrower: Key | None, day: str) -> _Family:
+        members = [q for q in self._members.get(key, ()) if q.known_on < day]
+        inside = {q.id for q in self._members.get(narrower, ())} if narrower else set()
+        return _Family(*key, tuple(members), frozenset(inside))
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Relatives, newest first; the ids ``inside`` the next narrower family count there."""
+
+    kind: str
+    name: str
+    members: tuple[PastQuestion, ...]
+    inside: frozenset[str]
+
+    def without(self, ids: Collection[str]) -> _Family:
+        """Leave some members out."""
+        return replace(self, members=tuple(q for q in self.members if q.id not in ids))
+
+    @cached_property
+    def others(self) -> tuple[PastQuestion, ...]:
+        """The members that no narrower family has."""
+        return tuple(q for q in self.members if q.id not in self.inside)
+
+    @cached_property
+    def trust(self) -> float | None:
+        """Share of the distance from one half that chance between months leaves, 0-1.
+
+        1 - (DOUBT / z)^2, the positive-part James-Stein factor, z being the mean of the monthly
+        shares less one half over its standard error. None with few months.
+        """
+        months = defaultdict[str, list[float]](list)
+        for q in self.members:
+            months[q.resolved_on[:7]].append(q.outcome)
+        if len(months) < MONTHS:
+            return None
+        shares = [math.fsum(values) / len(values) for values in months.values()]
+        mean, k = math.fsum(shares) / len(shares), len(shares)
+        error = math.fsum((share - mean) ** 2 for share in shares) / (k - 1) / k
+        distance = (mean - 0.5) ** 2
+        return max(0.0, 1 - DOUBT**2 * error / distance) if distance > 0 else 0.0
+
+    def rate(self, wider: BaseRate | None, trust: float) -> BaseRate:
+        """Shrink the share of yes towards the wider one's, and as trust is low towards 1/2.
+
+        The distance from one half is multiplied by ``trust``, which is what more relatives would
+        do, half of them yes.
+        """
+        yes, count = math.fsum(q.outcome for q in self.others), len(self.others)
+        weight = max(trust, 1e-9)
+        halves = (count + STRENGTH) * (1 - weight) / weight
+        strength = STRENGTH + halves
+        share = wider.probability if wider else 0.5
+        prior = (STRENGTH * share + halves * 0.5) / strength
+        probability = (yes + strength * prior) / (count + strength)
+        ids = tuple(q.id for q in self.others)
+        return BaseRate(probability, yes, count, self.name, self.kind, prior, strength, ids, wider)
+
+
+def base_rate(
+    question: Question, as_of: str, past: Past | Iterable[PastQuestion]
+) -> BaseRate | None:
     """Estimate a question's chance from relatives resolved before the day ``as_of``.
 
     Args:
-        question: its ``extra`` may name ``source`` and ``reference_class``.
+        question: its ``extra`` may name ``source``, ``reference_class`` and ``cluster`` (the
+            series).
         as_of: ISO date or time of the forecast; what resolved on that day is left out.
-        past: resolved questions in any order; later ones are ignored.
+        past: resolved questions in any order, this one and later ones among them; a ``Past`` saves
+            time over many questions.
 
     Returns:
-        None without any relative of its source, template, class or series.
+        The base rate of the narrowest family with relatives, or None without any. A class without
+        relatives is passed over, and the template takes its place.
     """
-    day = as_of[:10]
-    known = sorted(
-        (p for p in past if _known(p, day) and p.id not in (question.id, question.subject)),
-        key=lambda p: (p.resolved_on, p.id),
-        reverse=True,
-    )
-    prior, found = 0.5, None
-    for kind, family, member in _families(question):
-        relatives = [p for p in known if member(p)]
-        if not relatives:
-            continue
-        yes, strength = sum(p.outcome for p in relatives), STRENGTHS[kind]
-        share = (yes + strength * prior) / (len(relatives) + strength)
-        ids = tuple(p.id for p in relatives)
-        found = BaseRate(share, yes, len(relatives), family, kind, prior, strength, ids)
-        prior = share
+    past = past if isinstance(past, Past) else Past(past)
+    own, day = (question.id, question.subject), as_of[:10]
+    source, given = (str(question.extra.get(k) or "") for k in ("source", "reference_class"))
+    keys = _keys(question.text, source, given, cluster_of(question.extra, question.subject))
+    if given and past.knows((CLASS, given), day):
+        keys = [key for key in keys if key[0] in (ALL, SOURCE, CLASS)]
+    found, trust = None, 1.0
+    for family in past.families(keys, day, own):
+        if family.trust is not None:
+            trust = family.trust
+        if family.others:
+            found = family.rate(found, trust)
+        # A part of a template is trusted as the whole where its own months are too few to tell.
+        trust = 1.0 if family.kind in (ALL, SOURCE) else trust
     return None if found is None or found.kind == ALL else found
 
 
-def _known(past: PastQuestion, day: str) -> bool:
-    return past.resolved_on[:10] < day and (past.close_date or "")[:10] < day
-
-
-def _families(question: Question) -> list[tuple[str, str, Callable[[PastQuestion], bool]]]:
-    """List a question's families: kind, name, and whether a past question belongs."""
-    source = str(question.extra.get("source") or "")
-    given = str(question.extra.get("reference_class") or "")
-    template = question_template(question.text)
-    series = cluster_of(question.extra, question.subject)
-    found: list[tuple[str, str, Callable[[PastQuestion], bool]]] = [(ALL, "", lambda p: True)]
-    if source:
-        found.append((SOURCE, source, lambda p: p.source == source))
-    if given:
-        found.append((CLASS, given, lambda p: p.reference_class == given))
-    else:
-        found.append((TEMPLATE, template, lambda p: question_template(p.text) == template))
-    found.append((SERIES, series, lambda p: bool(p.series) and p.series == series))
-    return found
+def _keys(text: str, source: str, given: str, series: str) -> list[Key]:
+    """Name a question's families, the widest first."""
+    template = question_template(text)
+    keys = [
+        (ALL, "all"),
+        (SOURCE, source),
+        (CLASS, given),
+        (TEMPLATE, f"{opening(template)} …"),
+        (TEMPLATE, template),
+        (SERIES, series),
+    ]
+    return [key for key in keys if key[1]]

@@ -1,0 +1,231 @@
+"""Base rates: masked templates, shrinkage by hand, and nothing from the future."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.base_rates import (
+    MONTHS,
+    STRENGTH,
+    BaseRate,
+    Past,
+    PastQuestion,
+    base_rate,
+    question_template,
+)
+from questions.question import Question
+
+
+def past(number: int, outcome: float, resolved_on: str, **changes: object) -> PastQuestion:
+    text = f"Will Rovers win match {number} by 2025-03-{number % 28 + 1:02}?"
+    known = PastQuestion(f"p{number}", text, "league", "", outcome, resolved_on)
+    return replace(known, **changes)  # type: ignore[arg-type]
+
+
+ASKED = Question("Will United win match 77 by 5 May 2026?", extra={"source": "league"})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            "Will there be more 'Battles' in Bosnia and Herzegovina for the 30 days before"
+            " 2026-01-11? e.g. whatever",
+            "Will there be more 'Riots' in Haiti for the 7 days before {resolution_date}?",
+        ),
+        (
+            "Will JBL's market close price on 2026-01-11 be higher than on 2026-01-04?",
+            "Will Nvidia's market close price on March 3, 2026 be higher than on 1 March?",
+        ),
+        (
+            "Will the S&P 500 close above $7,883.34 on December 31, 2026?",
+            "Will the Nasdaq 100 close above 21k on Dec 3?",
+        ),
+        (
+            "Will “Dune: Part Three” gross over $500m by 1st of May 2027?",
+            "Will “Wicked” gross over $20m by Q3 2026?",
+        ),
+        (
+            "Will a vaccine exist for Toxic shock (TSS) by 2026-01-11?",
+            "Will a vaccine exist for Herpes shock by 2029?",
+        ),
+    ],
+)
+def test_questions_of_one_template(first: str, second: str) -> None:
+    assert question_template(first) == question_template(second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Will Haiti have more riots by May 2026?", "Will Haiti have fewer riots by May 2026?"),
+        ("Will the price rise?", "Will the price fall?"),
+        (
+            "Will there be more than ten times as many 'Riots' in Haiti?",
+            "Will there be more 'Riots' in Haiti?",
+        ),
+    ],
+)
+def test_questions_of_different_templates(first: str, second: str) -> None:
+    assert question_template(first) != question_template(second)
+
+
+def test_a_template_by_hand() -> None:
+    text = "Will Emmanuel Macron resign before July 1, 2026? Or later?"
+    assert question_template(text) == "will <name> resign before <date> ?"
+
+
+def test_a_share_by_hand() -> None:
+    """3 of 8, shrunk by five relatives towards the 2 of 4 others of the source, those towards 1/2."""
+    known = [past(n, float(n < 3), "2026-01-10") for n in range(8)]
+    known += [past(n, float(n < 12), "2026-01-10", text=f"Is {n} odd?") for n in range(10, 14)]
+    found = base_rate(ASKED, "2026-02-01", known)
+    assert found is not None
+    assert STRENGTH == 5
+    assert found.prior == pytest.approx(0.5)
+    assert found.probability == pytest.approx((3 + 2.5) / 13)
+    assert (found.kind, found.yes, found.count, found.support) == ("template", 3, 8, 8)
+    assert found.family == "will <name> win match <number> by <date> ?"
+    assert found.wider is not None
+    assert (found.wider.kind, found.wider.yes, found.wider.count) == ("source", 2, 4)
+    check_consistent(found)
+
+
+def check_consistent(rate: BaseRate | None) -> None:
+    """Every level is its own formula."""
+    while rate is not None:
+        whole = (rate.yes + rate.strength * rate.prior) / (rate.count + rate.strength)
+        assert rate.probability == pytest.approx(whole)
+        assert 0 <= rate.probability <= 1
+        assert len(rate.relatives) == rate.count
+        rate = rate.wider
+
+
+def test_relatives_are_the_newest_first_and_end_the_day_before() -> None:
+    known = [past(1, 1, "2026-01-01"), past(2, 0, "2026-01-31T23:00:00Z"), past(3, 1, "2026-02-01")]
+    found = base_rate(ASKED, "2026-02-01T09:00:00Z", known)
+    assert found is not None
+    assert found.relatives == ("p2", "p1")
+
+
+def test_a_question_is_no_relative_of_itself() -> None:
+    known = [past(1, 1, "2026-01-01"), past(2, 0, "2026-01-02", id=ASKED.id)]
+    found = base_rate(ASKED, "2026-02-01", known)
+    assert found is not None
+    assert found.relatives == ("p1",)
+
+
+def test_an_early_answer_counts_from_its_close_date_on() -> None:
+    """Of questions that are still open the early answers are known, and those are mostly yes."""
+    known = [past(1, 1, "2026-01-01", close_date="2026-06-01")]
+    assert base_rate(ASKED, "2026-05-31", known) is None
+    assert base_rate(ASKED, "2026-06-02", known) is not None
+
+
+def test_a_reference_class_takes_the_place_of_the_template() -> None:
+    known = [past(n, 0, "2026-01-10") for n in range(8)]
+    known += [
+        past(n, 1, "2026-01-10", text=f"Odd {n}?", source="x", reference_class="cup")
+        for n in range(10, 14)
+    ]
+    question = replace(ASKED, extra={"source": "league", "reference_class": "cup"})
+    found = base_rate(question, "2026-02-01", known)
+    assert found is not None
+    assert (found.kind, found.family, found.count, found.yes) == ("reference_class", "cup", 4, 4)
+    unknown = replace(ASKED, extra={"source": "league", "reference_class": "no such class"})
+    other = base_rate(unknown, "2026-02-01", known)
+    assert other is not None
+    assert other.kind == "template"
+
+
+def test_a_series_is_shrunk_towards_its_template() -> None:
+    known = [past(n, 0, "2026-01-10") for n in range(8)]
+    known += [past(n, 1, "2026-01-10", series="united") for n in range(10, 13)]
+    question = replace(ASKED, extra={"source": "league", "cluster": "united"})
+    found = base_rate(question, "2026-02-01", known)
+    assert found is not None
+    assert found.wider is not None
+    assert (found.kind, found.count, found.support) == ("series", 3, 11)
+    assert found.prior == pytest.approx(found.wider.probability)
+    assert found.probability > found.wider.probability
+
+
+def test_nothing_related_has_no_base_rate() -> None:
+    assert base_rate(ASKED, "2026-02-01", []) is None
+    other = past(1, 1, "2026-01-01", source="else", text="Is it so?")
+    assert base_rate(ASKED, "2026-02-01", [other]) is None
+
+
+def test_a_source_alone_supports_nothing() -> None:
+    found = base_rate(ASKED, "2026-02-01", [past(1, 1, "2026-01-01", text="Is it so?")])
+    assert found is not None
+    assert (found.kind, found.support) == ("source", 0)
+
+
+def test_months_that_rise_and_fall_together_say_nothing() -> None:
+    """A share of 2/3 from six months that were all yes or all no is no news; from steady ones is."""
+    shaken, steady = list[PastQuestion](), list[PastQuestion]()
+    for month in range(MONTHS):
+        for n in range(30):
+            day, number = f"2025-{month + 1:02}-15", month * 30 + n
+            shaken.append(past(number, float(month % 3 > 0), day))
+            steady.append(past(number, float(n % 3 > 0), day))
+    for known, low, high in ((shaken, 0.5, 0.501), (steady, 0.65, 0.67)):
+        found = base_rate(ASKED, "2026-02-01", known)
+        assert found is not None
+        check_consistent(found)
+        assert low <= found.probability <= high
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.integers(1, 28), st.integers(1, 12), st.sampled_from([0.0, 1.0]), st.integers(0, 3)
+    ),
+    max_size=40,
+)
+
+
+def known_rows(rows: Sequence[tuple[int, int, float, int]]) -> list[PastQuestion]:
+    """Past questions of four series, every third with a scheduled close."""
+    return [
+        past(
+            number,
+            outcome,
+            f"2025-{month:02}-{day:02}",
+            series=f"s{series}",
+            close_date=f"2025-{month:02}-28" if number % 3 == 0 else None,
+        )
+        for number, (day, month, outcome, series) in enumerate(rows)
+    ]
+
+
+@given(ROWS, st.integers(1, 12), st.integers(1, 28), st.randoms(use_true_random=False))
+def test_no_relative_was_unresolved_and_the_future_changes_nothing(
+    rows: list[tuple[int, int, float, int]], month: int, day: int, shuffle: random.Random
+) -> None:
+    """Whatever the order of the list, and whatever the outcomes that were unknown then."""
+    as_of = f"2025-{month:02}-{day:02}"
+    known = known_rows(rows)
+    question = replace(ASKED, extra={"source": "league", "cluster": "s1"})
+    found = base_rate(question, as_of, known)
+    resolved = {p.id: p for p in known}
+    rate = found
+    while rate is not None:
+        for name in rate.relatives:
+            assert resolved[name].resolved_on < as_of
+            assert (resolved[name].close_date or "") < as_of
+        rate = rate.wider
+    later = [
+        replace(p, outcome=1 - p.outcome, text="Another?") if p.resolved_on >= as_of else p
+        for p in known
+    ]
+    shuffle.shuffle(later)
+    assert base_rate(question, as_of, later) == found
+    assert base_rate(question, as_of, Past(later)) == found
+    assert base_rate(question, as_of, [p for p in known if p.resolved_on < as_of]) == found
