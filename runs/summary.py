@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import config
 from database import Database
@@ -16,18 +17,23 @@ from storage.records import INCOMPLETE, AskedQuestion, Forecast, PooledForecast
 from terminal.redaction import redact
 from terminal.text import visible_line
 
+FINAL_IS_MODELS: Final = (
+    "Final = models: no market price, base rate, related question or calibration was used."
+)
+
 
 @dataclass(frozen=True)
 class Columns:
     """Format the rows of one table.
 
-    ``width`` is that of the questions, in columns of the terminal; ``calibrated`` and ``short`` say
-    whether there are columns of calibrated values and of missing models. ``articles`` has the
-    number of articles used, by question.
+    ``width`` is that of the questions, in columns of the terminal; ``final``, ``calibrated`` and
+    ``short`` say whether there are columns of final numbers beside the models', of calibrated
+    values and of missing models. ``articles`` has the number of articles used, by question.
     """
 
     width: int
     configured: int
+    final: bool
     calibrated: bool
     short: bool
     articles: Mapping[str, int]
@@ -35,17 +41,19 @@ class Columns:
     def head(self) -> str:
         """Return the names of the columns."""
         calibrated = f"  {'calibrated':>10}" if self.calibrated else ""
-        models = f"  {'models':>7}" if self.short else ""
+        models = f"  {'members':>7}" if self.short else ""
+        chance = f"{'final':>7}  {'models':>7}" if self.final else f"{'chance':>7}"
         return (
-            f"  {'chance':>7}{calibrated}  {'80 % range':>10}  {'agree':>5}  {'captured':>8}"
+            f"  {chance}{calibrated}  {'80 % range':>10}  {'agree':>5}  {'captured':>8}"
             f"  {'articles':>8}{models}"
         )
 
     def cells(self, question: str, pool: PooledForecast | None) -> str:
         """Return the numbers of one question."""
         chance, value, interval, agreement, captured, agents = "none", "", "", "", "", 0
+        final = chance
         if pool is not None:
-            chance = f"{pool.mean:.1f} %"
+            final, chance = f"{pool.final_mean:.1f} %", f"{pool.mean:.1f} %"
             value = "none" if pool.calibrated is None else f"{pool.calibrated:.1f} %"
             interval = f"{pool.p10:.0f} to {pool.p90:.0f} %"
             agreement = f"{pool.agreement:.2f}"
@@ -53,8 +61,9 @@ class Columns:
             agents = pool.agents
         calibrated = f"  {value:>10}" if self.calibrated else ""
         models = f"  {f'{agents} of {self.configured}':>7}" if self.short else ""
+        beside = f"  {final:>7}" if self.final else ""
         return (
-            f"  {chance:>7}{calibrated}  {interval:>10}  {agreement:>5}  {captured:>8}"
+            f"{beside}  {chance:>7}{calibrated}  {interval:>10}  {agreement:>5}  {captured:>8}"
             f"  {self.articles.get(question, 0):>8}{models}"
         )
 
@@ -70,6 +79,7 @@ def summary(database: Database, run_id: int) -> str:
     columns = Columns(
         width=0,
         configured=configured,
+        final=any(pool.final is not None for pool in pools.values()),
         calibrated=any(pool.calibrated is not None for pool in pools.values()),
         short=any(q.id not in pools or pools[q.id].agents < configured for q in asked),
         articles=database.forecasts.articles_used(run_id),
@@ -170,6 +180,7 @@ def _footnotes(database: Database, run_id: int, pools: Sequence[PooledForecast])
     failures = Counter((one.agent, one.error) for one in forecasts if one.error is not None)
     return [
         *_confidence(scored, pools),
+        *_final_numbers(database, run_id),
         *_calibrations(database, pools),
         *(evidence_note(reason) for reason in sorted(evidence)),
         *_reasoning(database, run_id, scored),
@@ -199,6 +210,21 @@ def _confidence(scored: Sequence[Forecast], pools: Sequence[PooledForecast]) -> 
             f"{short} of {len(pools)} pools lack a model (the last column says how many took part)."
         )
     return notes
+
+
+def _final_numbers(database: Database, run_id: int) -> list[str]:
+    """Say what made the final numbers, and which curves were not good enough to."""
+    numbers = database.final.of_run(run_id)
+    if not numbers:
+        return []
+    used = Counter(name for one in numbers.values() for name in one.ingredients)
+    curves = [one for one in database.final.calibrations(run_id) if one.count and not one.used]
+    unused = {f"Calibration of {one.kind} questions not used: {one.reason}." for one in curves}
+    if not used:
+        return [FINAL_IS_MODELS, *sorted(unused)]
+    parts = ", ".join(f"{name} ({count})" for name, count in used.items())
+    explain = "python analysis.py --explain QUESTION shows each step"
+    return [f"Final: the models' pool with {parts}; {explain}.", *sorted(unused)]
 
 
 def _calibrations(database: Database, pools: Sequence[PooledForecast]) -> list[str]:

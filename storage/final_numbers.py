@@ -83,9 +83,14 @@ class FinalNumbers:
     run_id: int = 0
 
     @property
-    def is_of_models_alone(self) -> bool:
-        """Whether nothing moved the models' number."""
-        return self.final == self.models
+    def ingredients(self) -> list[str]:
+        """What took part beside the models, in words for people."""
+        voices = {"market": "market price", "base_rate": "base rate"}
+        counted = [
+            name for key, name in voices.items() if self.voices.get(key, {}).get("weight", 0) > 0
+        ]
+        counted += ["coherence"] * (self.coherent != self.assisted)
+        return counted + ["calibration"] * (self.final != self.coherent)
 
 
 @dataclass(frozen=True)
