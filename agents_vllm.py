@@ -2,7 +2,7 @@
 
 vLLM is imported only when an engine is started, so that ``--help``, configuration errors and most
 tests never wait for it. The engine runs with prefix caching on: a scoring request repeats its
-prompt and pays for one to three tokens of it (see ``scoring/scorer.py``).
+prompt and computes only what follows the last whole cache block (see ``scoring/scorer.py``).
 """
 
 from __future__ import annotations

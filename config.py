@@ -103,8 +103,8 @@ VLLM_CONFIG: Annotated[
     # "auto" follows the checkpoint, on a CPU the processor as well (docs/engines.md); "float32" for
     # exact comparisons on a CPU.
     "dtype": "auto",
-    # Tokens per KV cache block; prompts are padded to a multiple, so that later requests for a
-    # forecast cost one to three tokens. vLLM's CPU default of 128 would hardly ever share a block.
+    # Tokens per KV cache block. Prompts share whole blocks, so each later request for a forecast
+    # computes up to one block again: small is cheap.
     "block_size": 16,
     # True skips CUDA graph capture: slower decoding, faster start. Scoring decodes one token only.
     "enforce_eager": False,

@@ -274,7 +274,7 @@ def errors(
 
 def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[str]) -> list[Row]:
     """All methods on ``count`` prompts of about ``tokens`` tokens."""
-    # The rest of a prompt (instructions, question, padding) is about 300 tokens.
+    # The rest of a prompt (instructions, question) is about 300 tokens.
     config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
     tasks = make_tasks(count, tokens)
     prompts = [bench.agent.build_prompt(task) for task in tasks]

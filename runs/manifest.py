@@ -227,9 +227,7 @@ def prompt_template(*, logic: bool = False) -> str:
     """
     passage = prompts.Passage(text="x", section="x", source="x", title="x", timestamp="2000-01-01")
     question = Question("x", background="x", resolution_criteria="x", close_date="2000-01-01")
-    messages = prompts.forecast_messages(
-        question, [passage], today="2000-01-01", reasoning="x", padding="x"
-    )
+    messages = prompts.forecast_messages(question, [passage], today="2000-01-01", reasoning="x")
     known = [prompts.market_fact(0.5, day) for day in ("2000-01-01", None)]
     known += [prompts.base_rate_fact(2, 1, kind, "x") for kind in prompts.FAMILIES]
     fixed: list[Any] = [messages, prompts.PLAIN_ANSWER, prompts.FACTS, known]

@@ -35,6 +35,8 @@ from scoring.tasks import (
 class BaseAgent(PromptFitting, ABC):
     """One model's life: load, score, shut down. A context manager."""
 
+    # Tokens per prefix cache block; None where the engine has no prefix cache.
+    block_size: int | None = None
     # Tokens whose KV cache the engine can hold at once; None when that is no limit.
     cache_tokens: int | None = None
 

@@ -1,4 +1,4 @@
-"""Fit tasks into prompts: into budget and window, to whole cache blocks.
+"""Fit tasks into prompts: evidence budget, window, chat template, token ids.
 
 ``agents_vllm.py`` and ``agents.py`` (the oracle) must build the very same prompts, or comparing
 them would prove nothing.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import date
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, Final
 
 import config
@@ -19,18 +18,12 @@ from scoring.chat_templates import render, template_dates
 from scoring.number_trie import NumberTokenizer, TokenPath
 from scoring.tasks import ForecastTask, Prompt, PromptError
 
-# Filler that may pad a prompt to a whole cache block: the first of which every copy is one token.
-# The last is for vocabularies of bytes and characters, where a spaced one costs two.
-PADDING_UNITS: Final = (" .", " -", " *", " ~", " +", " |", ".")
 # Tokens kept free at the end of the window: a number of up to three tokens, its ending, one spare.
 ANSWER_TOKENS: Final = 8
 
 
 class PromptFitting:
     """Everything that depends on a model's tokenizer, window and chat template."""
-
-    # Tokens per prefix cache block; None where the engine has no prefix cache.
-    block_size: int | None = None
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
@@ -55,18 +48,6 @@ class PromptFitting:
         added: dict[str, int] = getattr(self.tokenizer, "get_added_vocab", dict)()
         return tuple(dict.fromkeys((*special, *added)))
 
-    @cached_property
-    def padding_unit(self) -> str | None:
-        """Filler of which each copy costs exactly one token, or None when there is none."""
-        for unit in PADDING_UNITS:
-            lengths = [
-                len(self.tokenizer.encode("Note\n" + unit * n, add_special_tokens=False))
-                for n in range(1, 34)
-            ]
-            if all(b - a == 1 for a, b in pairwise(lengths)):
-                return unit
-        return None
-
     def assure_agent(self) -> bool:
         """Tell whether each of 0-100 is one token where this model writes its answer.
 
@@ -79,7 +60,7 @@ class PromptFitting:
         ).trie.single_token
 
     def build_prompt(self, task: ForecastTask) -> Prompt:
-        """Render a task, fitted by whole passages and padded to whole cache blocks.
+        """Render a task, fitted by whole passages.
 
         The lowest-ranked passages go first; the question is never cut.
 
@@ -92,7 +73,7 @@ class PromptFitting:
         while True:
             prompt = self._render(task, used)
             if limit is None or len(prompt.token_ids) <= limit:
-                return self._aligned(task, prompt, limit)
+                return prompt
             if used == 0:
                 what = "the question with its reasoning" if task.reasoning else "the question"
                 raise PromptError(
@@ -115,14 +96,13 @@ class PromptFitting:
         """Return the date in every form a template may ask for, and the model's settings."""
         return {**template_dates(task.today), **self.spec.chat_template_kwargs}
 
-    def _render(self, task: ForecastTask, used: int, padding: str = "") -> Prompt:
+    def _render(self, task: ForecastTask, used: int) -> Prompt:
         messages = prompts.forecast_messages(
             task.question,
             task.passages[:used],
             today=task.today,
             facts=task.facts,
             reasoning=task.reasoning,
-            padding=padding,
             control_tokens=self.control_tokens,
         )
         rendered = render(
@@ -135,30 +115,6 @@ class PromptFitting:
             rendered.text, rendered.lead, add_special_tokens=rendered.add_special_tokens
         )
         return Prompt(rendered.text, token_ids, trie, used)
-
-    def _aligned(self, task: ForecastTask, prompt: Prompt, limit: int | None) -> Prompt:
-        """Pad the prompt until its last cache block is full.
-
-        So a scoring request runs one to three tokens; without it each would run the started block
-        again, up to ``block_size`` tokens. The filler is a line of dots before the question; where
-        it cannot be made to fit exactly the prompt stays as it was.
-        """
-        if (
-            self.block_size is None
-            or self.padding_unit is None
-            or len(prompt.token_ids) % self.block_size == 0
-        ):
-            return prompt
-        copies = 1
-        for _ in range(4):
-            padded = self._render(
-                task, prompt.passages_used, padding=(self.padding_unit * copies).strip()
-            )
-            missing = -len(padded.token_ids) % self.block_size
-            if missing == 0:
-                return padded if limit is None or len(padded.token_ids) <= limit else prompt
-            copies += missing
-        return prompt
 
     def reasoning_prompt(self, task: ForecastTask) -> TokenPath:
         """Return token ids of the prompt that asks for reasoning; its answer fits.

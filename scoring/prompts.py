@@ -151,7 +151,6 @@ def forecast_messages(
     today: str,
     facts: Sequence[str] = (),
     reasoning: str | None = None,
-    padding: str = "",
     control_tokens: Sequence[str] = (),
 ) -> Messages:
     """Build the chat that asks for a number.
@@ -162,12 +161,9 @@ def forecast_messages(
         today: ISO date that the model takes for today.
         facts: lines about market price and base rate.
         reasoning: an analysis written before, quoted in a fence of its own.
-        padding: a line of filler put before the question (see ``scorer.forward_cost``).
         control_tokens: the tokenizer's special tokens, made harmless in all quoted text.
     """
     blocks = _opening(passages, today, control_tokens)
-    if padding:
-        blocks.append(padding)
     blocks += [question_block(question, control_tokens), *_facts(facts, control_tokens)]
     if reasoning:
         notes = defuse(reasoning, control_tokens).strip()

@@ -42,7 +42,7 @@ def agents(request, tmp_path_factory):
     save_model(folder, request.param())
     spec = ModelSpec("tiny", str(folder), answer_prefix="Probability in percent: ")
     with LegacyAgent(spec) as legacy, Agent(spec, vllm_config=SETTINGS) as agent:
-        legacy.block_size, legacy.max_model_len = agent.block_size, agent.max_model_len
+        legacy.max_model_len = agent.max_model_len
         yield request.param.__name__, agent, [legacy.exact_distribution(task) for task in TASKS]
 
 

@@ -147,7 +147,7 @@ def test_instructions_in_a_document_change_nothing_but_the_quotation(tmp_path, m
     parts = [re.split(r"</?evidence>", prompt) for prompt in prompts]
     assert [len(part) for part in parts] == [3, 3]  # one fence each
     assert parts[0][0] == parts[1][0]
-    assert without_padding(parts[0][2]) == without_padding(parts[1][2])
+    assert parts[0][2] == parts[1][2]
     headings = [HEADING.findall(part[1]) for part in parts]
     assert [number for number, *_ in headings[0]] == [str(n) for n in range(1, 11)]
     assert sorted(rest for _, *rest in headings[0]) == sorted(rest for _, *rest in headings[1])
@@ -157,10 +157,6 @@ def test_instructions_in_a_document_change_nothing_but_the_quotation(tmp_path, m
     assert prompts[0].startswith(
         f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\nToday is 2"
     )
-    assert without_padding(parts[0][2]) == (
+    assert parts[0][2] == (
         f"\n\nQuestion: {QUESTION}\n\n{ANSWER_REQUEST}<|im_end|>\n<|im_start|>assistant\n"
     )
-
-
-def without_padding(text):
-    return re.sub(r"\n\n[ .]+\n\n", "\n\n", text)

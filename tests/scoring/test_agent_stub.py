@@ -1,4 +1,4 @@
-"""The vLLM agent around a stand-in engine: prompts that fit and align, waves, caching, failures, engine arguments."""
+"""The vLLM agent around a stand-in engine: prompts that fit, waves, caching, failures, engine arguments."""
 
 from __future__ import annotations
 
@@ -28,10 +28,8 @@ class WordTokenizer:
     all_special_tokens = ()
 
     def __init__(self, whole=False):
-        # " ." is one token in most vocabularies, which is what prompts are padded with.
-        self.texts = [*(chr(c) for c in range(9, 127)), " ."] + (
-            [str(n) for n in range(10, 101)] if whole else []
-        )
+        self.texts = [chr(c) for c in range(9, 127)]
+        self.texts += [str(n) for n in range(10, 101)] if whole else []
         self.ids = {text: i for i, text in enumerate(self.texts)}
         self.whole = whole
 
@@ -53,7 +51,16 @@ class WordTokenizer:
 class StubLLM:
     """Answers like ``vllm.LLM``: every token is equally likely, unless ``spoil`` names the prompts that get NaN."""
 
-    def __init__(self, *, whole=False, blocks=1000, block_size=16, window=4096, **arguments):
+    def __init__(
+        self,
+        *,
+        whole=False,
+        blocks=1000,
+        block_size=16,
+        caching=True,
+        window=4096,
+        **arguments,
+    ):
         self.arguments = arguments
         self.tokenizer = WordTokenizer(whole)
         self.calls = []
@@ -62,7 +69,7 @@ class StubLLM:
         settings = SimpleNamespace(
             model_config=SimpleNamespace(max_model_len=window),
             cache_config=SimpleNamespace(
-                block_size=block_size, enable_prefix_caching=True, num_gpu_blocks=blocks
+                block_size=block_size, enable_prefix_caching=caching, num_gpu_blocks=blocks
             ),
         )
         core = SimpleNamespace(shutdown=self.end)
@@ -124,8 +131,8 @@ def passage(number: int, size: int = 200) -> Passage:
 def test_a_uniform_model_scores_as_worked_out_by_hand():
     agent = agent_with()
     (outcome,) = agent.score([task()])
-    n = 119  # tokens, ten of which begin with a digit: 109/119 of a number's mass stops behind it
-    by_length = [109 / 119 / n, 109 / 119 / n**2, 109 / 119 / n**3]
+    n = 118  # tokens, ten of which begin with a digit: 108/118 of a number's mass stops behind it
+    by_length = [108 / 118 / n, 108 / 118 / n**2, 108 / 118 / n**3]
     mass = 10 * by_length[0] + 90 * by_length[1] + by_length[2]
     assert outcome.result.captured_mass == pytest.approx(mass)
     assert outcome.result.distribution.probabilities[7] == pytest.approx(by_length[0] / mass)
@@ -187,15 +194,6 @@ def test_a_small_kv_cache_is_filled_wave_by_wave():
 
 
 # --- prompts --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("block_size", [16, 32])
-@pytest.mark.parametrize("text", ["Will A happen?", "Will A happen, or B, or C?", "X" * 77])
-def test_prompts_end_with_a_whole_cache_block(block_size, text):
-    agent = agent_with(block_size=block_size)
-    prompt = agent.build_prompt(task(text))
-    assert len(prompt.token_ids) % block_size == 0
-    assert text in prompt.text
 
 
 def test_the_lowest_ranked_passages_go_first_and_the_question_never(monkeypatch):

@@ -7,11 +7,9 @@ import subprocess
 import tarfile
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from scoring.agent import BaseAgent
 from scoring.distribution import SUPPORT_SIZE
 from scoring.number_trie import MAX_TOKEN_IDS, NumberTokenizer
 from tests.support.needed import needs
@@ -148,12 +146,6 @@ def test_every_digit_token_is_found(family):
         if tokenizer.decode([*start, token])[len(base) :][:1] in set("0123456789")
     }
     assert begins == set(numbers.digit_ids)
-
-
-def test_a_prompt_can_be_padded_to_whole_blocks(family):
-    """Without a filler of which each copy is one token, every request after the first would compute up to a block."""
-    agent = SimpleNamespace(tokenizer=load(family))
-    assert BaseAgent.padding_unit.func(agent) is not None
 
 
 @pytest.mark.weights
