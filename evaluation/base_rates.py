@@ -22,6 +22,8 @@ Key = tuple[str, str]
 ALL, SOURCE, TEMPLATE, CLASS, SERIES = "all", "source", "template", "reference_class", "series"
 # Beta prior: for how many relatives the wider family's share counts.
 STRENGTH: Final = 5.0
+# Relatives from which a template, its opening or a series is a family; fewer stay in the wider one.
+FEW: Final = 5
 # Words of a template that make its opening: "will <name> win the <date> <name> for …".
 OPENING_WORDS: Final = 8
 # From this many months on a family's share by month is compared with one half. What chance between
@@ -95,9 +97,8 @@ class BaseRate:
 
     @property
     def support(self) -> int:
-        """Relatives of its template, class and series; 0 where only the source is known."""
-        own = 0 if self.kind in (ALL, SOURCE) else self.count
-        return own + (self.wider.support if self.wider else 0)
+        """Relatives that say something of the question; 0 where only the source is known."""
+        return 0 if self.kind in (ALL, SOURCE) else self.count
 
 
 @lru_cache(maxsize=20_000)
@@ -131,6 +132,7 @@ class Past:
             for key in _keys(q.text, q.source, q.reference_class, q.series):
                 self._members[key].append(q)
         self._found = dict[tuple[str, Key, Key | None], _Family]()
+        self._sizes = dict[tuple[Key, str], int]()
 
     def families(self, keys: Sequence[Key], day: str, own: Collection[str]) -> Iterator[_Family]:
         """Return what was known before a day of families, widest first.
@@ -143,9 +145,11 @@ class Past:
             family = self._found[day, key, narrower]
             yield family.without(own) if any(name in self._by_id for name in own) else family
 
-    def knows(self, key: Key, day: str) -> bool:
-        """Whether any member of a family was known before a day."""
-        return any(q.known_on < day for q in self._members.get(key, ()))
+    def size(self, key: Key, day: str) -> int:
+        """Count the members of a family that were known before a day."""
+        if (key, day) not in self._sizes:
+            self._sizes[key, day] = sum(q.known_on < day for q in self._members.get(key, ()))
+        return self._sizes[key, day]
 
     def _family(self, key: Key, narrower: Key | None, day: str) -> _Family:
         members = [q for q in self._members.get(key, ()) if q.known_on < day]
@@ -219,15 +223,15 @@ def base_rate(
             time over many questions.
 
     Returns:
-        The base rate of the narrowest family with relatives, or None without any. A class without
-        relatives is passed over, and the template takes its place.
+        The base rate of the narrowest family with ``FEW`` relatives, else of the widest with any;
+        None without one. A class without relatives is passed over, and the template takes its
+        place.
     """
     past = past if isinstance(past, Past) else Past(past)
     own, day = (question.id, question.subject), as_of[:10]
     source, given = (str(question.extra.get(k) or "") for k in ("source", "reference_class"))
-    keys = _keys(question.text, source, given, cluster_of(question.extra, question.subject))
-    if given and past.knows((CLASS, given), day):
-        keys = [key for key in keys if key[0] in (ALL, SOURCE, CLASS)]
+    series = cluster_of(question.extra, question.subject)
+    keys = _chosen(_keys(question.text, source, given, series), past, day)
     found, trust = None, 1.0
     for family in past.families(keys, day, own):
         if family.trust is not None:
@@ -237,6 +241,14 @@ def base_rate(
         # A part of a template is trusted as the whole where its own months are too few to tell.
         trust = 1.0 if family.kind in (ALL, SOURCE) else trust
     return None if found is None or found.kind == ALL else found
+
+
+def _chosen(keys: Sequence[Key], past: Past, day: str) -> list[Key]:
+    """Choose the families that are large enough; a class takes the place of templates."""
+    wide = [key for key in keys if key[0] in (ALL, SOURCE)]
+    given = [key for key in keys if key[0] == CLASS and past.size(key, day)]
+    own = [key for key in keys if key[0] in (TEMPLATE, SERIES)]
+    return wide + (given or [key for key in own if past.size(key, day) >= FEW] or own[:1])
 
 
 def _keys(text: str, source: str, given: str, series: str) -> list[Key]:

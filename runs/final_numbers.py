@@ -104,7 +104,7 @@ def _assisted(pool: PooledForecast, view: OutsideView, rule: Rule, day: str) -> 
         base_rate=stored_base_rate(view),
         weights=weights,
     )
-    number = assisted(members)
+    number = assisted(members, weights.sharpening)
     return FinalNumbers(
         question_id=pool.question_id,
         rule_version=RULE_VERSION,

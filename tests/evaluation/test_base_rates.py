@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.base_rates import (
+    FEW,
     MONTHS,
     STRENGTH,
     BaseRate,
@@ -144,16 +145,19 @@ def test_a_reference_class_takes_the_place_of_the_template() -> None:
     assert other.kind == "template"
 
 
-def test_a_series_is_shrunk_towards_its_template() -> None:
+def test_a_series_of_five_is_shrunk_towards_the_rest_of_its_template() -> None:
     known = [past(n, 0, "2026-01-10") for n in range(8)]
-    known += [past(n, 1, "2026-01-10", series="united") for n in range(10, 13)]
+    known += [past(n, 1, "2026-01-10", series="united") for n in range(10, 10 + FEW)]
     question = replace(ASKED, extra={"source": "league", "cluster": "united"})
     found = base_rate(question, "2026-02-01", known)
     assert found is not None
     assert found.wider is not None
-    assert (found.kind, found.count, found.support) == ("series", 3, 11)
+    assert (found.kind, found.count, found.support) == ("series", FEW, FEW)
+    assert (found.wider.kind, found.wider.count, found.wider.yes) == ("template", 8, 0)
     assert found.prior == pytest.approx(found.wider.probability)
-    assert found.probability > found.wider.probability
+    fewer = base_rate(question, "2026-02-01", known[:-1])
+    assert fewer is not None
+    assert (fewer.kind, fewer.count, fewer.yes) == ("template", 8 + FEW - 1, FEW - 1)
 
 
 def test_nothing_related_has_no_base_rate() -> None:

@@ -1,0 +1,134 @@
+"""The assisted pool: by hand, alone, bounded; weights learnt from the past only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.assistance import (
+    DEFAULTS,
+    EPSILON,
+    MIN_LEARNING_CLUSTERS,
+    PastVoices,
+    Voice,
+    VoiceWeights,
+    assisted,
+    learnt_weights,
+    voices,
+)
+from evaluation.base_rates import BaseRate
+
+RATE = BaseRate(0.2, 3, 10, "will <name> win ?", "template", 0.5, 5.0, ("a",) * 10)
+PROBABILITY = st.floats(0, 1)
+
+
+def test_two_voices_by_hand() -> None:
+    """Odds of 1/4 and 4 with shares 3/4 and 1/4: the root of 1/4, sharpened by 3/4 of a fifth."""
+    pool = [Voice("models", 0.8, 1.0), Voice("market", 0.2, 3.0)]
+    assert assisted(pool, 1.0) == pytest.approx(1 / 3)
+    assert assisted(pool, 1.2) == pytest.approx(1 / (1 + 2**1.15))
+
+
+def test_one_voice_stays_exactly_as_it_is() -> None:
+    assert assisted([Voice("models", 0.0, 1.0)]) == 0.0
+    assert assisted([Voice("models", 0.1234, 1.0), Voice("market", 0.9, 0.0)]) == 0.1234
+
+
+def test_a_voice_of_next_to_no_weight_changes_next_to_nothing() -> None:
+    pool = [Voice("models", 0.3, 1.0), Voice("base_rate", 0.9, 1e-9)]
+    assert assisted(pool) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, math.nan])
+def test_a_voice_outside_0_to_1_is_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match=r"market is .*; allowed: 0-1"):
+        assisted([Voice("models", 0.3, 1.0), Voice("market", wrong, 1.0)])
+    with pytest.raises(ValueError, match="no voice"):
+        assisted([Voice("market", 0.3, 0.0)])
+
+
+@given(PROBABILITY, PROBABILITY, st.floats(0.01, 10))
+def test_without_sharpening_the_pool_is_between_its_voices(p: float, q: float, w: float) -> None:
+    pool = [Voice("models", p, 1.0), Voice("market", q, w)]
+    low, high = np.clip(sorted((p, q)), EPSILON, 1 - EPSILON)
+    assert low - 1e-12 <= assisted(pool, 1.0) <= high + 1e-12
+    turned = [replace(v, probability=1 - v.probability) for v in pool]
+    assert assisted(turned) == pytest.approx(1 - assisted(pool))
+
+
+def test_voices_and_their_weights() -> None:
+    (alone,) = voices(0.4)
+    assert assisted([alone]) == 0.4
+    hidden = voices(0.4, market=0.1, base_rate=RATE)
+    assert [v.name for v in hidden] == ["models", "market"]
+    assert [v.weight for v in hidden] == [DEFAULTS.models, DEFAULTS.market]
+    assert voices(0.4, market=0.1, market_shown=True)[1].weight == DEFAULTS.market_shown
+    _, rate = voices(0.4, base_rate=RATE)
+    assert (rate.name, rate.probability) == ("base_rate", 0.2)
+    assert rate.weight == pytest.approx(DEFAULTS.base_rate / 2)  # ten relatives, half at ten
+    assert len(voices(0.4, base_rate=replace(RATE, kind="source"))) == 1
+
+
+def test_the_weight_of_a_base_rate_grows_with_its_count() -> None:
+    weights = [DEFAULTS.base_rate_weight(n) for n in (0, 1, 10, 100, 10_000)]
+    assert weights == sorted(weights)
+    assert weights[0] == 0
+    assert weights[-1] < DEFAULTS.base_rate
+
+
+def record(count: int, *, good_market: bool, resolved_on: str = "2026-01-10") -> list[PastVoices]:
+    """Earlier forecasts where the market knows the chance and the models nothing, or reversed."""
+    g = np.random.default_rng(5)
+    chances = g.uniform(0.02, 0.98, count)
+    outcomes = (g.random(count) < chances).astype(float)
+    noise = g.uniform(0.02, 0.98, count)
+    models, market = (noise, chances) if good_market else (chances, noise)
+    return [
+        PastVoices(f"q{i}", f"c{i}", "2026-01-01", resolved_on, y, m, market=k)
+        for i, (y, m, k) in enumerate(
+            zip(outcomes.tolist(), models.tolist(), market.tolist(), strict=True)
+        )
+    ]
+
+
+def test_weights_move_towards_what_was_right() -> None:
+    good = learnt_weights(record(300, good_market=True), "2026-02-01")
+    bad = learnt_weights(record(300, good_market=False), "2026-02-01")
+    assert bad.market < DEFAULTS.market / 2 < DEFAULTS.market < good.market
+    assert good.learnt_from == 300
+    # Nothing was seen of these.
+    assert good.market_shown == pytest.approx(DEFAULTS.market_shown)
+    assert good.base_rate == pytest.approx(DEFAULTS.base_rate)
+
+
+def test_few_forecasts_move_the_weights_little() -> None:
+    few = learnt_weights(record(MIN_LEARNING_CLUSTERS, good_market=False), "2026-02-01")
+    many = learnt_weights(record(600, good_market=False), "2026-02-01")
+    assert many.market < few.market < DEFAULTS.market
+
+
+def test_too_few_clusters_leave_the_defaults() -> None:
+    rows = record(MIN_LEARNING_CLUSTERS - 1, good_market=False)
+    assert learnt_weights(rows * 5, "2026-02-01") == DEFAULTS
+    alone = [replace(row, market=None) for row in record(100, good_market=False)]
+    assert learnt_weights(alone, "2026-02-01") == DEFAULTS
+
+
+def test_the_future_teaches_nothing() -> None:
+    """Outcomes of the day itself and later change no weight."""
+    known = record(100, good_market=True)
+    later = record(100, good_market=False, resolved_on="2026-02-01")
+    assert learnt_weights(later + known, "2026-02-01") == learnt_weights(known, "2026-02-01")
+
+
+def test_repeated_forecasts_of_a_cluster_count_once() -> None:
+    known = record(60, good_market=False)
+    once, often = (learnt_weights(rows, "2026-02-01") for rows in (known, known * 4))
+    assert isinstance(once, VoiceWeights)
+    for name in ("market", "sharpening"):
+        assert getattr(often, name) == pytest.approx(getattr(once, name), rel=1e-3)
