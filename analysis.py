@@ -6,6 +6,7 @@
     python analysis.py --score                   Brier, log score, calibration and skill
     python analysis.py --calibrate platt         fit a calibration on resolved forecasts
     python analysis.py --same-question ID OTHER  let two ids share a history and their outcomes
+    python analysis.py --explain QUESTION [RUN]  how a final number came about, step by step
     python analysis.py --report report.html      one self-contained page
 
 Exit codes: 0 done; 1 partly done, the output says what is missing; 2 nothing done.
@@ -42,7 +43,7 @@ DESCRIPTION = (
     " and reports."
 )
 # What can be asked for beside redrawing; the first four write into the database.
-JOBS = ("resolve", "resolve_one", "same_question", "calibrate", "score", "report")
+JOBS = ("resolve", "resolve_one", "same_question", "calibrate", "score", "explain", "report")
 RECORDING = JOBS[:4]
 # The jobs that use an option; "" is redrawing.
 GOES_WITH = {
@@ -125,6 +126,13 @@ def _add_jobs(job: argparse._MutuallyExclusiveGroup) -> None:
         choices=("platt", "beta", "isotonic"),
         help="fit a calibration and store it beside the raw values",
     )
+    job.add_argument(
+        "--explain",
+        nargs="+",
+        metavar=("QUESTION", "RUN"),
+        help="show how a question's final number came about: id or text, and a run"
+        " (default: the newest that asked it)",
+    )
     job.add_argument("--report", metavar="FILE", help="write one self-contained HTML page")
 
 
@@ -135,6 +143,8 @@ def judge_options(arguments: argparse.Namespace) -> None:
         AnalysisError: it would be left out without a word.
     """
     job = next((name for name in JOBS if getattr(arguments, name)), "")
+    if len(arguments.explain or ()) > 2:
+        raise AnalysisError("--explain takes a question and a run; put the question in quotes")
     for option, jobs in GOES_WITH.items():
         value = getattr(arguments, option)
         if value is not None and job not in jobs:
@@ -160,6 +170,10 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
 
         name = arguments.forecaster or ENSEMBLE
         show(calibrate_database(database, name, arguments.calibrate, arguments.record))
+    elif arguments.explain:
+        from evaluation.explanation import explain
+
+        show(*explain(database, *arguments.explain))
     elif arguments.report:
         from reporting.report import write_report
 

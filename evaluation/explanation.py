@@ -1,0 +1,213 @@
+"""Show step by step how the final number of a question came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from database import Database
+from evaluation.outcomes import outcome_word
+from evaluation.resolved import AnalysisError, agent_parts, mean_voice
+from questions.cells import counted
+from questions.question import folded
+from storage.final_numbers import AppliedCalibration, FinalNumbers, OutsideView
+from storage.records import AskedQuestion, Forecast, PooledForecast, Resolution
+
+# Relatives that are listed; the table outside_views has all.
+LISTED: Final = 10
+WORDS: Final = {
+    "template": "of the same form",
+    "reference_class": "of the same reference class",
+    "series": "about the same series",
+    "source": "from the same source",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its name, the number it leads to in percent if any, and its details."""
+
+    name: str
+    percent: float | None
+    details: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """The number with its sign."""
+        return "" if self.percent is None else f"{self.percent:.1f} %"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run stored of its numbers, by question."""
+
+    pools: Mapping[str, PooledForecast]
+    forecasts: Sequence[Forecast]
+    numbers: Mapping[str, FinalNumbers]
+    views: Mapping[str, OutsideView]
+    curves: Sequence[AppliedCalibration]
+    texts: Mapping[str, str]
+    outcomes: Mapping[str, Resolution]
+
+    @classmethod
+    def read(cls, database: Database, run_id: int) -> RunRecord:
+        """Read it from an open database."""
+        return cls(
+            {row.question_id: row for row in database.forecasts.ensembles(run_id)},
+            [row for row in database.forecasts.of_run(run_id) if row.error is None],
+            database.final.of_run(run_id),
+            database.final.outside_views(run_id),
+            database.final.calibrations(run_id),
+            {row.subject: row.text for row in database.runs.known_questions()},
+            database.outcomes.latest(),
+        )
+
+
+def explain(database: Database, name: str, run: str | None = None) -> list[str]:
+    """Return the lines of ``--explain``: a question by id or text, in its newest run.
+
+    Raises:
+        AnalysisError: no such run or question, or it has no forecast there.
+    """
+    question, run_id = _find(database, name, run)
+    record = RunRecord.read(database, run_id)
+    if question.id not in record.pools:
+        raise AnalysisError(f"--explain: run {run_id} has no forecast of {question.id!r}")
+    kind = f"back-dated to {question.as_of}" if question.as_of else "live"
+    started = database.runs.get(run_id).started_at[:10]
+    lines = [question.text, f"{question.id}, run {run_id} of {started}, {kind}", ""]
+    for number, step in enumerate(steps(record, question.id), start=1):
+        lines.append(f"{number}. {step.name + ':':<22} {step.value}".rstrip())
+        lines += [f"     {detail}" for detail in step.details]
+    return lines
+
+
+def _find(database: Database, name: str, run: str | None) -> tuple[AskedQuestion, int]:
+    runs = [row.id for row in database.runs.all() if row.origin_run is None or str(row.id) == run]
+    if run is not None and run not in map(str, runs):
+        known = ", ".join(map(str, runs[-10:])) or "none"
+        raise AnalysisError(f"--explain: there is no run {run!r}; stored: {known}")
+    for run_id in [int(run)] if run is not None else reversed(runs):
+        for row in database.runs.questions(run_id):
+            if name in (row.id, row.subject) or folded(name) == folded(row.text):
+                return row, run_id
+    where = f"run {run}" if run is not None else "no run"
+    did = "did not ask" if run is not None else "asked"
+    raise AnalysisError(f"--explain: {where} {did} {name!r}; give an id or the whole question")
+
+
+def steps(record: RunRecord, question_id: str) -> list[Step]:
+    """Return the steps from the models to the final number of a pooled question."""
+    pool, numbers = record.pools[question_id], record.numbers.get(question_id)
+    found = [
+        Step("Models", None, tuple(_models(record.forecasts, pool))),
+        Step(f"Pool ({pool.method})", pool.mean),
+    ]
+    if numbers is None:
+        why = "the run is of a Forecaster without market prices, base rates and coherence"
+        return [*found, Step("Final = models", pool.mean, (why,))]
+    view = record.views.get(question_id, OutsideView(question_id))
+    found += [
+        _market(view, numbers),
+        _base_rate(record, view, numbers),
+        Step("Assisted", 100 * numbers.assisted, tuple(_pooling(numbers))),
+        _coherence(numbers),
+        _calibration(record.curves, numbers),
+    ]
+    last = "Final" if numbers.ingredients else "Final = models"
+    rule = f"version {numbers.rule_version} of the rule"
+    return [*found, Step(last, pool.final_mean, (rule,))]
+
+
+def _models(forecasts: Iterable[Forecast], pool: PooledForecast) -> Iterable[str]:
+    own = [row for row in forecasts if row.question_id == pool.question_id]
+    for agents in agent_parts(own).values():
+        for agent, parts in agents.items():
+            voice = mean_voice(parts)
+            low, high = voice.distribution.interval(0.8)
+            share = (pool.weights or {}).get(agent)
+            weight = f", weight {share:.2f}" if isinstance(share, float) else ""
+            yield (
+                f"{agent}: {voice.distribution.mean:.1f} %, 80 % range {low:.0f} to {high:.0f} %,"
+                f" captured {voice.captured:.2f}{weight}"
+            )
+
+
+def _market(view: OutsideView, numbers: FinalNumbers) -> Step:
+    if view.market is None:
+        return Step("Market price", None, ("none that the forecast could use",))
+    day = f"of {view.market_date}" if view.market_date else "without a date"
+    shown = "shown to the models" if view.market_shown else "not shown to the models"
+    weight = _weight(numbers, "market")
+    return Step("Market price", 100 * view.market, (f"{day}, {shown}; {weight}",))
+
+
+def _base_rate(record: RunRecord, view: OutsideView, numbers: FinalNumbers) -> Step:
+    if view.base_rate is None:
+        return Step("Base rate", None, ("no related question was resolved before",))
+    count = len(view.relatives)
+    share = 100 * (view.yes or 0) / count if count else 0.0
+    shown = "shown to the models" if view.base_rate_shown else "not shown to the models"
+    details = [
+        f"{view.yes or 0:g} of {count} questions {WORDS.get(view.kind or '', '')} ended yes"
+        f" ({share:.0f} %): {view.family}",
+        f"shrunk towards {100 * (view.prior or 0):.1f} %, which counts as {view.strength or 0:g}"
+        f" questions; {shown}; {_weight(numbers, 'base_rate')}",
+    ]
+    for name in view.relatives[:LISTED]:
+        ended = record.outcomes.get(name)
+        how = f"{outcome_word(ended.outcome)} on {ended.resolved_at[:10]}" if ended else "open now"
+        details.append(f"  {name}: {how}: {record.texts.get(name, '')[:100]}")
+    if count > LISTED:
+        details.append(f"  and {count - LISTED} more (table outside_views)")
+    return Step("Base rate", 100 * view.base_rate, tuple(details))
+
+
+def _weight(numbers: FinalNumbers, voice: str) -> str:
+    found = numbers.voices.get(voice)
+    if not found or not found.get("weight"):
+        return "not a voice of the assisted pool"
+    return f"weight {found['weight']:.2f} beside the models' {numbers.voices['models']['weight']:g}"
+
+
+def _pooling(numbers: FinalNumbers) -> Iterable[str]:
+    voices = {name: one for name, one in numbers.voices.items() if one.get("weight")}
+    if len(voices) < 2:
+        yield "the models alone"
+        return
+    parts = [
+        f"{one['weight']:.2f} x {100 * one['probability']:.1f} %"
+        for _, one in sorted(voices.items(), key=lambda pair: pair[0] != "models")
+    ]
+    learnt = numbers.weights.get("learnt_from") or 0
+    how = f"weights learnt from {learnt} forecasts" if learnt else "default or configured weights"
+    yield f"mean in log-odds of {' and '.join(parts)}; {how}"
+
+
+def _coherence(numbers: FinalNumbers) -> Step:
+    details = []
+    for kind, step in sorted(numbers.projections.items(), key=lambda one: one[0] == "deadlines"):
+        members = ", ".join(f"{name} {100 * p:.1f} %" for name, p in step["members"].items())
+        moved = f"from {100 * step['before']:.1f} to {100 * step['after']:.1f} %"
+        turned = " (turned round)" if kind == "negation" else ""
+        details.append(f"{kind}{turned}: {moved}, by {members}")
+    if not details:
+        return Step("Coherence", None, ("no negation, paraphrase or other deadline was asked",))
+    return Step("Coherence", 100 * numbers.coherent, tuple(details))
+
+
+def _calibration(curves: Iterable[AppliedCalibration], numbers: FinalNumbers) -> Step:
+    wanted = numbers.calibration_kind, numbers.calibration_day
+    curve = next((one for one in curves if (one.kind, one.day) == wanted), None)
+    if curve is None:
+        return Step("Calibration", None, ("none",))
+    data = counted(len(curve.forecasts), "resolved forecast")
+    details = [f"{curve.method} for {curve.kind} questions, from {data} before {curve.day}"]
+    if curve.brier_before is not None and curve.brier_after is not None:
+        before, after = curve.brier_before, curve.brier_after
+        details.append(f"Brier score on later forecasts {before:.4f} without, {after:.4f} with")
+    if not curve.used:
+        return Step("Calibration", None, (*details, f"not used: {curve.reason}"))
+    parameters = ", ".join(f"{name} {value}" for name, value in curve.parameters.items())
+    return Step("Calibration", 100 * numbers.final, (*details, f"used: {parameters}"))
