@@ -12,7 +12,7 @@ from typing import Any
 from database import Database
 from evaluation.applied_calibration import PastForecast
 from evaluation.assistance import PastVoices
-from evaluation.base_rates import PastQuestion
+from evaluation.base_rates import SOURCE, PastQuestion
 from evaluation.resolved import parse_time
 from questions.cells import is_nothing
 from questions.checks import parent_id
@@ -114,5 +114,6 @@ def _voices(pool: PastPool, ended: Resolution) -> PastVoices:
         market=pool.market,
         market_shown=bool(pool.market_shown),
         base_rate=pool.base_rate,
-        relatives=len(pool.relatives or ()),
+        # Of a source alone a base rate has no voice (``assistance.voices``).
+        relatives=0 if pool.kind == SOURCE else len(pool.relatives or ()),
     )

@@ -60,8 +60,7 @@ class Rule:
         """Return the weights of the assisted pool; settings come before the record."""
         if day not in self._weights:
             weights = learnt_weights(self.past.voices, day)
-            if config.MARKET_WEIGHT is not None:
-                same = config.MARKET_WEIGHT
+            if (same := config.MARKET_WEIGHT) is not None:
                 weights = replace(weights, market=same, market_shown=same)
             if config.BASE_RATE_WEIGHT is not None:
                 weights = replace(weights, base_rate=config.BASE_RATE_WEIGHT)

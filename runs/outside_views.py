@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import config
 from database import Database
-from evaluation.base_rates import CLASS, SERIES, BaseRate, PastQuestion, base_rate
+from evaluation.base_rates import CLASS, BaseRate, Past, base_rate
 from evaluation.past_record import PastRecord
 from questions.cells import counted, is_nothing, listed, shortened
 from questions.checks import KIND_KEY, parent_id
@@ -58,7 +58,7 @@ def facts(view: OutsideView) -> tuple[str, ...]:
 
 def _new_views(questions: Sequence[Question], plan: Plan, database: Database) -> list[OutsideView]:
     """Return the view of each question on the day it is forecast from."""
-    past = PastRecord.read(database).questions
+    past = Past(PastRecord.read(database).questions)
     subjects = {row.id: row.subject for row in database.runs.known_questions()}
     views: dict[str, OutsideView] = {}
     for question in questions:
@@ -72,7 +72,7 @@ def _new_views(questions: Sequence[Question], plan: Plan, database: Database) ->
     return list(views.values())
 
 
-def _view(question: Question, plan: Plan, past: Sequence[PastQuestion]) -> OutsideView:
+def _view(question: Question, plan: Plan, past: Past) -> OutsideView:
     """Return a question's price and base rate, of nothing later than its day."""
     day = question.as_of or plan.as_of or plan.today
     price = market_price(question, day, live=(question.as_of or plan.as_of) is None)
@@ -103,7 +103,7 @@ def _name_empty_classes(questions: Sequence[Question], views: Mapping[str, Outsi
         for q in questions
         if q.id in views
         and not is_nothing(q.extra.get("reference_class"))
-        and views[q.id].kind not in (CLASS, SERIES)
+        and views[q.id].kind != CLASS
     ]
     if empty:
         logger.warning(

@@ -13,7 +13,7 @@ from evaluation.resolved import AnalysisError
 from questions.question import Question
 from storage.final_numbers import AppliedCalibration
 from storage.records import Resolution
-from tests.storage.test_final_numbers import CURVE, NUMBERS, VIEW
+from tests.storage.test_three_numbers import CURVE, NUMBERS, VIEW
 from tests.support.record_database import add_run, point
 
 
@@ -49,6 +49,7 @@ def test_every_step_is_shown_with_its_data(path, capsys):
         "       r2: open now: ",
         "5. Assisted:              45.0 %",
         "     mean in log-odds of 1.00 x 60.0 % and 0.80 x 30.0 %; default or configured weights",
+        "     moved away from 50 %: 1.00 for equal voices",
         "6. Coherence:             44.0 %",
         "     negation (turned round): from 45.0 to 44.0 %, by a~not 57.0 %",
         "7. Calibration:           42.0 %",
