@@ -11,14 +11,13 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import config
 from engine.arguments import Dtype, adapt_to_cpu, cpu_dtype, engine_arguments
 from engine.environment import kv_cache_gib, prepare_environment, vllm_is_cpu_build
 from engine.failures import load_failure, smaller_engine, with_advice, work_failure
-from engine.llm import Ticks, end_llm, free_gpu_memory, start_llm
+from engine.llm import Feed, end_llm, free_gpu_memory, start_llm
 from engine.processes import EngineProcesses
 from preflight import checkpoint, machine
 from preflight.hub import inspect_hub_model
@@ -28,9 +27,11 @@ from scoring.agent import BaseAgent
 from scoring.number_trie import TokenPath
 from scoring.reasoning_notes import strip_reasoning
 from scoring.scorer import Reply, Request
-from scoring.tasks import AgentError, ForecastTask, PromptError, Reasoning, Wave, reasoning_seed
+from scoring.tasks import AgentError, ForecastTask, PromptError, Reasoning, reasoning_seed
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Agent(BaseAgent):
@@ -56,6 +57,9 @@ class Agent(BaseAgent):
         super().__init__(spec, tolerance=tolerance)
         self.vllm_config = config.VLLM_CONFIG if vllm_config is None else vllm_config
         self.llm: Any = None
+        self._feed = Feed()
+        # By the tokens asked for; vLLM copies them for each request.
+        self._samplings: dict[tuple[int, ...], Any] = {}
         self._checkpoint: checkpoint.Inspection | None = None
         # Engine arguments of the second try, after memory ran out.
         self._smaller: dict[str, Any] = {}
@@ -136,6 +140,8 @@ class Agent(BaseAgent):
         self.block_size = cache.block_size if cache.enable_prefix_caching else None
         blocks = cache.num_gpu_blocks
         self.cache_tokens = blocks * cache.block_size if blocks else None
+        self.step_tokens = settings.scheduler_config.max_num_batched_tokens
+        self._feed.attach(self.llm)
         what = f"window {self.max_model_len} tokens, KV cache {self.cache_tokens} tokens"
         logger.info("%s loaded: %s in blocks of %s", self.name, what, self.block_size)
 
@@ -181,6 +187,7 @@ class Agent(BaseAgent):
         if llm is None:
             return
         end_llm(llm)
+        self._feed.detach()
         del llm
         gc.collect()
         self._processes.kill()
@@ -198,10 +205,8 @@ class Agent(BaseAgent):
         """
         size = max(1, config.LOGIC_WAVE // samples)
         for start in range(0, len(tasks), size):
-            self.wave = Wave(self.progress, len(tasks[start : start + size]), 1)
             for written in self._reason_together(tasks[start : start + size], samples):
                 yield replace(written, index=written.index + start)
-            self.wave.end()
 
     def _reason_together(self, tasks: Sequence[ForecastTask], samples: int) -> list[Reasoning]:
         results: dict[tuple[int, int], Reasoning] = {}
@@ -212,15 +217,14 @@ class Agent(BaseAgent):
             except PromptError as error:
                 for n in range(samples):
                     results[index, n] = Reasoning(index, n, error=str(error))
+                self.progress(1)
                 continue
             asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
-        if asked:
-            self.wave.begin(len(asked))
-            outputs = self._generate(
-                [ids for *_, ids in asked], [self._writing(seed) for _, _, seed, _ in asked]
-            )
-            for (index, n, seed, _), output in zip(asked, outputs, strict=True):
-                results[index, n] = self._written(index, n, seed, output.outputs[0])
+        outputs = self._generate(
+            [([*ids], self._writing(seed)) for *_, seed, ids in asked], 1 / samples
+        )
+        for (index, n, seed, _), output in zip(asked, outputs, strict=True):
+            results[index, n] = self._written(index, n, seed, output.outputs[0])
         return [results[key] for key in sorted(results)]
 
     def _written(self, index: int, sample: int, seed: int, completion: Any) -> Reasoning:
@@ -242,20 +246,36 @@ class Agent(BaseAgent):
     # --- score ------------------------------------------------------------------------------------
 
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
-        """Answer all requests in one batched call, each with exactly the tokens it names."""
-        outputs = self._generate(
-            [request.token_ids for request in requests],
-            [
-                self._sampling(
-                    max_tokens=1,
-                    temperature=0.0,
-                    logprob_token_ids=list(request.wanted),
-                    detokenize=False,
-                )
-                for request in requests
-            ],
-        )
+        """Answer all requests in one batch, each with exactly the tokens it names."""
+        asked = [(list(request.token_ids), self._reading(request.wanted)) for request in requests]
+        outputs = self._generate(asked, 0)
         return [_reply(request, output) for request, output in zip(requests, outputs, strict=True)]
+
+    def submit(self, request: Request) -> int:
+        """Hand a request to the engine, which may begin with it at once."""
+        number = self._add(list(request.token_ids), self._reading(request.wanted))
+        self._submitted[number] = request
+        return number
+
+    def collect(self) -> list[tuple[int, Reply]]:
+        """Wait for the engine's next step; returns what it answered."""
+        ended = self._step()
+        return [(n, _reply(self._submitted.pop(n), output)) for n, output in ended]
+
+    def withdraw(self) -> None:
+        """Take back the requests that are not answered yet."""
+        super().withdraw()
+        self._feed.withdraw()
+
+    def _reading(self, wanted: tuple[int, ...]) -> Any:
+        if wanted not in self._samplings:
+            self._samplings[wanted] = self._sampling(
+                max_tokens=1,
+                temperature=0.0,
+                logprob_token_ids=list(wanted),
+                detokenize=False,
+            )
+        return self._samplings[wanted]
 
     # --- both -------------------------------------------------------------------------------------
 
@@ -263,18 +283,38 @@ class Agent(BaseAgent):
         if self._llm_factory is not None:
             return values
         from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
 
-        return SamplingParams(**values)
+        return SamplingParams(**values, output_kind=RequestOutputKind.FINAL_ONLY)
 
-    def _generate(self, token_ids: Sequence[TokenPath], sampling: list[Any]) -> Any:
+    def _generate(self, asked: Sequence[tuple[list[int], Any]], share: float) -> list[Any]:
+        """Return the outputs of prompts, in order; each is reported as so much of a task."""
+        outputs = {self._add(*one): None for one in asked}
+        left = len(outputs)
+        try:
+            while left:
+                for number, output in self._step():
+                    outputs[number] = output
+                    left -= 1
+                    self.progress(share)
+        finally:
+            self._feed.withdraw()
+        return list(outputs.values())
+
+    def _add(self, token_ids: list[int], sampling: Any) -> int:
+        return self._attempt(lambda: self._feed.add(token_ids, sampling))
+
+    def _step(self) -> list[tuple[int, Any]]:
+        return self._attempt(self._feed.step)
+
+    def _attempt(self, act: Callable[[], T]) -> T:
         """Call the engine; where memory runs out, once more on one with a smaller batch.
 
         Raises:
             AgentError: the engine died or memory ran out again; with the cause.
         """
-        asked = [{"prompt_token_ids": list(ids)} for ids in token_ids]
         try:
-            return self.llm.generate(asked, sampling, use_tqdm=partial(Ticks, self.wave.tick))
+            return act()
         except Exception as error:  # what an engine raises has no common type
             line = work_failure(self.spec, error, self._processes)
             if line is None:
@@ -282,7 +322,7 @@ class Agent(BaseAgent):
             if not self._shrink(line):
                 raise AgentError(with_advice(line)) from error
         self._open()
-        return self._generate(token_ids, sampling)
+        return self._attempt(act)
 
 
 def _reply(request: Request, output: Any) -> Reply:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import config
@@ -69,36 +69,49 @@ def free_gpu_memory() -> None:
         torch.cuda.empty_cache()
 
 
-class Ticks:
-    """A bar for ``LLM.generate`` that only reports each request that ends.
+class Feed:
+    """Requests to an engine, handed over one by one and answered as they end.
 
-    vLLM makes one over the prompts it is given (``iterable``) and one over the requests it runs
-    (``total``), and reads and sets attributes of tqdm (vllm/entrypoints/common/offline.py,
-    ``_run_engine``).
+    ``LLM.generate`` returns when all have ended, and the engine would wait for its next call. What
+    is not answered yet is kept, to be asked again of another engine.
     """
 
-    postfix = ""
+    def __init__(self) -> None:
+        self._engine: Any = None
+        self._asked: dict[str, tuple[dict[str, Any], Any]] = {}
+        self._number = 0
 
-    def __init__(self, tick: Callable[[], None], iterable: Iterable[Any] = (), **_: Any) -> None:
-        self.tick, self.iterable = tick, iterable
-        self.n = 0
-        self.started = time.monotonic()
+    def attach(self, llm: Any) -> None:
+        """Go on with this engine."""
+        self._engine = llm.llm_engine
+        for name, request in self._asked.items():
+            self._engine.add_request(name, *request)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.iterable)
+    def detach(self) -> None:
+        """Let go of an engine that ends."""
+        self._engine = None
 
-    @property
-    def format_dict(self) -> dict[str, float]:
-        """Seconds since the start, never 0: vLLM divides by them."""
-        return {"elapsed": max(1e-6, time.monotonic() - self.started)}
+    def add(self, token_ids: list[int], sampling: Any) -> int:
+        """Hand over a request; returns its number."""
+        self._number += 1
+        request = {"type": "token", "prompt_token_ids": token_ids}, sampling
+        self._engine.add_request(str(self._number), *request)
+        self._asked[str(self._number)] = request
+        return self._number
 
-    def update(self, _completions: int = 1) -> None:
-        """Report that a request has ended."""
-        self.n += 1
-        self.tick()
+    def step(self) -> list[tuple[int, Any]]:
+        """Wait for the engine's next step; returns what ended, with the numbers."""
+        if not self._asked:
+            return []
+        return [
+            (int(output.request_id), output)
+            for output in self._engine.step()
+            if output.finished and self._asked.pop(output.request_id, None)
+        ]
 
-    def refresh(self) -> None:
-        """Draw nothing."""
-
-    def close(self) -> None:
-        """Draw nothing."""
+    def withdraw(self) -> None:
+        """Take back what is not answered yet."""
+        asked, self._asked = list(self._asked), {}
+        if asked and self._engine is not None:
+            with contextlib.suppress(Exception):  # an engine that died has nothing to take back
+                self._engine.abort_request(asked)

@@ -82,9 +82,6 @@ TASKS = [
     ),
 ]
 
-# Prompts come in waves, each of three calls at most.
-WAVES = -(-len(TASKS) // config.SCORING_WAVE)
-
 
 @pytest.fixture(scope="module")
 def spec():
@@ -110,20 +107,14 @@ def exact(spec, agent):
         ]
 
 
-def counted(agent, tolerance):
-    """Outcomes of a fresh scoring of all tasks, and the number of generate calls it took."""
-    calls = []
-    generate = agent.llm.generate
+def scored(agent, tolerance):
+    """Outcomes of a fresh scoring of all tasks."""
     agent._scorings.clear()
     assert (
         agent.llm.reset_prefix_cache()
     )  # else an earlier test would have paid for this one's tokens
     agent.tolerance = tolerance
-    agent.llm.generate = lambda *args, **kwargs: calls.append(1) or generate(*args, **kwargs)
-    try:
-        return list(agent.score(TASKS)), len(calls)
-    finally:
-        agent.llm.generate = generate
+    return list(agent.score(TASKS))
 
 
 def test_both_agents_build_the_same_prompts(agent, exact):
@@ -142,14 +133,13 @@ def worst_difference(outcomes, exact):
 
 
 def test_exhaustive_scoring_equals_teacher_forcing(agent, exact):
-    outcomes, calls = counted(agent, 0)
-    assert calls <= 3 * WAVES
+    outcomes = scored(agent, 0)
+    assert [outcome.index for outcome in outcomes] == list(range(len(TASKS)))
     assert worst_difference(outcomes, exact) <= 1e-5
 
 
 def test_default_scoring_is_within_its_certificate_and_its_budget(agent, exact):
-    outcomes, calls = counted(agent, 0.01)
-    assert calls <= 3 * WAVES
+    outcomes = scored(agent, 0.01)
     for outcome, (token_ids, distribution, _) in zip(outcomes, exact, strict=True):
         assert outcome.error is None
         assert (
@@ -161,13 +151,10 @@ def test_default_scoring_is_within_its_certificate_and_its_budget(agent, exact):
     assert outcomes[0].result.forward_tokens >= len(exact[0][0])
 
 
-def test_scoring_again_asks_the_engine_nothing(agent):
-    first, _ = counted(agent, 0.01)
-    generate, agent.llm.generate = agent.llm.generate, None
-    try:
-        second = list(agent.score(TASKS))
-    finally:
-        agent.llm.generate = generate
+def test_scoring_again_asks_the_engine_nothing(agent, monkeypatch):
+    first = scored(agent, 0.01)
+    monkeypatch.setattr(agent.llm.llm_engine, "add_request", None)
+    second = list(agent.score(TASKS))
     assert [o.result.distribution.mean for o in second] == [
         o.result.distribution.mean for o in first
     ]
@@ -207,12 +194,12 @@ def test_a_run_reasons_once_scores_all_conditions_and_divides_the_variance(
     monkeypatch.setattr(config, "LOGIC_MAX_TOKENS", 40)
     monkeypatch.setattr(config, "LOGIC_SAMPLES", 2)
     agent.tolerance = 0.01
-    calls = []
-    generate = agent.llm.generate
+    written = []  # for each request, whether it writes
+    add = agent.llm.llm_engine.add_request
     monkeypatch.setattr(
-        agent.llm,
-        "generate",
-        lambda *args, **kwargs: calls.append(len(args[0])) or generate(*args, **kwargs),
+        agent.llm.llm_engine,
+        "add_request",
+        lambda *request: written.append(request[2].max_tokens > 1) or add(*request),
     )
     tasks = TASKS[15:17]
     with Database(tmp_path / "run.db") as database:
@@ -241,9 +228,10 @@ def test_a_run_reasons_once_scores_all_conditions_and_divides_the_variance(
         pairs = query("SELECT * FROM ablation_pairs")
         samples = query("SELECT * FROM scored_samples ORDER BY forecast_id, sample")
     assert Borrowed.loads == 1
-    # One call writes all notes, at most three score all six prompts of each question.
-    assert calls[0] == 4
-    assert len(calls) <= 1 + 3
+    # All notes are written before the first of the six prompts of each question is scored.
+    assert written[:4] == [True] * 4
+    assert len(written) > 4 + 2 * 6
+    assert not any(written[4:])
     assert [row["error"] for row in forecasts] == [None, None]
     for row in forecasts:
         assert row["samples"] == 2

@@ -138,20 +138,22 @@ def wait_for_worker(parent):
 
 
 class OnePromptAtATime(Agent):
-    """Scores in waves of one prompt; the engine of the model "killed" is killed at work on the second."""
-
-    waves = 0
+    """Scores one prompt after the other; the engine of the model "killed" is killed at work on the second."""
 
     def load(self):
         super().load()
         self.cache_tokens = 1
 
-    def _generate(self, asked, sampling):
-        if self.name == "killed" and len(self._scorings) == 2:
+    def collect(self):
+        if self.name == "killed" and self._submitted and self.second():
             engine = next(p for p in self._processes.running() if p.ppid() == os.getpid())
             engine.suspend()  # it answers nothing any more, whenever the signal comes
             engine.kill()
-        return super()._generate(asked, sampling)
+        return super().collect()
+
+    def second(self):
+        asked = {request.token_ids for request in self._submitted.values()}
+        return asked == {list(self._scorings)[1]}
 
 
 def test_an_engine_killed_at_work_costs_its_own_forecasts_only(tiny, tmp_path, monkeypatch, capfd):

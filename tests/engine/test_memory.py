@@ -88,7 +88,7 @@ def test_memory_that_runs_out(case, tmp_path, monkeypatch):
                     raise raised(agents[0])
             super().__init__(whole=True, blocks=40, **arguments)
 
-        def generate(self, prompts, sampling, *, use_tqdm):
+        def generate(self, prompts, sampling):
             if (
                 self.arguments["model"] == "org/big"
                 and where == "work"
@@ -96,7 +96,7 @@ def test_memory_that_runs_out(case, tmp_path, monkeypatch):
                 and len(self.calls) == 2
             ):
                 raise raised(agents[0])
-            return super().generate(prompts, sampling, use_tqdm=use_tqdm)
+            return super().generate(prompts, sampling)
 
     def factory(spec):
         agents.append(

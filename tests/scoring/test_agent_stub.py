@@ -59,6 +59,7 @@ class StubLLM:
         block_size=16,
         caching=True,
         window=4096,
+        step=100_000,
         **arguments,
     ):
         self.arguments = arguments
@@ -71,9 +72,16 @@ class StubLLM:
             cache_config=SimpleNamespace(
                 block_size=block_size, enable_prefix_caching=caching, num_gpu_blocks=blocks
             ),
+            scheduler_config=SimpleNamespace(max_num_batched_tokens=step),
         )
-        core = SimpleNamespace(shutdown=self.end)
-        self.llm_engine = SimpleNamespace(vllm_config=settings, engine_core=core)
+        self.queue = []
+        self.llm_engine = SimpleNamespace(
+            vllm_config=settings,
+            engine_core=SimpleNamespace(shutdown=self.end),
+            add_request=lambda *request: self.queue.append(request),
+            step=self.step,
+            abort_request=self.abort,
+        )
 
     def end(self, timeout):
         self.shut_down += 1
@@ -81,7 +89,19 @@ class StubLLM:
     def get_tokenizer(self):
         return self.tokenizer
 
-    def generate(self, prompts, sampling, *, use_tqdm):
+    def step(self):
+        """Answer everything that waits, the last request first."""
+        asked, self.queue = self.queue, []
+        names, prompts, sampling = zip(*asked, strict=True)
+        outputs = self.generate(list(prompts), list(sampling))
+        for name, output in zip(names, outputs, strict=True):
+            vars(output).update(request_id=name, finished=True)
+        return outputs[::-1]
+
+    def abort(self, names):
+        self.queue = [request for request in self.queue if request[0] not in names]
+
+    def generate(self, prompts, sampling):
         self.calls.append(prompts)
         value = -math.log(len(self.tokenizer.texts))
         outputs = []

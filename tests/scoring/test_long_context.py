@@ -27,8 +27,8 @@ FACTS = [f"fact {number}: " + "words about the bridge " * 8 for number in range(
 class LeaningLLM(StubLLM):
     """Writes "1" with 90 % where the best passage is in the prompt, and is indifferent elsewhere."""
 
-    def generate(self, prompts, sampling, *, use_tqdm):
-        outputs = super().generate(prompts, sampling, use_tqdm=use_tqdm)
+    def generate(self, prompts, sampling):
+        outputs = super().generate(prompts, sampling)
         size = len(self.tokenizer.texts)
         one = self.tokenizer.ids["1"]
         for prompt, output in zip(prompts, outputs, strict=True):

@@ -118,7 +118,7 @@ def test_marks_of_thinking_are_taken_out(raw, kept):
 class WritingLLM(StubLLM):
     """Writes a text that names its seed, and ends the second by the length limit."""
 
-    def generate(self, prompts, sampling, *, use_tqdm):
+    def generate(self, prompts, sampling):
         self.calls.append((prompts, sampling))
         return [
             SimpleNamespace(

@@ -20,10 +20,12 @@ from agents_vllm import Agent
 class EndlessAgent(Agent):
     """Scores the same prompts again and again."""
 
-    def next_token_logprobs(self, requests):
+    def collect(self):
         os.write(int(os.environ["SCORING_FD"]), b"s")
+        requests = list(self._submitted.values())
+        self.withdraw()
         while True:
-            super().next_token_logprobs(requests)
+            self.next_token_logprobs(requests)
 
 
 def main():
