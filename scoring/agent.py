@@ -14,7 +14,7 @@ from scoring.number_trie import TokenPath
 from scoring.pipeline import Pipeline
 from scoring.prompt_fitting import PromptFitting
 from scoring.scorer import ForecastScoring, Reply, Request
-from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning
+from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning, Wave
 
 
 class BaseAgent(PromptFitting, ABC):
@@ -33,6 +33,7 @@ class BaseAgent(PromptFitting, ABC):
         # Told how many tasks are newly done, in parts of a task too; over a ``score`` or ``reason``
         # they add up to all of them.
         self.progress: Callable[[float], object] = float
+        self.wave = Wave(float, 0, 1)
         self._scorings: dict[TokenPath, ForecastScoring] = {}
         self._submitted: dict[int, Request] = {}
         self._numbered = 0
