@@ -11,13 +11,13 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import config
 from engine.arguments import Dtype, adapt_to_cpu, cpu_dtype, engine_arguments
 from engine.environment import kv_cache_gib, prepare_environment, vllm_is_cpu_build
 from engine.failures import load_failure, smaller_engine, with_advice, work_failure
-from engine.llm import Feed, end_llm, free_gpu_memory, start_llm
+from engine.llm import Feed, end_llm, free_gpu_memory, reply, sampling_parameters, start_llm
 from engine.processes import EngineProcesses
 from preflight import checkpoint, machine
 from preflight.hub import inspect_hub_model
@@ -31,7 +31,7 @@ from scoring.tasks import AgentError, ForecastTask, PromptError, Reasoning, reas
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+READING: Final = {"max_tokens": 1, "temperature": 0.0, "detokenize": False}
 
 
 class Agent(BaseAgent):
@@ -57,7 +57,7 @@ class Agent(BaseAgent):
         super().__init__(spec, tolerance=tolerance)
         self.vllm_config = config.VLLM_CONFIG if vllm_config is None else vllm_config
         self.llm: Any = None
-        self._feed = Feed()
+        self._feed = Feed(self._survive, self._open)
         # By the tokens asked for; vLLM copies them for each request.
         self._samplings: dict[tuple[int, ...], Any] = {}
         self._checkpoint: checkpoint.Inspection | None = None
@@ -220,18 +220,13 @@ class Agent(BaseAgent):
                 self.progress(1)
                 continue
             asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
-        outputs = self._generate(
-            [([*ids], self._writing(seed)) for *_, seed, ids in asked], 1 / samples
+        outputs = self._feed.run(
+            [([*ids], self._writing(seed)) for *_, seed, ids in asked],
+            lambda: self.progress(1 / samples),
         )
         for (index, n, seed, _), output in zip(asked, outputs, strict=True):
-            results[index, n] = self._written(index, n, seed, output.outputs[0])
+            results[index, n] = _written(self.name, index, n, seed, output.outputs[0])
         return [results[key] for key in sorted(results)]
-
-    def _written(self, index: int, sample: int, seed: int, completion: Any) -> Reasoning:
-        text = strip_reasoning(completion.text)
-        error = None if text else f"{self.name} wrote no reasoning"
-        tokens, reason = len(completion.token_ids), completion.finish_reason or ""
-        return Reasoning(index, sample, text, tokens, reason, seed, error)
 
     def _writing(self, seed: int) -> Any:
         return self._sampling(
@@ -248,19 +243,17 @@ class Agent(BaseAgent):
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer all requests in one batch, each with exactly the tokens it names."""
         asked = [(list(request.token_ids), self._reading(request.wanted)) for request in requests]
-        outputs = self._generate(asked, 0)
-        return [_reply(request, output) for request, output in zip(requests, outputs, strict=True)]
+        return [reply(*pair) for pair in zip(requests, self._feed.run(asked), strict=True)]
 
     def submit(self, request: Request) -> int:
         """Hand a request to the engine, which may begin with it at once."""
-        number = self._add(list(request.token_ids), self._reading(request.wanted))
+        number = self._feed.add(list(request.token_ids), self._reading(request.wanted))
         self._submitted[number] = request
         return number
 
     def collect(self) -> list[tuple[int, Reply]]:
         """Wait for the engine's next step; returns what it answered."""
-        ended = self._step()
-        return [(n, _reply(self._submitted.pop(n), output)) for n, output in ended]
+        return [(n, reply(self._submitted.pop(n), output)) for n, output in self._feed.step()]
 
     def withdraw(self) -> None:
         """Take back the requests that are not answered yet."""
@@ -269,65 +262,28 @@ class Agent(BaseAgent):
 
     def _reading(self, wanted: tuple[int, ...]) -> Any:
         if wanted not in self._samplings:
-            self._samplings[wanted] = self._sampling(
-                max_tokens=1,
-                temperature=0.0,
-                logprob_token_ids=list(wanted),
-                detokenize=False,
-            )
+            self._samplings[wanted] = self._sampling(logprob_token_ids=list(wanted), **READING)
         return self._samplings[wanted]
 
-    # --- both -------------------------------------------------------------------------------------
-
     def _sampling(self, **values: Any) -> Any:
-        if self._llm_factory is not None:
-            return values
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        return values if self._llm_factory is not None else sampling_parameters(**values)
 
-        return SamplingParams(**values, output_kind=RequestOutputKind.FINAL_ONLY)
-
-    def _generate(self, asked: Sequence[tuple[list[int], Any]], share: float) -> list[Any]:
-        """Return the outputs of prompts, in order; each is reported as so much of a task."""
-        outputs = {self._add(*one): None for one in asked}
-        left = len(outputs)
-        try:
-            while left:
-                for number, output in self._step():
-                    outputs[number] = output
-                    left -= 1
-                    self.progress(share)
-        finally:
-            self._feed.withdraw()
-        return list(outputs.values())
-
-    def _add(self, token_ids: list[int], sampling: Any) -> int:
-        return self._attempt(lambda: self._feed.add(token_ids, sampling))
-
-    def _step(self) -> list[tuple[int, Any]]:
-        return self._attempt(self._feed.step)
-
-    def _attempt(self, act: Callable[[], T]) -> T:
-        """Call the engine; where memory runs out, once more on one with a smaller batch.
+    def _survive(self, error: Exception) -> None:
+        """Close an engine whose memory ran out, for a smaller one.
 
         Raises:
             AgentError: the engine died or memory ran out again; with the cause.
+            Exception: the error itself, where the engine survives it.
         """
-        try:
-            return act()
-        except Exception as error:  # what an engine raises has no common type
-            line = work_failure(self.spec, error, self._processes)
-            if line is None:
-                raise
-            if not self._shrink(line):
-                raise AgentError(with_advice(line)) from error
-        self._open()
-        return self._attempt(act)
+        line = work_failure(self.spec, error, self._processes)
+        if line is None:
+            raise error
+        if not self._shrink(line):
+            raise AgentError(with_advice(line)) from error
 
 
-def _reply(request: Request, output: Any) -> Reply:
-    completions = output.outputs
-    rows = completions[0].logprobs if completions else None
-    row = rows[0] if rows else {}
-    computed = len(request.token_ids) - (output.num_cached_tokens or 0)
-    return Reply({token: row[token].logprob for token in request.wanted if token in row}, computed)
+def _written(name: str, index: int, sample: int, seed: int, completion: Any) -> Reasoning:
+    text = strip_reasoning(completion.text)
+    error = None if text else f"{name} wrote no reasoning"
+    tokens, reason = len(completion.token_ids), completion.finish_reason or ""
+    return Reasoning(index, sample, text, tokens, reason, seed, error)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import config
 from engine.environment import engine_environment, processes_of, runs_in_children, vllm_is_cpu_build
 from engine.processes import EngineProcesses
 from preflight.model_entries import ModelSpec
+from scoring.scorer import Reply, Request
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Seconds an engine is given to end by itself before its processes are killed.
 SHUTDOWN_SECONDS: Final = 30
@@ -72,11 +75,15 @@ def free_gpu_memory() -> None:
 class Feed:
     """Requests to an engine, handed over one by one and answered as they end.
 
-    ``LLM.generate`` returns when all have ended, and the engine would wait for its next call. What
-    is not answered yet is kept, to be asked again of another engine.
+    ``LLM.generate`` returns when all have ended, and the engine would wait for its next call.
+
+    Args:
+        survive: called with what an engine raised; raises it, or closes the engine to go on.
+        reopen: starts another engine and attaches it; what is not answered is asked again there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, survive: Callable[[Exception], None], reopen: Callable[[], None]) -> None:
+        self._survive, self._reopen = survive, reopen
         self._engine: Any = None
         self._asked: dict[str, tuple[dict[str, Any], Any]] = {}
         self._number = 0
@@ -94,9 +101,10 @@ class Feed:
     def add(self, token_ids: list[int], sampling: Any) -> int:
         """Hand over a request; returns its number."""
         self._number += 1
+        name = str(self._number)
         request = {"type": "token", "prompt_token_ids": token_ids}, sampling
-        self._engine.add_request(str(self._number), *request)
-        self._asked[str(self._number)] = request
+        self._attempt(lambda: self._engine.add_request(name, *request))
+        self._asked[name] = request
         return self._number
 
     def step(self) -> list[tuple[int, Any]]:
@@ -105,9 +113,24 @@ class Feed:
             return []
         return [
             (int(output.request_id), output)
-            for output in self._engine.step()
+            for output in self._attempt(lambda: self._engine.step())
             if output.finished and self._asked.pop(output.request_id, None)
         ]
+
+    def run(
+        self, asked: Sequence[tuple[list[int], Any]], told: Callable[[], object] = bool
+    ) -> list[Any]:
+        """Return the outputs of requests, in order; ``told`` is called for each."""
+        outputs: dict[int, Any] = {}
+        try:
+            numbers = [self.add(*one) for one in asked]
+            while self._asked:
+                for number, output in self.step():
+                    outputs[number] = output
+                    told()
+        finally:
+            self.withdraw()
+        return [outputs[number] for number in numbers]
 
     def withdraw(self) -> None:
         """Take back what is not answered yet."""
@@ -115,3 +138,28 @@ class Feed:
         if asked and self._engine is not None:
             with contextlib.suppress(Exception):  # an engine that died has nothing to take back
                 self._engine.abort_request(asked)
+
+    def _attempt(self, act: Callable[[], T]) -> T:
+        try:
+            return act()
+        except Exception as error:  # what an engine raises has no common type
+            self._survive(error)
+        self._reopen()  # outside of "except", which would keep what failed, and its memory
+        return self._attempt(act)
+
+
+def sampling_parameters(**values: Any) -> Any:
+    """Return vLLM's parameters of a request, whose output is told once, when it is complete."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(**values, output_kind=RequestOutputKind.FINAL_ONLY)
+
+
+def reply(request: Request, output: Any) -> Reply:
+    """Read the log-probabilities that a request names, and what it cost."""
+    completions = output.outputs
+    rows = completions[0].logprobs if completions else None
+    row = rows[0] if rows else {}
+    computed = len(request.token_ids) - (output.num_cached_tokens or 0)
+    return Reply({token: row[token].logprob for token in request.wanted if token in row}, computed)
