@@ -149,7 +149,7 @@ class Feed:
 
 
 def sampling_parameters(**values: Any) -> Any:
-    """Return vLLM's parameters of a request, whose output is told once, when it is complete."""
+    """Return vLLM's parameters of a request that is answered once, at its end."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 

@@ -1,4 +1,4 @@
-"""Score many prompts on a busy engine: some are built and read while it works on others."""
+"""Score many prompts; the engine works on some while others are built and read."""
 
 from __future__ import annotations
 
