@@ -150,15 +150,21 @@ class NumberTokenizer:
         return tuple(i for i in dict.fromkeys(ids) if i not in self.digit_set)
 
     def place(
-        self, text: str, lead: str = "", *, add_special_tokens: bool = False
+        self,
+        text: str,
+        lead: str = "",
+        *,
+        add_special_tokens: bool = False,
+        token_ids: TokenPath | None = None,
     ) -> tuple[TokenPath, NumberTrie]:
         """Tokenise a prompt and find the trie of the numbers behind it.
 
-        The numbers are tokenised behind the prompt's tail only. Whether that gives the same tokens
-        as behind the whole prompt is checked with 0 and 100; where it does not, all 101 integers
-        are tokenised behind the whole prompt.
+        The numbers are tokenised behind the prompt's tail only. They follow the whole prompt in the
+        same way where it ends in the tokens of the tail (docs/scoring.md); elsewhere all 101
+        integers are tokenised behind the whole prompt.
 
-        ``lead`` separates the prompt (``text``) from the number: a space, or nothing.
+        ``lead`` separates the prompt (``text``) from the number: a space, or nothing. ``token_ids``
+        are the tokens of ``text`` where they are known.
 
         Returns:
             Token ids of the prompt, with every token that all numbers share, and the trie.
@@ -166,27 +172,29 @@ class NumberTokenizer:
         Raises:
             TokenizationError: no unambiguous spelling of the integers exists here.
         """
-        trie = self.trie(text[-TAIL_CHARACTERS:], lead)
-        heads = []
-        for n in (0, SUPPORT_SIZE - 1):
-            ids = self.encode(text + lead + str(n), add_special_tokens=add_special_tokens)
-            path = trie.paths[n]
-            heads.append(tuple(ids[: -len(path)]) if tuple(ids[-len(path) :]) == path else None)
-        head = heads[0]
-        compared = min(4, max(1, len(trie.context) - 1))
-        if head is not None and head == heads[1] and head[-compared:] == trie.context[-compared:]:
-            return head, trie
+        if token_ids is None:
+            token_ids = tuple(self.encode(text, add_special_tokens=add_special_tokens))
+        tail = text[-TAIL_CHARACTERS:]
+        trie = self.trie(tail, lead)
+        alone = tuple(self.encode(tail))
+        kept = len(common_prefix([alone, trie.context]))
+        # A number may change the tokens before it; the one where the tail was cut says nothing.
+        changed = len(alone) - kept
+        compared = changed + min(4, max(1, kept - 1))
+        if token_ids[-compared:] == alone[-compared:]:
+            return token_ids[: len(token_ids) - changed] + trie.context[kept:], trie
         trie = self._checked_trie(text + lead, add_special_tokens=add_special_tokens)
         return trie.context, trie
 
     def trie(self, tail: str, lead: str = "") -> NumberTrie:
         """Return the trie of the numbers behind ``tail`` and ``lead``, cached."""
-        key = (tail, lead)
-        if key not in self._tries:
+        trie = self._tries.get((tail, lead))
+        if trie is None:
+            trie = self._checked_trie(tail + lead)
             if len(self._tries) >= MAX_CACHED_TRIES:
                 self._tries.clear()
-            self._tries[key] = self._checked_trie(tail + lead)
-        return self._tries[key]
+            self._tries[tail, lead] = trie
+        return trie
 
     def _checked_trie(self, text: str, *, add_special_tokens: bool = False) -> NumberTrie:
         """Build the trie behind ``text``; check that its paths read back as numbers."""

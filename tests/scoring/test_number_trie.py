@@ -162,7 +162,7 @@ def test_endings_are_single_tokens_then_the_special_ones_and_never_digits():
     assert found == ["</s>", "\n", "%", ".", ",", " ", ")", ";", ":", "/", '"', "-", "]", "}", "~"]
 
 
-def test_a_prompt_is_read_as_a_whole_twice_only_even_where_its_tail_is_cut_within_a_word():
+def test_a_prompt_is_read_as_a_whole_once_even_where_its_tail_is_cut_within_a_word():
     word = "resolution"
 
     class Counting(FakeTokenizer):
@@ -176,6 +176,26 @@ def test_a_prompt_is_read_as_a_whole_twice_only_even_where_its_tail_is_cut_withi
     text = "x" * 300 + word + "y" * (48 - 7) + "\n"
     numbers = NumberTokenizer(tokenizer)
     prompt, trie = numbers.place(text)
-    assert tokenizer.long == 2
+    assert tokenizer.long == 1
+    assert numbers.place(text, token_ids=prompt)[0] == prompt
+    assert tokenizer.long == 1
     assert prompt == tuple(tokenizer.encode(text))
     assert [tokenizer.decode(path) for path in trie.paths] == [str(n) for n in range(101)]
+
+
+def test_a_last_token_that_a_number_changes_is_taken_back():
+    tokenizer = FakeTokenizer(["=1", "=2"])
+    text = "x" * 100 + "="
+    prompt, trie = NumberTokenizer(tokenizer).place(text)
+    assert prompt == tuple(tokenizer.encode("x" * 100))
+    for n, path in enumerate(trie.paths):
+        assert [*prompt, *path] == tokenizer.encode(text + str(n))
+
+
+def test_where_the_tail_reads_otherwise_the_numbers_are_placed_behind_the_whole_prompt():
+    long = "ab" * 30 + "a"  # longer than the tail, in which "a:" is one token instead
+    tokenizer = FakeTokenizer([long, "a:"])
+    prompt, trie = NumberTokenizer(tokenizer).place(long + ":")
+    assert [tokenizer.texts[i] for i in prompt] == [long, ":"]
+    for n, path in enumerate(trie.paths):
+        assert [*prompt, *path] == tokenizer.encode(f"{long}:{n}")
