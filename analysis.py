@@ -162,7 +162,7 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
         show(join(database, *arguments.same_question))
     elif arguments.score:
         record = collect(database)
-        show(*score_lines(record))
+        show(*score_lines(record, database))
         paths = draw_record(record, arguments.plots)
         show(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
     elif arguments.calibrate:

@@ -23,19 +23,16 @@ from evaluation.metrics import brier_scores, log_scores
 from evaluation.reliability import CalibrationNoise, calibration_noise
 from evaluation.resolved import (
     BACK_DATED,
-    ENSEMBLE,
     LIVE,
     AnalysisError,
     Key,
     Record,
-    agent_parts,
     arrays,
     collect,
-    mean_voice,
+    point_forecasts,
     record_of,
 )
 from evaluation.score_tables import brier_interval, log_interval, span
-from scoring.distribution import Distribution
 from storage.records import CalibrationRecord
 
 logger = logging.getLogger(__name__)
@@ -240,14 +237,8 @@ def _raw_probabilities(
     asked = None
     if run_id is not None:
         asked = [(run_id, question.id) for question in database.runs.questions(run_id)]
-    found: dict[Key, Distribution] = {}
-    if forecaster == ENSEMBLE:
-        for pool in database.forecasts.all_ensembles(asked):
-            if record_of(pool.as_of) == kind:
-                found[pool.run_id, pool.question_id] = pool.distribution
-    else:
-        rows = database.forecasts.successful(asked)
-        own = [row for row in rows if row.agent == forecaster and record_of(row.as_of) == kind]
-        for key, parts in agent_parts(own).items():
-            found[key] = mean_voice(parts[forecaster]).distribution
-    return {key: float(np.clip(one.probability, 0, 1)) for key, one in found.items()}
+    return {
+        (row.run_id, row.question_id): row.probability
+        for row in point_forecasts(database, asked)
+        if row.forecaster == forecaster and record_of(row.as_of) == kind
+    }

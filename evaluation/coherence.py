@@ -10,7 +10,7 @@ from itertools import product
 
 from database import Database
 from evaluation.metrics import negation_gap, paraphrase_range
-from evaluation.resolved import ENSEMBLE, agent_parts, mean_voice
+from evaluation.resolved import point_forecasts
 from questions.checks import KIND_KEY, parent_id
 from storage.records import CoherenceRecord
 
@@ -60,14 +60,11 @@ def check_coherence(database: Database, run_id: int) -> list[CoherenceRecord]:
     }
     if not kinds:
         return []
+    asked = [(run_id, q.id) for q in database.runs.questions(run_id)]
     forecasts = {
-        (row.question_id, ENSEMBLE): row.distribution.probability
-        for row in database.forecasts.ensembles(run_id)
+        (row.question_id, row.forecaster): row.probability
+        for row in point_forecasts(database, asked)
     }
-    rows = [row for row in database.forecasts.of_run(run_id) if row.error is None]
-    for (_, question_id), agents in agent_parts(rows).items():
-        for agent, parts in agents.items():
-            forecasts[question_id, agent] = mean_voice(parts).distribution.probability
     records = coherence_records(run_id, kinds, forecasts)
     database.outcomes.save_coherence(records)
     return records

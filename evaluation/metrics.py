@@ -97,18 +97,17 @@ def sharpness(probabilities: ArrayLike) -> float:
 def auc(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
     """Probability that a random "yes" was given more than a random "no".
 
-    Ties count half; NaN when one side is empty. From the Mann-Whitney statistic, which is exact in
-    ties; scikit-learn adds up an area, so that no skill may come out just below 0.5.
+    Ties count half; NaN when one side is empty. From the rank sum, which is exact in ties;
+    scikit-learn adds up an area, so that no skill may come out just below 0.5.
     Source: Hanley & McNeil (1982), Radiology 143:29-36.
     """
-    from scipy.stats import mannwhitneyu
-
     p, y = check_forecasts(probabilities, outcomes)
-    yes, no = p[y == 1], p[y == 0]
-    if yes.size == 0 or no.size == 0:
+    yes, no = int(y.sum()), int((1 - y).sum())
+    if not yes or not no:
         return float("nan")
-    statistic = mannwhitneyu(yes, no, method="asymptotic").statistic
-    return float(statistic / (yes.size * no.size))
+    _, value, count = np.unique(p, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[value]
+    return float((rank[y == 1].sum() - yes * (yes + 1) / 2) / (yes * no))
 
 
 # --- coherence ------------------------------------------------------------------------------------

@@ -9,55 +9,54 @@ from dataclasses import replace
 import numpy as np
 
 import config
+from database import Database
 from evaluation.metrics import cluster_folds, inverse_score_weights
-from evaluation.resolved import ENSEMBLE, Judged, Record
-from scoring.distribution import Distribution
+from evaluation.resolved import ENSEMBLE, Judged, Record, read_voices
 from scoring.pooling import POOL_METHODS, Voice, pool, voice_weights
 
+Voices = Mapping[str, Voice]
 
-def pooled(record: Record) -> dict[str, list[Judged]]:
+
+def pooled(record: Record, database: Database) -> dict[str, list[Judged]]:
     """Pool again the ensemble's latest forecasts of two agents or more.
 
     Returns:
         The same questions for each method of ``POOL_METHODS``, and for the linear pool with
         weights by past score, learnt on other clusters of questions.
     """
-    base = [j for j in record.latest(ENSEMBLE) if len(_voices(record, j)) > 1]
+    latest = record.latest(ENSEMBLE)
+    found = read_voices(database, [(j.run_id, j.question_id) for j in latest])
+    base = [(j, found.get((j.run_id, j.question_id), {})) for j in latest]
+    base = [(j, voices) for j, voices in base if len(voices) > 1]
     if not base:
         return {}
     result = {
-        method: [replace(j, distribution=_pool(_voices(record, j), method)) for j in base]
+        method: [replace(j, probability=_pool(voices, method)) for j, voices in base]
         for method in POOL_METHODS
     }
-    if weights := past_score_weights(record, base):
+    if weights := past_score_weights(base):
         result["weights by past score"] = [
-            replace(j, distribution=_pool(_voices(record, j), "mean", w))
-            for j, w in zip(base, weights, strict=True)
+            replace(j, probability=_pool(voices, "mean", w))
+            for (j, voices), w in zip(base, weights, strict=True)
         ]
     return result
 
 
-def _voices(record: Record, j: Judged) -> Mapping[str, Voice]:
-    return record.voices.get((j.run_id, j.question_id), {})
-
-
-def _pool(
-    voices: Mapping[str, Voice], method: str, weights: Mapping[str, float] | None = None
-) -> Distribution:
-    """Pool agents as a run does, with each one's weight multiplied by ``weights``."""
+def _pool(voices: Voices, method: str, weights: Mapping[str, float] | None = None) -> float:
+    """Pool agents as a run does, with each one's weight multiplied by ``weights``; 0-1."""
     given = voice_weights([voice.captured for voice in voices.values()])
     if weights is not None:
         given = given * [weights[name] for name in voices]
-    return pool([voice.distribution for voice in voices.values()], method, given)
+    found = pool([voice.distribution for voice in voices.values()], method, given)
+    return min(1.0, max(0.0, found.probability))
 
 
-def past_score_weights(record: Record, base: Sequence[Judged]) -> list[dict[str, float]] | None:
+def past_score_weights(base: Sequence[tuple[Judged, Voices]]) -> list[dict[str, float]] | None:
     """Weigh agents by inverse Brier score on other folds; None for few clusters."""
-    clusters = [j.cluster for j in base]
+    clusters = [j.cluster for j, _ in base]
     if len(set(clusters)) < config.CROSS_VALIDATION_FOLDS:
         return None
-    voices = [_voices(record, j) for j in base]
-    names = sorted({name for agents in voices for name in agents})
+    names = sorted({name for _, agents in base for name in agents})
     scores = np.array(
         [
             [
@@ -66,7 +65,7 @@ def past_score_weights(record: Record, base: Sequence[Judged]) -> list[dict[str,
                 else math.nan
                 for name in names
             ]
-            for j, agents in zip(base, voices, strict=True)
+            for j, agents in base
         ]
     )
     folds = cluster_folds(clusters, config.CROSS_VALIDATION_FOLDS, seed=config.SEED)

@@ -8,6 +8,7 @@ Forecasts, outcomes and clusters are as in ``evaluation.metrics``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -23,6 +24,9 @@ Floats = NDArray[np.float64]
 # Ten bins of ten percentage points: the usual choice for reliability diagrams, and few enough to be
 # filled by a few hundred forecasts.
 BIN_EDGES: tuple[float, ...] = tuple(edge / 10 for edge in range(11))
+NORMAL_QUANTILE = 1.959963984540054  # of 0.975
+# Random numbers held in memory at once.
+SIMULATED_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,11 @@ def wilson_interval(successes: int, count: int) -> Interval:
     """95 % interval of a frequency, in 0-1. Source: Wilson (1927), JASA 22:209-212."""
     if count == 0:
         return UNKNOWN_INTERVAL
-    from scipy.stats import binomtest
-
-    found = binomtest(successes, count).proportion_ci(method="wilson")
-    return Interval(float(found.low), float(found.high))
+    share, z2 = successes / count, NORMAL_QUANTILE**2
+    centre = 2 * count * share + z2
+    half = NORMAL_QUANTILE * math.sqrt(z2 + 4 * count * share * (1 - share))
+    low, high = (centre - half) / (2 * (count + z2)), (centre + half) / (2 * (count + z2))
+    return Interval(low if successes else 0.0, high if successes < count else 1.0)
 
 
 def bin_numbers(p: Floats) -> NDArray[np.int64]:
@@ -206,17 +211,34 @@ def calibration_noise(
     p, y = check_forecasts(probabilities, outcomes)
     rows, count = cluster_numbers(clusters, p.size)
     related = outcome_correlation(p, y, rows)
-    numbers = bin_numbers(p)
-    generator = np.random.default_rng(seed)
-    errors = np.empty(samples)
-    for sample in range(samples):
-        draws = generator.random(p.size)
-        if related > 0:
-            shared = generator.random(count) < related
-            draws = np.where(shared[rows], generator.random(count)[rows], draws)
-        errors[sample] = _calibration_error(numbers, p - (draws < p))
-    error = _calibration_error(numbers, p - y)
+    errors = _simulated_errors(p, rows, count, related, samples=samples, seed=seed)
+    error = _calibration_error(bin_numbers(p), p - y)
     return CalibrationNoise(error, float(errors.mean()), float(np.quantile(errors, 0.95)))
+
+
+def _simulated_errors(
+    p: Floats, rows: NDArray[np.int64], count: int, related: float, *, samples: int, seed: int
+) -> Floats:
+    """Simulate calibrated outcomes; returns their calibration errors, shape (samples,).
+
+    Each sample takes its random numbers from one row: n of its own and, where outcomes are related,
+    one for each cluster that says whether it is shared and one that is shared.
+    """
+    generator = np.random.default_rng(seed)
+    width = p.size + (2 * count if related > 0 else 0)
+    bins = len(BIN_EDGES) - 1
+    numbers = bin_numbers(p)
+    errors = []
+    for start in range(0, samples, step := max(1, SIMULATED_AT_ONCE // width)):
+        drawn = generator.random((min(step, samples - start), width))
+        draws = drawn[:, : p.size]
+        if related > 0:
+            shared = drawn[:, p.size : p.size + count] < related
+            draws = np.where(shared[:, rows], drawn[:, p.size + count :][:, rows], draws)
+        places = numbers + bins * np.arange(len(draws))[:, None]
+        sums = np.bincount(places.ravel(), (p - (draws < p)).ravel(), bins * len(draws))
+        errors.append(np.abs(sums.reshape(len(draws), bins)).sum(axis=1) / p.size)
+    return np.concatenate(errors)
 
 
 def outcome_correlation(p: Floats, y: Floats, rows: NDArray[np.int64]) -> float:

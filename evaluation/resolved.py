@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,8 @@ from numpy.typing import NDArray
 from database import Database
 from questions.checks import parent_id
 from questions.question import cluster_of
-from scoring.distribution import Distribution
-from scoring.pooling import Voice, average
-from storage.records import AskedColumns, Forecast, PooledForecast, Resolution
+from scoring.pooling import Voice, average, voice_weights
+from storage.records import AskedColumns, Point, Resolution
 
 # Run and question of a forecast.
 Key = tuple[int, str]
@@ -36,12 +37,14 @@ class AnalysisError(Exception):
     """Nothing can be done with what was given; the message is one line for the user."""
 
 
+@lru_cache(maxsize=10_000)
 def parse_time(text: str) -> datetime:
     """Parse a stored ISO date or timestamp as UTC without a zone."""
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
+@lru_cache(maxsize=10_000)
 def forecast_time(as_of: str | None, created_at: str) -> datetime:
     """Return when a forecast was made; a back-dated one at the end of its day."""
     if as_of is None:
@@ -59,14 +62,14 @@ def record_of(as_of: str | None) -> str:
 class Judged:
     """A forecast of a resolved question that counts.
 
-    ``extra`` holds other people's probabilities (score_tables.REFERENCES), ``previous`` the
-    forecaster's probability (0-1) before this one.
+    ``probability`` is the point forecast (0-1), ``previous`` the forecaster's before this one.
+    ``extra`` holds other people's probabilities (score_tables.REFERENCES).
     """
 
     run_id: int
     question_id: str
     forecaster: str
-    distribution: Distribution
+    probability: float
     outcome: int
     cluster: str
     made: datetime
@@ -87,11 +90,6 @@ class Judged:
         return self.subject or self.question_id, self.as_of
 
     @property
-    def probability(self) -> float:
-        """The point forecast, 0-1."""
-        return min(1.0, max(0.0, self.distribution.probability))
-
-    @property
     def horizon_days(self) -> float:
         """Days from the forecast to the resolution."""
         return (self.resolved - self.made) / timedelta(days=1)
@@ -110,18 +108,16 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Record:
-    """The forecasts of resolved questions; ``voices`` by run, question and agent."""
+    """The forecasts of resolved questions, oldest first, and those that do not count."""
 
     judged: tuple[Judged, ...]
     excluded: tuple[Excluded, ...]
-    voices: Mapping[Key, Mapping[str, Voice]]
 
     def part(self, record: str) -> Record:
         """Return the live or the back-dated forecasts."""
         return Record(
             tuple(j for j in self.judged if j.record == record),
             tuple(e for e in self.excluded if e.record == record),
-            self.voices,
         )
 
     def of_run(self, run_id: int) -> Record:
@@ -129,27 +125,49 @@ class Record:
         return Record(
             tuple(j for j in self.judged if j.run_id == run_id),
             tuple(e for e in self.excluded if e.run_id == run_id),
-            self.voices,
         )
 
-    def latest(self, forecaster: str | None = None) -> list[Judged]:
-        """Return the last forecast of what is scored once, by each or one forecaster."""
-        last: dict[tuple[str, tuple[str, str | None]], Judged] = {}
-        for j in by_time(self.judged):
-            if forecaster is None or j.forecaster == forecaster:
-                last[j.forecaster, j.scored_as] = j
-        return list(last.values())
+    @cached_property
+    def _latest(self) -> Mapping[str, list[Judged]]:
+        """The last forecast of what is scored once, by forecaster."""
+        last: dict[str, dict[tuple[str, str | None], Judged]] = {}
+        for j in self.judged:
+            last.setdefault(j.forecaster, {})[j.scored_as] = j
+        return {name: list(rows.values()) for name, rows in last.items()}
+
+    def latest(self, forecaster: str) -> list[Judged]:
+        """Return a forecaster's last forecast of what is scored once."""
+        return self._latest.get(forecaster, [])
 
     def forecasters(self) -> list[str]:
         """Return all names, the ensemble first."""
-        return sorted(
-            {j.forecaster for j in self.judged}, key=lambda name: (name != ENSEMBLE, name)
-        )
+        return sorted(self._latest, key=lambda name: (name != ENSEMBLE, name))
 
 
-def by_time(rows: Iterable[Judged]) -> list[Judged]:
-    """Sort forecasts by when they were made, those of one moment by run."""
-    return sorted(rows, key=lambda j: (j.made, j.run_id))
+def point_forecasts(
+    database: Database, asked: Sequence[Key] | None = None, *, resolved: bool = False
+) -> list[Point]:
+    """Read the point forecasts of every run, or of ``asked``; chunks of evidence are averaged.
+
+    Only stored means are read. ``resolved`` leaves out questions without an outcome. The last chunk
+    stands for all, with their mean and newest evidence; its 80 % range is its own.
+    """
+    rows = database.forecasts.points(asked, resolved=resolved)
+    found = []
+    for _, group in groupby(rows, key=lambda row: (row.run_id, row.question_id, row.forecaster)):
+        last, *others = reversed(list(group))
+        if others:
+            last = _averaged([last, *others])
+        found.append(last)
+    return found
+
+
+def _averaged(parts: Sequence[Point]) -> Point:
+    weights = voice_weights([row.captured_mass for row in parts])
+    # The mean of a mixture is the mixture of the means.
+    mean = float(np.average([row.mean for row in parts], weights=weights))
+    newest = max((row.latest_evidence for row in parts if row.latest_evidence), default=None)
+    return replace(parts[0], mean=mean, latest_evidence=newest)
 
 
 def collect(database: Database, subjects: Iterable[str] | None = None) -> Record:
@@ -162,74 +180,21 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
     asked = {
         (row.run_id, row.question_id): row
         for row in database.runs.asked_columns(wanted)
-        if row.question_id in resolutions and parent_id(row.extra) is None
+        if parent_id(row.extra) is None
     }
-    voices: dict[Key, dict[str, Voice]] = {}
-    candidates: list[tuple[str, Distribution, Forecast | PooledForecast]] = []
-    for key, by_agent in agent_parts(database.forecasts.successful(wanted)).items():
-        if key not in asked:
+    counting, excluded = [], []
+    for row in point_forecasts(database, wanted, resolved=True):
+        if (row.run_id, row.question_id) not in asked:
             continue
-        voices[key] = {name: mean_voice(rows) for name, rows in by_agent.items()}
-        candidates += [
-            (name, voices[key][name].distribution, _last(rows)) for name, rows in by_agent.items()
-        ]
-    candidates += [
-        (ENSEMBLE, row.distribution, row)
-        for row in database.forecasts.all_ensembles(wanted)
-        if (row.run_id, row.question_id) in asked
-    ]
-    judged, excluded = [], []
-    for name, distribution, row in candidates:
-        key, resolution = (row.run_id, row.question_id), resolutions[row.question_id]
-        if reason := exclusion(row, resolution):
-            excluded.append(Excluded(*key, name, reason, record_of(row.as_of)))
+        if reason := exclusion(row, resolutions[row.question_id]):
+            kind = record_of(row.as_of)
+            excluded.append(Excluded(row.run_id, row.question_id, row.forecaster, reason, kind))
         else:
-            judged.append(_judged(name, distribution, row, asked[key], resolution))
-    return Record(tuple(_with_previous(judged)), tuple(excluded), voices)
+            counting.append(row)
+    return Record(tuple(_judged(counting, asked, resolutions)), tuple(excluded))
 
 
-def agent_parts(rows: Iterable[Forecast]) -> dict[Key, dict[str, list[Forecast]]]:
-    """Group rows by forecast and agent; each chunk of an agent's evidence has a row."""
-    found: dict[Key, dict[str, list[Forecast]]] = {}
-    for row in rows:
-        found.setdefault((row.run_id, row.question_id), {}).setdefault(row.agent, []).append(row)
-    return found
-
-
-def mean_voice(parts: Sequence[Forecast]) -> Voice:
-    """Average an agent's forecasts from the chunks of its evidence."""
-    return average([row.voice for row in parts])
-
-
-def _last(parts: Sequence[Forecast]) -> Forecast:
-    """Return the last part, with the newest evidence of all."""
-    newest = max((r.latest_evidence for r in parts if r.latest_evidence), default=None)
-    return replace(parts[-1], latest_evidence=newest)
-
-
-def _judged(
-    name: str,
-    distribution: Distribution,
-    row: Forecast | PooledForecast,
-    asked: AskedColumns,
-    resolution: Resolution,
-) -> Judged:
-    return Judged(
-        run_id=row.run_id,
-        question_id=row.question_id,
-        forecaster=name,
-        distribution=distribution,
-        outcome=int(resolution.outcome or 0),
-        cluster=cluster_of(asked.extra, asked.subject),
-        made=forecast_time(row.as_of, row.created_at),
-        resolved=parse_time(resolution.resolved_at),
-        extra=asked.extra,
-        as_of=row.as_of,
-        subject=asked.subject,
-    )
-
-
-def exclusion(row: Forecast | PooledForecast, resolution: Resolution) -> str | None:
+def exclusion(row: Point, resolution: Resolution) -> str | None:
     """Return why a forecast does not count (see the module's first lines), or None."""
     if resolution.outcome is None:
         return "the question was voided"
@@ -241,17 +206,65 @@ def exclusion(row: Forecast | PooledForecast, resolution: Resolution) -> str | N
     return None
 
 
-def _with_previous(judged: Sequence[Judged]) -> list[Judged]:
+def _judged(
+    points: Iterable[Point],
+    asked: Mapping[Key, AskedColumns],
+    resolutions: Mapping[str, Resolution],
+) -> list[Judged]:
     """Sort by time and fill in each forecaster's earlier probability in a record."""
-    series: dict[tuple[str, str, str], list[Judged]] = {}
+    series: dict[tuple[str, str, str], _Earlier] = {}
     result = []
-    for j in by_time(judged):
-        earlier = series.setdefault((j.forecaster, j.subject, j.record), [])
-        # Two back-dated forecasts of one day are two attempts at the same forecast.
-        before = [k.probability for k in earlier if k.made < j.made]
-        result.append(replace(j, previous=before[-1] if before else None))
-        earlier.append(j)
+    timed = [(forecast_time(row.as_of, row.created_at), row) for row in points]
+    for made, row in sorted(timed, key=lambda one: (one[0], one[1].run_id)):
+        columns, resolution = asked[row.run_id, row.question_id], resolutions[row.question_id]
+        name = row.forecaster, columns.subject, record_of(row.as_of)
+        earlier = series.setdefault(name, _Earlier())
+        result.append(
+            Judged(
+                run_id=row.run_id,
+                question_id=row.question_id,
+                forecaster=row.forecaster,
+                probability=row.probability,
+                outcome=int(resolution.outcome or 0),
+                cluster=cluster_of(columns.extra, columns.subject),
+                made=made,
+                resolved=parse_time(resolution.resolved_at),
+                extra=columns.extra,
+                previous=earlier.than(made, row.probability),
+                as_of=row.as_of,
+                subject=columns.subject,
+            )
+        )
     return result
+
+
+@dataclass
+class _Earlier:
+    """The last forecast of a series, and the last one before that one's moment."""
+
+    made: datetime = datetime.min
+    last: float | None = None
+    before: float | None = None
+
+    def than(self, made: datetime, probability: float) -> float | None:
+        """Add a forecast; return the last one made before it, None for the first.
+
+        Two back-dated forecasts of one day are two attempts at the same forecast.
+        """
+        if made > self.made:
+            self.made, self.before = made, self.last
+        self.last = probability
+        return self.before
+
+
+def read_voices(database: Database, asked: Sequence[Key]) -> dict[Key, dict[str, Voice]]:
+    """Read the agents' distributions of some forecasts, chunks averaged."""
+    found: dict[Key, dict[str, Voice]] = {}
+    parts = database.forecasts.parts(asked)
+    for key, group in groupby(parts, key=lambda row: (row.run_id, row.question_id)):
+        for agent, rows in groupby(group, key=lambda row: row.agent):
+            found.setdefault(key, {})[agent] = average([row.voice for row in rows])
+    return found
 
 
 def arrays(

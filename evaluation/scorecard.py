@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import config
+from database import Database
 from evaluation.pool_comparison import pooled
 from evaluation.resolved import (
     BACK_DATED,
@@ -17,7 +18,6 @@ from evaluation.resolved import (
     AnalysisError,
     Judged,
     Record,
-    by_time,
 )
 from evaluation.score_tables import (
     PARTS_HEADERS,
@@ -38,7 +38,7 @@ _SCORED_ONCE = {
 }
 
 
-def score_lines(record: Record) -> list[str]:
+def score_lines(record: Record, database: Database) -> list[str]:
     """Print the live and the back-dated record (``python analysis.py --score``).
 
     Raises:
@@ -53,13 +53,13 @@ def score_lines(record: Record) -> list[str]:
     for name in RECORDS:
         part = record.part(name)
         if part.judged:
-            lines += ["", *_record_lines(name, part)]
+            lines += ["", *_record_lines(name, part, database)]
         elif part.excluded:
             lines += ["", f"# Record of {name} forecasts: none counts", *_uncounted_lines(part)]
     return lines[1:]
 
 
-def _record_lines(title: str, record: Record) -> list[str]:
+def _record_lines(title: str, record: Record, database: Database) -> list[str]:
     """Print the tables of the live or the back-dated record."""
     names = record.forecasters()
     latest = {name: record.latest(name) for name in names}
@@ -77,7 +77,7 @@ def _record_lines(title: str, record: Record) -> list[str]:
             " rate is known only afterwards)"
         )
         lines += table(SKILL_HEADERS, skill_rows(latest[name]), width=52)
-    lines += _pool_lines(record)
+    lines += _pool_lines(record, database)
     lines += _section("By horizon")
     lines += _group_table(apart, record, lambda j: horizon(j.horizon_days))
     lines += _section("By run")
@@ -120,9 +120,9 @@ def _section(title: str) -> list[str]:
     return ["", f"## {title}"]
 
 
-def _pool_lines(record: Record) -> list[str]:
+def _pool_lines(record: Record, database: Database) -> list[str]:
     """Score every pool method, and compare each with the linear pool."""
-    pools = pooled(record)
+    pools = pooled(record, database)
     if not pools:
         return []
     lines = _section(
@@ -141,7 +141,7 @@ def _group_table(
 ) -> list[str]:
     """Score by group (place, name), where what is scored once counts once."""
     groups: dict[tuple[int, int, str], dict[tuple[str, str | None], Judged]] = {}
-    for j in by_time(record.judged):
+    for j in record.judged:
         if j.forecaster in names:
             key = (names.index(j.forecaster), *group_of(j))
             groups.setdefault(key, {})[j.scored_as] = j

@@ -9,27 +9,20 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from itertools import groupby
+from functools import cache
 from typing import Any, Final
 
-# Above this code point only variation selectors and tags matter here; they are named below.
-_CHARACTERS: Final = "".join(map(chr, range(0x20000)))
+# Made at their first use, which takes 30 ms that a wrong command line need not wait for.
+MARKS: str  # combining marks, as the inside of a pattern's class: vowel signs, accents …
+WORD: str  # pattern of one character of a word
+NOT_WORD: str  # pattern of one character that is not of a word
+
+# Above it only variation selectors and tags matter here; they are named below.
+_LAST: Final = 0x1FFFF
 # Marks kept on one character; the stream-safe text format of UAX 15 allows as many.
 _MARKS_KEPT: Final = 30
 
 
-def _mark_ranges() -> str:
-    """Write the combining marks as the inside of a pattern's class."""
-    runs = groupby(_CHARACTERS, key=lambda c: unicodedata.category(c)[0] == "M")
-    marks = ["".join(run) for is_mark, run in runs if is_mark]
-    return "".join(f"\\U{ord(run[0]):08x}-\\U{ord(run[-1]):08x}" for run in marks)
-
-
-# Combining marks: vowel signs, accents, variation selectors.
-MARKS: Final = _mark_ranges() + r"\U000e0100-\U000e01ef"
-# One character of a word, and one that is not of a word.
-WORD: Final = rf"[\w{MARKS}]"
-NOT_WORD: Final = rf"[^\w{MARKS}]"
 # Characters that show nothing: Default_Ignorable_Code_Point of the Unicode standard, direction
 # marks, controls except tab and line feed, and the blank Braille pattern.
 INVISIBLE: Final = (
@@ -38,14 +31,50 @@ INVISIBLE: Final = (
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 
-# Not the tags above U+E0000: they end the flags of England, Scotland and Wales.
-_BLANK: Final = "".join(c for c in _CHARACTERS if c.isspace() or unicodedata.category(c) == "Cf")
-_TOO_MANY_MARKS: Final = re.compile(rf"([{MARKS}]{{{_MARKS_KEPT}}})[{MARKS}]+")
+
+def __getattr__(name: str) -> str:
+    if name not in ("MARKS", "WORD", "NOT_WORD"):
+        raise AttributeError(name)
+    marks = _marks()
+    return {"MARKS": marks, "WORD": rf"[\w{marks}]", "NOT_WORD": rf"[^\w{marks}]"}[name]
+
+
+@cache
+def _marks() -> str:
+    """Write the combining marks as the inside of a pattern's class."""
+    runs = _runs("(?:M[a-z])+")
+    return (
+        "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in runs) + r"\U000e0100-\U000e01ef"
+    )
+
+
+def _runs(categories: str) -> list[tuple[int, int]]:
+    """List the code points, first and last, whose categories a pattern matches."""
+    everything = "".join(map(unicodedata.category, map(chr, range(_LAST + 1))))
+    found = (match.span() for match in re.finditer(categories, everything))
+    return [(start // 2, end // 2 - 1) for start, end in found]
+
+
+@cache
+def _blank() -> str:
+    """List white space and what has no width.
+
+    The tags above U+E0000 are not among it: they end the flags of England, Scotland and Wales.
+    """
+    characters = (
+        chr(n) for first, last in _runs("(?:C[cf]|Z[a-z])+") for n in range(first, last + 1)
+    )
+    return "".join(c for c in characters if c.isspace() or unicodedata.category(c) == "Cf")
+
+
+@cache
+def _too_many_marks() -> re.Pattern[str]:
+    return re.compile(rf"([{_marks()}]{{{_MARKS_KEPT}}})[{_marks()}]+")
 
 
 def trimmed(text: str) -> str:
     """Take white space and characters of no width off both ends."""
-    return text.strip() if text.isascii() else text.strip(_BLANK)
+    return text.strip() if text.isascii() else text.strip(_blank())
 
 
 def nfc(text: str) -> str:
@@ -55,14 +84,14 @@ def nfc(text: str) -> str:
     """
     if text.isascii():
         return text
-    return unicodedata.normalize("NFC", _TOO_MANY_MARKS.sub(r"\1", text))
+    return unicodedata.normalize("NFC", _too_many_marks().sub(r"\1", text))
 
 
 def nfkd(text: str) -> str:
     """Decompose a text for compatibility (NFKD) with the limit of ``nfc``."""
     if text.isascii():
         return text
-    return unicodedata.normalize("NFKD", _TOO_MANY_MARKS.sub(r"\1", text))
+    return unicodedata.normalize("NFKD", _too_many_marks().sub(r"\1", text))
 
 
 def composed(value: Any, levels: float = float("inf")) -> Any:

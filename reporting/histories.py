@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
 
 from database import Database
 from evaluation.resolved import (
+    ENSEMBLE,
     LIVE,
     Key,
-    agent_parts,
     forecast_time,
-    mean_voice,
     parse_time,
+    point_forecasts,
+    read_voices,
     record_of,
 )
 from reporting.plot_data import HistoryPoint, Outcome, OverviewRow
-from scoring.distribution import Distribution
-from scoring.pooling import pool_voices
-from storage.records import Forecast, KnownQuestion, PooledForecast, Resolution
-
-# Forecast rows of one run, by agent; the parts of an agent's evidence are rows of their own.
-Voices = dict[str, list[Forecast]]
-R = TypeVar("R", Forecast, PooledForecast)
+from scoring.pooling import Voice, pool_voices
+from storage.records import KnownQuestion, Point, Resolution
 
 
 @dataclass(frozen=True)
@@ -75,11 +70,6 @@ def outcome_of(row: Resolution | None) -> Outcome | None:
     return None if row is None else Outcome(row.outcome, parse_time(row.resolved_at))
 
 
-def fewer_models(row: PooledForecast) -> str:
-    """Return how many of its models a pool has, like "2 of 3"; "" when it has all."""
-    return f"{row.agents} of {row.agents_configured}" if row.agents < row.agents_configured else ""
-
-
 def histories(
     database: Database,
     record: str,
@@ -95,92 +85,84 @@ def histories(
     asked = database.runs.asked_in(
         [row.subject for row in questions], record, newest=newest if record == LIVE else None
     )
-    voices = _by_subject(database.forecasts.successful(asked), record)
-    pools = _by_subject(database.forecasts.all_ensembles(asked), record)
+    found = _by_subject(point_forecasts(database, asked), record)
+    chunked = {_key(one) for group in found.values() for one in group if one.chunk}
+    voices = read_voices(database, sorted(chunked))
     for question in questions:
-        subject = question.subject
-        spoken = agent_parts(voices.get(subject, []))
-        pooled = sorted(_newest(pools.get(subject, [])), key=_moment)
-        if not spoken and not pooled:
+        spoken = found.get(question.subject, [])
+        if not spoken:
             continue
+        pooled = _points([one for one in spoken if one.forecaster == ENSEMBLE])
         agents: dict[str, list[HistoryPoint]] = {}
-        for agent, rows in _agent_rows(spoken):
-            agents.setdefault(agent, []).append(_point(rows[0], mean_voice(rows).distribution))
+        own = [one for one in spoken if one.forecaster != ENSEMBLE]
+        for one in sorted(_points(own), key=lambda one: one.forecaster):
+            voice = voices.get(_key(one), {}).get(one.forecaster) if one.chunk else None
+            agents.setdefault(one.forecaster, []).append(_history_point(one, voice))
         yield History(
-            subject,
+            question.subject,
             question.text,
             record,
             agents,
-            [_point(row, row.distribution) for row in pooled],
-            change(pooled[-2], pooled[-1], spoken) if len(pooled) > 1 else None,
+            [_history_point(one) for one in pooled],
+            change(database, pooled[-2], pooled[-1], own) if len(pooled) > 1 else None,
             outcome_of(outcomes.get(question.id)),
         )
 
 
 def change(
-    before: PooledForecast, after: PooledForecast, voices: Mapping[Key, Voices]
+    database: Database, before: Point, after: Point, spoken: Iterable[Point]
 ) -> float | None:
     """Return the points between two pools over their shared models; None without any.
 
-    Both are pooled again from the shared models' rows (``voices``, by run and question), by the
-    later one's method.
+    Where the models or the method differ, both are pooled again from the shared models'
+    distributions, by the later one's method. ``spoken`` are the models' forecasts.
     """
-    then, now = (voices.get((row.run_id, row.question_id), {}) for row in (before, after))
-    shared = sorted(then.keys() & now.keys())
+    keys = [(row.run_id, row.question_id) for row in (before, after)]
+    then, now = ({one.forecaster for one in spoken if _key(one) == key} for key in keys)
+    shared = sorted(then & now)
     if not shared:
         return None
-    if then.keys() == now.keys() and before.method == after.method:
-        return float(after.mean - before.mean)
-    method = after.method
+    if then == now and before.method == after.method:
+        return after.mean - before.mean
+    voices = read_voices(database, keys)
     old, new = (
-        pool_voices({name: mean_voice(rows[name]) for name in shared}, method)
-        for rows in (then, now)
+        pool_voices({name: voices[key][name] for name in shared}, after.method or "mean")
+        for key in keys
     )
     return new.voice.distribution.mean - old.voice.distribution.mean
 
 
-def _by_subject(rows: Iterable[R], record: str) -> dict[str, list[R]]:
-    grouped: dict[str, list[R]] = {}
-    for row in rows:
-        if record_of(row.as_of) == record:
-            grouped.setdefault(row.subject, []).append(row)
+def _by_subject(points: Iterable[Point], record: str) -> dict[str, list[Point]]:
+    grouped: dict[str, list[Point]] = {}
+    for one in points:
+        if record_of(one.as_of) == record:
+            grouped.setdefault(one.subject, []).append(one)
     return grouped
 
 
-def _agent_rows(runs: Mapping[Key, Voices]) -> list[tuple[str, list[Forecast]]]:
-    """List agents' rows by run, in order of time; of runs as of one day the newest."""
-    found: dict[tuple[str, str | Key], list[Forecast]] = {}
-    for voices in runs.values():
-        for agent, rows in voices.items():
-            found[agent, _slot(rows[0])] = rows
-    return [
-        (agent, rows)
-        for (agent, _), rows in sorted(
-            found.items(), key=lambda item: (item[0][0], _moment(item[1][0]))
-        )
-    ]
-
-
-def _newest(rows: Iterable[PooledForecast]) -> list[PooledForecast]:
-    return list({_slot(row): row for row in rows}.values())
-
-
-def _slot(row: Forecast | PooledForecast) -> str | Key:
-    """Identify a point of a history: a run, or the day it was forecast from.
+def _points(points: Iterable[Point]) -> list[Point]:
+    """Sort forecasts by time; of a forecaster's several as of one day only the newest.
 
     Several runs may repeat the forecast of one day.
     """
-    return row.as_of or (row.run_id, row.question_id)
+    found = {(one.forecaster, one.as_of or _key(one)): one for one in points}
+    return sorted(found.values(), key=lambda one: (_moment(one), one.run_id))
 
 
-def _moment(row: Forecast | PooledForecast) -> tuple[datetime, int]:
-    return forecast_time(row.as_of, row.started_at), row.run_id
+def _key(one: Point) -> Key:
+    return one.run_id, one.question_id
 
 
-def _point(row: Forecast | PooledForecast, distribution: Distribution) -> HistoryPoint:
-    """Make a point at its run's start, so that agents and pool are side by side."""
-    low, high = distribution.interval(0.8)
-    calibrated = row.calibrated if isinstance(row, PooledForecast) else None
-    fewer = fewer_models(row) if isinstance(row, PooledForecast) else ""
-    when = forecast_time(row.as_of, row.started_at)
-    return HistoryPoint(when, distribution.mean, low, high, calibrated, fewer)
+def _moment(row: Point) -> datetime:
+    """Return a run's start, so that agents and pool are side by side; of a past day its end."""
+    return forecast_time(row.as_of, row.started_at)
+
+
+def _history_point(row: Point, voice: Voice | None = None) -> HistoryPoint:
+    """Make a point; ``voice`` has the mean over the chunks of an agent's evidence."""
+    mean, low, high = row.mean, row.p10, row.p90
+    if voice is not None:
+        mean, (low, high) = voice.distribution.mean, voice.distribution.interval(0.8)
+    configured = row.agents_configured or 0
+    fewer = f"{row.agents} of {configured}" if (row.agents or 0) < configured else ""
+    return HistoryPoint(_moment(row), mean, low, high, row.calibrated, fewer)

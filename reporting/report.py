@@ -213,4 +213,4 @@ def _record(database: Database) -> tuple[str, Mapping[str, str]]:
     if not record.judged:
         return "", {}
     images = {name: image(figure) for name, figure in record_figures(record)}
-    return "\n".join(score_lines(record)), images
+    return "\n".join(score_lines(record, database)), images

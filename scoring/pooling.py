@@ -9,6 +9,7 @@ of evidence and over models. Where every voice is weak, the pool exists and is m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -160,8 +161,9 @@ def extremised(probability: npt.ArrayLike, factor: float = EXTREMISING_FACTOR) -
 def tilt_to_mean(distribution: Distribution, mean: float) -> Distribution:
     """Tilt exponentially, ``p(n) * exp(t * n)``, to the wanted mean in percent.
 
-    The mean is first moved into the range of the distribution's support. ``t`` is found by
-    bisection: the mean grows strictly with ``t`` where the support has more than one point.
+    The mean is first moved into the range of the distribution's support. ``t`` is found by Newton
+    steps within a bracket: the mean grows strictly with ``t`` where the support has more than one
+    point.
     """
     support = np.flatnonzero(distribution.probabilities)
     low_end, high_end = float(support[0]), float(support[-1])
@@ -179,15 +181,18 @@ def tilt_to_mean(distribution: Distribution, mean: float) -> Distribution:
     bound = 1.0
     while bound < 1e8 and not (tilted(-bound) @ shifted <= 0 <= tilted(bound) @ shifted):
         bound *= 2
-    low, high = -bound, bound
+    low, high, t = -bound, bound, 0.0
     for _ in range(200):
-        middle = 0.5 * (low + high)
-        if tilted(middle) @ shifted < 0:
-            low = middle
-        else:
-            high = middle
+        weights = tilted(t)
+        error = float(weights @ shifted)
+        low, high = (t, high) if error < 0 else (low, t)
+        slope = float(weights @ shifted**2) - error**2
+        newton = t - error / slope if slope > 0 else math.inf
+        before, t = t, newton if low < newton < high else 0.5 * (low + high)
+        if abs(t - before) <= 1e-12 * max(1.0, abs(t)):
+            break
     result = np.zeros(SUPPORT_SIZE)
-    result[support] = tilted(0.5 * (low + high))
+    result[support] = tilted(t)
     return Distribution(result)
 
 

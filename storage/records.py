@@ -15,6 +15,7 @@ from scoring.prompts import Passage
 Moment = str  # an ISO date or timestamp
 Mass = float  # a share of probability, 0-1
 Binary = int  # 0 or 1
+Percentage = float  # 0-100
 Loose = Mapping[str, Any]  # JSON; what is no object reads as an empty one
 # A record with ``unless_error`` names the fields that only an error excuses from being None.
 
@@ -122,7 +123,7 @@ class Forecast:
     """One agent's stored forecast from one chunk of evidence, or its error.
 
     Deviations are standard deviations in percentage points, within and between the ``samples`` of
-    reasoning. ``latest_evidence`` is the time of the newest revision in the prompt.
+    reasoning.
     """
 
     unless_error: ClassVar = ("distribution", "captured_mass", "residual_mass")
@@ -148,7 +149,6 @@ class Forecast:
     within_deviation: float | None
     between_deviation: float | None
     reasoning_error: str | None
-    latest_evidence: Moment | None
 
     @property
     def mean(self) -> float:
@@ -161,6 +161,56 @@ class Forecast:
         assert self.distribution is not None, self.error
         assert self.captured_mass is not None
         assert self.residual_mass is not None
+        return Voice(self.distribution, self.captured_mass, self.residual_mass, self.captured_mass)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point forecast: a model's from one chunk of its evidence, or a pool's.
+
+    Only stored columns, none of the 101 numbers: what scores and histories need of every forecast
+    ever made. ``mean``, ``p10`` and ``p90`` are in percent. ``latest_evidence`` is read for
+    back-dated forecasts only. What is below it only a pool has.
+    """
+
+    run_id: int
+    question_id: str
+    subject: str
+    forecaster: str
+    chunk: int
+    started_at: Moment
+    created_at: Moment
+    as_of: Moment | None
+    mean: Percentage
+    p10: Percentage
+    p90: Percentage
+    captured_mass: Mass
+    latest_evidence: Moment | None
+    method: str | None = None
+    agents: int | None = None
+    agents_configured: int | None = None
+    calibrated: float | None = None
+
+    @property
+    def probability(self) -> float:
+        """The point forecast, 0-1."""
+        return min(1.0, max(0.0, self.mean / 100))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model's distribution from one chunk of its evidence, with its masses."""
+
+    run_id: int
+    question_id: str
+    agent: str
+    distribution: Distribution
+    captured_mass: Mass
+    residual_mass: Mass
+
+    @property
+    def voice(self) -> Voice:
+        """The forecast as a voice of a pool."""
         return Voice(self.distribution, self.captured_mass, self.residual_mass, self.captured_mass)
 
 
@@ -190,9 +240,8 @@ class PooledForecast:
     weights: Mapping[str, Any] | None
     weakest_captured: Mass | None
     calibrated: float | None
-    calibration: int | None = None
-    latest_evidence: Moment | None = None
-    final: float | None = None
+    calibration: int | None
+    final: float | None
 
     @property
     def mean(self) -> float:

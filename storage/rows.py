@@ -113,6 +113,13 @@ def _mass(value: Any) -> float:
     return value
 
 
+def _percentage(value: Any) -> float:
+    # A mean of 100 may be off by a rounding.
+    if not 0 <= _number(value) <= 100.001:
+        raise ValueError
+    return value
+
+
 def _moment(value: Any) -> str:
     moment = datetime.fromisoformat(value)
     (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
@@ -159,6 +166,7 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "float": _number,
     "bool": bool,
     "Mass": _mass,
+    "Percentage": _percentage,
     "Moment": _moment,
     "Binary": _binary,
     "Mapping[str, Any]": _object,

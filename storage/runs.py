@@ -25,6 +25,8 @@ ASKED_AMONG: Final = (
     "json_each(?) k CROSS JOIN run_questions rq ON rq.run_id = json_extract(k.value, '$[0]')"
     " AND rq.question_id = json_extract(k.value, '$[1]')"
 )
+# Subjects of the questions that have an outcome.
+RESOLVED: Final = "(SELECT o.subject FROM resolutions l JOIN questions o ON o.id = l.question_id)"
 _TEXT: Final = "coalesce(json_extract(rq.asked, '$.text'), q.text) AS text"
 _EXTRA: Final = "coalesce(json_extract(rq.asked, '$.extra'), '{}') AS extra"
 _POOLED: Final = (
@@ -220,12 +222,13 @@ class RunStore:
         return [(row["run_id"], row["question_id"]) for row in found]
 
     def asked_columns(self, asked: Sequence[tuple[int, str]] | None = None) -> list[AskedColumns]:
-        """Return what scores need of each question of each run, or of ``asked``."""
+        """Return what scores need of resolved questions of each run, or of ``asked``."""
         among = ASKED_IN_RUNS if asked is None else ASKED_AMONG
         return self._connection.read(
             AskedColumns,
             f"SELECT rq.run_id, rq.question_id, q.subject, rq.as_of, {_EXTRA}"
-            f" FROM {among} JOIN questions q ON q.id = rq.question_id",
+            f" FROM {among} JOIN questions q ON q.id = rq.question_id"
+            f" WHERE q.subject IN {RESOLVED}",
             () if asked is None else (json.dumps(asked),),
         )
 

@@ -9,8 +9,9 @@ import pytest
 
 import config
 from database import Database
+from evaluation import pool_comparison
 from evaluation.pool_comparison import past_score_weights, pooled
-from evaluation.resolved import ENSEMBLE, Judged, Record, collect
+from evaluation.resolved import ENSEMBLE, Judged, Record, collect, read_voices
 from evaluation.scorecard import score_lines
 from questions.question import Question
 from scoring.pooling import Voice
@@ -32,7 +33,7 @@ def database(tmp_path):
 
 def test_pools_are_recomputed_on_the_same_questions(database):
     resolve_small(database, a=1, b=0, c=0)
-    by_method = pooled(collect(database))
+    by_method = pooled(collect(database), database)
     assert set(by_method) == {"mean", "median", "geometric", "extremised", "entropy"}
     assert all(len(rows) == 3 for rows in by_method.values())
     linear = {j.question_id: j.probability for j in by_method["mean"]}
@@ -61,35 +62,37 @@ def test_past_score_weights_do_not_see_their_own_cluster(tmp_path, monkeypatch):
             [Resolution(q.id, int(y), DAY) for q, y in zip(questions, outcomes, strict=True)]
         )
         record = collect(database)
-    base = record.latest("ensemble")
-    weights = past_score_weights(record, base)
+        by_method = pooled(record, database)
+        text = "\n".join(score_lines(record, database))
+        latest = record.latest("ensemble")
+        voices = read_voices(database, [(j.run_id, j.question_id) for j in latest])
+    weights = past_score_weights([(j, voices[j.run_id, j.question_id]) for j in latest])
     assert weights is not None
     assert all(w["good"] > 0.7 for w in weights)
-    by_method = pooled(record)
     score = {
         name: np.mean([(j.probability - j.outcome) ** 2 for j in rows])
         for name, rows in by_method.items()
     }
     assert score["weights by past score"] < score["mean"]
-    text = "\n".join(score_lines(record))
     assert "weights by past score" in text
 
 
 def test_a_voice_weighs_by_what_it_captured(monkeypatch):
     monkeypatch.setattr(config, "MIN_CAPTURED_MASS", 0.9)
-    judged = Judged(1, "q", ENSEMBLE, point(50), 1, "q", datetime(2025, 1, 1), datetime(2025, 2, 1))
+    judged = Judged(1, "q", ENSEMBLE, 0.5, 1, "q", datetime(2025, 1, 1), datetime(2025, 2, 1))
 
     def mean(captured):
         voices = {"x": voice(point(20), captured), "y": voice(point(80), 0.9)}
-        return pooled(Record((judged,), (), {(1, "q"): voices}))["mean"][0].distribution.mean
+        monkeypatch.setattr(pool_comparison, "read_voices", lambda *_: {(1, "q"): voices})
+        return pooled(Record((judged,), ()), None)["mean"][0].probability
 
-    assert mean(0.9) == pytest.approx(50)
-    assert mean(0.3) == pytest.approx(65)  # (20 / 3 + 80) / (4 / 3)
+    assert mean(0.9) == pytest.approx(0.5)
+    assert mean(0.3) == pytest.approx(0.65)  # (20 / 3 + 80) / (4 / 3)
 
 
 def test_pools_of_one_record_are_of_its_forecasts(tmp_path):
     with two_records(tmp_path / "d.db") as database:
         record = collect(database)
-    for name, questions in (("live", {"a"}), ("back-dated", {"a@2025-01-10", "a@2025-01-20"})):
-        rows = pooled(record.part(name))["mean"]
-        assert {j.question_id for j in rows} == questions
+        for name, questions in (("live", {"a"}), ("back-dated", {"a@2025-01-10", "a@2025-01-20"})):
+            rows = pooled(record.part(name), database)["mean"]
+            assert {j.question_id for j in rows} == questions

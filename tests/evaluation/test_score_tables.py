@@ -22,7 +22,7 @@ from evaluation.score_tables import (
     skill_rows,
     table,
 )
-from tests.support.record_database import point, resolve_small, small
+from tests.support.record_database import resolve_small, small
 
 
 @pytest.fixture
@@ -65,9 +65,7 @@ def test_a_crowd_price_from_after_the_forecast_is_marked():
         "crowd_at_due": 0.4,
         "forecast_due_date": "2025-01-01",
     }
-    j = Judged(
-        1, "q", "x", point(50), 1, "q", datetime(2025, 2, 1), datetime(2025, 4, 1), extra=extra
-    )
+    j = Judged(1, "q", "x", 0.5, 1, "q", datetime(2025, 2, 1), datetime(2025, 4, 1), extra=extra)
     names = [row[0] for row in skill_rows([j])]
     assert "crowd at freeze (later than the forecast)" in names
     assert "crowd at due date" in names
@@ -76,7 +74,7 @@ def test_a_crowd_price_from_after_the_forecast_is_marked():
 @pytest.mark.parametrize("value", ["", None, "many", 1.2, -0.1])
 def test_what_is_no_reference(value):
     j = Judged(
-        1, "q", "x", point(50), 1, "q", datetime(2025, 1, 1), datetime(2025, 2, 1), {"crowd": value}
+        1, "q", "x", 0.5, 1, "q", datetime(2025, 1, 1), datetime(2025, 2, 1), {"crowd": value}
     )
     assert reference_value(j, "crowd") is None
 
@@ -93,7 +91,7 @@ def forecasts(count, clusters=None, said=70):
             1,
             f"q{n}",
             "x",
-            point(said - n % 40),
+            (said - n % 40) / 100,
             n % 3 == 0,
             str(n % (clusters or count)),
             datetime(2025, 1, 1),
@@ -128,10 +126,8 @@ def test_the_interval_of_a_row_is_that_of_its_scores_and_stays_in_range():
     p, y, clusters = arrays(rows)
     interval = mean_interval((p - y) ** 2, clusters, least=0, most=1)
     assert score_row("x", rows)[4] == f"{interval.low:.3f} … {interval.high:.3f}"
-    sure = [replace(j, distribution=point(100 if j.outcome else 0)) for j in rows]
-    sure[0] = replace(
-        sure[0], distribution=point(0 if sure[0].outcome else 100)
-    )  # a single error, of 1
+    sure = [replace(j, probability=float(j.outcome)) for j in rows]
+    sure[0] = replace(sure[0], probability=1.0 - sure[0].outcome)  # a single error, of 1
     brier = brier_interval(brier_scores(*arrays(sure)[:2]), clusters)
     assert 0 <= brier.low < 1 / 60 < brier.high <= 1
     log = log_interval(log_scores(*arrays(sure)[:2]), clusters)
@@ -145,8 +141,7 @@ def test_ece_stands_beside_chance_and_is_starred_beyond_it():
     error, bound = float(row[7][:-1]), float(row[8].split("up to ")[1])
     assert error > bound
     right = [
-        replace(j, outcome=int(n % 10 < 7), distribution=point(70))
-        for n, j in enumerate(forecasts(30))
+        replace(j, outcome=int(n % 10 < 7), probability=0.7) for n, j in enumerate(forecasts(30))
     ]
     assert score_row("right", right)[7] == "0.000"
 

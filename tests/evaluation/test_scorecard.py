@@ -28,7 +28,7 @@ def test_later_forecasts_and_voids_are_listed_not_scored(database):
         (1, "y"),
         (1, "ensemble"),
     }
-    text = "\n".join(score_lines(record))
+    text = "\n".join(score_lines(record, database))
     assert "not counted: 6 forecasts, the question was voided (c …)" in text
     assert "not counted: 3 forecasts, made after the resolution (a)" in text
 
@@ -37,10 +37,10 @@ def test_nothing_resolved_is_said(database):
     with pytest.raises(
         AnalysisError, match="no forecast question is resolved; record outcomes with --resolve"
     ):
-        score_lines(collect(database))
+        score_lines(collect(database), database)
     database.outcomes.add([Resolution("a", 1, "2025-01-15")])
     with pytest.raises(AnalysisError, match="6 made after the resolution"):
-        score_lines(collect(database))
+        score_lines(collect(database), database)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_horizons(days, least, name):
 
 def test_horizons_and_runs_get_their_own_rows(database):
     resolve_small(database, a=1, b=0)
-    text = "\n".join(score_lines(collect(database)))
+    text = "\n".join(score_lines(collect(database), database))
     assert "ensemble, run 1" in text
     assert "ensemble, run 2" in text
     assert "ensemble, 90–365 days" in text
@@ -61,7 +61,7 @@ def test_horizons_and_runs_get_their_own_rows(database):
 
 def test_both_records_are_printed_under_their_names(tmp_path):
     with two_records(tmp_path / "d.db") as database:
-        text = "\n".join(score_lines(collect(database)))
+        text = "\n".join(score_lines(collect(database), database))
     live, dated = text.split("# Record of back-dated forecasts")
     assert live.startswith("# Record of live forecasts: 3 forecasts of 1 resolved question count\n")
     assert dated.startswith(": 6 forecasts of 1 resolved question count, as of 2 question days\n")
@@ -77,7 +77,7 @@ def test_a_record_without_a_counting_forecast_says_why(tmp_path):
     with two_records(tmp_path / "d.db") as database:
         add_run(database, [Question("B?", id="b", as_of="2025-01-10")], {"x": [point(60)]})
         database.outcomes.add([Resolution("a", None, DAY), Resolution("b", 1, DAY)])
-        text = "\n".join(score_lines(collect(database)))
+        text = "\n".join(score_lines(collect(database), database))
     assert text.startswith(
         "# Record of live forecasts: none counts\nnot counted: 3 forecasts, the question was voided (a)"
     )

@@ -603,7 +603,7 @@ def used(path: Path) -> None:
             for run in db.runs.all():
                 summary(db, run.id)
                 ablation_lines(db, run.id)
-            scorecard.score_lines(resolved.collect(db))
+            scorecard.score_lines(resolved.collect(db), db)
             for question in db.runs.known_questions():
                 history(db, question.id)
     except (DatabaseError, resolved.AnalysisError) as error:

@@ -29,6 +29,7 @@ from storage.records import (
     Evidence,
     FirstForecast,
     ReasoningRecord,
+    Resolution,
     Rewording,
 )
 from tests.support.record_database import calibrated_values, history, point
@@ -314,10 +315,14 @@ def test_forecasts_come_by_question_agent_and_chunk(db):
         db.forecasts.save(run, forecast(question, agent, chunk=chunk))
         db.forecasts.save_ensemble(run, pooled(question))
     expected = [("z", "m", 0), ("z", "n", 0), ("a", "m", 0), ("a", "m", 1), ("a", "n", 0)]
-    for rows in (db.forecasts.of_run(run), db.forecasts.successful()):
-        assert [(row.question_id, row.agent, row.chunk) for row in rows] == expected
-    for rows in (db.forecasts.ensembles(run), db.forecasts.all_ensembles()):
-        assert [row.question_id for row in rows] == ["z", "a"]
+    rows = db.forecasts.of_run(run)
+    assert [(row.question_id, row.agent, row.chunk) for row in rows] == expected
+    assert [row.question_id for row in db.forecasts.ensembles(run)] == ["z", "a"]
+    pools = [("z", "ensemble", 0), ("a", "ensemble", 0)]
+    points = [(row.question_id, row.forecaster, row.chunk) for row in db.forecasts.points()]
+    assert points == expected + pools
+    parts = db.forecasts.parts([(run, "a"), (run, "z")])
+    assert [(row.question_id, row.agent) for row in parts] == [one[:2] for one in expected]
 
 
 def test_what_a_forecast_does_not_say_is_nothing(db):
@@ -339,16 +344,17 @@ def test_the_record_leaves_out_errors_and_replays_and_names_days(db):
     db.forecasts.save(replay, forecast("a"))
     db.forecasts.save_ensemble(first, pooled("a"))
     db.forecasts.save_ensemble(replay, pooled("a"))
-    for rows in (db.forecasts.successful(), db.forecasts.all_ensembles()):
-        assert [(row.run_id, row.question_id, row.as_of) for row in rows] == [
-            (first, "a", "2025-01-01")
-        ]
-        assert rows[0].started_at == db.runs.get(first).started_at
+    rows = db.forecasts.points()
+    assert [(row.run_id, row.question_id, row.forecaster, row.as_of) for row in rows] == [
+        (first, "a", "m", "2025-01-01"),
+        (first, "a", "ensemble", "2025-01-01"),
+    ]
+    assert {row.started_at for row in rows} == {db.runs.get(first).started_at}
     assert len(db.forecasts.of_run(first)) == 2
 
 
 def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(db):
-    run = start(db)
+    run = start(db, as_of="2025-06-01")
     old, new, dropped, other = passages(db, "2025-01-01", "2025-03-01", "2025-05-01", "2025-04-01")
     links = (
         Passage(id=new, text="", rank=1, score=0.9),
@@ -370,15 +376,13 @@ def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(
     db.forecasts.save(run, forecast("z"))
     db.forecasts.save_ensemble(run, pooled("a"))
     db.forecasts.save_ensemble(run, pooled("z"))
-    days = {(row.question_id, row.agent): row.latest_evidence for row in db.forecasts.successful()}
+    days = {(row.question_id, row.forecaster): row.latest_evidence for row in db.forecasts.points()}
     assert days == {
         ("a", "m"): "2025-03-01T00:00:00Z",
         ("a", "n"): "2025-04-01T00:00:00Z",
+        ("a", "ensemble"): "2025-04-01T00:00:00Z",
         ("z", "m"): None,
-    }
-    assert {row.question_id: row.latest_evidence for row in db.forecasts.all_ensembles()} == {
-        "a": "2025-04-01T00:00:00Z",
-        "z": None,
+        ("z", "ensemble"): None,
     }
     assert db.forecasts.articles_used(run) == {"a": 3}
     assert [passage.id for passage in db.forecasts.prompt_evidence(run, "a")] == [new, old, other]
@@ -415,13 +419,16 @@ def test_what_was_asked_has_its_columns_and_the_moment_of_its_first_forecast(db)
                 (f"2026-01-{day}T00:00:00Z", question, agent),
             )
     db.forecasts.save(run, ForecastRecord("z", "m", "org/m", error="nan"))
+    assert db.runs.asked_columns() == []  # nothing is resolved
+    db.outcomes.add([Resolution("a", 1, "2026-02-01")])
     assert sorted(
         db.runs.asked_columns([(run, "a"), (run, "a@d")]), key=lambda row: row.question_id
     ) == [
         AskedColumns(run, "a", "a", None, {}),
         AskedColumns(run, "a@d", "a", "2025-03-01", {"n": 1}),
     ]
-    assert len(db.runs.asked_columns()) == 3
+    assert len(db.runs.asked_columns()) == 2
+    assert db.forecasts.points(resolved=True) == db.forecasts.points([(run, "a"), (run, "a@d")])
     assert db.forecasts.first([(run, name) for name in ("a", "a@d", "z")]) == [
         FirstForecast("a", None, "2026-01-02T00:00:00Z"),
         FirstForecast("a", "2025-03-01", "2026-01-05T00:00:00Z"),

@@ -187,8 +187,8 @@ def calibrate(path: Path, value: float) -> None:
     with Database(path) as db:
         (row,) = [
             row
-            for row in db.forecasts.all_ensembles()
-            if row.question_id == "eu" and row.as_of is None
+            for row in db.forecasts.points()
+            if (row.question_id, row.forecaster, row.as_of) == ("eu", "ensemble", None)
         ]
         fitted = CalibrationRecord("ensemble", "platt", {}, 30, 30, 0.2, 0.1)
         db.outcomes.save_calibration(fitted, [(row.run_id, "eu", row.mean / 100, value, False)])
