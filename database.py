@@ -16,6 +16,7 @@ from storage.connection import Connection
 from storage.final_numbers import FinalNumberStore
 from storage.forecasts import ForecastStore
 from storage.outcomes import OutcomeStore
+from storage.points import PointStore
 from storage.runs import RunStore
 
 
@@ -43,6 +44,8 @@ class Database:
         self.articles = ArticleStore(self.connection)
         # Forecasts with prompts, evidence, reasonings and ablations; their pools.
         self.forecasts = ForecastStore(self.connection)
+        # Point forecasts of many runs, for scores and histories.
+        self.points = PointStore(self.connection)
         # What the pools became with market prices, base rates, coherence and calibration.
         self.final = FinalNumberStore(self.connection)
         # How questions ended, calibrations, coherence checks.

@@ -22,7 +22,8 @@ from database import Database
 from questions.checks import parent_id
 from questions.question import cluster_of
 from scoring.pooling import Voice, average, voice_weights
-from storage.records import AskedColumns, Point, Resolution
+from storage.points import Point
+from storage.records import AskedColumns, Resolution
 
 # Run and question of a forecast.
 Key = tuple[int, str]
@@ -152,7 +153,7 @@ def point_forecasts(
     Only stored means are read. ``resolved`` leaves out questions without an outcome. The last chunk
     stands for all, with their mean and newest evidence; its 80 % range is its own.
     """
-    rows = database.forecasts.points(asked, resolved=resolved)
+    rows = database.points.read(asked, resolved=resolved)
     found = []
     for _, group in groupby(rows, key=lambda row: (row.run_id, row.question_id, row.forecaster)):
         last, *others = reversed(list(group))
@@ -260,7 +261,7 @@ class _Earlier:
 def read_voices(database: Database, asked: Sequence[Key]) -> dict[Key, dict[str, Voice]]:
     """Read the agents' distributions of some forecasts, chunks averaged."""
     found: dict[Key, dict[str, Voice]] = {}
-    parts = database.forecasts.parts(asked)
+    parts = database.points.parts(asked)
     for key, group in groupby(parts, key=lambda row: (row.run_id, row.question_id)):
         for agent, rows in groupby(group, key=lambda row: row.agent):
             found.setdefault(key, {})[agent] = average([row.voice for row in rows])

@@ -19,7 +19,8 @@ from evaluation.resolved import (
 )
 from reporting.plot_data import HistoryPoint, Outcome, OverviewRow
 from scoring.pooling import Voice, pool_voices
-from storage.records import KnownQuestion, Point, Resolution
+from storage.points import Point
+from storage.records import KnownQuestion, Resolution
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,12 @@ from storage.records import (
     AblationPair,
     FirstForecast,
     Forecast,
-    Part,
     Passage,
-    Point,
     PooledForecast,
     ReasoningRecord,
 )
 from storage.rows import summary_columns, to_json
-from storage.runs import ASKED_AMONG, ASKED_IN_RUNS, RESOLVED
+from storage.runs import ASKED_AMONG, ASKED_IN_RUNS
 
 Asked = Sequence[tuple[int, str]]
 # Fields of a ForecastRecord that are columns of the same name.
@@ -31,22 +29,12 @@ _SAME: Final = (
     "prompt_tokens", "forward_tokens", "requests", "seconds", "reasoning", "error",
     "context_error", "samples", "within_deviation", "between_deviation", "reasoning_error",
 )  # fmt: skip
-_POINT: Final = "SELECT rq.run_id, rq.question_id, q.subject, rq.as_of, r.started_at,"
-# Time of the newest revision in the prompts of some forecasts; the live record does not need it.
-_NEWEST_EVIDENCE: Final = (
-    "CASE WHEN rq.as_of IS NOT NULL THEN (SELECT max(a.timestamp) FROM evidence e"
-    " JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
-    " WHERE e.used AND e.forecast_id IN ({})) END AS latest_evidence"
-)
-_OF_POOL: Final = (
-    "SELECT f.id FROM forecasts f WHERE f.run_id = n.run_id AND f.question_id = n.question_id"
-)
-_FORECAST_JOINS: Final = (
+FORECAST_JOINS: Final = (
     "JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
     " JOIN runs r ON r.id = f.run_id JOIN questions q ON q.id = f.question_id"
 )
 # The newest calibration of the pool ``n`` in its record; ``rq`` is its question.
-_CALIBRATED: Final = (
+CALIBRATED: Final = (
     "FROM calibrated_forecasts c JOIN calibrations k ON k.id = c.calibration_id"
     " WHERE c.run_id = n.run_id AND c.question_id = n.question_id AND k.forecaster = 'ensemble'"
     " AND k.record = CASE WHEN rq.as_of IS NULL THEN 'live' ELSE 'back-dated' END"
@@ -56,7 +44,7 @@ _FINAL: Final = (
     "(SELECT 100 * d.final FROM final_numbers d WHERE d.run_id = n.run_id"
     " AND d.question_id = n.question_id AND d.final <> d.models) AS final"
 )
-_POOL_JOINS: Final = (
+POOL_JOINS: Final = (
     "JOIN ensembles n ON n.run_id = rq.run_id AND n.question_id = rq.question_id"
     " JOIN runs r ON r.id = n.run_id JOIN questions q ON q.id = n.question_id"
 )
@@ -103,46 +91,9 @@ class ForecastStore:
         return self._connection.read(
             Forecast,
             "SELECT f.*, q.subject, rq.as_of, r.started_at"
-            f" FROM {ASKED_IN_RUNS} {_FORECAST_JOINS}"
+            f" FROM {ASKED_IN_RUNS} {FORECAST_JOINS}"
             " WHERE rq.run_id = ? ORDER BY rq.position, f.agent, f.chunk",
             (run_id,),
-        )
-
-    def points(self, asked: Asked | None = None, *, resolved: bool = False) -> list[Point]:
-        """Return point forecasts and then pools, oldest run first, without replays.
-
-        With ``asked`` only theirs, with ``resolved`` only those of questions that have an outcome.
-        """
-        among = ASKED_IN_RUNS if asked is None else ASKED_AMONG
-        given = () if asked is None else (json.dumps(asked),)
-        ended = f"AND q.subject IN {RESOLVED}" if resolved else ""
-        read = self._connection.read
-        rows = read(
-            Point,
-            f"{_POINT} f.agent AS forecaster, f.chunk, f.mean, f.p10, f.p90, f.captured_mass,"
-            f" f.created_at, {_NEWEST_EVIDENCE.format('f.id')}"
-            f" FROM {among} {_FORECAST_JOINS} WHERE f.error IS NULL"
-            f" AND r.origin_run IS NULL {ended} ORDER BY rq.run_id, rq.position, f.agent, f.chunk",
-            given,
-        )
-        return rows + read(
-            Point,
-            f"{_POINT} 'ensemble' AS forecaster, 0 AS chunk, n.mean, n.p10, n.p90, n.captured_mass,"
-            " n.created_at, n.method, n.agents, n.agents_configured,"
-            f" (SELECT 100 * c.calibrated {_CALIBRATED}) AS calibrated,"
-            f" {_NEWEST_EVIDENCE.format(_OF_POOL)}"
-            f" FROM {among} {_POOL_JOINS} WHERE r.origin_run IS NULL {ended}"
-            " ORDER BY rq.run_id, rq.position",
-            given,
-        )
-
-    def parts(self, asked: Asked) -> list[Part]:
-        """Return the distributions of the models' forecasts, by agent and chunk."""
-        return self._connection.read(
-            Part,
-            f"SELECT f.* FROM {ASKED_AMONG} {_FORECAST_JOINS} WHERE f.error IS NULL"
-            " ORDER BY f.run_id, rq.position, f.agent, f.chunk",
-            (json.dumps(asked),),
         )
 
     def first(self, asked: Asked) -> list[FirstForecast]:
@@ -150,7 +101,7 @@ class ForecastStore:
         return self._connection.read(
             FirstForecast,
             "SELECT q.subject, rq.as_of, min(f.created_at) AS created_at"
-            f" FROM {ASKED_AMONG} {_FORECAST_JOINS}"
+            f" FROM {ASKED_AMONG} {FORECAST_JOINS}"
             " WHERE f.error IS NULL GROUP BY rq.run_id, rq.question_id",
             (json.dumps(asked),),
         )
@@ -168,9 +119,9 @@ class ForecastStore:
         return self._connection.read(
             PooledForecast,
             "SELECT n.*, q.subject, rq.as_of, r.started_at,"
-            f" (SELECT 100 * c.calibrated {_CALIBRATED}) AS calibrated,"
-            f" (SELECT k.id {_CALIBRATED}) AS calibration, {_FINAL}"
-            f" FROM {ASKED_IN_RUNS} {_POOL_JOINS} WHERE rq.run_id = ? ORDER BY rq.position",
+            f" (SELECT 100 * c.calibrated {CALIBRATED}) AS calibrated,"
+            f" (SELECT k.id {CALIBRATED}) AS calibration, {_FINAL}"
+            f" FROM {ASKED_IN_RUNS} {POOL_JOINS} WHERE rq.run_id = ? ORDER BY rq.position",
             (run_id,),
         )
 

@@ -165,56 +165,6 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One point forecast: a model's from one chunk of its evidence, or a pool's.
-
-    Only stored columns, none of the 101 numbers: what scores and histories need of every forecast
-    ever made. ``mean``, ``p10`` and ``p90`` are in percent. ``latest_evidence`` is read for
-    back-dated forecasts only. What is below it only a pool has.
-    """
-
-    run_id: int
-    question_id: str
-    subject: str
-    forecaster: str
-    chunk: int
-    started_at: Moment
-    created_at: Moment
-    as_of: Moment | None
-    mean: Percentage
-    p10: Percentage
-    p90: Percentage
-    captured_mass: Mass
-    latest_evidence: Moment | None
-    method: str | None = None
-    agents: int | None = None
-    agents_configured: int | None = None
-    calibrated: float | None = None
-
-    @property
-    def probability(self) -> float:
-        """The point forecast, 0-1."""
-        return min(1.0, max(0.0, self.mean / 100))
-
-
-@dataclass(frozen=True)
-class Part:
-    """A model's distribution from one chunk of its evidence, with its masses."""
-
-    run_id: int
-    question_id: str
-    agent: str
-    distribution: Distribution
-    captured_mass: Mass
-    residual_mass: Mass
-
-    @property
-    def voice(self) -> Voice:
-        """The forecast as a voice of a pool."""
-        return Voice(self.distribution, self.captured_mass, self.residual_mass, self.captured_mass)
-
-
-@dataclass(frozen=True)
 class PooledForecast:
     """The stored pool of all agents' forecasts of one question in one run.
 

@@ -319,9 +319,9 @@ def test_forecasts_come_by_question_agent_and_chunk(db):
     assert [(row.question_id, row.agent, row.chunk) for row in rows] == expected
     assert [row.question_id for row in db.forecasts.ensembles(run)] == ["z", "a"]
     pools = [("z", "ensemble", 0), ("a", "ensemble", 0)]
-    points = [(row.question_id, row.forecaster, row.chunk) for row in db.forecasts.points()]
+    points = [(row.question_id, row.forecaster, row.chunk) for row in db.points.read()]
     assert points == expected + pools
-    parts = db.forecasts.parts([(run, "a"), (run, "z")])
+    parts = db.points.parts([(run, "a"), (run, "z")])
     assert [(row.question_id, row.agent) for row in parts] == [one[:2] for one in expected]
 
 
@@ -344,7 +344,7 @@ def test_the_record_leaves_out_errors_and_replays_and_names_days(db):
     db.forecasts.save(replay, forecast("a"))
     db.forecasts.save_ensemble(first, pooled("a"))
     db.forecasts.save_ensemble(replay, pooled("a"))
-    rows = db.forecasts.points()
+    rows = db.points.read()
     assert [(row.run_id, row.question_id, row.forecaster, row.as_of) for row in rows] == [
         (first, "a", "m", "2025-01-01"),
         (first, "a", "ensemble", "2025-01-01"),
@@ -376,7 +376,7 @@ def test_the_newest_evidence_of_a_forecast_is_the_newest_that_stood_in_a_prompt(
     db.forecasts.save(run, forecast("z"))
     db.forecasts.save_ensemble(run, pooled("a"))
     db.forecasts.save_ensemble(run, pooled("z"))
-    days = {(row.question_id, row.forecaster): row.latest_evidence for row in db.forecasts.points()}
+    days = {(row.question_id, row.forecaster): row.latest_evidence for row in db.points.read()}
     assert days == {
         ("a", "m"): "2025-03-01T00:00:00Z",
         ("a", "n"): "2025-04-01T00:00:00Z",
@@ -428,7 +428,7 @@ def test_what_was_asked_has_its_columns_and_the_moment_of_its_first_forecast(db)
         AskedColumns(run, "a@d", "a", "2025-03-01", {"n": 1}),
     ]
     assert len(db.runs.asked_columns()) == 2
-    assert db.forecasts.points(resolved=True) == db.forecasts.points([(run, "a"), (run, "a@d")])
+    assert db.points.read(resolved=True) == db.points.read([(run, "a"), (run, "a@d")])
     assert db.forecasts.first([(run, name) for name in ("a", "a@d", "z")]) == [
         FirstForecast("a", None, "2026-01-02T00:00:00Z"),
         FirstForecast("a", "2025-03-01", "2026-01-05T00:00:00Z"),

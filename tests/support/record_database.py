@@ -187,7 +187,7 @@ def calibrate(path: Path, value: float) -> None:
     with Database(path) as db:
         (row,) = [
             row
-            for row in db.forecasts.points()
+            for row in db.points.read()
             if (row.question_id, row.forecaster, row.as_of) == ("eu", "ensemble", None)
         ]
         fitted = CalibrationRecord("ensemble", "platt", {}, 30, 30, 0.2, 0.1)
