@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from database import Database
 from evaluation.outcomes import outcome_word
-from evaluation.resolved import AnalysisError, agent_parts, mean_voice
+from evaluation.resolved import AnalysisError
 from questions.cells import counted
 from questions.question import folded
+from scoring.pooling import average
 from storage.final_numbers import AppliedCalibration, FinalNumbers, OutsideView
 from storage.records import AskedQuestion, Forecast, PooledForecast, Resolution
 
@@ -122,16 +124,15 @@ def steps(record: RunRecord, question_id: str) -> list[Step]:
 
 def _models(forecasts: Iterable[Forecast], pool: PooledForecast) -> Iterable[str]:
     own = [row for row in forecasts if row.question_id == pool.question_id]
-    for agents in agent_parts(own).values():
-        for agent, parts in agents.items():
-            voice = mean_voice(parts)
-            low, high = voice.distribution.interval(0.8)
-            share = (pool.weights or {}).get(agent)
-            weight = f", weight {share:.2f}" if isinstance(share, float) else ""
-            yield (
-                f"{agent}: {voice.distribution.mean:.1f} %, 80 % range {low:.0f} to {high:.0f} %,"
-                f" captured {voice.captured:.2f}{weight}"
-            )
+    for agent, parts in groupby(own, key=lambda row: row.agent):
+        voice = average([row.voice for row in parts])
+        low, high = voice.distribution.interval(0.8)
+        share = (pool.weights or {}).get(agent)
+        weight = f", weight {share:.2f}" if isinstance(share, float) else ""
+        yield (
+            f"{agent}: {voice.distribution.mean:.1f} %, 80 % range {low:.0f} to {high:.0f} %,"
+            f" captured {voice.captured:.2f}{weight}"
+        )
 
 
 def _market(view: OutsideView, numbers: FinalNumbers) -> Step:
