@@ -148,7 +148,7 @@ class Record:
 def point_forecasts(
     database: Database, asked: Sequence[Key] | None = None, *, resolved: bool = False
 ) -> list[Point]:
-    """Read the point forecasts of every run, or of ``asked``; chunks of evidence are averaged.
+    """Read point forecasts of all runs or of ``asked``, averaged over chunks.
 
     Only stored means are read. ``resolved`` leaves out questions without an outcome. The last chunk
     stands for all, with their mean and newest evidence; its 80 % range is its own.
