@@ -102,16 +102,18 @@ class Agent(BaseAgent):
     def exact_distribution(self, task: ForecastTask) -> tuple[Distribution, float]:
         """Return the distribution by definition, and its captured mass.
 
-        P(n) is the product of the path's token probabilities times one minus the mass of every
-        token of the vocabulary that begins with a digit, after the path; then normalised.
+        P(n) is the product of the path's token probabilities times one minus the mass of the tokens
+        that lead on from it to a longer path, or to a share of one; then normalised.
         """
         prompt = self.build_prompt(task)
-        rows = self._rows(prompt.token_ids, list(prompt.trie.children))
-        digits = list(self.numbers.digit_ids)
+        rows = self._rows(prompt.token_ids, list(prompt.trie.asked))
         weights = np.zeros(SUPPORT_SIZE)
         for n, path in enumerate(prompt.trie.paths):
             log_path = sum(float(rows[path[:depth]][token]) for depth, token in enumerate(path))
-            weights[n] = np.exp(log_path) * (1.0 - np.exp(rows[path][digits]).sum())
+            onward = list(prompt.trie.asked.get(path, ()))
+            weights[n] = np.exp(log_path) * (
+                1.0 - np.exp(rows[path][onward]).sum() if onward else 1.0
+            )
         return Distribution.from_weights(weights), float(weights.sum())
 
     def _rows(self, prompt: TokenPath, nodes: Sequence[TokenPath]) -> dict[TokenPath, np.ndarray]:

@@ -126,11 +126,8 @@ LOAD_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 3600
 
 # --- Scoring --------------------------------------------------------------------------------------
 # Total-variation error (0-1) at which scoring asks for no more; 0 is exhaustive. 0.01 is less than
-# one reworded sentence changes, at a tenth of the requests. What is left is the residual_mass.
+# one reworded sentence changes. What is left is the residual_mass.
 SCORING_TOLERANCE: Annotated[float, share()] = 0.01
-# Forward tokens of a forecast beyond its prompt, in cache blocks: 12 hold the root's ten children
-# and their second digits even when each recomputes a block.
-SCORING_BLOCK_BUDGET: Annotated[int, at_least(1)] = 12
 # Trie nodes whose log-probabilities are kept for a forecast while its model is loaded, in case its
 # prompt is asked again; a larger trie is read anew. The smallest has 102: the root and one for each
 # number.

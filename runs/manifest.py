@@ -20,16 +20,21 @@ from runs.gather_evidence import retrieval_settings
 from runs.plan import Plan
 from runs.weights_identity import UNKNOWN_WEIGHTS, weights_identity
 from scoring import prompts
+from scoring.scorer import SCORING_RULE
 from storage.records import Run
 from terminal.redaction import redact
 
 # What of the wiki decides which passages are found; the rest says who asks and how patiently.
 WIKI_SETTINGS: Final = ("api_url",)
-# What earlier versions stored of the most viewed articles; they were off unless a user asked.
+# What earlier versions stored: of the most viewed articles, which were off unless a user asked, and
+# the default of a setting that is gone.
 RETIRED: Final = (
+    ("scoring_block_budget", 12),
     ("retrieval.top_articles", 0),
     ("retrieval.wiki.pageviews_url", "https://wikimedia.org/api/rest_v1"),
 )
+# Until version 2 the rule had no name in the manifest.
+FIRST_SCORING_RULE: Final = "1: no digit follows"
 REDACTED: Final = "***"
 SECRET_KEY: Final = re.compile(
     r"(?:^|_)(?:token|secret|password|api_?key|access_key(?:_id)?|credentials)$", re.IGNORECASE
@@ -101,6 +106,7 @@ class Manifest:
         """Return all by name (``vllm.dtype``); of Python the minor version counts."""
         python = ".".join(str(self.versions.get("python", "")).split(".")[:2])
         values = {
+            "scoring_rule": FIRST_SCORING_RULE,
             **self.settings,
             "seed": self.seed,
             "version": {**self.versions, "python": python},
@@ -170,8 +176,8 @@ def plan_settings(plan: Plan) -> dict[str, Any]:
             "show_base_rate": config.SHOW_BASE_RATE,
             "base_rate_weight": config.BASE_RATE_WEIGHT,
         },
+        "scoring_rule": SCORING_RULE,
         "scoring_tolerance": config.SCORING_TOLERANCE,
-        "scoring_block_budget": config.SCORING_BLOCK_BUDGET,
         "min_captured_mass": config.MIN_CAPTURED_MASS,
         "context_tokens": config.CONTEXT_TOKENS,
         "evidence_chunks": config.EVIDENCE_CHUNKS,

@@ -106,7 +106,7 @@ class BaseAgent(PromptFitting, ABC):
         """Return the scoring state of a prompt; asking a kept one again costs no request."""
         known = self._scorings.get(prompt.token_ids)
         if known is None:
-            known = ForecastScoring(prompt.token_ids, prompt.trie, self.numbers)
-            if len(prompt.trie.children) <= config.MAX_LOGPROB_CACHE:
+            known = ForecastScoring(prompt.token_ids, prompt.trie)
+            if prompt.trie.size <= config.MAX_LOGPROB_CACHE:
                 self._scorings[prompt.token_ids] = known
         return known

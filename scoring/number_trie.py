@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from scoring.distribution import SUPPORT_SIZE
 
 TokenPath = tuple[int, ...]
 
-# vLLM's bound on SamplingParams.logprob_token_ids (vllm/sampling_params.py).
-MAX_TOKEN_IDS: Final = 128
-# How an answer usually goes on after its number. Those that are one token of the vocabulary are
-# asked for.
-ENDINGS: Final = (
-    "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|return|>", "<|end|>", "</s>", "<|endoftext|>",
-    "\n", "\n\n", "%", " %", ".", ",", " ", ")", " (", ";", ":", "/", " percent", ".\n", "%.",
-    "**", '"', " -", "-", "]", "}",
-)  # fmt: skip
+# "0.75" is a share of one, not a percentage: read as 0 it would be the worst misreading there is.
+SHARES: Final = ("0.5", "0,5")
 # The part of a prompt behind which the numbers are tokenised: longer than any token, short enough
 # for 101 encodings.
 TAIL_CHARACTERS: Final = 48
@@ -42,10 +35,6 @@ class Tokenizer(Protocol):
         """Text of token ids."""
         ...
 
-    def get_vocab(self) -> dict[Any, int]:
-        """Token string (or bytes) to token id."""
-        ...
-
 
 @dataclass(frozen=True)
 class NumberTrie:
@@ -54,10 +43,12 @@ class NumberTrie:
     Args:
         context: token ids of the prompt's tail that all paths share (they end the prompt).
         paths: 101 token paths after ``context``; entry ``n`` spells ``n``.
+        refused: paths that go on from an integer's and make it another number ("0.").
     """
 
     context: TokenPath
     paths: tuple[TokenPath, ...]
+    refused: tuple[TokenPath, ...] = ()
 
     @cached_property
     def numbers(self) -> dict[TokenPath, int]:
@@ -65,24 +56,35 @@ class NumberTrie:
         return {path: n for n, path in enumerate(self.paths)}
 
     @cached_property
-    def children(self) -> dict[TokenPath, tuple[int, ...]]:
-        """Every node, from the root ``()`` to the leaves, to its onward token ids."""
-        found: dict[TokenPath, set[int]] = {(): set()}
-        for path in self.paths:
+    def asked(self) -> dict[TokenPath, tuple[int, ...]]:
+        """Every node to read, from the root ``()``, to the token ids to ask for there.
+
+        They are at most 103, which is within vLLM's bound of 128 (``logprob_token_ids``). A node
+        that is absent is the end of its number, whatever follows.
+        """
+        found: dict[TokenPath, set[int]] = {}
+        for path in (*self.paths, *self.refused):
             for depth, token in enumerate(path):
                 found.setdefault(path[:depth], set()).add(token)
-                found.setdefault(path[: depth + 1], set())
         return {node: tuple(sorted(tokens)) for node, tokens in found.items()}
+
+    @cached_property
+    def size(self) -> int:
+        """Number of nodes, from the root to the ends of the integers."""
+        return len({*self.asked, *self.paths})
 
     @property
     def single_token(self) -> bool:
         """Whether every integer is one token, so that one request reads them all."""
         return all(len(path) == 1 for path in self.paths)
 
-    def below(self, node: TokenPath) -> list[TokenPath]:
-        """All nodes strictly below ``node``."""
-        depth = len(node)
-        return [other for other in self.children if len(other) > depth and other[:depth] == node]
+    @cached_property
+    def integers(self) -> dict[TokenPath, list[int]]:
+        """Every node to read, to the integers whose paths begin with it."""
+        return {
+            node: [n for n, path in enumerate(self.paths) if path[: len(node)] == node]
+            for node in self.asked
+        }
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> TokenPath:
@@ -95,8 +97,12 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> TokenPath:
     return tuple(shortest[:length])
 
 
-def trie_from_encodings(encodings: Sequence[Sequence[int]]) -> NumberTrie:
+def trie_from_encodings(
+    encodings: Sequence[Sequence[int]], shares: Sequence[Sequence[int]] = ()
+) -> NumberTrie:
     """Build the trie from 101 encodings of the same text followed by 0 … 100.
+
+    ``shares`` are encodings of the same text followed by each of ``SHARES``.
 
     Raises:
         TokenizationError: two integers have the same tokens, or one has none of its own.
@@ -111,43 +117,22 @@ def trie_from_encodings(encodings: Sequence[Sequence[int]]) -> NumberTrie:
         raise TokenizationError(
             f"the tokenizer writes {same} and {paths.index(paths[same])} with the same tokens"
         )
-    return NumberTrie(context, paths)
+    zero = (*context, *paths[0])
+    found = {
+        tuple(ids[len(context) : len(zero) + 1])
+        for ids in shares
+        if len(ids) > len(zero) and tuple(ids[: len(zero)]) == zero
+    }
+    return NumberTrie(context, paths, tuple(sorted(found)))
 
 
 class NumberTokenizer:
-    """Place the integers 0-100 behind prompts; know the tokenizer's digit tokens."""
+    """Place the integers 0-100 behind prompts."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._tries: dict[tuple[str, str], NumberTrie] = {}
         self._suffixes: dict[bool, TokenPath] = {}
-
-    @cached_property
-    def digit_ids(self) -> tuple[int, ...]:
-        """All token ids that begin with an ASCII digit, shortest first, then by id."""
-        special = set(getattr(self.tokenizer, "all_special_ids", ()))
-        found = []
-        for token, token_id in self.tokenizer.get_vocab().items():
-            text = token.decode("latin-1") if isinstance(token, bytes) else token
-            # "<0x35>" is how SentencePiece writes the byte of "5" when the digit itself is missing.
-            if text.startswith("<0x3") and len(text) == 6 and text[4].isdigit():
-                text = text[4]
-            if text[:1] in set("0123456789") and token_id not in special:
-                found.append((len(text), token_id))
-        return tuple(token_id for _, token_id in sorted(found))
-
-    @cached_property
-    def digit_set(self) -> frozenset[int]:
-        """``digit_ids`` for membership tests."""
-        return frozenset(self.digit_ids)
-
-    @cached_property
-    def ending_ids(self) -> tuple[int, ...]:
-        """Ids of tokens that usually follow a number, likeliest first, special last."""
-        encoded = [self.encode(text) for text in ENDINGS]
-        ids = [ids[0] for ids in encoded if len(ids) == 1]
-        ids += [int(i) for i in getattr(self.tokenizer, "all_special_ids", ())]
-        return tuple(i for i in dict.fromkeys(ids) if i not in self.digit_set)
 
     def place(
         self,
@@ -198,12 +183,9 @@ class NumberTokenizer:
 
     def _checked_trie(self, text: str, *, add_special_tokens: bool = False) -> NumberTrie:
         """Build the trie behind ``text``; check that its paths read back as numbers."""
-        trie = trie_from_encodings(
-            [
-                self.encode(text + str(n), add_special_tokens=add_special_tokens)
-                for n in range(SUPPORT_SIZE)
-            ]
-        )
+        spellings = [*map(str, range(SUPPORT_SIZE)), *SHARES]
+        encoded = [self.encode(text + s, add_special_tokens=add_special_tokens) for s in spellings]
+        trie = trie_from_encodings(encoded[:SUPPORT_SIZE], encoded[SUPPORT_SIZE:])
         for n, path in enumerate(trie.paths):
             spelled = self.tokenizer.decode([*trie.context[-8:], *path])
             if not spelled.endswith(str(n)):
@@ -223,22 +205,3 @@ class NumberTokenizer:
             # A vocabulary without digits writes both as the same unknown token.
             self._suffixes[add_special_tokens] = () if len(alike) == len(ids[0]) else alike
         return self._suffixes[add_special_tokens]
-
-    def wanted_ids(
-        self, trie: NumberTrie, node: TokenPath, *, exhaustive: bool = False
-    ) -> list[tuple[int, ...]]:
-        """Choose the token ids to ask for at a node, at most ``MAX_TOKEN_IDS`` a request.
-
-        At the root only the ways on matter. Elsewhere the digit tokens do: all of them when they
-        fit into one request or when ``exhaustive``; else the likeliest, with the endings.
-        """
-        onward = trie.children[node]
-        if not node:
-            return [onward]
-        every = tuple(dict.fromkeys((*onward, *self.digit_ids)))
-        if len(every) <= MAX_TOKEN_IDS:
-            return [every]
-        if exhaustive:
-            return [every[i : i + MAX_TOKEN_IDS] for i in range(0, len(every), MAX_TOKEN_IDS)]
-        endings = self.ending_ids[: MAX_TOKEN_IDS // 4]
-        return [every[: MAX_TOKEN_IDS - len(endings)] + endings]

@@ -9,14 +9,7 @@ from typing import Final, Protocol
 
 import config
 from scoring.number_trie import TokenizationError, TokenPath
-from scoring.scorer import (
-    MAX_ROUNDS,
-    ForecastScoring,
-    Limits,
-    Reply,
-    Request,
-    ScoringError,
-)
+from scoring.scorer import ForecastScoring, Reply, Request, ScoringError
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt, PromptError
 
 # Steps of the engine that wait in its queue as unread prompts: it never idles while a reply is read
@@ -50,7 +43,6 @@ class Engine(Protocol):
     """What forecasts need of an agent (``scoring/agent.py`` says what each part means)."""
 
     tolerance: float
-    block_size: int | None
     cache_tokens: int | None
     step_tokens: int | None
     progress: Callable[[float], object]
@@ -90,7 +82,7 @@ class Pipeline:
         self._upcoming: Flight | None = None
         self._flying: dict[int, Flight] = {}
         # By the engine's number of a request.
-        self._asked: dict[int, tuple[Flight, TokenPath, Request]] = {}
+        self._asked: dict[int, tuple[Flight, TokenPath]] = {}
         # Complete, in any order, and the index that is to be yielded next.
         self._done: dict[int, ForecastOutcome] = {}
         self._next = 0
@@ -153,10 +145,9 @@ class Pipeline:
     def _advance(self, flight: Flight) -> None:
         """Ask a forecast's next round, or finish it."""
         flight.rounds += 1
-        if flight.error is None and flight.rounds <= MAX_ROUNDS:
-            last = flight.rounds == MAX_ROUNDS
-            for node, request in flight.scoring.next_requests(self._limits(), last=last):
-                self._asked[self.agent.submit(request)] = flight, node, request
+        if flight.error is None:
+            for node, request in flight.scoring.next_requests(self.agent.tolerance):
+                self._asked[self.agent.submit(request)] = flight, node
                 flight.unanswered += 1
         if not flight.unanswered:
             del self._flying[flight.index]
@@ -166,17 +157,13 @@ class Pipeline:
             self.agent.progress(done - flight.reported)
             flight.reported = done
 
-    def _limits(self) -> Limits:
-        agent = self.agent
-        return Limits(agent.tolerance, agent.block_size, config.SCORING_BLOCK_BUDGET)
-
     def _read(self, replies: Iterable[tuple[int, Reply]]) -> None:
         """Record replies; a forecast whose round is complete goes on."""
         for number, reply in replies:
-            flight, node, request = self._asked.pop(number)
+            flight, node = self._asked.pop(number)
             flight.unanswered -= 1
             try:
-                flight.scoring.record(node, reply, request.wanted)
+                flight.scoring.record(node, reply)
             except ScoringError as error:
                 flight.error = error
             if not flight.unanswered:

@@ -69,6 +69,16 @@ def test_a_run_from_before_the_most_viewed_articles_went_can_be_resumed():
     assert lines(Manifest(then, 1, {}), now) == ["retrieval.top_articles was 10 and is now not set"]
 
 
+def test_runs_read_by_different_rules_of_scoring_are_told_apart():
+    then, now = Manifest({"scoring_block_budget": 12}, 1, {}), Manifest(settings_of(), 1, {})
+    found = [line for line in lines(then, now) if line.startswith("scoring_")]
+    assert found == [
+        'scoring_rule was "1: no digit follows" and is now "2: the longest spelling"',
+        "scoring_tolerance was not set and is now 0.01",
+    ]
+    assert lines(Manifest(settings_of(), 1, {}), now) == []
+
+
 def test_weights_are_compared_where_both_are_known():
     then = Manifest({}, 1, {}, {"a": "x", "b": "x", "c": "unknown", "d": "x", "e": "x"})
     now = Manifest({}, 1, {}, {"a": "y", "b": "x", "c": "y", "d": "unknown"})

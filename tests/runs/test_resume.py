@@ -276,6 +276,35 @@ def test_a_changed_setting_is_refused_by_name(call, tmp_path, monkeypatch, name,
     assert stored(tmp_path / "run.db", "select * from runs") == before
 
 
+def as_before_rules_had_versions(path: Path) -> None:
+    """Make the stored runs those of a Forecaster whose manifest named no rule of scoring."""
+    sql = "json_set(json_remove(settings, '$.scoring_rule'), '$.scoring_block_budget', 12)"
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(f"UPDATE runs SET settings = {sql}").rowcount
+
+
+def test_a_run_scored_by_the_older_rule_is_refused_with_one_line(call, tmp_path):
+    interrupt(call, *ASK)
+    as_before_rules_had_versions(tmp_path / "run.db")
+    code, said = call("--resume")
+    assert code == 2
+    assert said.err.splitlines() == [
+        "forecaster.py: run 1 cannot be resumed: scoring_rule was"
+        ' "1: no digit follows" and is now "2: the longest spelling"',
+        "forecaster.py: set them back to resume it, or start a new run",
+    ]
+
+
+def test_a_replay_of_a_run_scored_by_the_older_rule_says_so(call, tmp_path, caplog):
+    call(*ASK)
+    as_before_rules_had_versions(tmp_path / "run.db")
+    assert call("--replay", "1")[0] == 0
+    assert (
+        'replayed with another setting: scoring_rule was "1: no digit follows"'
+        ' and is now "2: the longest spelling"' in caplog.text
+    )
+
+
 def test_another_version_is_refused_by_name(call, monkeypatch):
     monkeypatch.setattr(manifest, "versions", lambda: {"python": "3.11.7", "vllm": "0.32.0"})
     interrupt(call, *ASK)
@@ -579,7 +608,7 @@ def test_the_settings_row_holds_what_can_change_a_number(call, tmp_path):
     (row,) = stored(tmp_path / "run.db", "select settings, versions from runs")
     settings, versions = map(json.loads, row)
     assert set(settings) >= {
-        "models", "model_order", "vllm", "pool_method", "scoring_tolerance", "scoring_block_budget", "min_captured_mass",
+        "models", "model_order", "vllm", "pool_method", "scoring_rule", "scoring_tolerance", "min_captured_mass",
         "context_tokens", "evidence_chunks", "prompt_template", "retrieval", "documents", "demo", "coherence", "backtest", "today",
     }  # fmt: skip
     assert settings["retrieval"]["embedding_model"] == config.EMBEDDING_MODEL_PATH

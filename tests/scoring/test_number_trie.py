@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from scoring.number_trie import (
-    MAX_TOKEN_IDS,
     NumberTokenizer,
     TokenizationError,
     common_prefix,
     trie_from_encodings,
 )
 from tests.support.fake_tokenizer import (
+    BYTES,
     DIGITS,
     MERGES,
+    PARTIAL,
     PROMPT,
     SPACED,
     THREE,
@@ -45,7 +46,7 @@ def test_a_space_that_belongs_to_the_number_is_part_of_its_first_token():
     scoring = scoring_of(SPACED, "Answer:", " ")
     assert scoring.prompt == tuple(SPACED.encode("Answer:"))
     assert SPACED.decode(scoring.trie.paths[75]) == " 75"
-    assert len(scoring.trie.children[()]) == 10
+    assert len(scoring.trie.asked[()]) == 10
 
 
 def test_a_space_that_is_a_token_of_its_own_is_shared_and_ends_the_prompt():
@@ -68,39 +69,55 @@ def test_a_path_that_reads_back_as_another_text_is_refused():
         NumberTokenizer(Wrong()).trie("Answer:\n")
 
 
-def test_children_and_nodes_below():
-    trie = scoring_of(DIGITS).trie
-    one, seven, zero = DIGITS.encode("170")
-    assert len(trie.below((one,))) == 11  # 10 … 19 and 100
-    assert len(trie.below((seven,))) == 10
-    assert trie.children[(one, zero)] == (zero,)
-    assert trie.children[(zero,)] == ()
-    assert len(trie.below(())) == 101
-
-
 # --- what is asked --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tokenizer", [WHOLE, DIGITS, MERGES, THREE])
-@pytest.mark.parametrize("exhaustive", [False, True])
-def test_no_request_names_more_ids_than_the_engine_takes(tokenizer, exhaustive):
-    scoring = scoring_of(tokenizer)
-    for node in scoring.trie.children:
-        for ids in scoring.tokenizer.wanted_ids(scoring.trie, node, exhaustive=exhaustive):
-            assert 0 < len(ids) <= MAX_TOKEN_IDS
-            assert len(set(ids)) == len(ids)
+def spelled(tokenizer):
+    """Nodes and tokens of the trie as text."""
+    return {
+        tokenizer.decode(node): [tokenizer.texts[token] for token in tokens]
+        for node, tokens in scoring_of(tokenizer).trie.asked.items()
+    }
 
 
-def test_exhaustive_requests_cover_every_digit_token_and_default_ones_the_endings():
-    scoring = scoring_of(THREE)
-    node = scoring.trie.paths[7]
-    every = scoring.tokenizer.wanted_ids(scoring.trie, node, exhaustive=True)
-    assert {t for ids in every for t in ids} == set(scoring.tokenizer.digit_ids)
-    assert len(scoring.tokenizer.digit_ids) == 1000
-    (ids,) = scoring.tokenizer.wanted_ids(scoring.trie, node)
-    assert THREE.vocabulary["%"] in ids
-    assert THREE.vocabulary["\n"] in ids
-    assert set(ids) >= {THREE.vocabulary[str(d)] for d in range(10)}
+def test_digit_by_digit_only_nodes_with_a_longer_spelling_are_asked():
+    digits = list("0123456789")
+    assert spelled(DIGITS) == {
+        "": digits,
+        **dict.fromkeys("123456789", digits),
+        "10": ["0"],
+        "0": [",", "."],
+    }
+
+
+def test_with_one_token_an_integer_the_root_and_zero_are_asked():
+    for tokenizer in (WHOLE, THREE):
+        asked = spelled(tokenizer)
+        assert set(asked) == {"", "0"}
+        assert sorted(asked[""], key=int) == [str(n) for n in range(101)]
+
+
+def test_a_partial_merge_is_asked_where_it_goes_on():
+    asked = spelled(PARTIAL)
+    assert asked["10"] == ["0"]
+    assert "25" in asked[""]
+    assert asked["2"] == list("012346789")
+    assert asked["0"] == [","]  # "0." is a token: such an answer begins as no integer
+
+
+def test_where_a_share_is_read_as_zero_alone_nothing_is_refused():
+    encodings = [[1, 2 + n] for n in range(101)]
+    trie = trie_from_encodings(encodings, [[1, 2], [1, 50, 3]])
+    assert trie.refused == ()
+    assert trie_from_encodings(encodings, [[1, 2, 200, 7], [1, 2, 200]]).refused == ((2, 200),)
+
+
+@pytest.mark.parametrize("tokenizer", [DIGITS, WHOLE, MERGES, PARTIAL, THREE, BYTES])
+def test_no_request_names_more_ids_than_the_engine_takes(tokenizer):
+    trie = scoring_of(tokenizer).trie
+    for ids in trie.asked.values():
+        assert 0 < len(set(ids)) == len(ids) <= 128
+    assert trie.integers[()] == list(range(101))
 
 
 # --- tokenizers ---------------------------------------------------------------------------------
@@ -132,34 +149,6 @@ def test_the_common_prefix_is_what_all_sequences_begin_with():
     assert common_prefix([[1, 2, 3], [1, 2]]) == (1, 2)
     assert common_prefix([[1], [2]]) == ()
     assert common_prefix([[1, 2]]) == (1, 2)
-
-
-def test_digit_tokens_are_those_that_begin_with_an_ascii_digit_shortest_first():
-    class Bytes(FakeTokenizer):
-        def get_vocab(self):
-            return {
-                b"5": 7,
-                b"12": 3,
-                b"a5": 4,
-                "²": 5,
-                "<0x35>": 6,
-                "<0x355>": 1,
-                "<0x3A>": 8,
-                "x0x3>": 9,
-                "9": 10,
-                "8": 2,
-            }
-
-    tokenizer = Bytes()
-    tokenizer.all_special_ids = (10,)
-    assert NumberTokenizer(tokenizer).digit_ids == (2, 6, 7, 3)
-
-
-def test_endings_are_single_tokens_then_the_special_ones_and_never_digits():
-    tokenizer = FakeTokenizer(["</s>", "1</s>"])
-    tokenizer.all_special_ids = (tokenizer.vocabulary["</s>"], tokenizer.vocabulary["~"])
-    found = [tokenizer.texts[i] for i in NumberTokenizer(tokenizer).ending_ids]
-    assert found == ["</s>", "\n", "%", ".", ",", " ", ")", ";", ":", "/", '"', "-", "]", "}", "~"]
 
 
 def test_a_prompt_is_read_as_a_whole_once_even_where_its_tail_is_cut_within_a_word():

