@@ -21,7 +21,7 @@ from storage.final_numbers import PastPool
 from storage.records import KnownQuestion, Resolution
 
 # Kinds of questions that are calibrated apart: with a market price, and without.
-PRICED, UNPRICED = "market", "no market"
+PRICED, UNPRICED = "priced", "unpriced"
 
 
 @dataclass(frozen=True)

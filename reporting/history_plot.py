@@ -30,7 +30,10 @@ def history_figure(
     moments = sorted({p.when for points in [*series.values(), ensemble] for p in points})
     if not moments:
         raise PlotError(f"{title[:60]!r}: no forecast to draw")
-    marks = any(p.fewer for p in ensemble) + any(p.calibrated is not None for p in ensemble)
+    marks = any(p.fewer for p in ensemble) + sum(
+        any(getattr(p, name) is not None for p in ensemble)
+        for name in ("calibrated", "final", "market")
+    )
     legend_rows = -(-(len(series) + 3 + marks) // 3)
     figure = styles.new_figure(4.6 + 0.2 * legend_rows)
     top = styles.add_title(figure, title, _subtitle(moments, outcome, kind))
@@ -116,19 +119,23 @@ def _draw_ensemble(axes: Any, points: Sequence[HistoryPoint]) -> None:
             **circle,
             **hollow,
         )
-    if calibrated := [p for p in points if p.calibrated is not None]:
-        axes.plot(
-            [p.when for p in calibrated],
-            [p.calibrated for p in calibrated],
-            color=styles.ENSEMBLE_COLOUR,
-            linewidth=1.3,
-            linestyle=(0, (1, 1.5)),
-            marker="D",
-            markersize=4.5,
-            label="ensemble, calibrated",
-            zorder=4,
-            **hollow,
-        )
+    calibrated: dict[str, Any] = {"marker": "D", "markersize": 4.5, "zorder": 4, **hollow}
+    calibrated |= {"color": styles.ENSEMBLE_COLOUR, "linewidth": 1.3, "linestyle": (0, (1, 1.5))}
+    _draw_values(axes, points, "calibrated", "ensemble, calibrated", **calibrated)
+    market: dict[str, Any] = {"marker": "x", "markersize": 7, "linestyle": "none", "zorder": 4}
+    _draw_values(axes, points, "market", "market price", color=styles.GREY, **market)
+    final: dict[str, Any] = {"marker": "D", "markersize": 6, "markeredgecolor": "white"}
+    final |= {"color": styles.FINAL_COLOUR, "linewidth": 2.4, "zorder": 6}
+    _draw_values(axes, points, "final", "final", **final)
+
+
+def _draw_values(
+    axes: Any, points: Sequence[HistoryPoint], name: str, label: str, **style: Any
+) -> None:
+    """Draw one further number of the points that have it."""
+    found = [(p.when, value) for p in points if (value := getattr(p, name)) is not None]
+    if found:
+        axes.plot(*zip(*found, strict=True), label=label, **style)
 
 
 def _draw_outcome(axes: Any, outcome: Outcome) -> None:

@@ -17,6 +17,12 @@ BEFORE: Final[dict[str, Any]] = {
     "markerfacecolor": "white",
     "markeredgecolor": styles.PALETTE[0],
 }
+MODELS: Final[dict[str, Any]] = {
+    "marker": "|",
+    "markersize": 13,
+    "markeredgewidth": 2,
+    "color": styles.ENSEMBLE_COLOUR,
+}
 CALIBRATED: Final[dict[str, Any]] = {
     "marker": "D",
     "markersize": 6,
@@ -66,10 +72,13 @@ def _draw_row(axes: Any, number: int, row: OverviewRow) -> None:
     axes.plot([row.low, row.high], height * 2, solid_capstyle="butt", zorder=2, **RANGE)
     if row.previous is not None:
         axes.plot([row.previous], height, markersize=7, zorder=3, **BEFORE)
-    axes.plot([row.mean], height, markeredgecolor="white", zorder=4, **LATEST)
+    latest = row.mean if row.final is None else row.final
+    if row.final is not None:
+        axes.plot([row.mean], height, zorder=4, **MODELS)
+    axes.plot([latest], height, markeredgecolor="white", zorder=4, **LATEST)
     if row.calibrated is not None:
         axes.plot([row.calibrated], height, zorder=5, **CALIBRATED)
-    axes.text(104.5, number, styles.percent(row.mean), va="center", fontsize=9, fontweight="bold")
+    axes.text(104.5, number, styles.percent(latest), va="center", fontsize=9, fontweight="bold")
     if row.fewer:
         small: dict[str, Any] = {"va": "center", "fontsize": 6.5, "color": styles.GREY}
         axes.text(104.5, number + 0.34, f"{row.fewer} models", **small)
@@ -85,8 +94,10 @@ def _draw_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:
     def handle(label: str, **style: Any) -> Any:
         return Line2D([], [], label=label, **{"linestyle": "none", **style})
 
+    final = any(row.final is not None for row in rows)
     handles = [
-        handle("latest forecast", **LATEST),
+        handle("latest forecast" + (", final" if final else ""), **LATEST),
+        *([handle("its models", **MODELS)] if final else []),
         handle("80 % range", **{"linestyle": "-", **RANGE}),
     ]
     if any(row.previous is not None for row in rows):

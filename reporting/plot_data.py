@@ -42,7 +42,8 @@ class HistoryPoint:
     """One forecast in time: its mean and the ends of its 80 % range.
 
     ``calibrated`` is the mean corrected by the record's calibration; ``fewer`` says how many of its
-    models a pool has ("2 of 3") if some are missing.
+    models a pool has ("2 of 3") if some are missing. ``final`` is the final number where anything
+    moved the mean, ``market`` the price that the forecast used.
     """
 
     when: datetime
@@ -51,6 +52,8 @@ class HistoryPoint:
     high: float
     calibrated: float | None = None
     fewer: str = ""
+    final: float | None = None
+    market: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class OverviewRow:
 
     ``previous`` is the latest minus the change over the models that both pools have;
     ``same_models`` says that this differs from the change of the pools. ``day`` is the one that a
-    back-dated forecast was made from. The rest is as in ``HistoryPoint``.
+    back-dated forecast was made from. The rest is as in ``HistoryPoint``; with a ``final`` number
+    ``previous`` is the final number before it.
     """
 
     text: str
@@ -72,6 +76,7 @@ class OverviewRow:
     fewer: str = ""
     same_models: bool = False
     day: str = ""
+    final: float | None = None
 
 
 @dataclass(frozen=True)

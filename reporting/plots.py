@@ -65,6 +65,8 @@ def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
         subtitle += f", back-dated: evidence up to {question.as_of}" if question.as_of else ""
         if ensemble is not None:
             subtitle += f"; {ensemble.agents} of {ensemble.agents_configured} agents"
+            final = ensemble.final
+            subtitle += "" if final is None else f"; final {final:.0f} %"
             calibrated = ensemble.calibrated
             subtitle += "" if calibrated is None else f"; calibrated {calibrated:.0f} %"
         outcome = outcome_of(outcomes.get(question.id))

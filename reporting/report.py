@@ -15,6 +15,7 @@ from typing import Any
 
 from database import Database
 from evaluation.ablation import CONDITIONS
+from evaluation.explanation import RunRecord, Step, steps
 from evaluation.resolved import RECORDS, AnalysisError, collect, record_of
 from evaluation.scorecard import score_lines
 from questions.checks import parent_id
@@ -63,11 +64,17 @@ class Line:
         """The calibrated probability in percent, if there is one."""
         return self.pooled.calibrated if self.pooled else None
 
+    @property
+    def final(self) -> float | None:
+        """The final number in percent, None where nothing moved the models'."""
+        return self.pooled.final if self.pooled else None
+
 
 @dataclass(frozen=True)
 class Details:
     """What the page shows of a question below the table."""
 
+    steps: Sequence[Step]
     evidence: Sequence[Passage]
     forecasts: Sequence[Forecast]
     ablations: Sequence[AblationPair]
@@ -197,8 +204,10 @@ def _details(database: Database, run_id: int) -> dict[str, Details]:
     """Read what the page shows of each question that gets figures, by id."""
     forecasts = by_question(database.forecasts.of_run(run_id))
     ablations = by_question(database.forecasts.ablations(run_id))
+    record = RunRecord.read(database, run_id)
     return {
         question.id: Details(
+            steps(record, question.id) if question.id in record.pools else [],
             database.forecasts.prompt_evidence(run_id, question.id),
             forecasts.get(question.id, []),
             ablations.get(question.id, []),

@@ -29,6 +29,8 @@ PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 ENSEMBLE_COLOUR: Final = "#000000"
 GREY: Final = "#595959"
+# Of the final number: no model's and not the ensemble's.
+FINAL_COLOUR: Final = "#6A1B9A"
 DASHED: Final = (0, (4, 3))
 # 144 dots per inch: an 8.4 inch figure is 1210 pixels wide, sharp in a report and on a screen.
 DOTS_PER_INCH: Final = 144

@@ -304,10 +304,10 @@ def test_a_curve_makes_the_final_number_only_where_it_wins(place, monkeypatch, u
     assert final == (coherent / 2 if used else coherent)
     assert rows(
         "SELECT kind, day, used, reason, forecasts FROM applied_calibrations WHERE run_id = 2"
-    ) == [("no market", "2026-05-10", int(used), "because", '["1:w0"]')]
+    ) == [("unpriced", "2026-05-10", int(used), "because", '["1:w0"]')]
 
 
 def test_the_real_fit_is_called_with_what_was_resolved(place):
     assert ask(WEEKLY) == 0
-    assert rows("SELECT kind, count, used FROM applied_calibrations") == [("no market", 0, 0)]
+    assert rows("SELECT kind, count, used FROM applied_calibrations") == [("unpriced", 0, 0)]
     assert applied_calibration.fit_applied is final_numbers.fit_applied
