@@ -26,21 +26,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# Only what judges a command line: the rest is imported once that is right.
 import config
-from logger import configure_root_logger
 from preflight.settings import load
 from questions.question import Question
 from runs.command_line import UsageError, parser
-from runs.plan import Plan, admitted, make_plan
-from terminal.interrupts import Interrupts
-from terminal.library_output import libraries_to_file
 from terminal.screen import reader_may_leave, show
 
 if TYPE_CHECKING:
     from database import Database
     from ensemble import AgentFactory
     from runs.finish import Ending
+    from runs.plan import Plan
     from semanticretriever import SemanticRetriever
+    from terminal.interrupts import Interrupts
 
 logger = logging.getLogger("forecaster")
 
@@ -105,6 +104,7 @@ def run(
     from runs.resume import resume_command
     from runs.start import begin
     from runs.summary import summary
+    from terminal.library_output import libraries_to_file
 
     run_id = begin(plan, database)
     ensemble = Ensemble(
@@ -182,7 +182,10 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
     arguments = parser().parse_args(argv)
     environment = agent_factory is None
     from database import Database
+    from logger import configure_root_logger
     from storage.errors import DatabaseError, FullDiskError
+    from terminal.interrupts import Interrupts
+    from terminal.library_output import libraries_to_file
 
     try:
         plan = planned(arguments, environment=environment)
@@ -212,6 +215,8 @@ def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | Non
 def planned(arguments: argparse.Namespace, *, environment: bool) -> Plan:
     """Return the plan of a new run, or of the stored one to resume or to replay."""
     if arguments.resume is None and arguments.replay is None:
+        from runs.plan import admitted, make_plan
+
         plan = make_plan(arguments, QUESTIONS, environment=environment)
         return admitted(plan, arguments)
     from runs.resume import stored_plan
