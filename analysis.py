@@ -17,159 +17,39 @@ from __future__ import annotations
 from preflight import startup
 
 # isort: split
-import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+# Only what judges a command line: the rest is imported once that is right.
 import config
-from database import Database
-from evaluation.outcomes import Entry, ResolutionFile, parse_date, read_resolutions
-from evaluation.resolved import ENSEMBLE, RECORDS, AnalysisError, collect
-from evaluation.resolving import join, resolve
-from evaluation.scorecard import score_lines
+from evaluation.command_line import RECORDING, option_problems, parser
 from preflight.rules import ConfigError
 from preflight.settings import load
-from questions.cells import InputError, parse_outcome
-from questions.characters import composed, trimmed
-from reporting.plot_data import PlotError
-from reporting.plots import draw_history, draw_record, draw_run
-from storage.errors import DatabaseError
-from terminal.screen import CommandLine, reader_may_leave, show
+from terminal.screen import reader_may_leave, show
 
-DESCRIPTION = (
-    "Reads a Forecaster database: draws the plots, records how questions ended, scores, calibrates"
-    " and reports."
-)
-# What can be asked for beside redrawing; the first four write into the database.
-JOBS = ("resolve", "resolve_one", "same_question", "calibrate", "score", "explain", "report")
-RECORDING = JOBS[:4]
-# The jobs that use an option; "" is redrawing.
-GOES_WITH = {
-    "date": ("resolve_one",),
-    "source": ("resolve_one",),
-    "forecaster": ("calibrate",),
-    "record": ("calibrate",),
-    "run": ("report", ""),
-}
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from database import Database
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    result = CommandLine(prog="analysis.py", description=DESCRIPTION)
-    result.add_argument(
-        "--database",
-        default=config.DATABASE_PATH,
-        metavar="FILE",
-        help="the database (default: %(default)s)",
-    )
-    result.add_argument(
-        "--plots",
-        default=config.PLOTS_DIR,
-        metavar="DIR",
-        help="folder of the plots (default: %(default)s)",
-    )
-    result.add_argument(
-        "--run", type=int, metavar="N", help="redraw or report this run instead of the newest"
-    )
-    _add_jobs(result.add_mutually_exclusive_group())
-    result.add_argument(
-        "--date",
-        metavar="DATE",
-        help="with --resolve-one: the day the outcome became known (default: today)",
-    )
-    result.add_argument(
-        "--source", metavar="TEXT", help="with --resolve-one: where the outcome is documented"
-    )
-    result.add_argument(
-        "--forecaster",
-        metavar="NAME",
-        help=f"with --calibrate: an agent's name (default: {ENSEMBLE})",
-    )
-    result.add_argument(
-        "--record",
-        choices=RECORDS,
-        help="with --calibrate: fit on live or on back-dated forecasts"
-        " (default: live, where any counts)",
-    )
-    return result
-
-
-def _add_jobs(job: argparse._MutuallyExclusiveGroup) -> None:
-    """Add the options that ask for a job, one at a time."""
-    job.add_argument(
-        "--resolve",
-        metavar="FILE",
-        help="record outcomes from a .csv, .tsv, .jsonl or .json:"
-        " id or question, outcome, date, source",
-    )
-    job.add_argument(
-        "--resolve-one",
-        nargs=2,
-        metavar=("QUESTION", "OUTCOME"),
-        help="record one outcome: id or text, and yes, no or void",
-    )
-    job.add_argument(
-        "--same-question",
-        nargs=2,
-        metavar=("ID", "OTHER"),
-        help="let two ids share one history and their outcomes",
-    )
-    job.add_argument(
-        "--score",
-        action="store_true",
-        help="score every forecast made before its question was resolved",
-    )
-    job.add_argument(
-        "--calibrate",
-        choices=("platt", "beta", "isotonic"),
-        help="fit a calibration and store it beside the raw values",
-    )
-    job.add_argument(
-        "--explain",
-        nargs="+",
-        metavar=("QUESTION", "RUN"),
-        help="show how a question's final number came about: id or text, and a run"
-        " (default: the newest that asked it)",
-    )
-    job.add_argument("--report", metavar="FILE", help="write one self-contained HTML page")
-
-
-def judge_options(arguments: argparse.Namespace) -> None:
-    """Refuse an option that the job does not use.
-
-    Raises:
-        AnalysisError: it would be left out without a word.
-    """
-    job = next((name for name in JOBS if getattr(arguments, name)), "")
-    if len(arguments.explain or ()) > 2:
-        raise AnalysisError("--explain takes a question and a run; put the question in quotes")
-    for option, jobs in GOES_WITH.items():
-        value = getattr(arguments, option)
-        if value is not None and job not in jobs:
-            only = " or with drawing alone" if "" in jobs else ""
-            raise AnalysisError(
-                f"--{option} is {value!r}; it goes with --{jobs[0].replace('_', '-')}{only}"
-            )
-
-
-def act(arguments: argparse.Namespace, database: Database) -> int:
+def act(arguments: Namespace, database: Database) -> int:
     """Do what the command line asks; return the exit code."""
     if arguments.resolve or arguments.resolve_one:
         return record_outcomes(arguments, database)
     if arguments.same_question:
+        from evaluation.resolving import join
+
         show(join(database, *arguments.same_question))
     elif arguments.score:
-        record = collect(database)
-        show(*score_lines(record, database))
-        paths = draw_record(record, arguments.plots)
-        show(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
+        score(arguments, database)
     elif arguments.calibrate:
         from evaluation.calibration import calibrate_database
 
-        name = arguments.forecaster or ENSEMBLE
-        show(calibrate_database(database, name, arguments.calibrate, arguments.record))
+        kind = arguments.calibrate
+        show(calibrate_database(database, arguments.forecaster, kind, arguments.record))
     elif arguments.explain:
         from evaluation.explanation import explain
 
@@ -183,8 +63,23 @@ def act(arguments: argparse.Namespace, database: Database) -> int:
     return 0
 
 
+def score(arguments: Namespace, database: Database) -> None:
+    """Print the track record, and draw it."""
+    from evaluation.resolved import collect
+    from evaluation.scorecard import score_lines
+    from reporting.plots import draw_record
+
+    record = collect(database)
+    show(*score_lines(record, database))
+    paths = draw_record(record, arguments.plots)
+    show(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
+
+
 def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:
     """Draw a run (default: the newest) and the histories; print count and folder."""
+    from evaluation.resolved import AnalysisError
+    from reporting.plots import draw_history, draw_run
+
     runs = database.runs.all()
     if not runs:
         raise AnalysisError(
@@ -196,55 +91,59 @@ def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:
     show(f"{len(paths)} plots in {plots_dir}")
 
 
-def record_outcomes(arguments: argparse.Namespace, database: Database) -> int:
+def record_outcomes(arguments: Namespace, database: Database) -> int:
     """Record the outcomes of a file, or one; return 1 when any belongs to no question."""
+    from evaluation.outcomes import ResolutionFile, read_resolutions
+    from evaluation.resolving import one_outcome, resolve
+
     if arguments.resolve:
         path = Path(arguments.resolve)
         lines, complete = resolve(database, read_resolutions(path), path)
     else:
-        entry = entry_from_arguments(arguments, database)
+        question, outcome = arguments.resolve_one
+        known = database.runs.known_questions()
+        entry = one_outcome(question, outcome, known, arguments.date, arguments.source)
         lines, complete = resolve(database, ResolutionFile([entry]))
     show(*lines)
     return 0 if complete else 1
-
-
-def entry_from_arguments(arguments: argparse.Namespace, database: Database) -> Entry:
-    """Return the outcome of ``--resolve-one``, which names an id or a text."""
-    name, outcome = (composed(trimmed(value)) for value in arguments.resolve_one)
-    names = {
-        composed(name) for row in database.runs.known_questions() for name in (row.id, row.subject)
-    }
-    date = parse_date(arguments.date or datetime.now(UTC).date().isoformat())
-    identifier, text = (name, "") if name in names else ("", name)
-    return Entry("", identifier, text, parse_outcome(outcome), date, arguments.source or "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (see the module's first lines)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if problems := startup.option_problems(argv) or load(config, argv):
-        show(*(f"analysis.py: {problem}" for problem in problems), error=True)
-        return 2
+        return refuse(problems)
     arguments = parser().parse_args(argv)
+    if problems := option_problems(arguments):
+        return refuse(problems)
+    from database import Database
+    from evaluation.resolved import AnalysisError
+    from questions.cells import InputError
+    from reporting.plot_data import PlotError
+    from storage.errors import DatabaseError
+
     code = 0  # also where the reader of our output has left: what was asked for is recorded
     try:
         config.validate_config()
-        judge_options(arguments)
-        recording = any(getattr(arguments, name) for name in RECORDING)
+        reading = not any(getattr(arguments, name) for name in RECORDING)
         with (
             reader_may_leave(),
-            Database(arguments.database, create=False, reading=not recording) as database,
+            Database(arguments.database, create=False, reading=reading) as database,
         ):
             code = act(arguments, database)
     except ConfigError as error:
-        show(*(f"analysis.py: {problem}" for problem in error.problems), error=True)
-        return 2
+        return refuse(error.problems)
     except (AnalysisError, DatabaseError, PlotError, InputError) as error:
-        show(f"analysis.py: {error}", error=True)
-        return 2
+        return refuse([str(error)])
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def refuse(problems: Sequence[str]) -> int:
+    """Print problems and return the exit code of nothing done."""
+    show(*(f"analysis.py: {problem}" for problem in problems), error=True)
+    return 2
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from evaluation.metrics import brier_scores, log_scores
 from evaluation.reliability import CalibrationNoise, calibration_noise
 from evaluation.resolved import (
     BACK_DATED,
+    ENSEMBLE,
     LIVE,
     AnalysisError,
     Key,
@@ -123,18 +124,19 @@ def chosen_record(record: Record, forecaster: str, wanted: str | None) -> tuple[
 
 
 def calibrate_database(
-    database: Database, forecaster: str, method: str, wanted: str | None = None
+    database: Database, forecaster: str | None, method: str, wanted: str | None = None
 ) -> str:
     """Fit, judge and store a calibration of one forecaster; return lines to print.
 
-    It is fitted on the counting forecasts of resolved questions in one record (``wanted``, see
-    ``chosen_record``). Those get the cross-validated value (``out_of_fold``), every other forecast
-    of that forecaster in that record the final curve's.
+    ``forecaster`` is an agent or the ensemble (None). It is fitted on its counting forecasts of
+    resolved questions in one record (``wanted``, see ``chosen_record``). Those get the
+    cross-validated value (``out_of_fold``), its other forecasts in that record the final curve's.
 
     Raises:
         AnalysisError: the forecaster has no resolved forecasts, or the calibration is refused;
             nothing is stored.
     """
+    forecaster = forecaster or ENSEMBLE
     everything = collect(database)
     kind, notes = chosen_record(everything, forecaster, wanted)
     record = everything.part(kind)

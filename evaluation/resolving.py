@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from database import Database
-from evaluation.outcomes import ResolutionFile, late_outcomes, match, outcome_word
+from evaluation.outcomes import (
+    Entry,
+    ResolutionFile,
+    late_outcomes,
+    match,
+    outcome_word,
+    parse_date,
+)
 from evaluation.resolved import RECORDS, AnalysisError, forecast_time, parse_time
-from questions.cells import InputError, listed
+from questions.cells import InputError, listed, parse_outcome
+from questions.characters import composed, trimmed
 from questions.checks import parent_id
 from questions.rows import prefixed
-from storage.records import Resolution
+from storage.records import KnownQuestion, Resolution
 
 # Outcomes without a question that are listed one by one.
 LISTED_ENTRIES = 20
@@ -59,6 +67,21 @@ def resolve(
     if len(unknown) > LISTED_ENTRIES:
         lines.append(f"  and {len(unknown) - LISTED_ENTRIES} more that were not recorded")
     return lines, not unknown
+
+
+def one_outcome(
+    question: str,
+    outcome: str,
+    known: Iterable[KnownQuestion],
+    date: str | None = None,
+    source: str | None = None,
+) -> Entry:
+    """Return the outcome of ``--resolve-one``; ``question`` is an id or a text."""
+    name, value = composed(trimmed(question)), composed(trimmed(outcome))
+    names = {composed(name) for row in known for name in (row.id, row.subject)}
+    day = parse_date(date or datetime.now(UTC).date().isoformat())
+    identifier, text = (name, "") if name in names else ("", name)
+    return Entry("", identifier, text, parse_outcome(value), day, source or "")
 
 
 def changed_line(before: Resolution, now: Resolution) -> str:

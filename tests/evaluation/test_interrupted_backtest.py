@@ -35,7 +35,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setattr(forecaster, "draw", lambda *_: True)
-    monkeypatch.setattr(analysis, "draw_record", lambda *_: [])
+    monkeypatch.setattr("reporting.plots.draw_record", lambda *_: [])
     monkeypatch.setattr(config, "CALIBRATION_SIMULATIONS", 100)
     monkeypatch.setattr(config, "SCORING_WAVE", 4)
     with (tmp_path / "b.csv").open("w", newline="") as file:

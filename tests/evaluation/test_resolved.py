@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from database import Database
+from evaluation import command_line
 from evaluation.resolved import (
+    RECORDS,
     collect,
     exclusion,
     forecast_time,
@@ -215,3 +217,7 @@ def test_a_chunk_of_little_captured_mass_weighs_less(tmp_path):
         voice = read_voices(database, [(run, "d")])[run, "d"]["x"]
     assert row.mean == pytest.approx(70)  # (0.2 * 20 + 80) / 1.2
     assert voice.distribution.mean == pytest.approx(70)
+
+
+def test_the_command_line_knows_the_two_records():
+    assert command_line.RECORDS == RECORDS

@@ -64,7 +64,7 @@ def test_two_weeks_are_run_resolved_scored_and_reported(place, monkeypatch, caps
     assert 0 < max(moves) < 20
     (place / "o.csv").write_text("id,outcome,date\nrate,yes,2026-10-01\nvote,no,2026-10-02\n")
     monkeypatch.setattr(config, "CALIBRATION_SIMULATIONS", 100)
-    monkeypatch.setattr(analysis, "draw_record", lambda *_: [])
+    monkeypatch.setattr("reporting.plots.draw_record", lambda *_: [])
     assert analysis.main(["--database", "stub.db", "--resolve", "o.csv"]) == 0
     assert analysis.main(["--database", "stub.db", "--score"]) == 0
     assert "stub-b" in capsys.readouterr().out
