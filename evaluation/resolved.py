@@ -28,7 +28,11 @@ from storage.records import AskedColumns, Resolution
 # Run and question of a forecast.
 Key = tuple[int, str]
 
+# The pool of the models, and what price, base rate, coherence and calibration made of it.
 ENSEMBLE = "ensemble"
+ASSISTED, FINAL = "assisted", "final"
+NUMBERS = (FINAL, ASSISTED, ENSEMBLE)
+NO_PRICE = "no price"
 # The two records: forecasts made live, and those made later as of a past day.
 LIVE, BACK_DATED = "live", "back-dated"
 RECORDS = (LIVE, BACK_DATED)
@@ -64,7 +68,8 @@ class Judged:
     """A forecast of a resolved question that counts.
 
     ``probability`` is the point forecast (0-1), ``previous`` the forecaster's before this one.
-    ``extra`` holds other people's probabilities (score_tables.REFERENCES).
+    ``extra`` holds other people's probabilities (score_tables.REFERENCES), ``price`` says for a
+    pool whether there was a market price, and whether the models saw it.
     """
 
     run_id: int
@@ -79,6 +84,7 @@ class Judged:
     previous: float | None = None
     as_of: str | None = None
     subject: str = ""
+    price: str = ""
 
     @property
     def record(self) -> str:
@@ -141,8 +147,9 @@ class Record:
         return self._latest.get(forecaster, [])
 
     def forecasters(self) -> list[str]:
-        """Return all names, the ensemble first."""
-        return sorted(self._latest, key=lambda name: (name != ENSEMBLE, name))
+        """Return all names: the final number, what it was made of, then the models."""
+        order = {name: number for number, name in enumerate(NUMBERS)}
+        return sorted(self._latest, key=lambda name: (order.get(name, len(order)), name))
 
 
 def point_forecasts(
@@ -184,15 +191,30 @@ def collect(database: Database, subjects: Iterable[str] | None = None) -> Record
         if parent_id(row.extra) is None
     }
     counting, excluded = [], []
-    for row in point_forecasts(database, wanted, resolved=True):
+    points = point_forecasts(database, wanted, resolved=True)
+    for row in [*points, *_later_numbers(points)]:
         if (row.run_id, row.question_id) not in asked:
             continue
         if reason := exclusion(row, resolutions[row.question_id]):
+            if row.forecaster in (ASSISTED, FINAL):
+                continue  # its pool says so
             kind = record_of(row.as_of)
             excluded.append(Excluded(row.run_id, row.question_id, row.forecaster, reason, kind))
         else:
             counting.append(row)
     return Record(tuple(_judged(counting, asked, resolutions)), tuple(excluded))
+
+
+def _later_numbers(points: Sequence[Point]) -> list[Point]:
+    """Return the assisted and final numbers of the pools of each record that has any."""
+    pools = [row for row in points if row.forecaster == ENSEMBLE]
+    moved = {record_of(row.as_of) for row in pools if (row.assisted, row.final) != (None, None)}
+    return [
+        replace(row, forecaster=name, mean=row.mean if value is None else value)
+        for row in pools
+        if record_of(row.as_of) in moved
+        for name, value in ((ASSISTED, row.assisted), (FINAL, row.final))
+    ]
 
 
 def exclusion(row: Point, resolution: Resolution) -> str | None:
@@ -234,9 +256,16 @@ def _judged(
                 previous=earlier.than(made, row.probability),
                 as_of=row.as_of,
                 subject=columns.subject,
+                price=_price(row),
             )
         )
     return result
+
+
+def _price(row: Point) -> str:
+    if row.market is None:
+        return NO_PRICE
+    return "price shown to the models" if row.market_shown else "price not shown to the models"
 
 
 @dataclass

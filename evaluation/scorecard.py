@@ -11,9 +11,13 @@ import config
 from database import Database
 from evaluation.pool_comparison import pooled
 from evaluation.resolved import (
+    ASSISTED,
     BACK_DATED,
     ENSEMBLE,
+    FINAL,
     LIVE,
+    NO_PRICE,
+    NUMBERS,
     RECORDS,
     AnalysisError,
     Judged,
@@ -65,7 +69,8 @@ def _record_lines(title: str, record: Record, database: Database) -> list[str]:
     latest = {name: record.latest(name) for name in names}
     head = names[0]
     # One agent alone is its own ensemble: its tables need not be printed twice.
-    apart = [ENSEMBLE] if len(names) == 2 and head == ENSEMBLE else names
+    pools = [name for name in names if name in NUMBERS]
+    apart = pools if ENSEMBLE in pools and len(names) == len(pools) + 1 else names
     lines = _introduction(title, record, latest[head])
     lines += _section(_SCORED_ONCE[title])
     lines += score_table(latest)
@@ -80,6 +85,9 @@ def _record_lines(title: str, record: Record, database: Database) -> list[str]:
     lines += _pool_lines(record, database)
     lines += _section("By horizon")
     lines += _group_table(apart, record, lambda j: horizon(j.horizon_days))
+    if any(j.price not in ("", NO_PRICE) for j in record.judged):
+        lines += _section("By market price")
+        lines += _group_table(pools, record, lambda j: (j.price == NO_PRICE, j.price))
     lines += _section("By run")
     lines += _group_table(apart, record, lambda j: (j.run_id, f"run {j.run_id}"))
     lines += _section(f"Reliability, {head} (Wilson intervals, questions taken as independent)")
@@ -90,8 +98,9 @@ def _introduction(title: str, record: Record, rows: Sequence[Judged]) -> list[st
     """Explain what counts, the dash, the star, and what few questions cannot show."""
     count = counted(len({j.subject or j.question_id for j in record.judged}), "resolved question")
     days = len({j.scored_as for j in record.judged})
+    own = sum(j.forecaster not in (ASSISTED, FINAL) for j in record.judged)
     lines = [
-        f"# Record of {title} forecasts: {len(record.judged)} forecasts of {count} count"
+        f"# Record of {title} forecasts: {own} forecasts of {count} count"
         + (f", as of {counted(days, 'question day')}" if title == BACK_DATED else ""),
         "intervals: 95 %, over clusters of related questions; –: no interval (and no skill) under"
         f" {config.MIN_INTERVAL_CLUSTERS} clusters, or where a few clusters hold most questions",

@@ -58,9 +58,13 @@ class History:
             calibrated=last.calibrated,
             fewer=last.fewer,
             day="" if self.record == LIVE else f"{last.when:%Y-%m-%d}",
+            final=last.final,
         )
         if self.change is None:
             return row
+        if last.final is not None:
+            before = self.ensemble[-2]
+            return replace(row, previous=before.mean if before.final is None else before.final)
         stored = last.mean - self.ensemble[-2].mean
         previous = min(100.0, max(0.0, last.mean - self.change))
         return replace(row, previous=previous, same_models=abs(stored - self.change) > 1e-9)
@@ -166,4 +170,5 @@ def _history_point(row: Point, voice: Voice | None = None) -> HistoryPoint:
         mean, (low, high) = voice.distribution.mean, voice.distribution.interval(0.8)
     configured = row.agents_configured or 0
     fewer = f"{row.agents} of {configured}" if (row.agents or 0) < configured else ""
-    return HistoryPoint(_moment(row), mean, low, high, row.calibrated, fewer)
+    market = None if row.market is None else 100 * row.market
+    return HistoryPoint(_moment(row), mean, low, high, row.calibrated, fewer, row.final, market)

@@ -30,11 +30,7 @@ def history_figure(
     moments = sorted({p.when for points in [*series.values(), ensemble] for p in points})
     if not moments:
         raise PlotError(f"{title[:60]!r}: no forecast to draw")
-    marks = any(p.fewer for p in ensemble) + sum(
-        any(getattr(p, name) is not None for p in ensemble)
-        for name in ("calibrated", "final", "market")
-    )
-    legend_rows = -(-(len(series) + 3 + marks) // 3)
+    legend_rows = -(-(len(series) + 3 + _marks(ensemble)) // 3)
     figure = styles.new_figure(4.6 + 0.2 * legend_rows)
     top = styles.add_title(figure, title, _subtitle(moments, outcome, kind))
     axes = styles.add_axes(figure, top, legend_rows)
@@ -63,6 +59,12 @@ def history_figure(
     handles, _ = axes.get_legend_handles_labels()
     styles.legend_below(figure, handles, columns=3, centre=0.53, markerscale=0.8)
     return figure
+
+
+def _marks(ensemble: Sequence[HistoryPoint]) -> int:
+    """Count what is drawn of the ensemble beside its mean and range."""
+    values = [(p.fewer or None, p.calibrated, p.final, p.market) for p in ensemble]
+    return sum(any(v is not None for v in column) for column in zip(*values, strict=True))
 
 
 def _subtitle(moments: Sequence[datetime], outcome: Outcome | None, kind: str) -> str:

@@ -12,7 +12,17 @@ import config
 from database import Database
 from evaluation.metrics import brier_scores
 from evaluation.reliability import reliability_bins
-from evaluation.resolved import ENSEMBLE, LIVE, RECORDS, Judged, Record, arrays, record_of
+from evaluation.resolved import (
+    ASSISTED,
+    ENSEMBLE,
+    FINAL,
+    LIVE,
+    RECORDS,
+    Judged,
+    Record,
+    arrays,
+    record_of,
+)
 from evaluation.score_tables import brier_interval
 from questions.checks import parent_id
 from reporting.distribution_plot import distribution_figure
@@ -192,9 +202,11 @@ def record_figures(record: Record) -> Iterator[tuple[str, Any]]:
 
 
 def _reliability(record: Record, kind: str) -> Any:
-    # A diagram can hold three sets of bins: the ensemble and the agents with most questions.
+    # A diagram can hold three sets of bins: the pool, the final number, agents with most questions.
+    order = (ENSEMBLE, FINAL)
     names = sorted(
-        record.forecasters(), key=lambda name: (name != ENSEMBLE, -len(record.latest(name)))
+        (name for name in record.forecasters() if name != ASSISTED),
+        key=lambda name: (order.index(name) if name in order else 2, -len(record.latest(name))),
     )
     bins = {name: reliability_bins(*arrays(record.latest(name))[:2]) for name in names[:3]}
     count = len({j.scored_as for j in record.judged})

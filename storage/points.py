@@ -31,7 +31,8 @@ class Point:
 
     Only stored columns, none of the 101 numbers: what scores and histories need of every forecast
     ever made. ``mean``, ``p10`` and ``p90`` are in percent. ``latest_evidence`` is read for
-    back-dated forecasts only. What is below it only a pool has.
+    back-dated forecasts only. What is below it only a pool has: ``assisted`` and ``final`` are in
+    percent, None where they are the mean; ``market`` is the price (0-1) that was used.
     """
 
     run_id: int
@@ -51,6 +52,10 @@ class Point:
     agents: int | None = None
     agents_configured: int | None = None
     calibrated: float | None = None
+    assisted: float | None = None
+    final: float | None = None
+    market: Mass | None = None
+    market_shown: bool | None = None
 
     @property
     def probability(self) -> float:
@@ -103,8 +108,12 @@ class PointStore:
             f"{_POINT} 'ensemble' AS forecaster, 0 AS chunk, n.mean, n.p10, n.p90, n.captured_mass,"
             " n.created_at, n.method, n.agents, n.agents_configured,"
             f" (SELECT 100 * c.calibrated {CALIBRATED}) AS calibrated,"
-            f" {_NEWEST_EVIDENCE.format(_OF_POOL)}"
-            f" FROM {among} {POOL_JOINS} WHERE r.origin_run IS NULL {ended}"
+            " CASE WHEN d.assisted <> d.models THEN 100 * d.assisted END AS assisted,"
+            " CASE WHEN d.final <> d.models THEN 100 * d.final END AS final,"
+            f" o.market, o.market_shown, {_NEWEST_EVIDENCE.format(_OF_POOL)}"
+            f" FROM {among} {POOL_JOINS} LEFT JOIN final_numbers d ON d.run_id = n.run_id"
+            " AND d.question_id = n.question_id LEFT JOIN outside_views o ON o.run_id = n.run_id"
+            f" AND o.question_id = n.question_id WHERE r.origin_run IS NULL {ended}"
             " ORDER BY rq.run_id, rq.position",
             given,
         )

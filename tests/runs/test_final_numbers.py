@@ -11,8 +11,12 @@ import pytest
 
 import analysis
 import forecaster
+from database import Database
 from evaluation import applied_calibration
 from evaluation.applied_calibration import CalibrationCurve
+from evaluation.resolved import LIVE
+from reporting.histories import histories
+from reporting.history_plot import history_figure
 from runs import final_numbers
 from tests.support.stub_cli import stub_main
 
@@ -311,3 +315,61 @@ def test_the_real_fit_is_called_with_what_was_resolved(place):
     assert ask(WEEKLY) == 0
     assert rows("SELECT kind, count, used FROM applied_calibrations") == [("unpriced", 0, 0)]
     assert applied_calibration.fit_applied is final_numbers.fit_applied
+
+
+# --- scores and pictures --------------------------------------------------------------------------
+
+
+def test_the_three_numbers_are_scored_apart_and_by_what_the_models_saw(place, capsys):
+    content = "a,Will A happen?,0.9,2026-05-01,,,,\nb,Will B happen?,,,,,,\n"
+    assert ask(content) == 0
+    assert ask(content, "2026-05-05", SHOW_MARKET=False) == 0
+    (place / "o.csv").write_text("id,outcome,date\na,yes,2026-05-09\nb,no,2026-05-09\n")
+    assert analysis.main(["--database", "d.db", "--resolve", "o.csv"]) == 0
+    capsys.readouterr()
+    assert analysis.main(["--database", "d.db", "--score"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("# Record of live forecasts: 16 forecasts of 2 resolved questions")
+    start = lines.index("## Scores: last forecast of each question before its resolution") + 2
+    scores = {line.split()[0]: line.split()[3] for line in lines[start : start + 6]}
+    assert list(scores) == ["final", "assisted", "ensemble", "stub-a", "stub-b", "stub-c"]
+    for place_, name in ((3, "final"), (1, "assisted"), (0, "ensemble")):
+        found = finals(2)
+        brier = ((found["a"][place_] - 1) ** 2 + found["b"][place_] ** 2) / 2
+        assert float(scores[name]) == pytest.approx(brier, abs=5e-5)
+    start = lines.index("## By market price") + 2
+    groups = [line.rsplit("  ", 9)[0].split("  ")[0] for line in lines[start : start + 9]]
+    assert groups[:3] == [
+        "final, price not shown to the models",
+        "final, price shown to the models",
+        "final, no price",
+    ]
+
+
+def test_a_record_without_assistance_has_no_rows_of_its_own(place, capsys):
+    assert ask("b,Will B happen?,,,,,,\n") == 0
+    assert (
+        analysis.main(["--database", "d.db", "--resolve-one", "b", "no", "--date", "2026-05-09"])
+        == 0
+    )
+    capsys.readouterr()
+    assert analysis.main(["--database", "d.db", "--score"]) == 0
+    text = capsys.readouterr().out
+    assert "\nfinal" not in text
+    assert "assisted" not in text
+    assert "By market price" not in text
+
+
+def test_histories_have_the_final_number_and_the_price(place):
+    content = "a,Will A happen?,0.9,2026-05-01,,,,\n"
+    assert ask(content, "2026-05-04", MARKET_WEIGHT=0) == 0
+    assert ask(content, "2026-05-05") == 0
+    with Database("d.db") as database:
+        (history,) = histories(database, LIVE, database.runs.latest_questions(LIVE))
+        row = history.overview_row()
+    first, last = history.ensemble
+    assert (first.final, first.market) == (None, 90)
+    assert last.final == pytest.approx(100 * finals(2)["a"][3])
+    assert (row.final, row.previous) == (last.final, first.mean)
+    labels = history_figure("Q?", {}, history.ensemble).axes[0].get_legend_handles_labels()[1]
+    assert labels[-2:] == ["market price", "final"]
