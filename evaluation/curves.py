@@ -71,6 +71,32 @@ def fit(method: str, probabilities: ArrayLike, outcomes: ArrayLike) -> Curve:
     return Curve(method, METHODS[method](p, y))
 
 
+def identity(method: str) -> tuple[float, ...]:
+    """Return the weights of a curve that changes nothing (``"platt"`` or ``"beta"``)."""
+    return (1.0, 0.0) if method == "platt" else (1.0, 1.0, 0.0)
+
+
+def fit_around(
+    method: str,
+    forecasts: tuple[Floats, Floats],
+    counts: Floats,
+    centre: Sequence[float],
+    precision: Sequence[float],
+) -> Curve:
+    """Fit a curve that is shrunk towards another one.
+
+    Args:
+        method: ``"platt"`` or ``"beta"``, as in ``fit``, without softened targets.
+        forecasts: probabilities and outcomes (0-1), shape (n,) each.
+        counts: how much each forecast counts, shape (n,).
+        centre: weights of the other curve.
+        precision: of the normal prior of each weight around it, in nats.
+    """
+    p, y = forecasts
+    prior = np.array(centre, dtype=np.float64), np.array(precision, dtype=np.float64)
+    return Curve(method, {"weights": _logistic(_features(method, p), y, counts, prior)})
+
+
 def _fit_platt(p: Floats, y: Floats) -> dict[str, list[float]]:
     positives = y.sum()
     negatives = y.size - positives
@@ -82,23 +108,33 @@ def _fit_beta(p: Floats, y: Floats) -> dict[str, list[float]]:
     return {"weights": _logistic(_features("beta", p), y)}
 
 
-def _logistic(features: Floats, targets: Floats) -> list[float]:
+def _logistic(
+    features: Floats,
+    targets: Floats,
+    counts: Floats | None = None,
+    prior: tuple[Floats, Floats] | None = None,
+) -> list[float]:
     """Weights that minimise the cross-entropy, with slopes of 0 to ``STEEPEST``.
 
+    ``counts`` are the forecasts' weights, ``prior`` the centres and precisions of normal priors.
     Convex, so any start gives the same answer. scikit-learn's LogisticRegression has neither soft
     targets nor bounds on slopes.
     """
     from scipy.optimize import minimize
 
-    def loss(weights: Floats) -> tuple[float, Floats]:
-        score = features @ weights
-        value = float((np.logaddexp(0, score) - targets * score).mean())
-        return value, features.T @ (1 / (1 + np.exp(-score)) - targets) / len(targets)
-
+    share = np.full(len(targets), 1 / len(targets)) if counts is None else counts
     slopes = features.shape[1] - 1
+    centre, precision = prior or (np.zeros(slopes + 1), np.zeros(slopes + 1))
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        score, distance = features @ weights, weights - centre
+        value = float(share @ (np.logaddexp(0, score) - targets * score))
+        slope = features.T @ (share * (1 / (1 + np.exp(-score)) - targets))
+        return value + float(precision @ distance**2) / 2, slope + precision * distance
+
     bounds = [*[(0.0, STEEPEST)] * slopes, (-STEEPEST, STEEPEST)]
-    start = np.zeros(slopes + 1)
-    return [float(w) for w in minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x]
+    found = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return [float(w) for w in found]
 
 
 def _fit_isotonic(p: Floats, y: Floats) -> dict[str, list[float]]:
