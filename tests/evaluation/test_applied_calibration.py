@@ -112,12 +112,12 @@ def test_forecasts_that_rank_wrongly_are_not_turned_round() -> None:
 
 
 def test_a_small_kind_borrows_from_the_others() -> None:
-    """With ten forecasts of its own, its curve is nearer to the others' than to no change."""
+    """With four forecasts of its own, its curve is nearer to the others' than to no change."""
     common = record(lambda x: 2 * x)
-    few = record(lambda x: 2 * x, count=1, kind="rare", seed=8)[:10]
+    few = record(lambda x: 2 * x, count=1, kind="rare", seed=8)[:4]
     alone = fit_applied([*common, *few], "rare", "2026-01-01")
     together = fit_applied(common, "market", "2026-01-01")
-    assert alone.count == 10
+    assert alone.count == 4
     own, others = (replace(curve, used=True).apply(0.95) for curve in (alone, together))
     assert abs(own - others) < abs(own - 0.95)
 
