@@ -124,6 +124,16 @@ LOAD_STALL_SECONDS: Annotated[float, POSITIVE] = 180
 # Seconds of a whole load. The largest models take minutes from S3, and more to compile.
 LOAD_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 3600
 
+# --- Model servers --------------------------------------------------------------------------------
+# For entries whose path is an address: tries of one request, the longest Retry-After in seconds
+# that is waited for, and seconds without a byte (a batch of long prompts takes minutes).
+SERVER_MAX_ATTEMPTS: Annotated[int, at_least(1)] = 4
+SERVER_MAX_WAIT_SECONDS: Annotated[float, POSITIVE] = 60
+SERVER_READ_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 600
+# Largest residual_mass (0-1) of a forecast from a server that only tells its likeliest tokens; a
+# wider one is refused. docs/engines.md has the widths measured.
+SERVER_MAX_RESIDUAL: Annotated[float, share()] = 0.05
+
 # --- Scoring --------------------------------------------------------------------------------------
 # Total-variation error (0-1) at which scoring asks for no more; 0 is exhaustive. 0.01 is less than
 # one reworded sentence changes. What is left is the residual_mass.

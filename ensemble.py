@@ -154,7 +154,7 @@ class Ensemble:
         left = dict(enumerate(load.score))
         try:
             with self._loaded(load.spec) as agent:
-                self._note_weights(load.spec)
+                self._note_weights(load.spec, agent.served_by)
                 if load.reason:
                     self._reason(load, agent)
                 if load.score:
@@ -178,9 +178,9 @@ class Ensemble:
                 agent = stack.enter_context(self.agent_factory(spec))
             yield agent
 
-    def _note_weights(self, spec: ModelSpec) -> None:
+    def _note_weights(self, spec: ModelSpec, served_by: str | None) -> None:
         """Record which weights were loaded; others would mix two models under one name."""
-        weights = weights_identity(spec.path)
+        weights = served_by or weights_identity(spec.path)
         noted = self.database.runs.weights(self.run_id).get(spec.name)
         if noted is None:
             self.database.runs.save_weights(self.run_id, spec.name, weights)

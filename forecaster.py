@@ -36,8 +36,10 @@ from terminal.screen import reader_may_leave, show
 if TYPE_CHECKING:
     from database import Database
     from ensemble import AgentFactory
+    from preflight.model_entries import ModelSpec
     from runs.finish import Ending
     from runs.plan import Plan
+    from scoring.agent import BaseAgent
     from semanticretriever import SemanticRetriever
     from terminal.interrupts import Interrupts
 
@@ -225,10 +227,14 @@ def planned(arguments: argparse.Namespace, *, environment: bool) -> Plan:
 
 
 def vllm_agents(plan: Plan) -> AgentFactory:
-    """Return what makes vLLM agents with the plan's settings."""
+    """Return what makes agents with the plan's settings: in this process or on servers."""
     from agents_vllm import Agent
+    from engine.remote_agent import RemoteAgent
 
-    return lambda spec: Agent(spec, vllm_config=plan.vllm_config)
+    def agent(spec: ModelSpec) -> BaseAgent:
+        return RemoteAgent(spec) if spec.addresses else Agent(spec, vllm_config=plan.vllm_config)
+
+    return agent
 
 
 def interrupted_early(arguments: argparse.Namespace) -> list[str]:

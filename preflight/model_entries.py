@@ -9,7 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from preflight.model_folders import existing, file_problem, folder_problem, is_local
-from preflight.rules import BOOL, TEXT, WINDOW, ConfigError, Keys, Rule, hint, shown
+from preflight.rules import (
+    ANY_TEXT,
+    BOOL,
+    WINDOW,
+    ConfigError,
+    Keys,
+    Rule,
+    at_least,
+    hint,
+    one_of,
+    shown,
+)
+from terminal.web_addresses import web_address
 
 
 @dataclass(frozen=True)
@@ -18,11 +30,17 @@ class ModelSpec:
 
     Args:
         name: how it is called in tables and in the database.
-        path: Hugging Face id, local folder or ``s3://bucket/prefix``.
+        path: Hugging Face id, local folder, ``s3://bucket/prefix``, or the addresses of servers
+            that serve the model (``http://host:port``), separated by commas.
         chat_template_kwargs: passed to the chat template, such as ``{"enable_thinking": False}``.
         answer_prefix: text put after the template's generation prompt, before the number.
         max_model_len: tokens; overrides ``VLLM_CONFIG["max_model_len"]``.
         trust_remote_code: run Python code that the model repository ships. Off unless set here.
+        server: what kind of server is at the addresses, one of ``SERVERS``.
+        model: the name the servers know the model by; "" takes the only one they have.
+        tokenizer: Hugging Face id or folder of the served model's tokenizer; "" takes ``model``.
+        api_key_variable: environment variable with the servers' API key; "" sends none.
+        top_tokens: likeliest tokens that a server without chosen token ids is asked for.
     """
 
     name: str
@@ -31,6 +49,26 @@ class ModelSpec:
     answer_prefix: str = ""
     max_model_len: int | None = None
     trust_remote_code: bool = False
+    server: str = "vllm"
+    model: str = ""
+    tokenizer: str = ""
+    api_key_variable: str = ""
+    top_tokens: int = 100
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The servers' addresses; empty for a model that is loaded here."""
+        return tuple(self.path.split(",")) if is_address(self.path) else ()
+
+
+SERVERS: Final = ("vllm", "sglang", "llama.cpp", "openai")
+# Keys of an entry that mean nothing where a model is loaded here.
+SERVER_KEYS: Final = ("server", "model", "tokenizer", "api_key_variable", "top_tokens")
+
+
+def is_address(path: str) -> bool:
+    """Return whether a model path is the address of a server."""
+    return path.lower().startswith(("http://", "https://"))
 
 
 # As the hub's library judges it (huggingface_hub, validate_repo_id).
@@ -38,7 +76,11 @@ HUGGING_FACE_ID: Final = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git\Z)\b[\w.-]+\b/
 S3_ADDRESS: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+")
 SPEC_KEYS: Final = Keys(
     {
-        "path": TEXT,
+        "path": Rule(
+            lambda v: (isinstance(v, str) and bool(v.strip())) or _is_addresses(v),
+            "a text, or a list of servers' addresses",
+            "write one",
+        ),
         "chat_template_kwargs": Rule(
             lambda v: isinstance(v, dict) and all(isinstance(key, str) for key in v),
             "a dictionary with texts as keys",
@@ -51,8 +93,31 @@ SPEC_KEYS: Final = Keys(
         ),
         "max_model_len": WINDOW,
         "trust_remote_code": BOOL,
+        "server": one_of(*SERVERS),
+        "model": ANY_TEXT,
+        "tokenizer": ANY_TEXT,
+        "api_key_variable": Rule(
+            lambda v: isinstance(v, str) and bool(re.fullmatch(r"[A-Za-z_]\w*", v)),
+            "the name of an environment variable",
+            "write the name, never the key itself",
+        ),
+        "top_tokens": at_least(1, 1000, "100 is usual"),
     }
 )
+
+
+def _is_addresses(value: Any) -> bool:
+    texts = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    return texts and bool(value) and all(is_address(one) for one in value)
+
+
+def _entry_spec(name: str, entry: Any) -> ModelSpec:
+    """Return the spec of an entry that has no problem."""
+    if isinstance(entry, str):
+        return ModelSpec(name, entry)
+    path = entry["path"]
+    joined = path if isinstance(path, str) else ",".join(path)
+    return ModelSpec(name, **{**entry, "path": joined})
 
 
 def model_spec(
@@ -71,8 +136,9 @@ def model_spec(
         entry = entries[name]
         if problems := list(model_problems(setting, {name: entry})):
             raise ConfigError(problems)
-        return ModelSpec(name, entry) if isinstance(entry, str) else ModelSpec(name, **entry)
-    if not (is_local(name) or HUGGING_FACE_ID.fullmatch(name) or name.startswith("s3://")):
+        return _entry_spec(name, entry)
+    known_form = is_address(name) or name.startswith("s3://") or HUGGING_FACE_ID.fullmatch(name)
+    if not (known_form or is_local(name)):
         known = [key for key in entries if isinstance(key, str)]
         near = hint(name, known)
         raise ConfigError([f"unknown model {name!r}; configured: {', '.join(known)}{near}"])
@@ -101,8 +167,8 @@ def model_problems(
             meant = any("'path'" in hint(str(key), SPEC_KEYS.rules) for key in entry)
             if "path" not in entry and not meant:
                 yield (
-                    f"{label} has no 'path'; allowed: a Hugging Face id, a folder or"
-                    " s3://bucket/prefix; add it"
+                    f"{label} has no 'path'; allowed: a Hugging Face id, a folder,"
+                    " s3://bucket/prefix or a server's address; add it"
                 )
         elif not isinstance(entry, str) or not entry.strip():
             yield (
@@ -111,11 +177,23 @@ def model_problems(
             )
         if isinstance(path, str) and path.strip():
             yield from _path_problems(label, path, load_format)
+        for address in path if _is_addresses(path) else ():
+            yield from _address_problems(label, address)
+        served = _is_addresses(path) or (isinstance(path, str) and is_address(path))
+        if isinstance(entry, Mapping) and not served:
+            for key in (key for key in SERVER_KEYS if key in entry):
+                yield (
+                    f"{label} has the key {key!r}; allowed: only where 'path' is a server's"
+                    " address (http://host:port); drop it"
+                )
 
 
 def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[str]:
     start = f"{label} is {shown(path)}"
-    if path.startswith("s3://"):
+    if is_address(path):
+        for address in path.split(","):
+            yield from _address_problems(label, address)
+    elif path.startswith("s3://"):
         if not S3_ADDRESS.fullmatch(path):
             yield (
                 f"{start}; allowed: s3://bucket/prefix with a valid bucket name;"
@@ -138,9 +216,25 @@ def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[s
             yield f"{start}; allowed: a model folder; this one {problem}"
     elif not HUGGING_FACE_ID.fullmatch(path):
         yield (
-            f"{start}; allowed: a Hugging Face id (owner/name), an existing folder or"
-            " s3://bucket/prefix; correct it"
+            f"{start}; allowed: a Hugging Face id (owner/name), an existing folder,"
+            " s3://bucket/prefix or a server's http address; correct it"
         )
+
+
+def _address_problems(label: str, address: str) -> Iterator[str]:
+    start = f"{label} has the address {shown(address)}"
+    try:
+        parts = web_address(address)
+    except ValueError as error:
+        yield f"{start}, which {error}; allowed: http://host:port; correct it"
+        return
+    if parts.auth is not None:
+        yield (
+            f"{label} has an address with a user or password; allowed: one without; give the key"
+            " in an environment variable and its name in 'api_key_variable'"
+        )
+    if address.endswith(("/", "/v1")) or "?" in address or "#" in address:
+        yield f"{start}; allowed: http://host:port without /v1 or / at its end; drop that"
 
 
 def package_problems(setting: str, *modules: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,18 +38,32 @@ def environment_problems(vllm_config: Any, specs: Sequence[ModelSpec] = ()) -> l
 
     Neither torch nor vLLM is imported.
     """
+    problems = list(_key_problems(specs))
+    if specs and all(spec.addresses for spec in specs):
+        return problems  # servers have the GPUs
     if importlib.util.find_spec("vllm") is None:
-        return [MISSING_VLLM]
+        return [*problems, MISSING_VLLM]
     gpus = None if vllm_is_cpu_build() else machine.visible_gpus()
     if gpus == 0:
-        return [MISSING_GPU]
+        return [*problems, MISSING_GPU]
     if not isinstance(vllm_config, Mapping):
-        return []
-    problems = list(machine.machine_problems(vllm_config, gpus))
-    for spec in specs:
+        return problems
+    problems += machine.machine_problems(vllm_config, gpus)
+    for spec in (spec for spec in specs if not spec.addresses):
         known = machine.known_settings(spec.path)
         problems += machine.model_problems(spec, known, vllm_config)
     return problems
+
+
+def _key_problems(specs: Sequence[ModelSpec]) -> Iterator[str]:
+    """Name each environment variable of an API key that is not set."""
+    for spec in specs:
+        name = spec.api_key_variable
+        if name and not os.environ.get(name):
+            yield (
+                f"{spec.name}: the environment variable {name} of its API key is not set; allowed:"
+                f" a key; export {name}=…"
+            )
 
 
 def versions() -> dict[str, str]:

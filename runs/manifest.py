@@ -13,6 +13,7 @@ from typing import Any, Final
 import config
 from database import Database
 from evaluation.assistance import RULE_VERSION
+from preflight.model_entries import SERVER_KEYS, ModelSpec
 from questions.question import Question
 from runs.command_line import UsageError
 from runs.environment import versions
@@ -165,7 +166,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def plan_settings(plan: Plan) -> dict[str, Any]:
     """Return the settings that can change a number, as plain JSON without secrets."""
     settings = {
-        "models": {spec.name: asdict(spec) for spec in plan.specs},
+        "models": {spec.name: _entry(spec) for spec in plan.specs},
         "model_order": [spec.name for spec in plan.specs],
         "vllm": dict(plan.vllm_config),
         "pool_method": config.POOL_METHOD,
@@ -192,7 +193,7 @@ def plan_settings(plan: Plan) -> dict[str, Any]:
     # Absent where not used, so that runs stored before there was either can still be resumed.
     if plan.logic is not None:
         settings["logic"] = {
-            **asdict(plan.logic),
+            **_entry(plan.logic),
             "samples": config.LOGIC_SAMPLES,
             "max_tokens": config.LOGIC_MAX_TOKENS,
             "temperature": config.LOGIC_TEMPERATURE,
@@ -201,6 +202,12 @@ def plan_settings(plan: Plan) -> dict[str, Any]:
         settings["ablate"] = True
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return {key: _without_secrets(value) for key, value in plain.items()}
+
+
+def _entry(spec: ModelSpec) -> dict[str, Any]:
+    """Return an entry's keys; those about servers only where there is one."""
+    unused = () if spec.addresses else SERVER_KEYS
+    return {key: value for key, value in asdict(spec).items() if key not in unused}
 
 
 def _retrieval(plan: Plan) -> dict[str, Any] | None:

@@ -26,6 +26,8 @@ class BaseAgent(PromptFitting, ABC):
     cache_tokens: int | None = None
     # Tokens that the engine computes in one step; None when it answers all requests together.
     step_tokens: int | None = None
+    # What is known of the weights of a served model; None where they are on this machine.
+    served_by: str | None = None
 
     def __init__(self, spec: ModelSpec, *, tolerance: float | None = None) -> None:
         super().__init__(spec)

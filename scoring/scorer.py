@@ -35,18 +35,32 @@ class ScoringError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One next-token query: a token sequence, and the ids to get log-probabilities of."""
+    """One next-token query: a token sequence, and the ids to get log-probabilities of.
+
+    The last ``depth`` tokens belong to a number, those before to the prompt.
+    """
 
     token_ids: TokenPath
     wanted: tuple[int, ...]
+    depth: int = 0
+
+    @property
+    def prompt(self) -> TokenPath:
+        """The tokens of the prompt: requests of one prompt share a prefix cache."""
+        return self.token_ids[: len(self.token_ids) - self.depth]
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Natural log-probabilities by token id, and the tokens the engine ran for them."""
+    """Natural log-probabilities by token id, and the tokens the engine ran for them.
+
+    ``unseen`` (0-1) bounds the probability of all wanted tokens that are missing together; 0 means
+    that none may be missing.
+    """
 
     logprobs: Mapping[int, float]
     forward_tokens: int = 0
+    unseen: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,13 +89,14 @@ class ForecastScoring:
     prompt: TokenPath
     trie: NumberTrie
     probabilities: dict[TokenPath, dict[int, float]] = field(default_factory=dict)
+    unseen: dict[TokenPath, float] = field(default_factory=dict)
     requests: int = 0
     forward_tokens: int = 0
 
     def next_requests(self, tolerance: float) -> list[tuple[TokenPath, Request]]:
         """Return the requests of the next round, each with its node; none when done."""
         return [
-            (node, Request(self.prompt + node, self.trie.asked[node]))
+            (node, Request(self.prompt + node, self.trie.asked[node], len(node)))
             for node in self.select(tolerance)
         ]
 
@@ -96,6 +111,8 @@ class ForecastScoring:
         found = {}
         for token in self.trie.asked[node]:
             value = reply.logprobs.get(token)
+            if value is None and reply.unseen:
+                continue
             if value is None:
                 raise ScoringError("the engine returned no log-probability for a requested token")
             if math.isnan(value) or value > ROUNDING:
@@ -104,6 +121,7 @@ class ForecastScoring:
         # By rounding they may add up to more than 1.
         scale = max(1.0, sum(found.values()))
         self.probabilities[node] = {token: p / scale for token, p in found.items()}
+        self.unseen[node] = reply.unseen
 
     def weights(self) -> tuple[np.ndarray, list[tuple[float, TokenPath]]]:
         """Return the weights of the integers, and the unread nodes, lightest first.

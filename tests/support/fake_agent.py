@@ -10,6 +10,8 @@ TRIE = NumberTrie((), tuple((n,) for n in range(101)))
 class FakeAgent:
     """Loads nothing; a subclass answers in ``score``."""
 
+    served_by = None
+
     def __init__(self, spec):
         self.spec = spec
 

@@ -1,0 +1,347 @@
+"""``RemoteAgent``: a model on servers, near or far, scored as exactly as one in this process.
+
+An entry of the model table with an address (``{"path": "http://gpu-box:8000"}``) makes one. The
+client needs neither vLLM nor a GPU: only the model's tokenizer, which is compared with the server's
+before anything is scored. docs/engines.md says what each kind of server must offer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Final
+
+import config
+from engine.replicas import Fleet, Replica
+from engine.server_connection import Patience, ServerConnection, ServerError, UnreachableError
+from engine.server_protocols import PROTOCOLS, ServerProtocol
+from preflight.model_entries import ModelSpec
+from scoring.agent import BaseAgent
+from scoring.number_trie import TokenPath
+from scoring.reasoning_notes import strip_reasoning
+from scoring.scorer import Reply, Request
+from scoring.tasks import (
+    AgentError,
+    ForecastOutcome,
+    ForecastTask,
+    PromptError,
+    Reasoning,
+    Wave,
+    reasoning_seed,
+)
+
+logger = logging.getLogger(__name__)
+
+# Compared between the two tokenizers: what numbers, spaces, scripts and line ends turn into.
+PROBE_TEXT: Final = "Probability: 0 7 42 100 %\n\nÉvénement, 日本語, naïve; (50.5)\tend"
+# A server is judged again when so many seconds have passed since it was, and after each failure.
+CHECK_SECONDS: Final = 30.0
+# Natural logarithm by which the probe's likeliest token may differ between two answers of one model
+# in half precision.
+PROBE_TOLERANCE: Final = 0.25
+# Notes and thoughts written at once by one server: vLLM decodes 256 side by side by default.
+WRITERS: Final = 64
+
+
+class RemoteAgent(BaseAgent):
+    """A forecast model on one or more servers.
+
+    Args:
+        spec: the model; its path is an address, or several separated by commas.
+        tolerance: replaces ``config.SCORING_TOLERANCE``.
+        tokenizer: use this one in place of loading it; for tests.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, *, tolerance: float | None = None, tokenizer: Any = None
+    ) -> None:
+        super().__init__(spec, tolerance=tolerance)
+        self.tokenizer = tokenizer
+        self.patience = Patience(
+            attempts=config.SERVER_MAX_ATTEMPTS,
+            read_seconds=config.SERVER_READ_TIMEOUT_SECONDS,
+            max_wait_seconds=config.SERVER_MAX_WAIT_SECONDS,
+        )
+        self._fleet = Fleet(spec.name, ())
+        self._probes: dict[str, tuple[tuple[str, ...], dict[int, float]]] = {}
+        self._checked = 0.0
+
+    # --- load and shut down -----------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Connect, load the tokenizer and compare it with the servers'.
+
+        Raises:
+            AgentError: no replica can be reached, the model has another name there, the tokenizers
+                differ, or the server cannot give what exact scoring needs.
+        """
+        connections = [
+            ServerConnection(address, self.spec.api_key_variable, self.patience)
+            for address in self.spec.addresses
+        ]
+        lost = []
+        replicas = []
+        for connection in connections:
+            connection.open()
+            protocol = PROTOCOLS[self.spec.server](self.spec.model, None, self.spec.top_tokens)
+            replica = Replica(connection, protocol, self._check, 1 if protocol.max_prompts > 1 else 4)
+            replicas.append(replica)
+            try:
+                self._meet(replica)
+            except UnreachableError as error:
+                replica.alive = False
+                lost.append(str(error))
+            except ServerError as error:
+                raise self._failed(str(error)) from error
+        self._fleet = Fleet(self.name, replicas, self._tick)
+        if not any(replica.alive for replica in replicas):
+            raise self._failed("; ".join(lost))
+        for line in lost:
+            logger.warning("%s: %s; the run begins without it", self.name, line)
+        self._checked = time.monotonic()
+        self.served_by = self._identity()
+        logger.info("%s: %s, window %s tokens", self.name, self.served_by, self.max_model_len)
+
+    def shutdown(self) -> None:
+        """Close the connections; the servers go on."""
+        self._scorings.clear()
+        for replica in self._fleet.replicas:
+            replica.connection.close()
+
+    def _failed(self, why: str) -> AgentError:
+        why = why if "http" in why else f"{self.spec.path} {why}"
+        return AgentError(f"{self.name} did not connect: {why}")
+
+    def _meet(self, replica: Replica) -> None:
+        """Learn what a server is; refuse one that cannot be scored exactly."""
+        served = replica.connection.get("/v1/models", missing={})
+        names = _model_names(served)
+        if not self.spec.model and len(names) == 1:
+            self.spec = replace(self.spec, model=names[0])
+        if names and self.spec.model not in names:
+            raise ServerError(
+                f"{replica.address} serves no model {self.spec.model!r}; it has:"
+                f" {', '.join(names)}; correct 'model' in the entry"
+            )
+        replica.protocol.model = self.spec.model
+        window = _window(served, self.spec.model)
+        windows = [self.spec.max_model_len, window, self.max_model_len or None]
+        self.max_model_len = min(filter(None, windows), default=0)
+        if self.tokenizer is None:
+            self.tokenizer = self._load_tokenizer()
+        replica.protocol.tokenizer = self.tokenizer
+        self._compare_tokenizers(replica)
+        self._probes[replica.address] = self._probe(replica)
+
+    def _load_tokenizer(self) -> Any:
+        path = self.spec.tokenizer or self.spec.model
+        try:
+            from transformers import AutoTokenizer
+
+            return AutoTokenizer.from_pretrained(
+                path, trust_remote_code=self.spec.trust_remote_code
+            )
+        except (ImportError, OSError, ValueError) as error:
+            raise ServerError(
+                f"its tokenizer {path!r} did not load: {str(error).splitlines()[0]}; set"
+                " 'tokenizer' in the entry to a folder or a Hugging Face id"
+            ) from error
+
+    def _compare_tokenizers(self, replica: Replica) -> None:
+        """Refuse a tokenizer that writes the probe text otherwise than the server's."""
+        post = replica.connection.post
+        theirs = replica.protocol.token_ids(
+            lambda path, body: post(path, body, optional=True), PROBE_TEXT
+        )
+        ours = list(self.tokenizer.encode(PROBE_TEXT, add_special_tokens=False))
+        if theirs is None:
+            if self.spec.server == "vllm":
+                raise ServerError(
+                    f"{replica.address} has no /tokenize, so its tokenizer cannot be compared;"
+                    " allowed: a server or proxy that passes it on"
+                )
+            logger.warning("%s: %s has no /tokenize to compare with", self.name, replica.address)
+        elif list(theirs) != ours:
+            raise ServerError(
+                f"{replica.address} writes a probe text as {len(theirs)} tokens that differ from"
+                f" the {len(ours)} of {self.spec.tokenizer or self.spec.model}; set 'tokenizer' in"
+                " the entry to the served model's own"
+            )
+
+    def _probe(self, replica: Replica) -> tuple[tuple[str, ...], dict[int, float]]:
+        """Return what tells the server from another: version, models and one answer."""
+        connection = replica.connection
+        version = connection.get("/version", missing="")
+        if isinstance(version, dict):
+            version = version.get("version", "")
+        names = _model_names(connection.get("/v1/models", missing={}))
+        ids = tuple(self.tokenizer.encode(PROBE_TEXT, add_special_tokens=False))
+        digits = self.tokenizer.encode("0123456789", add_special_tokens=False)
+        wanted = tuple(dict.fromkeys((*digits, ids[0])))
+        (reply,) = replica.protocol.ask(connection.post, [Request(ids, wanted)])
+        return (str(version)[:100], *names), dict(reply.logprobs)
+
+    def _check(self, replica: Replica) -> None:
+        """Compare a server with what it was at the start.
+
+        Raises:
+            ServerError: it has changed.
+        """
+        known = self._probes[replica.address]
+        now = self._probe(replica)
+        self._checked = time.monotonic()
+        if now[0] != known[0] or not _alike(known[1], now[1]):
+            raise ServerError(
+                f"{replica.address} has changed since the run began (before: {', '.join(known[0])};"
+                f" now: {', '.join(now[0])}); resume the run with the server it began with"
+            )
+
+    def _identity(self) -> str:
+        """Return what is known of the weights: servers, versions, model; not the weights."""
+        living = [replica for replica in self._fleet.replicas if replica.alive]
+        versions = sorted({self._probes[replica.address][0][0] for replica in living})
+        version = f" {', '.join(filter(None, versions))}".rstrip()
+        return f"served by {self.spec.server}{version} as {self.spec.model}, weights unknown"
+
+    # --- score ------------------------------------------------------------------------------------
+
+    def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
+        """Answer all requests; one HTTP request for each server where the ids allow it."""
+        try:
+            if time.monotonic() - self._checked > CHECK_SECONDS:
+                for replica in self._fleet.replicas:
+                    if replica.alive:
+                        self._check_or_lose(replica)
+            replies = self._fleet.ask(requests)
+        except ServerError as error:
+            raise AgentError(f"{self.name}: {error}") from error
+        return [
+            reply if reply.forward_tokens else replace(reply, forward_tokens=_tokens(request))
+            for request, reply in zip(requests, replies, strict=True)
+        ]
+
+    def score(self, tasks: Sequence[ForecastTask]) -> Iterator[ForecastOutcome]:
+        """Score every task; refuse what a top-k server left too uncertain."""
+        for outcome in super().score(tasks):
+            limit = config.SERVER_MAX_RESIDUAL
+            result = outcome.result
+            exact = PROTOCOLS[self.spec.server].exact
+            if exact or result is None or result.residual_mass <= limit:
+                yield outcome
+                continue
+            why = (
+                f"the {self.spec.top_tokens} likeliest tokens leave a bound of"
+                f" {result.residual_mass:.3f} on the error (SERVER_MAX_RESIDUAL is {limit:g});"
+                " raise 'top_tokens' in the entry or use a vLLM server"
+            )
+            yield replace(outcome, result=None, error=why)
+
+    def _check_or_lose(self, replica: Replica) -> None:
+        try:
+            self._check(replica)
+        except UnreachableError as error:
+            replica.alive = False
+            logger.warning("%s: %s; its prompts move to the others", self.name, error)
+
+    def _tick(self) -> None:
+        self.wave.tick()
+
+    # --- write ------------------------------------------------------------------------------------
+
+    def reason(self, tasks: Sequence[ForecastTask], samples: int) -> Iterator[Reasoning]:
+        """Write ``samples`` reasonings for each task, in order of task and sample.
+
+        Each is an HTTP request of its own: its seed makes it repeatable whatever is beside it.
+        """
+        if self.spec.server != "vllm":
+            raise AgentError(f"{self.name}: notes are written by vLLM servers only")
+        prompts: dict[int, TokenPath | str] = {}
+        for index, task in enumerate(tasks):
+            try:
+                prompts[index] = self.reasoning_prompt(task)
+            except PromptError as error:
+                prompts[index] = str(error)
+        self.wave = Wave(self.progress, len(tasks), 1)
+        self.wave.begin(max(1, len(tasks) * samples))
+        with ThreadPoolExecutor(WRITERS) as pool:
+            jobs = [
+                (index, n, pool.submit(self._write, prompt, reasoning_seed(tasks[index], n)))
+                for index, prompt in prompts.items()
+                for n in range(samples)
+            ]
+            try:
+                for index, n, job in jobs:
+                    yield replace(job.result(), index=index, sample=n)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        self.wave.end()
+
+    def _write(self, prompt: TokenPath | str, seed: int) -> Reasoning:
+        """Have one reasoning written; an error of the prompt is its own."""
+        if isinstance(prompt, str):
+            return Reasoning(0, 0, error=prompt)
+        body = {
+            "model": self.spec.model,
+            "prompt": list(prompt),
+            "max_tokens": config.LOGIC_MAX_TOKENS,
+            "temperature": config.LOGIC_TEMPERATURE,
+            "seed": seed,
+            "skip_special_tokens": False,
+            "add_special_tokens": False,
+        }
+        try:
+            answer = self._fleet.post(prompt, "/v1/completions", body)
+            choice = answer["choices"][0]
+            tokens = int(answer.get("usage", {}).get("completion_tokens") or 0)
+            text = strip_reasoning(str(choice["text"]))
+            reason = str(choice.get("finish_reason") or "")
+        except ServerError as error:
+            raise AgentError(f"{self.name}: {error}") from error
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+            raise AgentError(f"{self.name}: the server's answer has no text") from None
+        self._tick()
+        error = None if text else f"{self.name} wrote no reasoning"
+        return Reasoning(0, 0, text, tokens, reason, seed, error)
+
+
+def _model_names(served: Any) -> list[str]:
+    """Return the names in an answer of ``/v1/models``."""
+    data = served.get("data") if isinstance(served, dict) else None
+    entries = data if isinstance(data, list) else []
+    return [str(one["id"]) for one in entries if isinstance(one, dict) and "id" in one]
+
+
+def _window(served: Any, model: str) -> int | None:
+    """Return the window in tokens that a server names for a model, if it does."""
+    data = served.get("data") if isinstance(served, dict) else None
+    for one in data if isinstance(data, list) else []:
+        if isinstance(one, dict) and one.get("id") == model:
+            window = one.get("max_model_len")
+            return window if isinstance(window, int) and window > 0 else None
+    return None
+
+
+def _alike(before: dict[int, float], now: dict[int, float]) -> bool:
+    """Return whether two answers to the probe are of one model, as far as they tell."""
+    if before.keys() != now.keys() or not before:
+        return before.keys() == now.keys()
+    likeliest = max(before, key=lambda token: before[token])
+    if math.isinf(before[likeliest]) or math.isinf(now[likeliest]):
+        return before[likeliest] == now[likeliest]
+    return abs(before[likeliest] - now[likeliest]) <= PROBE_TOLERANCE
+
+
+def _tokens(request: Request) -> int:
+    """Count the tokens a server runs for a request whose prompt is in its cache.
+
+    Servers do not tell it for each prompt of a list. Whole blocks of vLLM's usual 16 tokens count
+    as cached where the request belongs to a prompt asked before.
+    """
+    if not request.depth:
+        return len(request.token_ids)
+    return len(request.token_ids) - len(request.prompt) // 16 * 16

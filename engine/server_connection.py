@@ -1,0 +1,189 @@
+"""Talk to one model server over HTTP: retries, time-outs, and errors of one line.
+
+A batch client owes a fleet patience: what is temporary (429, 503, a reset) is tried again with
+growing pauses or after ``Retry-After``; what the request itself got wrong (400, 404, 422) is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from terminal.redaction import keep_secret, redact
+from terminal.text import visible_line
+
+logger = logging.getLogger(__name__)
+
+RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+# First pause before a retry without Retry-After, in seconds; doubled each time.
+BACKOFF_SECONDS: Final = 0.5
+# Characters of a server's own words that are repeated.
+CAUSE_LENGTH: Final = 200
+
+
+class ServerError(Exception):
+    """The server refused a request or gave an answer that cannot be used; one line."""
+
+
+class UnreachableError(ServerError):
+    """The server cannot be reached or stayed overloaded through all tries."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long one server is waited for.
+
+    Args:
+        attempts: tries of one request.
+        connect_seconds: seconds to connect.
+        read_seconds: seconds without a byte before a try is given up.
+        max_wait_seconds: longest ``Retry-After`` that is waited for.
+    """
+
+    attempts: int = 4
+    connect_seconds: float = 5
+    read_seconds: float = 600
+    max_wait_seconds: float = 60
+
+
+@dataclass
+class ServerConnection:
+    """Send JSON requests to one address.
+
+    Args:
+        address: ``http(s)://host[:port][/prefix]``, without credentials.
+        key_variable: environment variable with the API key; "" sends none.
+        patience: tries and time-outs.
+        sleep: waits so many seconds; for tests.
+        failures: tries that failed so far.
+
+    Safe to use from several threads.
+    """
+
+    address: str
+    key_variable: str = ""
+    patience: Patience = Patience()
+    sleep: Callable[[float], object] = time.sleep
+    failures: int = 0
+    _client: Any = field(default=None, repr=False)
+
+    def open(self) -> None:
+        """Make the client; nothing is sent yet."""
+        import httpx  # half a second to import
+
+        headers = {}
+        if key := os.environ.get(self.key_variable) if self.key_variable else None:
+            keep_secret(key)
+            headers["Authorization"] = f"Bearer {key}"
+        seconds = httpx.Timeout(self.patience.read_seconds, connect=self.patience.connect_seconds)
+        limits = httpx.Limits(max_connections=None)
+        self._client = httpx.Client(headers=headers, timeout=seconds, limits=limits)
+
+    def close(self) -> None:
+        """Close all connections; may be called more than once."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def get(self, path: str, *, missing: Any = None) -> Any:
+        """Return the JSON at ``path`` (text where it is none); ``missing`` for a 404."""
+        response = self._sent("GET", path, None, accepted=(404, 405, 501))
+        if response.status_code != 200:
+            return missing
+        with contextlib.suppress(ValueError):
+            return response.json()
+        return response.text
+
+    def post(self, path: str, body: Any, *, missing: Any = None, optional: bool = False) -> Any:
+        """Return the JSON answer to ``body``.
+
+        With ``optional`` a server that has no such address gives ``missing``.
+
+        Raises:
+            UnreachableError: all tries failed.
+            ServerError: refused, or no JSON.
+        """
+        response = self._sent("POST", path, body, accepted=(404, 405, 501) if optional else ())
+        if response.status_code != 200:
+            return missing
+        try:
+            return response.json()
+        except ValueError:
+            what = visible_line(redact(response.text[:CAUSE_LENGTH]))
+            raise ServerError(f"{self.address}{path} answered no JSON: {what!r}") from None
+
+    def _sent(self, method: str, path: str, body: Any, *, accepted: tuple[int, ...]) -> Any:
+        """Send one request until it is answered for good."""
+        import httpx
+
+        content = None if body is None else json.dumps(body, separators=(",", ":"))
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        reason = ""
+        for attempt in range(1, self.patience.attempts + 1):
+            wait = BACKOFF_SECONDS * 2 ** (attempt - 1)
+            try:
+                response = self._client.request(
+                    method, self.address + path, content=content, headers=headers
+                )
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                reason = _transport_line(error)
+            else:
+                if response.status_code == 200 or response.status_code in accepted:
+                    return response
+                reason = _status_line(response)
+                if response.status_code not in RETRIED_STATUS:
+                    raise ServerError(f"{self.address}{path} answered {reason}")
+                asked = retry_after(response.headers.get("Retry-After"))
+                if asked is not None and asked > self.patience.max_wait_seconds:
+                    limit = self.patience.max_wait_seconds
+                    raise UnreachableError(
+                        f"{self.address} answered {reason}, asks to wait {asked:.0f} s"
+                        f" (limit {limit:.0f} s)"
+                    )
+                wait = wait if asked is None else asked
+            self.failures += 1
+            if attempt < self.patience.attempts:
+                logger.debug("%s%s: %s; again in %.1f s", self.address, path, reason, wait)
+                self.sleep(wait)
+        raise UnreachableError(f"{self.address}: {reason}, {self.patience.attempts} tries")
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds a ``Retry-After`` header asks for (RFC 9110, 10.2.3)."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def _transport_line(error: Exception) -> str:
+    words = visible_line(redact(str(error))) or type(error).__name__
+    return words[:CAUSE_LENGTH]
+
+
+def _status_line(response: Any) -> str:
+    """Return a status with the server's own words, as far as they can be shown."""
+    words = response.text[: 20 * CAUSE_LENGTH]
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
+        error = response.json()
+        error = error.get("error", error)
+        words = error if isinstance(error, str) else str(error.get("message") or error)
+    words = visible_line(redact(" ".join(words.split())))[:CAUSE_LENGTH]
+    return f"{response.status_code}: {words}" if words else str(response.status_code)

@@ -1,0 +1,297 @@
+"""Ask servers for next-token log-probabilities, each kind in its own words.
+
+Every answer is read by token id, and a wanted id that did not come back is either bounded (a server
+that only gives the likeliest tokens) or refused: several servers accept the question of another,
+answer something else, and say 200 OK.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from engine.server_connection import ServerError
+from scoring.scorer import Reply, Request
+
+# vLLM writes minus infinity as -9999.0, which JSON can carry
+# (vllm/entrypoints/openai/completion/serving.py).
+MINUS_INFINITY: Final = -9990.0
+# vLLM's bound on prompts of one completion request (VLLM_MAX_COMPLETION_PROMPTS).
+MAX_PROMPTS: Final = 1000
+# vLLM's bound on SamplingParams.logprob_token_ids.
+MAX_TOKEN_IDS: Final = 128
+# Sent with every request: a model's generation_config.json must not bend the distribution.
+NEUTRAL: Final = {
+    "temperature": 0,
+    "top_p": 1,
+    "top_k": 0,
+    "min_p": 0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+}
+Post = Callable[[str, Any], Any]
+
+
+class ServerProtocol(ABC):
+    """How one kind of server is asked.
+
+    Args:
+        model: the name the server knows the model by.
+        tokenizer: the model's, for servers that speak of tokens as texts.
+        top: how many of the likeliest tokens a top-k server is asked for.
+    """
+
+    # Prompts of one HTTP request.
+    max_prompts: int = MAX_PROMPTS
+    # Token ids that one HTTP request may name for all its prompts; None where they are not named.
+    max_wanted: int | None = MAX_TOKEN_IDS
+    # Whether every wanted log-probability comes back.
+    exact: bool = True
+
+    def __init__(self, model: str, tokenizer: Any, top: int) -> None:
+        self.model, self.tokenizer, self.top = model, tokenizer, top
+
+    @abstractmethod
+    def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:
+        """Send one HTTP request and read its answer, in order.
+
+        Raises:
+            ServerError: a wanted token did not come back, or the answer has another form.
+        """
+
+    def token_ids(self, post: Post, text: str) -> Sequence[int] | None:
+        """Return the server's own token ids of ``text``; None where it has no such address."""
+        return None
+
+
+class VllmProtocol(ServerProtocol):
+    """vLLM's ``/v1/completions`` with ``logprob_token_ids`` (vLLM of May 2026 and later)."""
+
+    def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:  # noqa: D102
+        wanted = sorted({token for request in requests for token in request.wanted})
+        answer = post(
+            "/v1/completions",
+            {
+                **NEUTRAL,
+                "model": self.model,
+                "prompt": [list(request.token_ids) for request in requests],
+                "max_tokens": 1,
+                "logprobs": 1,
+                "logprob_token_ids": wanted,
+                "return_tokens_as_token_ids": True,
+                "add_special_tokens": False,
+            },
+        )
+        rows = _vllm_rows(answer, len(requests))
+        return [
+            Reply(_wanted(request, row)) for request, row in zip(requests, rows, strict=True)
+        ]
+
+    def token_ids(self, post: Post, text: str) -> Sequence[int] | None:  # noqa: D102
+        body = {"model": self.model, "prompt": text, "add_special_tokens": False}
+        return _ids(post("/tokenize", body), "tokens")
+
+
+class SglangProtocol(ServerProtocol):
+    """SGLang's ``/generate`` with ``token_ids_logprob``."""
+
+    max_wanted = None
+
+    def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:  # noqa: D102
+        answer = post(
+            "/generate",
+            {
+                "input_ids": [list(request.token_ids) for request in requests],
+                "sampling_params": {"max_new_tokens": 1, "temperature": 0},
+                "return_logprob": True,
+                "logprob_start_len": -1,
+                "token_ids_logprob": [list(request.wanted) for request in requests],
+            },
+        )
+        answers = answer if isinstance(answer, list) else [answer]
+        if len(answers) != len(requests):
+            raise ServerError(f"it answered {len(answers)} of {len(requests)} prompts")
+        return [
+            Reply(_wanted(request, _sglang_row(one)))
+            for request, one in zip(requests, answers, strict=True)
+        ]
+
+
+class LlamaCppProtocol(ServerProtocol):
+    """llama.cpp's ``/completion`` with ``n_probs``: the likeliest tokens, by id."""
+
+    max_prompts = 1
+    max_wanted = None
+    exact = False
+
+    def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:  # noqa: D102
+        (request,) = requests
+        answer = post(
+            "/completion",
+            {
+                "prompt": list(request.token_ids),
+                "n_predict": 1,
+                "n_probs": self.top,
+                "post_sampling_probs": False,
+                "temperature": 0,
+                "cache_prompt": True,
+            },
+        )
+        try:
+            first = answer["completion_probabilities"][0]
+            row = {int(one["id"]): float(one["logprob"]) for one in first["top_logprobs"]}
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise ServerError("it gave no 'completion_probabilities' with token ids") from None
+        return [bounded(request, row)]
+
+    def token_ids(self, post: Post, text: str) -> Sequence[int] | None:  # noqa: D102
+        return _ids(post("/tokenize", {"content": text, "add_special": False}), "tokens")
+
+
+class OpenAiProtocol(ServerProtocol):
+    """An OpenAI-compatible ``/v1/completions``: the likeliest tokens, as texts.
+
+    The prompt is sent as text; that the server made the same tokens of it is checked by their
+    number (``usage.prompt_tokens``).
+    """
+
+    max_prompts = 1
+    max_wanted = None
+    exact = False
+
+    def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:  # noqa: D102
+        (request,) = requests
+        answer = post(
+            "/v1/completions",
+            {
+                "model": self.model,
+                "prompt": self.tokenizer.decode(list(request.token_ids)),
+                "max_tokens": 1,
+                "logprobs": self.top,
+                "temperature": 0,
+                "top_p": 1,
+            },
+        )
+        try:
+            counted = answer["usage"]["prompt_tokens"]
+            top = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+            values = {str(text): float(value) for text, value in top.items()}
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+            raise ServerError("it gave no 'top_logprobs' and 'usage'") from None
+        if counted != len(request.token_ids):
+            raise ServerError(
+                f"it read the prompt as {counted} tokens, this tokenizer as"
+                f" {len(request.token_ids)}; give the server's own tokenizer"
+            )
+        texts = {self.tokenizer.decode([token]): token for token in request.wanted}
+        if len(texts) != len(request.wanted):
+            raise ServerError("two of the wanted tokens have the same text")
+        row = {
+            texts.get(text, -1 - number): value for number, (text, value) in enumerate(values.items())
+        }
+        return [bounded(request, row)]
+
+
+PROTOCOLS: Final[Mapping[str, type[ServerProtocol]]] = {
+    "vllm": VllmProtocol,
+    "sglang": SglangProtocol,
+    "llama.cpp": LlamaCppProtocol,
+    "openai": OpenAiProtocol,
+}
+
+
+def bounded(request: Request, row: Mapping[int, float]) -> Reply:
+    """Return the reply of a top-k server, with a bound on what was wanted and not seen.
+
+    A token outside the k likeliest has at most the probability of the last of them, and all of them
+    together what the k leave over.
+
+    Args:
+        request: what was asked.
+        row: natural log-probabilities of the k likeliest tokens by id.
+    """
+    if not row:
+        raise ServerError("it gave no likeliest tokens")
+    values = {token: _logprob(value) for token, value in row.items()}
+    seen = sum(math.exp(value) for value in values.values())
+    missing = [token for token in request.wanted if token not in values]
+    unseen = min(max(0.0, 1.0 - seen), len(missing) * math.exp(min(values.values())))
+    known = {token: values[token] for token in request.wanted if token in values}
+    return Reply(known, unseen=unseen if missing else 0.0)
+
+
+def _vllm_rows(answer: Any, count: int) -> list[dict[int, float]]:
+    """Read one row of log-probabilities by token id for each prompt of a completion."""
+    try:
+        choices = {int(choice["index"]): choice for choice in answer["choices"]}
+        tops = [choices[n]["logprobs"]["top_logprobs"][0] for n in range(count)]
+        many = len(answer["choices"])
+        rows = [
+            {int(key[9:]): float(value) for key, value in top.items() if key[:9] == "token_id:"}
+            for top in tops
+        ]
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        raise ServerError("it gave no 'logprobs.top_logprobs' for each prompt") from None
+    if many != count:
+        raise ServerError(f"it answered {many} choices to {count} prompts")
+    if any(top and not row for top, row in zip(tops, rows, strict=True)):
+        raise ServerError(
+            "it names tokens by text, where values of different tokens collide; allowed: a server"
+            " that knows return_tokens_as_token_ids"
+        )
+    return rows
+
+
+def _sglang_row(answer: Any) -> dict[int, float]:
+    try:
+        triples = answer["meta_info"]["output_token_ids_logprobs"][0]
+        return {int(token): float(value) for value, token, *_ in triples if value is not None}
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise ServerError("it gave no 'output_token_ids_logprobs'") from None
+
+
+def _wanted(request: Request, row: Mapping[int, float]) -> dict[int, float]:
+    """Return the wanted log-probabilities; refuse where one is missing."""
+    missing = [token for token in request.wanted if token not in row]
+    if missing:
+        raise ServerError(
+            f"{len(missing)} of {len(request.wanted)} wanted tokens did not come back (it may be an"
+            " older vLLM, another engine or a proxy that strips fields); allowed: a server that"
+            " knows logprob_token_ids, such as vLLM of May 2026 or later"
+        )
+    return {token: _logprob(row[token]) for token in request.wanted}
+
+
+def _logprob(value: float) -> float:
+    return -math.inf if value <= MINUS_INFINITY else value
+
+
+def _ids(answer: Any, key: str) -> Sequence[int] | None:
+    if not isinstance(answer, Mapping):
+        return None
+    tokens = answer.get(key)
+    if not isinstance(tokens, list):
+        return None
+    return [one.get("id") if isinstance(one, Mapping) else one for one in tokens]
+
+
+def chunks(requests: Sequence[Request], protocol: ServerProtocol) -> list[list[int]]:
+    """Split requests into HTTP requests, as indices; ids are shared by all prompts of one.
+
+    Requests of one HTTP request name at most ``protocol.max_wanted`` different tokens together.
+    """
+    found: list[list[int]] = []
+    union: set[int] = set()
+    for index, request in enumerate(requests):
+        wider = union | set(request.wanted)
+        full = found and len(found[-1]) >= protocol.max_prompts
+        too_wide = protocol.max_wanted is not None and len(wider) > protocol.max_wanted
+        if not found or full or too_wide:
+            found.append([])
+            wider = set(request.wanted)
+        found[-1].append(index)
+        union = wider
+    return found

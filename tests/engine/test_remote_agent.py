@@ -1,0 +1,268 @@
+"""Score against servers: equal to the model itself, and never silently wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import config
+from engine.remote_agent import RemoteAgent
+from engine.server_connection import Patience, ServerConnection, ServerError, retry_after
+from preflight.model_entries import ModelSpec
+from questions.question import Question
+from scoring.agent import BaseAgent
+from scoring.distribution import total_variation
+from scoring.scorer import Reply
+from scoring.tasks import AgentError, ForecastTask
+from tests.support.model_server import (
+    MODEL,
+    OTHER_TOKENIZER,
+    TOKENIZER,
+    ModelServer,
+    log_probabilities,
+)
+
+TODAY = "2026-11-26"
+
+
+class LocalAgent(BaseAgent):
+    """The same model in this process."""
+
+    def load(self):
+        self.tokenizer, self.max_model_len = TOKENIZER, 4096
+
+    def shutdown(self):
+        pass
+
+    def next_token_logprobs(self, requests):
+        rows = [log_probabilities(request.token_ids) for request in requests]
+        return [
+            Reply({token: float(row[token]) for token in request.wanted})
+            for request, row in zip(requests, rows, strict=True)
+        ]
+
+
+def tasks(count):
+    return [ForecastTask(Question(f"Will event {n} happen?"), TODAY) for n in range(count)]
+
+
+def remote(*servers, tolerance=0.0, **keys):
+    path = ",".join(server if isinstance(server, str) else server.url for server in servers)
+    spec = ModelSpec("far", path, **{"model": MODEL, **keys})
+    agent = RemoteAgent(spec, tolerance=tolerance, tokenizer=TOKENIZER)
+    agent.patience = Patience(attempts=3, connect_seconds=2, read_seconds=20)
+    return agent
+
+
+def distributions(agent, count):
+    found = {}
+    for outcome in agent.score(tasks(count)):
+        assert outcome.error is None, outcome.error
+        found[outcome.index] = outcome.result.distribution
+    return [found[n] for n in range(count)]
+
+
+def expected(count):
+    agent = LocalAgent(ModelSpec("near", "near"), tolerance=0.0)
+    with agent:
+        return distributions(agent, count)
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_a_server_with_chosen_ids_gives_the_models_own_distribution(kind):
+    with ModelServer() as server, remote(server, server=kind) as agent:
+        found = distributions(agent, 5)
+    assert all(total_variation(*pair) < 1e-12 for pair in zip(found, expected(5), strict=True))
+
+
+def test_a_wave_is_at_most_three_http_requests():
+    with ModelServer() as server, remote(server) as agent:
+        before = len(server.behaviour.seen)
+        distributions(agent, config.SCORING_WAVE)
+        asked = [path for path, _ in server.behaviour.seen[before:]]
+    assert len([path for path in asked if path == "/v1/completions"]) <= 4  # one of them the probe
+
+
+def test_neutral_sampling_is_sent():
+    with ModelServer() as server, remote(server) as agent:
+        distributions(agent, 1)
+        _, body = server.behaviour.seen[-1]
+    assert body["repetition_penalty"] == 1.0
+    assert body["temperature"] == 0
+    assert body["return_tokens_as_token_ids"] is True
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ({"known_fields": False}, "wanted tokens did not come back"),
+        ({"token_id_keys": False}, "names tokens by text"),
+        ({"logprobs": False}, "it gave no 'logprobs.top_logprobs'"),
+        ({"tokenize": False}, "has no /tokenize"),
+        ({"tokenizer": OTHER_TOKENIZER}, "set 'tokenizer'"),
+        ({"model": "another"}, "serves no model 'made-up'; it has: another"),
+    ],
+)
+def test_a_server_that_cannot_score_exactly_is_refused_before_anything_is_scored(behaviour, words):
+    with (
+        ModelServer(**behaviour) as server,
+        pytest.raises(AgentError, match=words) as caught,
+        remote(server),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+    assert server.url in str(caught.value)
+
+
+def test_a_model_without_a_name_is_the_only_one_served():
+    with ModelServer() as server, remote(server, model="") as agent:
+        assert agent.spec.model == MODEL
+        assert agent.served_by == "served by vllm 0.32.0 as made-up, weights unknown"
+
+
+def test_minus_infinity_is_no_probability():
+    with ModelServer(minus_infinity=True) as server, remote(server) as agent:
+        first = distributions(agent, 1)[0]
+    assert np.all(np.isfinite(first.probabilities))
+
+
+def test_a_server_that_changes_in_mid_run_is_refused():
+    with ModelServer() as server, remote(server) as agent:
+        distributions(agent, 1)
+        server.behaviour.salt = 1
+        server.behaviour.statuses = [(503, "0")]
+        with pytest.raises(AgentError, match="has changed since the run began"):
+            list(agent.score(tasks(3)[1:]))
+
+
+def test_temporary_failures_are_tried_again_and_others_are_not():
+    waits = []
+    with ModelServer(statuses=[(429, "3"), (503, None)]) as server:
+        connection = ServerConnection(server.url, patience=Patience(attempts=3), sleep=waits.append)
+        connection.open()
+        assert connection.post("/generate", {"input_ids": [], "token_ids_logprob": []}) == []
+        assert waits == [3.0, 1.0]
+        for status in (400, 404, 422):
+            server.behaviour.statuses = [(status, None)]
+            with pytest.raises(ServerError, match=f"answered {status}: not now"):
+                connection.post("/generate", {})
+        assert len(waits) == 2
+        server.behaviour.statuses = [(429, "3600")]
+        with pytest.raises(ServerError, match="asks to wait 3600 s"):
+            connection.post("/generate", {})
+        connection.close()
+
+
+def test_retry_after_is_read_in_both_forms():
+    assert retry_after("7") == 7
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert retry_after("soon") is None
+    assert retry_after(None) is None
+
+
+def test_the_key_comes_from_the_environment_and_is_in_no_message(monkeypatch):
+    monkeypatch.setenv("FAR_SERVER_LOGIN", "s3cret-of-the-server")
+    with ModelServer(key="s3cret-of-the-server") as server:
+        with remote(server, api_key_variable="FAR_SERVER_LOGIN") as agent:
+            distributions(agent, 1)
+        server.behaviour.key = "another"
+        with (
+            pytest.raises(AgentError) as caught,
+            remote(server, api_key_variable="FAR_SERVER_LOGIN"),
+        ):
+            pass
+    assert "401" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_all_requests_of_a_prompt_go_to_one_replica_root_first():
+    with ModelServer() as one, ModelServer() as two, remote(one, two) as agent:
+        distributions(agent, 20)
+        seen = [server.behaviour.prompts for server in (one, two)]
+    roots = {tuple(agent.build_prompt(task).token_ids) for task in tasks(20)}
+    owners = [{p for p in prompts if p in roots} for prompts in seen]
+    assert owners[0] | owners[1] == roots
+    assert not owners[0] & owners[1]
+    assert min(map(len, owners)) > 3
+    for prompts, own in zip(seen, owners, strict=True):
+        children = [p for p in prompts if any(p[:-1] == root or p[:-2] == root for root in roots)]
+        assert all(p[:-1] in own or p[:-2] in own for p in children)
+
+
+def test_a_replica_that_is_down_at_the_start_is_left_out(caplog):
+    with ModelServer() as server, remote(server, "http://127.0.0.1:9") as agent:
+        found = distributions(agent, 4)
+    assert all(total_variation(*pair) < 1e-12 for pair in zip(found, expected(4), strict=True))
+    assert "the run begins without it" in caplog.text
+
+
+def test_no_replica_is_one_line():
+    with pytest.raises(AgentError, match="far did not connect: http://127.0.0.1:9") as caught:
+        remote("http://127.0.0.1:9", "http://127.0.0.1:10").__enter__()
+    assert "\n" not in str(caught.value)
+
+
+def started_server():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.model_server"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def test_nothing_is_lost_when_a_replica_is_killed_at_work(caplog):
+    count = 300
+    servers = [started_server() for _ in range(2)]
+    try:
+        with remote(*(url for _, url in servers)) as agent:
+            victim = servers[0][0]
+            timer = threading.Timer(0.3, os.kill, (victim.pid, signal.SIGKILL))
+            timer.start()
+            found = distributions(agent, count)
+            timer.join()
+            assert victim.wait(10) == -signal.SIGKILL
+            assert agent._fleet.moved > 0
+    finally:
+        for process, _ in servers:
+            process.kill()
+            process.wait()
+    assert all(total_variation(*p) < 1e-12 for p in zip(found, expected(count), strict=True))
+    assert "its prompts move to the other 1" in caplog.text
+
+
+def test_an_interrupt_does_not_wait_for_the_server():
+    with ModelServer(delay=0.0) as server, remote(server) as agent:
+        server.behaviour.delay = 20.0
+        main = threading.main_thread().ident
+        assert main is not None
+        threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            list(agent.score(tasks(1)))
+        assert time.monotonic() - started < 10
+        server.released.set()
+
+
+def test_notes_are_written_by_a_server_each_with_its_seed():
+    with ModelServer() as server, remote(server) as agent:
+        before = len(server.behaviour.seen)
+        written = list(agent.reason(tasks(3), 2))
+        seeds = {body["seed"] for _, body in server.behaviour.seen[before:]}
+    assert [(one.index, one.sample, one.text) for one in written] == [
+        (index, sample, "notes") for index in range(3) for sample in range(2)
+    ]
+    assert len(seeds) == 6
+
+
+def test_specs_differ_only_by_their_keys():
+    spec = ModelSpec("far", "http://a:1,http://b:2")
+    assert spec.addresses == ("http://a:1", "http://b:2")
+    assert dataclasses.replace(spec, path="owner/name").addresses == ()
