@@ -227,7 +227,7 @@ def planned(arguments: argparse.Namespace, *, environment: bool) -> Plan:
 
 
 def vllm_agents(plan: Plan) -> AgentFactory:
-    """Return what makes agents with the plan's settings: in this process or on servers."""
+    """Return what makes agents with the plan's settings, here or on servers."""
     from agents_vllm import Agent
     from engine.remote_agent import RemoteAgent
 

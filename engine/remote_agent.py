@@ -1,4 +1,4 @@
-"""``RemoteAgent``: a model on servers, near or far, scored as exactly as one in this process.
+"""``RemoteAgent``: a model on servers, scored as exactly as one in this process.
 
 An entry of the model table with an address (``{"path": "http://gpu-box:8000"}``) makes one. The
 client needs neither vLLM nor a GPU: only the model's tokenizer, which is compared with the server's
@@ -8,7 +8,6 @@ before anything is scored. docs/engines.md says what each kind of server must of
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,15 @@ from typing import Any, Final
 
 import config
 from engine.replicas import Fleet, Replica
+from engine.server_checks import (
+    Signs,
+    compare_tokenizers,
+    model_names,
+    model_window,
+    signs,
+)
 from engine.server_connection import Patience, ServerConnection, ServerError, UnreachableError
-from engine.server_protocols import PROTOCOLS, ServerProtocol
+from engine.server_protocols import PROTOCOLS
 from preflight.model_entries import ModelSpec
 from scoring.agent import BaseAgent
 from scoring.number_trie import TokenPath
@@ -36,13 +42,8 @@ from scoring.tasks import (
 
 logger = logging.getLogger(__name__)
 
-# Compared between the two tokenizers: what numbers, spaces, scripts and line ends turn into.
-PROBE_TEXT: Final = "Probability: 0 7 42 100 %\n\nÉvénement, 日本語, naïve; (50.5)\tend"
 # A server is judged again when so many seconds have passed since it was, and after each failure.
 CHECK_SECONDS: Final = 30.0
-# Natural logarithm by which the probe's likeliest token may differ between two answers of one model
-# in half precision.
-PROBE_TOLERANCE: Final = 0.25
 # Notes and thoughts written at once by one server: vLLM decodes 256 side by side by default.
 WRITERS: Final = 64
 
@@ -67,7 +68,7 @@ class RemoteAgent(BaseAgent):
             max_wait_seconds=config.SERVER_MAX_WAIT_SECONDS,
         )
         self._fleet = Fleet(spec.name, ())
-        self._probes: dict[str, tuple[tuple[str, ...], dict[int, float]]] = {}
+        self._signs: dict[str, Signs] = {}
         self._checked = 0.0
 
     # --- load and shut down -----------------------------------------------------------------------
@@ -88,7 +89,9 @@ class RemoteAgent(BaseAgent):
         for connection in connections:
             connection.open()
             protocol = PROTOCOLS[self.spec.server](self.spec.model, None, self.spec.top_tokens)
-            replica = Replica(connection, protocol, self._check, 1 if protocol.max_prompts > 1 else 4)
+            replica = Replica(
+                connection, protocol, self._check, 1 if protocol.max_prompts > 1 else 4
+            )
             replicas.append(replica)
             try:
                 self._meet(replica)
@@ -119,7 +122,7 @@ class RemoteAgent(BaseAgent):
     def _meet(self, replica: Replica) -> None:
         """Learn what a server is; refuse one that cannot be scored exactly."""
         served = replica.connection.get("/v1/models", missing={})
-        names = _model_names(served)
+        names = model_names(served)
         if not self.spec.model and len(names) == 1:
             self.spec = replace(self.spec, model=names[0])
         if names and self.spec.model not in names:
@@ -128,14 +131,21 @@ class RemoteAgent(BaseAgent):
                 f" {', '.join(names)}; correct 'model' in the entry"
             )
         replica.protocol.model = self.spec.model
-        window = _window(served, self.spec.model)
+        window = model_window(served, self.spec.model)
         windows = [self.spec.max_model_len, window, self.max_model_len or None]
         self.max_model_len = min(filter(None, windows), default=0)
         if self.tokenizer is None:
             self.tokenizer = self._load_tokenizer()
         replica.protocol.tokenizer = self.tokenizer
-        self._compare_tokenizers(replica)
-        self._probes[replica.address] = self._probe(replica)
+        source = self.spec.tokenizer or self.spec.model
+        if not compare_tokenizers(replica, source):
+            if self.spec.server == "vllm":
+                raise ServerError(
+                    f"{replica.address} tells no token ids, so its tokenizer cannot be compared;"
+                    " allowed: a server or proxy that passes on /tokenize or return_token_ids"
+                )
+            logger.warning("%s: %s tells no token ids to compare", self.name, replica.address)
+        self._signs[replica.address] = signs(replica)
 
     def _load_tokenizer(self) -> Any:
         path = self.spec.tokenizer or self.spec.model
@@ -151,59 +161,24 @@ class RemoteAgent(BaseAgent):
                 " 'tokenizer' in the entry to a folder or a Hugging Face id"
             ) from error
 
-    def _compare_tokenizers(self, replica: Replica) -> None:
-        """Refuse a tokenizer that writes the probe text otherwise than the server's."""
-        post = replica.connection.post
-        theirs = replica.protocol.token_ids(
-            lambda path, body: post(path, body, optional=True), PROBE_TEXT
-        )
-        ours = list(self.tokenizer.encode(PROBE_TEXT, add_special_tokens=False))
-        if theirs is None:
-            if self.spec.server == "vllm":
-                raise ServerError(
-                    f"{replica.address} has no /tokenize, so its tokenizer cannot be compared;"
-                    " allowed: a server or proxy that passes it on"
-                )
-            logger.warning("%s: %s has no /tokenize to compare with", self.name, replica.address)
-        elif list(theirs) != ours:
-            raise ServerError(
-                f"{replica.address} writes a probe text as {len(theirs)} tokens that differ from"
-                f" the {len(ours)} of {self.spec.tokenizer or self.spec.model}; set 'tokenizer' in"
-                " the entry to the served model's own"
-            )
-
-    def _probe(self, replica: Replica) -> tuple[tuple[str, ...], dict[int, float]]:
-        """Return what tells the server from another: version, models and one answer."""
-        connection = replica.connection
-        version = connection.get("/version", missing="")
-        if isinstance(version, dict):
-            version = version.get("version", "")
-        names = _model_names(connection.get("/v1/models", missing={}))
-        ids = tuple(self.tokenizer.encode(PROBE_TEXT, add_special_tokens=False))
-        digits = self.tokenizer.encode("0123456789", add_special_tokens=False)
-        wanted = tuple(dict.fromkeys((*digits, ids[0])))
-        (reply,) = replica.protocol.ask(connection.post, [Request(ids, wanted)])
-        return (str(version)[:100], *names), dict(reply.logprobs)
-
     def _check(self, replica: Replica) -> None:
         """Compare a server with what it was at the start.
 
         Raises:
             ServerError: it has changed.
         """
-        known = self._probes[replica.address]
-        now = self._probe(replica)
+        known, now = self._signs[replica.address], signs(replica)
         self._checked = time.monotonic()
-        if now[0] != known[0] or not _alike(known[1], now[1]):
+        if not known.alike(now):
             raise ServerError(
-                f"{replica.address} has changed since the run began (before: {', '.join(known[0])};"
-                f" now: {', '.join(now[0])}); resume the run with the server it began with"
+                f"{replica.address} has changed since the run began (before: {known}; now: {now});"
+                " resume the run with the server it began with"
             )
 
     def _identity(self) -> str:
         """Return what is known of the weights: servers, versions, model; not the weights."""
         living = [replica for replica in self._fleet.replicas if replica.alive]
-        versions = sorted({self._probes[replica.address][0][0] for replica in living})
+        versions = sorted({self._signs[replica.address].version for replica in living})
         version = f" {', '.join(filter(None, versions))}".rstrip()
         return f"served by {self.spec.server}{version} as {self.spec.model}, weights unknown"
 
@@ -305,35 +280,8 @@ class RemoteAgent(BaseAgent):
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             raise AgentError(f"{self.name}: the server's answer has no text") from None
         self._tick()
-        error = None if text else f"{self.name} wrote no reasoning"
-        return Reasoning(0, 0, text, tokens, reason, seed, error)
-
-
-def _model_names(served: Any) -> list[str]:
-    """Return the names in an answer of ``/v1/models``."""
-    data = served.get("data") if isinstance(served, dict) else None
-    entries = data if isinstance(data, list) else []
-    return [str(one["id"]) for one in entries if isinstance(one, dict) and "id" in one]
-
-
-def _window(served: Any, model: str) -> int | None:
-    """Return the window in tokens that a server names for a model, if it does."""
-    data = served.get("data") if isinstance(served, dict) else None
-    for one in data if isinstance(data, list) else []:
-        if isinstance(one, dict) and one.get("id") == model:
-            window = one.get("max_model_len")
-            return window if isinstance(window, int) and window > 0 else None
-    return None
-
-
-def _alike(before: dict[int, float], now: dict[int, float]) -> bool:
-    """Return whether two answers to the probe are of one model, as far as they tell."""
-    if before.keys() != now.keys() or not before:
-        return before.keys() == now.keys()
-    likeliest = max(before, key=lambda token: before[token])
-    if math.isinf(before[likeliest]) or math.isinf(now[likeliest]):
-        return before[likeliest] == now[likeliest]
-    return abs(before[likeliest] - now[likeliest]) <= PROBE_TOLERANCE
+        problem = None if text else f"{self.name} wrote no reasoning"
+        return Reasoning(0, 0, text, tokens, reason, seed, problem)
 
 
 def _tokens(request: Request) -> int:

@@ -98,7 +98,7 @@ class Fleet:
         return [replies[n] for n in range(len(requests))]
 
     def post(self, prompt: TokenPath, path: str, body: Any) -> Any:
-        """Send one request about a prompt to its replica, or to another where that one dies.
+        """Send one request about a prompt to its replica, or to another if it dies.
 
         Raises:
             ServerError: no replica is left, or it was refused.
@@ -151,7 +151,6 @@ class Fleet:
             replies[n] = reply
             self.tick()
 
-
     def _lose(self, replica: Replica, error: UnreachableError) -> None:
         """Note that a replica is gone, once."""
         with self._lock:
@@ -166,7 +165,7 @@ class Fleet:
 
 @contextmanager
 def _pool(replica: Replica) -> Iterator[ThreadPoolExecutor]:
-    """Yield threads for one replica; an error or an interrupt does not wait for answers."""
+    """Yield threads for one replica; an error does not wait for their answers."""
     pool = ThreadPoolExecutor(replica.in_flight)
     try:
         yield pool

@@ -8,6 +8,7 @@ answer something else, and say 200 OK.
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -63,12 +64,12 @@ class ServerProtocol(ABC):
         """
 
     def token_ids(self, post: Post, text: str) -> Sequence[int] | None:
-        """Return the server's own token ids of ``text``; None where it has no such address."""
+        """Return the server's own token ids of ``text``; None where it does not tell."""
         return None
 
 
 class VllmProtocol(ServerProtocol):
-    """vLLM's ``/v1/completions`` with ``logprob_token_ids`` (vLLM of May 2026 and later)."""
+    """vLLM's ``/v1/completions`` with ``logprob_token_ids``, of May 2026 and later."""
 
     def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:  # noqa: D102
         wanted = sorted({token for request in requests for token in request.wanted})
@@ -86,13 +87,17 @@ class VllmProtocol(ServerProtocol):
             },
         )
         rows = _vllm_rows(answer, len(requests))
-        return [
-            Reply(_wanted(request, row)) for request, row in zip(requests, rows, strict=True)
-        ]
+        return [Reply(_wanted(request, row)) for request, row in zip(requests, rows, strict=True)]
 
     def token_ids(self, post: Post, text: str) -> Sequence[int] | None:  # noqa: D102
         body = {"model": self.model, "prompt": text, "add_special_tokens": False}
-        return _ids(post("/tokenize", body), "tokens")
+        answer = post("/tokenize", body)
+        if answer is None:  # many routers pass on only what begins with /v1
+            body |= {"max_tokens": 1, "temperature": 0, "return_token_ids": True}
+            answer = post("/v1/completions", body)
+            choices = answer.get("choices") if isinstance(answer, Mapping) else None
+            return _ids(choices[0], "prompt_token_ids") if choices else None
+        return _ids(answer, "tokens")
 
 
 class SglangProtocol(ServerProtocol):
@@ -190,7 +195,8 @@ class OpenAiProtocol(ServerProtocol):
         if len(texts) != len(request.wanted):
             raise ServerError("two of the wanted tokens have the same text")
         row = {
-            texts.get(text, -1 - number): value for number, (text, value) in enumerate(values.items())
+            texts.get(text, -1 - number): value
+            for number, (text, value) in enumerate(values.items())
         }
         return [bounded(request, row)]
 
@@ -204,7 +210,7 @@ PROTOCOLS: Final[Mapping[str, type[ServerProtocol]]] = {
 
 
 def bounded(request: Request, row: Mapping[int, float]) -> Reply:
-    """Return the reply of a top-k server, with a bound on what was wanted and not seen.
+    """Return the reply of a top-k server, with a bound on what was not seen.
 
     A token outside the k likeliest has at most the probability of the last of them, and all of them
     together what the k leave over.
@@ -220,7 +226,8 @@ def bounded(request: Request, row: Mapping[int, float]) -> Reply:
     missing = [token for token in request.wanted if token not in values]
     unseen = min(max(0.0, 1.0 - seen), len(missing) * math.exp(min(values.values())))
     known = {token: values[token] for token in request.wanted if token in values}
-    return Reply(known, unseen=unseen if missing else 0.0)
+    # 0 would say that none is missing; the rows of a server may add up to a little more than 1.
+    return Reply(known, unseen=max(unseen, sys.float_info.min) if missing else 0.0)
 
 
 def _vllm_rows(answer: Any, count: int) -> list[dict[int, float]]:
@@ -269,17 +276,18 @@ def _logprob(value: float) -> float:
     return -math.inf if value <= MINUS_INFINITY else value
 
 
-def _ids(answer: Any, key: str) -> Sequence[int] | None:
+def _ids(answer: Any, key: str) -> Sequence[Any] | None:
     if not isinstance(answer, Mapping):
         return None
     tokens = answer.get(key)
     if not isinstance(tokens, list):
         return None
-    return [one.get("id") if isinstance(one, Mapping) else one for one in tokens]
+    found = [one.get("id") if isinstance(one, Mapping) else one for one in tokens]
+    return found if all(isinstance(one, int) for one in found) else None
 
 
 def chunks(requests: Sequence[Request], protocol: ServerProtocol) -> list[list[int]]:
-    """Split requests into HTTP requests, as indices; ids are shared by all prompts of one.
+    """Split requests into HTTP requests, as indices; prompts of one share their ids.
 
     Requests of one HTTP request name at most ``protocol.max_wanted`` different tokens together.
     """

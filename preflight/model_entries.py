@@ -78,7 +78,7 @@ SPEC_KEYS: Final = Keys(
     {
         "path": Rule(
             lambda v: (isinstance(v, str) and bool(v.strip())) or _is_addresses(v),
-            "a text, or a list of servers' addresses",
+            "a text that is not empty, or a list of servers' addresses",
             "write one",
         ),
         "chat_template_kwargs": Rule(

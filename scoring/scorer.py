@@ -148,6 +148,15 @@ class ForecastScoring:
                     weights[number] += max(0.0, mass - sum(onward.values()))
         return weights, sorted(unread)
 
+    def _unseen(self) -> float:
+        """Return the largest mass that tokens an engine did not show can have."""
+        return sum(
+            share
+            * math.prod(self.probabilities[node[:n]].get(t, 0.0) for n, t in enumerate(node))
+            for node, share in self.unseen.items()
+            if share
+        )
+
     def select(self, tolerance: float) -> list[TokenPath]:
         """Choose the nodes to read next: the heaviest unread ones, with all below them.
 
@@ -181,7 +190,7 @@ class ForecastScoring:
         return ScoringResult(
             distribution=Distribution.from_weights(weights),
             captured_mass=min(1.0, captured),
-            residual_mass=min(1.0, sum(mass for mass, _ in unread) / captured),
+            residual_mass=min(1.0, (sum(mass for mass, _ in unread) + self._unseen()) / captured),
             requests=self.requests,
             forward_tokens=self.forward_tokens,
         )

@@ -18,7 +18,6 @@ from engine.environment import prepare_environment
 from engine.environment import vllm_is_cpu_build as cpu_build
 from engine.remote_agent import RemoteAgent
 from forecaster import QUESTIONS
-from preflight.model_entries import ModelSpec
 from runs import demo
 from scoring.distribution import total_variation
 from scoring.tasks import ForecastTask
@@ -90,7 +89,7 @@ def server(spec, exact, tmp_path_factory):
 
 
 def served(address, spec, tolerance):
-    entry = ModelSpec("far", address, model="smollm2", tokenizer=spec.path)
+    entry = replace(spec, name="far", path=address, model="smollm2", tokenizer=spec.path)
     return RemoteAgent(entry, tolerance=tolerance)
 
 

@@ -106,7 +106,8 @@ def test_neutral_sampling_is_sent():
         ({"known_fields": False}, "wanted tokens did not come back"),
         ({"token_id_keys": False}, "names tokens by text"),
         ({"logprobs": False}, "it gave no 'logprobs.top_logprobs'"),
-        ({"tokenize": False}, "has no /tokenize"),
+        ({"tokenize": False, "prompt_ids": False}, "tells no token ids"),
+        ({"tokenize": False, "tokenizer": OTHER_TOKENIZER}, "set 'tokenizer'"),
         ({"tokenizer": OTHER_TOKENIZER}, "set 'tokenizer'"),
         ({"model": "another"}, "serves no model 'made-up'; it has: another"),
     ],
@@ -126,6 +127,11 @@ def test_a_model_without_a_name_is_the_only_one_served():
     with ModelServer() as server, remote(server, model="") as agent:
         assert agent.spec.model == MODEL
         assert agent.served_by == "served by vllm 0.32.0 as made-up, weights unknown"
+
+
+def test_a_router_that_passes_on_v1_only_is_enough():
+    with ModelServer(tokenize=False) as server, remote(server) as agent:
+        assert len(distributions(agent, 2)) == 2
 
 
 def test_minus_infinity_is_no_probability():
@@ -205,7 +211,7 @@ def test_a_replica_that_is_down_at_the_start_is_left_out(caplog):
 
 
 def test_no_replica_is_one_line():
-    with pytest.raises(AgentError, match="far did not connect: http://127.0.0.1:9") as caught:
+    with pytest.raises(AgentError, match=r"far did not connect: http://127\.0\.0\.1:9") as caught:
         remote("http://127.0.0.1:9", "http://127.0.0.1:10").__enter__()
     assert "\n" not in str(caught.value)
 

@@ -127,10 +127,15 @@ def test_the_settings_pass(monkeypatch, tmp_path):
     vars(settings).update(vars(config))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(overrides, "origins", {})
-    for block in blocks("toml"):  # of one node, then of several
+    for block in blocks("toml"):  # of one node, of a client, of several nodes
+        before = dict(vars(settings))
         Path("forecaster.toml").write_text(block, encoding="utf-8")
         assert load(settings) == []
         assert setting_problems(settings) == []
+        if "http://" in block:
+            served = settings.FORECAST_MODEL_PATHS_VLLM[settings.DEFAULT_MODEL_VLLM]
+            assert served["path"] == "http://localhost:8000"
+            vars(settings).update(before)
     assert settings.VLLM_CONFIG["tensor_parallel_size"] == 8
     assert settings.VLLM_CONFIG["pipeline_parallel_size"] == 2
     assert settings.FORECAST_MODEL_PATHS_VLLM["qwen3-14b"]["path"] == f"s3://{BUCKET}/{PREFIX}"
@@ -142,9 +147,10 @@ def test_vllm_serve_takes_the_command_line():
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    (command,) = commands("vllm serve")
-    arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(command[2:])
-    validate_parsed_serve_args(arguments)
+    alone, server = commands("vllm serve")
+    for command in (server, alone):
+        arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(command[2:])
+        validate_parsed_serve_args(arguments)
     assert arguments.model_tag == f"s3://{BUCKET}/{PREFIX}"
     assert arguments.load_format == "runai_streamer"
     assert arguments.model_loader_extra_config == {"concurrency": 16, "distributed": True}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.remote_agent import PROBE_TEXT
+from engine.server_checks import PROBE_TEXT
 from tests.support.fake_tokenizer import FakeTokenizer
 from tests.support.loopback_server import LoopbackServer, QuietHandler
 
@@ -46,6 +46,7 @@ class Behaviour:
     known_fields: bool = True  # an older server ignores logprob_token_ids
     token_id_keys: bool = True  # without: tokens named by text
     tokenize: bool = True
+    prompt_ids: bool = True  # whether return_token_ids is known
     top: int = 100
     minus_infinity: bool = False
     logprobs: bool = True  # a proxy may strip them
@@ -63,7 +64,7 @@ class Handler(QuietHandler):
 
     behaviour: Behaviour
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         known = self.behaviour
         pages = {
             "/health": {},
@@ -78,7 +79,7 @@ class Handler(QuietHandler):
         else:
             self._answer(404, {"detail": "Not Found"})
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         known = self.behaviour
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         known.authorizations.append(self.headers.get("Authorization"))
@@ -136,6 +137,9 @@ class Handler(QuietHandler):
                 "finish_reason": "length",
                 "logprobs": {"top_logprobs": [self._top(body, ids, as_text=as_text)]}
                 if known.logprobs and body.get("logprobs")
+                else None,
+                "prompt_token_ids": ids
+                if known.prompt_ids and body.get("return_token_ids")
                 else None,
             }
             for n, ids in enumerate(prompts)
