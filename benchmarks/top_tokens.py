@@ -68,9 +68,7 @@ def main() -> None:
             bounds = [top.residual_mass for _, top in pairs]
             errors = [total_variation(all_.distribution, top.distribution) for all_, top in pairs]
             off = [abs(all_.distribution.mean - top.distribution.mean) for all_, top in pairs]
-            cells = (
-                f"{min(values):.2g}-{max(values):.2g}" for values in (bounds, errors, off)
-            )
+            cells = (f"{min(values):.2g}-{max(values):.2g}" for values in (bounds, errors, off))
             show(f"| {k} | {' | '.join(cells)} |")
 
 

@@ -100,7 +100,7 @@ class RemoteAgent(BaseAgent):
                 lost.append(str(error))
             except ServerError as error:
                 raise self._failed(str(error)) from error
-        self._fleet = Fleet(self.name, replicas, self._tick)
+        self._fleet = Fleet(self.name, replicas)
         if not any(replica.alive for replica in replicas):
             raise self._failed("; ".join(lost))
         for line in lost:
@@ -222,9 +222,6 @@ class RemoteAgent(BaseAgent):
             replica.alive = False
             logger.warning("%s: %s; its prompts move to the others", self.name, error)
 
-    def _tick(self) -> None:
-        self.wave.tick()
-
     # --- write ------------------------------------------------------------------------------------
 
     def reason(self, tasks: Sequence[ForecastTask], samples: int) -> Iterator[Reasoning]:
@@ -279,7 +276,7 @@ class RemoteAgent(BaseAgent):
             raise AgentError(f"{self.name}: {error}") from error
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             raise AgentError(f"{self.name}: the server's answer has no text") from None
-        self._tick()
+        self.wave.tick()
         problem = None if text else f"{self.name} wrote no reasoning"
         return Reasoning(0, 0, text, tokens, reason, seed, problem)
 

@@ -68,12 +68,10 @@ class Fleet:
     Args:
         name: the model's, for messages.
         replicas: at least one.
-        tick: called for each request that was answered, from any thread.
     """
 
     name: str
     replicas: Sequence[Replica]
-    tick: Callable[[], object] = bool
     moved: int = 0
     _lost: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -147,9 +145,7 @@ class Fleet:
             text = str(error)
             known = replica.address in text
             raise ServerError(text if known else f"{replica.address}: {text}") from error
-        for n, reply in zip(part, answered, strict=True):
-            replies[n] = reply
-            self.tick()
+        replies.update(zip(part, answered, strict=True))
 
     def _lose(self, replica: Replica, error: UnreachableError) -> None:
         """Note that a replica is gone, once."""

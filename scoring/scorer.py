@@ -151,8 +151,7 @@ class ForecastScoring:
     def _unseen(self) -> float:
         """Return the largest mass that tokens an engine did not show can have."""
         return sum(
-            share
-            * math.prod(self.probabilities[node[:n]].get(t, 0.0) for n, t in enumerate(node))
+            share * math.prod(self.probabilities[node[:n]].get(t, 0.0) for n, t in enumerate(node))
             for node, share in self.unseen.items()
             if share
         )

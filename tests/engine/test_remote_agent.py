@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -20,9 +21,10 @@ from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring.agent import BaseAgent
 from scoring.distribution import total_variation
-from scoring.scorer import Reply
+from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastTask
 from tests.support.model_server import (
+    DIGIT_IDS,
     MODEL,
     OTHER_TOKENIZER,
     TOKENIZER,
@@ -224,8 +226,34 @@ def started_server():
     return process, process.stdout.readline().strip()
 
 
+def test_ten_thousand_prompts_lose_nothing_when_a_replica_is_killed(caplog):
+    prompts = [tuple(TOKENIZER.encode(f"Question {n}:")) for n in range(10_000)]
+    requests = [Request(prompt, DIGIT_IDS[:3]) for prompt in prompts]
+    moment = random.Random(time.time_ns()).uniform(0.2, 2.0)  # printed with a failure
+    servers = [started_server() for _ in range(2)]
+    replies = []
+    try:
+        with remote(*(url for _, url in servers)) as agent:
+            timer = threading.Timer(moment, os.kill, (servers[0][0].pid, signal.SIGKILL))
+            timer.start()
+            for start in range(0, len(requests), 250):
+                replies += agent.next_token_logprobs(requests[start : start + 250])
+            timer.join()
+            replies[:10] = agent.next_token_logprobs(requests[:10])
+            assert not agent._fleet.replicas[0].alive, moment
+    finally:
+        for process, _ in servers:
+            process.kill()
+            process.wait()
+    assert len(replies) == len(requests), moment
+    for prompt, reply in zip(prompts, replies, strict=True):
+        row = log_probabilities(prompt)
+        assert reply.logprobs == {token: float(row[token]) for token in DIGIT_IDS[:3]}, moment
+    assert "its prompts move to the other 1" in caplog.text
+
+
 def test_nothing_is_lost_when_a_replica_is_killed_at_work(caplog):
-    count = 300
+    count = 100
     servers = [started_server() for _ in range(2)]
     try:
         with remote(*(url for _, url in servers)) as agent:
@@ -266,6 +294,35 @@ def test_notes_are_written_by_a_server_each_with_its_seed():
         (index, sample, "notes") for index in range(3) for sample in range(2)
     ]
     assert len(seeds) == 6
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", "openai"])
+@pytest.mark.parametrize("top", [3, 20, 90])
+def test_the_bound_of_a_server_of_likeliest_tokens_holds(kind, top, monkeypatch):
+    monkeypatch.setattr(config, "SERVER_MAX_RESIDUAL", 1.0)
+    with ModelServer() as server, remote(server, server=kind, top_tokens=top) as agent:
+        outcomes = list(agent.score(tasks(4)))
+    for outcome, exact in zip(outcomes, expected(4), strict=True):
+        bound = outcome.result.residual_mass
+        assert total_variation(outcome.result.distribution, exact) <= bound + 1e-12
+        assert (bound > 0.1) == (top < 5)
+
+
+def test_a_bound_that_is_too_wide_is_refused_with_the_number():
+    with ModelServer() as server, remote(server, server="llama.cpp", top_tokens=3) as agent:
+        (outcome,) = agent.score(tasks(1))
+    assert outcome.result is None
+    assert "the 3 likeliest tokens leave a bound of" in outcome.error
+    assert "raise 'top_tokens'" in outcome.error
+
+
+def test_a_text_server_with_another_tokenizer_is_refused():
+    with (
+        ModelServer(tokenizer=OTHER_TOKENIZER) as server,
+        pytest.raises(AgentError, match="it read the prompt as"),
+        remote(server, server="openai"),
+    ):
+        pass
 
 
 def test_specs_differ_only_by_their_keys():
