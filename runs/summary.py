@@ -6,13 +6,16 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import config
 from database import Database
+from evaluation.discernment import undiscerning_lines
+from scoring.distribution import Distribution
+from scoring.pooling import Voice, average
 from storage.records import INCOMPLETE, AskedQuestion, Forecast, PooledForecast
 from terminal.redaction import redact
 from terminal.text import visible_line
@@ -180,6 +183,7 @@ def _footnotes(database: Database, run_id: int, pools: Sequence[PooledForecast])
     failures = Counter((one.agent, one.error) for one in forecasts if one.error is not None)
     return [
         *_confidence(scored, pools),
+        *undiscerning_lines(_answers(scored)),
         *_final_numbers(database, run_id),
         *_calibrations(database, pools),
         *(evidence_note(reason) for reason in sorted(evidence)),
@@ -210,6 +214,17 @@ def _confidence(scored: Sequence[Forecast], pools: Sequence[PooledForecast]) -> 
             f"{short} of {len(pools)} pools lack a model (the last column says how many took part)."
         )
     return notes
+
+
+def _answers(scored: Sequence[Forecast]) -> dict[str, list[Distribution]]:
+    """Return each model's answers, one for each question."""
+    parts = defaultdict[tuple[str, str], list[Voice]](list)
+    for one in scored:
+        parts[one.agent, one.question_id].append(one.voice)
+    answers = defaultdict[str, list[Distribution]](list)
+    for (agent, _), voices in parts.items():
+        answers[agent].append(average(voices).distribution)
+    return answers
 
 
 def _final_numbers(database: Database, run_id: int) -> list[str]:
