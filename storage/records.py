@@ -78,7 +78,7 @@ class AskedQuestion:
 
 @dataclass(frozen=True)
 class EarlierQuestion:
-    """A question as one earlier run asked it; replays are left out."""
+    """A wording of a question, and the last run that asked it so; no replays."""
 
     run_id: int
     id: str

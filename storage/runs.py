@@ -46,6 +46,10 @@ _RENEW: Final = (
     " resolution_criteria = excluded.resolution_criteria, close_date = excluded.close_date,"
     " extra = excluded.extra"
 )
+_STORE_WORDING: Final = (
+    "INSERT INTO wordings VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+    " SET run_id = excluded.run_id, position = excluded.position"
+)
 
 
 class RunStore:
@@ -91,6 +95,9 @@ class RunStore:
                     " VALUES (?, ?, ?, ?, ?)",
                     (run_id, q.id, position, q.as_of or as_of, to_json(asked)),
                 )
+                if origin_run is None:
+                    wording = (q.id, q.text, q.close_date or "", run_id, position)
+                    sql.execute(_STORE_WORDING, wording)
             sql.executemany(
                 "INSERT INTO rewordings (question_id, run_id, old_text, new_text, accepted_at)"
                 " VALUES (?, ?, ?, ?, ?)",
@@ -171,13 +178,12 @@ class RunStore:
         )
 
     def asked_before(self) -> list[EarlierQuestion]:
-        """Return every question of every run but the replays, oldest run first."""
+        """Return each wording that a run asked, the last asked at the end; no replays."""
         return self._connection.read(
             EarlierQuestion,
-            f"SELECT rq.run_id, q.id, q.subject, {_TEXT},"
-            " json_extract(rq.asked, '$.close_date') AS close_date FROM run_questions rq"
-            " JOIN questions q ON q.id = rq.question_id JOIN runs r ON r.id = rq.run_id"
-            " WHERE r.origin_run IS NULL ORDER BY rq.run_id, rq.position",
+            "SELECT w.run_id, q.id, q.subject, w.text, nullif(w.close_date, '') AS close_date"
+            " FROM wordings w JOIN questions q ON q.id = w.question_id"
+            " ORDER BY w.run_id, w.position",
         )
 
     def latest_questions(self, record: str) -> list[KnownQuestion]:
