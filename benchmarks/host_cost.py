@@ -1,0 +1,426 @@
+"""What a forecast costs the host beside what its prompt costs the model.
+
+    python benchmarks/host_cost.py [--tokens 2000 8000] [--prompts 1000]
+    python benchmarks/host_cost.py --skip simulation --blocks 16 32 64 128 --hashes sha256 sha256_cbor
+    python benchmarks/host_cost.py --model PATH_OR_ID --load-format dummy     a GPU's own handling
+
+The first table is processor time for one forecast, in milliseconds: one plain encoding of the
+prompt's text; building the prompt; our scoring (requests, replies, distribution) of a model that
+answers at once; vLLM's handling of the forecast's requests with the prompt in the prefix cache, in
+our process (validation, sampling parameters, outputs) and in the engine's (hashes, scheduler, batch,
+sampler; on a CPU with the arithmetic of a one-layer model in it). The model is random and has the
+demonstration's tokenizer, which writes numbers digit by digit.
+
+The second table runs the program's own pipeline, with real prompts, on a simulated engine in a
+thread: it sleeps 10 ms + tokens / 40,000 s a step (an H100 with 14 billion parameters), takes at
+most 16,384 tokens a step, caches whole blocks of 16, and each request costs our process what was
+measured for it. Ideal is the plain prefill of the same prompts, in full steps without any host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import queue
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # processor time of waiting threads is not asked for
+
+import config  # noqa: E402 - the folder of the modules has to be known first
+from agents_vllm import Agent  # noqa: E402
+from benchmarks.scoring import PASSAGE_TOKENS, TODAY, corpus_passages  # noqa: E402
+from engine.environment import prepare_environment  # noqa: E402
+from forecaster import QUESTIONS  # noqa: E402
+from preflight.model_entries import ModelSpec  # noqa: E402
+from runs import demo  # noqa: E402
+from scoring.scorer import Request  # noqa: E402
+from scoring.tasks import ForecastTask, Prompt  # noqa: E402
+
+RATE = 40_000  # tokens a second
+STEP_SECONDS = 0.010
+STEP_TOKENS = 16_384
+STEP_REQUESTS = 1024
+BLOCK = 16
+WINDOW = 16_384
+# Prompts of the first table.
+MEASURED = 8
+
+
+def make_tasks(count: int, tokens: int) -> list[ForecastTask]:
+    """Questions with evidence of their own, more than fills a prompt of so many tokens."""
+    passages = corpus_passages()[:4000]
+    share = 2 * (tokens // PASSAGE_TOKENS) + 4
+    return [
+        ForecastTask(
+            QUESTIONS[i % len(QUESTIONS)],
+            TODAY,
+            tuple(
+                replace(passage, text=f"Record {i}. {passage.text}")
+                for passage in (passages[(i * share + n) % 4000] for n in range(share))
+            ),
+        )
+        for i in range(count)
+    ]
+
+
+# --- a simulated engine ---------------------------------------------------------------------------
+
+
+@dataclass
+class Waiting:
+    """A request in the simulated engine's queue."""
+
+    name: str
+    wanted: Sequence[int]
+    left: int
+    cached: int
+
+
+class SimulatedEngine:
+    """The part of ``vllm.LLM`` that the agent uses, on a model that only takes time.
+
+    Args:
+        tokenizer: the model's.
+        own_seconds: what a request of so many tokens costs the calling process.
+        rate: tokens a second; infinite answers at once, in the calling thread.
+    """
+
+    def __init__(
+        self, tokenizer: Any, own_seconds: Callable[[int], float], rate: float = RATE
+    ) -> None:
+        self.tokenizer, self.own_seconds, self.rate = tokenizer, own_seconds, rate
+        self.llm_engine = self
+        self.engine_core = SimpleNamespace(shutdown=self.shutdown)
+        self.vllm_config = SimpleNamespace(
+            model_config=SimpleNamespace(max_model_len=WINDOW),
+            cache_config=SimpleNamespace(
+                block_size=BLOCK, enable_prefix_caching=True, num_gpu_blocks=250_000 // BLOCK
+            ),
+            scheduler_config=SimpleNamespace(max_num_batched_tokens=STEP_TOKENS),
+        )
+        self.requests = self.tokens = self.steps = 0
+        self._known: set[int] = set()
+        self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        if math.isfinite(rate):
+            self._thread.start()
+
+    def get_tokenizer(self) -> Any:
+        """Return the tokenizer."""
+        return self.tokenizer
+
+    def add_request(self, name: str, prompt: dict[str, Any], sampling: dict[str, Any]) -> None:
+        """Take a request into the queue."""
+        ids = prompt["prompt_token_ids"]
+        self._burn(len(ids))
+        cached = self._cached(ids)
+        one = Waiting(name, sampling["logprob_token_ids"], len(ids) - cached, cached)
+        self.requests += 1
+        self.tokens += one.left
+        if math.isfinite(self.rate):
+            self._waiting.put(one)
+        else:
+            self._ended.put([self._output(one)])
+
+    def step(self) -> list[Any]:
+        """Wait for a step with outputs."""
+        return self._ended.get()
+
+    def abort_request(self, names: Sequence[str]) -> None:
+        """Nothing is left when a benchmark ends."""
+
+    def shutdown(self, timeout: float) -> None:
+        """End the thread."""
+        self._waiting.put(None)
+
+    def _burn(self, tokens: int) -> None:
+        end = time.thread_time() + self.own_seconds(tokens)
+        while time.thread_time() < end:
+            pass
+
+    def _cached(self, ids: list[int]) -> int:
+        """Tokens of whole blocks that an earlier request has computed, or will in this order."""
+        blocks = (len(ids) - 1) // BLOCK
+        for whole in (blocks, blocks - 1):
+            if hash(tuple(ids[: whole * BLOCK])) in self._known:
+                return whole * BLOCK
+        self._known.add(hash(tuple(ids[: len(ids) // BLOCK * BLOCK])))
+        return 0
+
+    def _output(self, one: Waiting) -> Any:
+        # Every token is equally likely: nothing can be left unread.
+        row = {token: SimpleNamespace(logprob=-math.log(40)) for token in one.wanted}
+        return SimpleNamespace(
+            request_id=one.name,
+            finished=True,
+            outputs=[SimpleNamespace(logprobs=[row])],
+            num_cached_tokens=one.cached,
+        )
+
+    def _run(self) -> None:
+        """Compute steps one after the other, first come first served, prompts in parts."""
+        batch: list[Waiting] = []
+        free = 0.0
+        while True:
+            while not batch or not self._waiting.empty():
+                one = self._waiting.get()
+                if one is None:
+                    return
+                if not batch:
+                    free = max(free, time.perf_counter())
+                batch.append(one)
+            space, ended = STEP_TOKENS, []
+            for one in batch[:STEP_REQUESTS]:
+                part = min(space, one.left)
+                one.left -= part
+                space -= part
+                if one.left == 0:
+                    ended.append(one)
+                if space == 0:
+                    break
+            # Late sleepers are not the engine's fault: the next step begins where this one ends.
+            free += STEP_SECONDS + (STEP_TOKENS - space) / self.rate
+            time.sleep(max(0.0, free - time.perf_counter()))
+            self.steps += 1
+            batch = [one for one in batch if one.left]
+            self._ended.put([self._output(one) for one in ended])
+
+
+@contextmanager
+def simulated(
+    spec: ModelSpec, tokenizer: Any, own_seconds: Callable[[int], float], rate: float
+) -> Iterator[Agent]:
+    """Yield the program's own agent on a simulated engine."""
+    factory = partial(SimulatedEngine, tokenizer, own_seconds, rate)
+    with Agent(spec, vllm_config={}, llm_factory=lambda **_: factory()) as agent:
+        yield agent
+
+
+# --- processor time of one forecast ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Processor seconds of one forecast."""
+
+    tokens: float
+    encoding: float
+    building: float
+    product: float
+    requests: float
+
+
+def measure(spec: ModelSpec, tokenizer: Any, tokens: int) -> tuple[Cost, list[Prompt]]:
+    """Measure everything but vLLM on prompts of about so many tokens."""
+    config.CONTEXT_TOKENS = tokens - 300
+    with simulated(spec, tokenizer, lambda _: 0.0, math.inf) as agent:
+        tasks = make_tasks(MEASURED + 1, tokens)
+        agent.build_prompt(tasks.pop())  # what is worked out once for a tokenizer
+        started = time.process_time()
+        prompts = [agent.build_prompt(task) for task in tasks]
+        building = time.process_time() - started
+        started = time.process_time()
+        for prompt in prompts:
+            tokenizer.encode(prompt.text)
+        encoding = time.process_time() - started
+        built = iter(prompts)
+        setattr(agent, "build_prompt", lambda _: next(built))  # noqa: B010 - mypy
+        started = time.process_time()
+        outcomes = list(agent.score(tasks))
+        product = time.process_time() - started
+        requests = agent.llm.requests
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise SystemExit(f"benchmarks/host_cost.py: {outcome.error}")
+    length = sum(len(prompt.token_ids) for prompt in prompts)
+    parts = (length, encoding, building, product, requests)
+    return Cost(*(part / MEASURED for part in parts)), prompts
+
+
+def handling(agent: Agent, prompts: Sequence[Prompt]) -> tuple[float, float]:
+    """Processor seconds of vLLM for one request in cache: in our process, in the engine's."""
+    import psutil
+
+    wanted = agent.build_prompt(make_tasks(1, 2000)[0]).trie.children[()]
+    agent.next_token_logprobs([Request(prompt.token_ids, wanted) for prompt in prompts])
+    requests = [
+        Request(prompt.token_ids + (token,), wanted) for prompt in prompts for token in wanted
+    ]
+    core = agent.llm.llm_engine.engine_core
+    inside = Meter()
+    if hasattr(core, "engine_core"):  # in this process
+        for name in ("add_request", "get_output", "abort_requests"):
+            setattr(core, name, inside.timed(getattr(core, name)))
+    children = psutil.Process().children(recursive=True)
+    before = sum(sum(child.cpu_times()[:2]) for child in children)
+    started = time.process_time()
+    for request in requests:
+        agent.submit(request)
+    left = len(requests)
+    while left:
+        left -= len(agent.collect())
+    total = time.process_time() - started
+    theirs = sum(sum(child.cpu_times()[:2]) for child in children) - before
+    count = len(requests)
+    return (total - inside.seconds) / count, (inside.seconds + theirs) / count
+
+
+class Meter:
+    """Adds up processor time of calls."""
+
+    seconds = 0.0
+
+    def timed(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the same function, its time added up."""
+
+        def measured(*arguments: Any) -> Any:
+            started = time.process_time()
+            try:
+                return act(*arguments)
+            finally:
+                self.seconds += time.process_time() - started
+
+        return measured
+
+
+def one_layer_model(folder: Path) -> ModelSpec:
+    """Save a random model of one layer with the demonstration's tokenizer."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(demo.model_spec().path)
+    tokenizer.save_pretrained(folder)
+    shape = {"hidden_size": 64, "intermediate_size": 64, "head_dim": 64}
+    settings = LlamaConfig(
+        vocab_size=len(tokenizer),
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        max_position_embeddings=WINDOW,
+        tie_word_embeddings=True,
+        **shape,
+    )
+    LlamaForCausalLM(settings).save_pretrained(folder)
+    return ModelSpec("one-layer", str(folder), answer_prefix="Probability:")
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def simulate(
+    spec: ModelSpec, tokenizer: Any, tokens: int, count: int, own: Callable[[int], float]
+) -> str:
+    """Run the pipeline on the simulated engine; a row of the second table."""
+    config.CONTEXT_TOKENS = tokens - 300
+    tasks = make_tasks(count, tokens)
+    with simulated(spec, tokenizer, own, RATE) as agent:
+        started = time.perf_counter()
+        length = 0
+        for outcome in agent.score(tasks):
+            if outcome.prompt is None or outcome.error is not None:
+                raise SystemExit(f"benchmarks/host_cost.py: {outcome.error}")
+            length += len(outcome.prompt.token_ids)
+        seconds = time.perf_counter() - started
+        engine = agent.llm
+    ideal = length / RATE + STEP_SECONDS * math.ceil(length / STEP_TOKENS)
+    busy = engine.tokens / RATE + STEP_SECONDS * engine.steps
+    idle = (seconds - busy) / (length / RATE)
+    cells = (
+        f"{length / count:,.0f}", f"{count:,}", f"{engine.requests / count:.1f}",
+        f"{engine.tokens / length:.3f}", f"{ideal:.1f}", f"{seconds:.1f}",
+        f"**{seconds / ideal:.3f}**", f"{idle:.1%}",
+    )  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def row(cost: Cost, own: float, engine: float) -> str:
+    """Return a row of the first table; milliseconds."""
+    prefill = cost.tokens / RATE
+    total = cost.building + cost.product + cost.requests * (own + engine)
+    parts = (
+        cost.encoding,
+        cost.building,
+        cost.product,
+        cost.requests * own,
+        cost.requests * engine,
+        total,
+        prefill,
+    )
+    cells = [f"{1000 * part:.1f}" for part in parts]
+    ratio = f"{cost.building / cost.encoding:.2f}"
+    return f"| {cost.tokens:,.0f} | {cost.requests:.0f} | " + " | ".join(
+        [cells[0], f"{cells[1]} ({ratio})", *cells[2:]]
+    ) + f" | {total / prefill:.2f} |"  # fmt: skip
+
+
+COSTS = (
+    "| tokens | requests | encode | build (/ encode) | product | vLLM here | vLLM's engine | total"
+    " | prefill | total / prefill |\n" + "|---" * 10 + "|"
+)
+SIMULATIONS = (
+    "| tokens | prompts | requests | tokens run / tokens | ideal s | took s | took / ideal"
+    " | host alone / prefill |\n" + "|---" * 8 + "|"
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What a forecast costs the host.")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[2000, 8000])
+    parser.add_argument("--prompts", type=int, default=1000, help="prompts of the simulation")
+    parser.add_argument("--model", help="folder or id (default: a random model of one layer)")
+    parser.add_argument("--load-format", default="auto", help='"dummy" needs no weights')
+    parser.add_argument("--blocks", type=int, nargs="+", default=[32], help="block sizes of vLLM")
+    parser.add_argument("--hashes", nargs="+", default=["sha256"], help="its hash algorithms")
+    parser.add_argument("--skip", nargs="*", default=[], choices=["engine", "simulation"])
+    arguments = parser.parse_args()
+    prepare_environment()
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        spec = (
+            ModelSpec("benchmarked", arguments.model)
+            if arguments.model
+            else one_layer_model(Path(folder))
+        )
+        tokenizer = AutoTokenizer.from_pretrained(spec.path)
+        costs = {tokens: measure(spec, tokenizer, tokens) for tokens in arguments.tokens}
+        own = dict.fromkeys(arguments.tokens, 0.0)
+        for block in arguments.blocks if "engine" not in arguments.skip else []:
+            for algorithm in arguments.hashes:
+                settings = {
+                    "max_model_len": WINDOW,
+                    "block_size": block,
+                    "load_format": arguments.load_format,
+                    "prefix_caching_hash_algo": algorithm,
+                }
+                with Agent(spec, vllm_config=settings) as agent:
+                    print(f"\nblocks of {agent.block_size}, {algorithm}; milliseconds\n{COSTS}")
+                    for tokens, (cost, prompts) in costs.items():
+                        own[tokens], engine = min(handling(agent, prompts) for _ in range(3))
+                        print(row(cost, own[tokens], engine), flush=True)
+        if "simulation" not in arguments.skip:
+            print(f"\n{SIMULATIONS}")
+            for tokens in arguments.tokens:
+                seconds = own[tokens]
+                line = simulate(
+                    spec, tokenizer, tokens, arguments.prompts, lambda _, s=seconds: s  # type: ignore[misc]
+                )  # fmt: skip
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
