@@ -242,12 +242,13 @@ class Agent(BaseAgent):
 
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer all requests in one batch, each with exactly the tokens it names."""
-        asked = [(list(request.token_ids), self._reading(request.wanted)) for request in requests]
+        asked = [(list(one.token_ids), self._reading(one.wanted)) for one in requests]
         return [reply(*pair) for pair in zip(requests, self._feed.run(asked), strict=True)]
 
     def submit(self, request: Request) -> int:
         """Hand a request to the engine, which may begin with it at once."""
-        number = self._feed.add(list(request.token_ids), self._reading(request.wanted))
+        token_ids = [*request.prompt, *request.node]
+        number = self._feed.add(token_ids, self._reading(request.wanted))
         self._submitted[number] = request
         return number
 

@@ -1,15 +1,15 @@
 """What a forecast costs the host beside what its prompt costs the model.
 
     python benchmarks/host_cost.py [--tokens 2000 8000] [--prompts 1000]
-    python benchmarks/host_cost.py --skip simulation --blocks 16 32 64 128 --hashes sha256 sha256_cbor
+    python benchmarks/host_cost.py --skip simulation --blocks 32 64 128 --hashes sha256 xxhash
     python benchmarks/host_cost.py --model PATH_OR_ID --load-format dummy     a GPU's own handling
 
 The first table is processor time for one forecast, in milliseconds: one plain encoding of the
 prompt's text; building the prompt; our scoring (requests, replies, distribution) of a model that
 answers at once; vLLM's handling of the forecast's requests with the prompt in the prefix cache, in
-our process (validation, sampling parameters, outputs) and in the engine's (hashes, scheduler, batch,
-sampler; on a CPU with the arithmetic of a one-layer model in it). The model is random and has the
-demonstration's tokenizer, which writes numbers digit by digit.
+our process (validation, sampling parameters, outputs) and in the engine's (hashes, scheduler,
+batch, sampler; on a CPU with the arithmetic of a one-layer model in it). The model is random and
+has the demonstration's tokenizer, which writes numbers digit by digit.
 
 The second table runs the program's own pipeline, with real prompts, on a simulated engine in a
 thread: it sleeps 10 ms + tokens / 40,000 s a step (an H100 with 14 billion parameters), takes at
@@ -94,13 +94,11 @@ class SimulatedEngine:
 
     Args:
         tokenizer: the model's.
-        own_seconds: what a request of so many tokens costs the calling process.
+        own_seconds: what a request costs the calling process.
         rate: tokens a second; infinite answers at once, in the calling thread.
     """
 
-    def __init__(
-        self, tokenizer: Any, own_seconds: Callable[[int], float], rate: float = RATE
-    ) -> None:
+    def __init__(self, tokenizer: Any, own_seconds: float, rate: float = RATE) -> None:
         self.tokenizer, self.own_seconds, self.rate = tokenizer, own_seconds, rate
         self.llm_engine = self
         self.engine_core = SimpleNamespace(shutdown=self.shutdown)
@@ -126,7 +124,7 @@ class SimulatedEngine:
     def add_request(self, name: str, prompt: dict[str, Any], sampling: dict[str, Any]) -> None:
         """Take a request into the queue."""
         ids = prompt["prompt_token_ids"]
-        self._burn(len(ids))
+        self._burn()
         cached = self._cached(ids)
         one = Waiting(name, sampling["logprob_token_ids"], len(ids) - cached, cached)
         self.requests += 1
@@ -147,8 +145,8 @@ class SimulatedEngine:
         """End the thread."""
         self._waiting.put(None)
 
-    def _burn(self, tokens: int) -> None:
-        end = time.thread_time() + self.own_seconds(tokens)
+    def _burn(self) -> None:
+        end = time.thread_time() + self.own_seconds
         while time.thread_time() < end:
             pass
 
@@ -201,9 +199,7 @@ class SimulatedEngine:
 
 
 @contextmanager
-def simulated(
-    spec: ModelSpec, tokenizer: Any, own_seconds: Callable[[int], float], rate: float
-) -> Iterator[Agent]:
+def simulated(spec: ModelSpec, tokenizer: Any, own_seconds: float, rate: float) -> Iterator[Agent]:
     """Yield the program's own agent on a simulated engine."""
     factory = partial(SimulatedEngine, tokenizer, own_seconds, rate)
     with Agent(spec, vllm_config={}, llm_factory=lambda **_: factory()) as agent:
@@ -227,7 +223,7 @@ class Cost:
 def measure(spec: ModelSpec, tokenizer: Any, tokens: int) -> tuple[Cost, list[Prompt]]:
     """Measure everything but vLLM on prompts of about so many tokens."""
     config.CONTEXT_TOKENS = tokens - 300
-    with simulated(spec, tokenizer, lambda _: 0.0, math.inf) as agent:
+    with simulated(spec, tokenizer, 0.0, math.inf) as agent:
         tasks = make_tasks(MEASURED + 1, tokens)
         agent.build_prompt(tasks.pop())  # what is worked out once for a tokenizer
         started = time.process_time()
@@ -255,10 +251,10 @@ def handling(agent: Agent, prompts: Sequence[Prompt]) -> tuple[float, float]:
     """Processor seconds of vLLM for one request in cache: in our process, in the engine's."""
     import psutil
 
-    wanted = agent.build_prompt(make_tasks(1, 2000)[0]).trie.children[()]
+    wanted = agent.build_prompt(make_tasks(1, 2000)[0]).trie.asked[()]
     agent.next_token_logprobs([Request(prompt.token_ids, wanted) for prompt in prompts])
     requests = [
-        Request(prompt.token_ids + (token,), wanted) for prompt in prompts for token in wanted
+        Request((*prompt.token_ids, token), wanted) for prompt in prompts for token in wanted
     ]
     core = agent.llm.llm_engine.engine_core
     inside = Meter()
@@ -320,13 +316,11 @@ def one_layer_model(folder: Path) -> ModelSpec:
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def simulate(
-    spec: ModelSpec, tokenizer: Any, tokens: int, count: int, own: Callable[[int], float]
-) -> str:
+def simulate(spec: ModelSpec, tokenizer: Any, tokens: int, count: int, own_seconds: float) -> str:
     """Run the pipeline on the simulated engine; a row of the second table."""
     config.CONTEXT_TOKENS = tokens - 300
     tasks = make_tasks(count, tokens)
-    with simulated(spec, tokenizer, own, RATE) as agent:
+    with simulated(spec, tokenizer, own_seconds, RATE) as agent:
         started = time.perf_counter()
         length = 0
         for outcome in agent.score(tasks):
@@ -415,10 +409,7 @@ def main() -> None:
         if "simulation" not in arguments.skip:
             print(f"\n{SIMULATIONS}")
             for tokens in arguments.tokens:
-                seconds = own[tokens]
-                line = simulate(
-                    spec, tokenizer, tokens, arguments.prompts, lambda _, s=seconds: s  # type: ignore[misc]
-                )  # fmt: skip
+                line = simulate(spec, tokenizer, tokens, arguments.prompts, own[tokens])
                 print(line, flush=True)
 
 

@@ -1,18 +1,25 @@
-"""What reading a whole distribution costs, beside the ways it is usually done. Real engine, real weights, one run.
+"""Compare the cost of reading a whole distribution with the ways it is usually done.
+
+Real engine, real weights, one run.
 
     python benchmarks/scoring.py [--tokens 1000 4000] [--prompts 4] [--repeats 3]
-    python benchmarks/scoring.py --model PATH_OR_ID --load-format dummy --tokens 8000 --prompts 14 --skip harness
-    python benchmarks/scoring.py --one-token       a random model whose tokenizer gives every integer one token
-    python benchmarks/scoring.py --waves 16 8 4 2 --prompts 16 --tokens 1000       what smaller waves cost, and nothing else
+    python benchmarks/scoring.py --model PATH_OR_ID --load-format dummy --tokens 8000 \
+        --prompts 14 --skip harness
+    python benchmarks/scoring.py --one-token     a random model with one token for every integer
+    python benchmarks/scoring.py --waves 16 8 4 2 --prompts 16 --tokens 1000
+        what fewer prompts in flight cost, and nothing else
 
-(a) plain prefill of the prompts, the least any method can cost; (b) this project's scoring at the configured tolerance,
-tokenising and building the prompts included; (c) 101 log-likelihood requests a prompt as an evaluation harness sends them: the
-vLLM backend of the package lm_eval where it is installed, else the same requests (``prompt_logprobs=1``), for one prompt only;
-(d) 10 and 30 sampled answers. Each starts from an empty prefix cache; (a) and (b) alternate, their ratio is taken pair by pair.
+(a) plain prefill of the prompts, the least any method can cost; (b) this project's scoring at the
+configured tolerance, tokenising and building the prompts included; (c) 101 log-likelihood requests
+a prompt as an evaluation harness sends them: the vLLM backend of the package lm_eval where it is
+installed, else the same requests (``prompt_logprobs=1``), for one prompt only; (d) 10 and 30
+sampled answers. Each starts from an empty prefix cache; (a) and (b) alternate, their ratio is taken
+pair by pair.
 
-The error is the total-variation distance to the distribution that exhaustive scoring (tolerance 0) gives on the same engine, and
-for the mean the points it is off; ``tests/engine/test_engine.py`` checks exhaustive scoring against teacher forcing.
-Forward tokens are the prompt tokens the engine did not find in its prefix cache, and each generated token after the first.
+The error is the total-variation distance to the distribution that exhaustive scoring (tolerance 0)
+gives on the same engine, and for the mean the points it is off; ``tests/engine/test_engine.py``
+checks exhaustive scoring against teacher forcing. Forward tokens are the prompt tokens the engine
+did not find in its prefix cache, and each generated token after the first.
 """
 
 from __future__ import annotations
@@ -46,7 +53,7 @@ from preflight.settings import load, setting_problems  # noqa: E402
 from runs import demo  # noqa: E402
 from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
 from scoring.prompts import Passage  # noqa: E402
-from scoring.scorer import Reply, Request  # noqa: E402
+from scoring.scorer import Reply  # noqa: E402
 from scoring.tasks import ForecastTask, Prompt  # noqa: E402
 
 PASSAGE_TOKENS = 200
@@ -65,7 +72,7 @@ SMOLLM2_SHAPE = {
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one set of prompts: seconds and forward tokens a prompt, mean error against the exact distributions."""
+    """One method on one set of prompts: its cost a prompt, its mean error."""
 
     method: str
     seconds: float
@@ -79,7 +86,7 @@ class Row:
 
 
 def corpus_passages() -> list[Passage]:
-    """Passages of the packaged World Factbook, about ``PASSAGE_TOKENS`` tokens each, in the corpus's order."""
+    """Cut the packaged World Factbook into passages of about ``PASSAGE_TOKENS`` tokens."""
     from evidence.chunking import estimate_tokens
 
     found: list[Passage] = []
@@ -103,7 +110,7 @@ def corpus_passages() -> list[Passage]:
 
 
 def make_tasks(count: int, tokens: int) -> list[ForecastTask]:
-    """``count`` questions, each with its own passages, more than fill a prompt of ``tokens`` tokens."""
+    """Return questions with passages of their own, more than fill a prompt of ``tokens``."""
     passages = corpus_passages()
     share = 2 * (tokens // PASSAGE_TOKENS) + 4
     return [
@@ -119,7 +126,8 @@ def make_tasks(count: int, tokens: int) -> list[ForecastTask]:
 def plain_logprobs() -> None:
     """Make the engine report log-probabilities in vLLM's default way.
 
-    The CPU agent's own way (see ``engine/log_normalizer.py``) would give the log-likelihood requests unnormalised logits.
+    The CPU agent's own way (see ``engine/log_normalizer.py``) would give the log-likelihood
+    requests unnormalised logits.
     """
     prepare_environment()
     import vllm
@@ -183,7 +191,7 @@ class Bench:
         return float(sum(r.forward_tokens for r in results)), [r.distribution for r in results]
 
     def loglikelihoods(self, prompt: Prompt) -> tuple[float, list[Distribution]]:
-        """(c) One log-likelihood request for each integer; P(n) is proportional to that of the tokens alone, without a stop."""
+        """(c) One log-likelihood request for each integer, of its tokens alone, without a stop."""
         pairs = [(list(prompt.token_ids), list(path)) for path in prompt.trie.paths]
         if self.harness is not None:
             answers = self.harness._loglikelihood_tokens(
@@ -214,10 +222,11 @@ class Bench:
     def sample(
         self, prompts: Sequence[Prompt], count: int
     ) -> tuple[float, list[Distribution | None]]:
-        """(d) ``count`` answers a prompt at temperature 1, read as integers; None where no answer was one."""
+        """(d) Sample ``count`` answers at temperature 1; None where no answer was an integer."""
         from vllm import SamplingParams
 
-        # No seed of their own (the engine's rules): vLLM's CPU build fails on a seeded request it prefills in two steps.
+        # No seed of their own (the engine's rules): vLLM's CPU build fails on a seeded request that
+        # it prefills in two steps.
         parameters = SamplingParams(max_tokens=8, temperature=1.0)
         tokens, outputs = self.generate(
             [p.token_ids for p in prompts for _ in range(count)],
@@ -241,7 +250,7 @@ def forward_tokens(output: Any) -> int:
 
 
 def harness_on(agent: Agent) -> Any:
-    """The evaluation harness's own vLLM backend, given this engine in place of one it would load; None without the package."""
+    """Return the evaluation harness's own vLLM backend on this engine; None without lm_eval."""
     if importlib.util.find_spec("lm_eval") is None:
         return None
     real = importlib.metadata.version
@@ -262,7 +271,7 @@ def harness_on(agent: Agent) -> Any:
 def errors(
     found: Sequence[Distribution | None], exact: Sequence[Distribution]
 ) -> tuple[float | None, float | None]:
-    """Mean total variation and mean error of the mean in points, over the prompts that gave a distribution."""
+    """Return mean total variation and mean error of the mean in points, where there are any."""
     pairs = [(f, e) for f, e in zip(found, exact, strict=True) if f is not None]
     if not pairs:
         return None, None
@@ -312,7 +321,7 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
             0.0,
         ),
     ]
-    for number in (10, 30):
+    for number in (10, 30) if "samples" not in skip else ():
         seconds, used, sampled = bench.timed(partial(bench.sample, prompts, number))
         rows.append(
             Row(
@@ -345,40 +354,37 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
 def wave_lines(
     bench: Bench, tokens: int, count: int, repeats: int, sizes: Sequence[int]
 ) -> list[str]:
-    """Engine calls, requests, forward tokens and time of scoring in waves of each size; ratios to the first, round by round."""
+    """Compare scoring with so many prompts in flight; ratios to the first, round by round."""
     config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
     tasks = make_tasks(count, tokens)
-    calls: list[int] = []
-    answer = bench.agent.next_token_logprobs
+    steps: list[int] = []
+    collect = bench.agent.collect
 
-    def counted(requests: Sequence[Request]) -> list[Reply]:
-        calls.append(len(requests))
-        return answer(requests)
+    def counted() -> list[tuple[int, Reply]]:
+        replies = collect()
+        steps.append(len(replies))
+        return replies
 
-    setattr(bench.agent, "next_token_logprobs", counted)  # noqa: B010 - a plain assignment to a method fails mypy
+    setattr(bench.agent, "collect", counted)  # noqa: B010 - mypy forbids a plain assignment
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
     costs: dict[int, tuple[int, int, float]] = {}
-    bench.timed(
-        lambda: bench.score(tasks, config.SCORING_TOLERANCE)
-    )  # the first call after a start is slow
+    score = partial(bench.score, tasks, config.SCORING_TOLERANCE)
+    bench.timed(score)  # the first call after a start is slow
     for _ in range(repeats):
         for size in sizes:
             config.SCORING_WAVE = size
-            calls.clear()
-            took, forward, _ = bench.timed(lambda: bench.score(tasks, config.SCORING_TOLERANCE))
+            steps.clear()
+            took, forward, _ = bench.timed(score)
             seconds[size].append(took)
-            costs[size] = (len(calls), sum(calls), forward)
+            costs[size] = (len(steps), sum(steps), forward)
     lines = [
-        f"| prompts a wave | engine calls | requests | forward tokens | time / waves of {sizes[0]} |",
+        f"| prompts in flight | steps | requests | forward tokens | time / {sizes[0]} in flight |",
         "|---|---|---|---|---|",
     ]
     for size in sizes:
         pairs = [b / a for a, b in zip(seconds[sizes[0]], seconds[size], strict=True)]
-        cells = (
-            *costs[size],
-            statistics.median(pairs),
-            ", ".join(f"{ratio:.2f}" for ratio in pairs),
-        )
+        each = ", ".join(f"{ratio:.2f}" for ratio in pairs)
+        cells = (*costs[size], statistics.median(pairs), each)
         lines.append("| {} | {} | {:,} | {:,.0f} | {:.2f} ({}) |".format(size, *cells))
     return lines
 
@@ -391,15 +397,15 @@ def length(prompt: Prompt) -> int:
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| method | seconds a prompt | time / (a) | forward tokens a prompt | TV error | mean off by (points) |",
+        "| method | seconds a prompt | time / (a) | forward tokens a prompt | TV error"
+        " | mean off by (points) |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
         error = "" if row.error is None else f"{row.error:.4f}"
         points = "" if row.points is None else f"{row.points:.2f}"
-        lines.append(
-            f"| {row.method} | {row.seconds:.2f} | {row.ratio:.2f} | {row.forward_tokens:,.0f} | {error} | {points} |"
-        )
+        cost = f"{row.seconds:.2f} | {row.ratio:.2f} | {row.forward_tokens:,.0f}"
+        lines.append(f"| {row.method} | {cost} | {error} | {points} |")
     return "\n".join(lines)
 
 
@@ -428,7 +434,7 @@ def main() -> None:
         "--one-token", action="store_true", help="a random model with one token an integer"
     )
     parser.add_argument(
-        "--skip", nargs="*", default=[], choices=["harness"], help="leave the slow (c) out"
+        "--skip", nargs="*", default=[], choices=["harness", "samples"], help="leave (c) or (d) out"
     )
     parser.add_argument("--waves", type=int, nargs="+", help="only compare waves of these sizes")
     arguments = parser.parse_args()

@@ -161,5 +161,5 @@ def reply(request: Request, output: Any) -> Reply:
     completions = output.outputs
     rows = completions[0].logprobs if completions else None
     row = rows[0] if rows else {}
-    computed = len(request.token_ids) - (output.num_cached_tokens or 0)
+    computed = len(request.prompt) + len(request.node) - (output.num_cached_tokens or 0)
     return Reply({token: row[token].logprob for token in request.wanted if token in row}, computed)

@@ -35,19 +35,19 @@ class ScoringError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One next-token query: a token sequence, and the ids to get log-probabilities of.
+    """One next-token query: token sequence ``prompt + node``, and the ids to get logprobs of.
 
-    The last ``depth`` tokens belong to a number, those before to the prompt.
+    The prompt is shared by all requests of a forecast, not copied.
     """
 
-    token_ids: TokenPath
+    prompt: TokenPath
     wanted: tuple[int, ...]
-    depth: int = 0
+    node: TokenPath = ()
 
     @property
-    def prompt(self) -> TokenPath:
-        """The tokens of the prompt: requests of one prompt share a prefix cache."""
-        return self.token_ids[: len(self.token_ids) - self.depth]
+    def token_ids(self) -> TokenPath:
+        """The whole sequence."""
+        return self.prompt + self.node
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class ForecastScoring:
     def next_requests(self, tolerance: float) -> list[tuple[TokenPath, Request]]:
         """Return the requests of the next round, each with its node; none when done."""
         return [
-            (node, Request(self.prompt + node, self.trie.asked[node], len(node)))
+            (node, Request(self.prompt, self.trie.asked[node], node))
             for node in self.select(tolerance)
         ]
 
