@@ -104,7 +104,8 @@ VLLM_CONFIG: Annotated[
     # exact comparisons on a CPU.
     "dtype": "auto",
     # Tokens per KV cache block. Prompts share whole blocks, so each later request for a forecast
-    # computes up to one block again: small is cheap.
+    # computes up to one block again, and that costs more than the handling of small blocks
+    # (docs/engines.md). A CPU takes 32 at least.
     "block_size": 16,
     # True skips CUDA graph capture: slower decoding, faster start. Scoring decodes one token only.
     "enforce_eager": False,
@@ -145,9 +146,9 @@ MAX_LOGPROB_CACHE: Annotated[int, at_least(102)] = 256
 # A forecast with less probability on the numbers 0-100 is marked low-confidence: the model wanted
 # to say something else.
 MIN_CAPTURED_MASS: Annotated[float, share()] = 0.5
-# Prompts scored and stored together, so what a killed run loses at most. 16 with evidence fill a
-# GPU; more save nothing.
-SCORING_WAVE: Annotated[int, at_least(1)] = 16
+# Prompts in the engine at once, so what a killed run loses at most. 64 keep a large GPU busy with
+# short prompts; long ones are fewer, by the engine's queue and its KV cache (docs/engines.md).
+SCORING_WAVE: Annotated[int, at_least(1)] = 64
 # Reasonings written together; vLLM decodes 256 side by side by default.
 LOGIC_WAVE: Annotated[int, at_least(1)] = 256
 # Seed of every random choice: reasoning samples, folds, simulated outcomes, order of a backtest.

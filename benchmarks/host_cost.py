@@ -1,7 +1,7 @@
 """What a forecast costs the host beside what its prompt costs the model.
 
     python benchmarks/host_cost.py [--tokens 2000 8000] [--prompts 1000]
-    python benchmarks/host_cost.py --skip simulation --blocks 32 64 128 --hashes sha256 xxhash
+    python benchmarks/host_cost.py --skip simulation --blocks 32 64 128
     python benchmarks/host_cost.py --model PATH_OR_ID --load-format dummy     a GPU's own handling
 
 The first table is processor time for one forecast, in milliseconds: one plain encoding of the
@@ -20,6 +20,7 @@ measured for it. Ideal is the plain prefill of the same prompts, in full steps w
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import os
 import queue
@@ -340,6 +341,40 @@ def simulate(spec: ModelSpec, tokenizer: Any, tokens: int, count: int, own_secon
     return "| " + " | ".join(cells) + " |"
 
 
+def hashing(tokens: int) -> list[str]:
+    """Return a table of vLLM's time to hash one prompt, in milliseconds."""
+    from vllm.utils.hashing import get_hash_fn_by_name
+    from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+
+    algorithms = ["sha256", "sha256_cbor"]
+    if importlib.util.find_spec("xxhash"):
+        algorithms += ["xxhash", "xxhash_cbor"]
+    ids = list(range(tokens + 1))
+    request = SimpleNamespace(
+        num_tokens=len(ids), all_token_ids=ids, block_hashes=[], mm_features=None,
+        lora_request=None, cache_salt=None, prompt_embeds=None,
+    )  # fmt: skip
+    lines = [
+        f"\nhashing {tokens:,} tokens; milliseconds",
+        f"| block | {' | '.join(algorithms)} |",
+        "|---" * (len(algorithms) + 1) + "|",
+    ]
+    for block in (16, 32, 64, 128):
+        cells = [str(block)]
+        for algorithm in algorithms:
+            function = get_hash_fn_by_name(algorithm)
+            init_none_hash(function)
+            hasher = get_request_block_hasher(block, function)
+            times = []
+            for _ in range(30):
+                started = time.process_time()
+                hasher(request)
+                times.append(time.process_time() - started)
+            cells.append(f"{1000 * min(times):.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def row(cost: Cost, own: float, engine: float) -> str:
     """Return a row of the first table; milliseconds."""
     prefill = cost.tokens / RATE
@@ -378,7 +413,6 @@ def main() -> None:
     parser.add_argument("--model", help="folder or id (default: a random model of one layer)")
     parser.add_argument("--load-format", default="auto", help='"dummy" needs no weights')
     parser.add_argument("--blocks", type=int, nargs="+", default=[32], help="block sizes of vLLM")
-    parser.add_argument("--hashes", nargs="+", default=["sha256"], help="its hash algorithms")
     parser.add_argument("--skip", nargs="*", default=[], choices=["engine", "simulation"])
     arguments = parser.parse_args()
     prepare_environment()
@@ -394,18 +428,18 @@ def main() -> None:
         costs = {tokens: measure(spec, tokenizer, tokens) for tokens in arguments.tokens}
         own = dict.fromkeys(arguments.tokens, 0.0)
         for block in arguments.blocks if "engine" not in arguments.skip else []:
-            for algorithm in arguments.hashes:
-                settings = {
-                    "max_model_len": WINDOW,
-                    "block_size": block,
-                    "load_format": arguments.load_format,
-                    "prefix_caching_hash_algo": algorithm,
-                }
-                with Agent(spec, vllm_config=settings) as agent:
-                    print(f"\nblocks of {agent.block_size}, {algorithm}; milliseconds\n{COSTS}")
-                    for tokens, (cost, prompts) in costs.items():
-                        own[tokens], engine = min(handling(agent, prompts) for _ in range(3))
-                        print(row(cost, own[tokens], engine), flush=True)
+            settings = {
+                "max_model_len": WINDOW,
+                "block_size": block,
+                "load_format": arguments.load_format,
+            }
+            with Agent(spec, vllm_config=settings) as agent:
+                print(f"\nblocks of {agent.block_size}; milliseconds\n{COSTS}")
+                for tokens, (cost, prompts) in costs.items():
+                    own[tokens], engine = min(handling(agent, prompts) for _ in range(3))
+                    print(row(cost, own[tokens], engine), flush=True)
+        if "engine" not in arguments.skip:
+            print("\n".join(hashing(max(arguments.tokens))))
         if "simulation" not in arguments.skip:
             print(f"\n{SIMULATIONS}")
             for tokens in arguments.tokens:
