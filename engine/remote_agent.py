@@ -287,6 +287,6 @@ def _tokens(request: Request) -> int:
     Servers do not tell it for each prompt of a list. Whole blocks of vLLM's usual 16 tokens count
     as cached where the request belongs to a prompt asked before.
     """
-    if not request.depth:
+    if not request.node:
         return len(request.token_ids)
     return len(request.token_ids) - len(request.prompt) // 16 * 16
