@@ -6,20 +6,26 @@ them would prove nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import config
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring import prompts
-from scoring.chat_templates import render, template_dates
+from scoring.chat_templates import Rendered, render, template_dates
 from scoring.number_trie import NumberTokenizer, TokenPath
+from scoring.prompt_encoding import PromptEncoder
 from scoring.tasks import ForecastTask, Prompt, PromptError
 
 # Tokens kept free at the end of the window: a number of up to three tokens, its ending, one spare.
 ANSWER_TOKENS: Final = 8
+# Most tokens that a passage adds beside its own.
+EDGE_TOKENS: Final = 8
+
+T = TypeVar("T")
 
 
 class PromptFitting:
@@ -40,6 +46,11 @@ class PromptFitting:
     def numbers(self) -> NumberTokenizer:
         """Where and how this tokenizer writes the integers."""
         return NumberTokenizer(self.tokenizer)
+
+    @cached_property
+    def encoder(self) -> PromptEncoder:
+        """Token ids of prompts; passages that repeat are encoded once."""
+        return PromptEncoder(self.numbers)
 
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
@@ -68,53 +79,20 @@ class PromptFitting:
             PromptError: the question does not fit even without evidence.
             TokenizationError: the integers have no unambiguous spelling.
         """
-        used = self._passages_in_budget(task)
-        limit = self.max_model_len - ANSWER_TOKENS if self.max_model_len else None
-        while True:
-            prompt = self._render(task, used)
-            if limit is None or len(prompt.token_ids) <= limit:
-                return prompt
-            if used == 0:
-                what = "the question with its reasoning" if task.reasoning else "the question"
-                raise PromptError(
-                    f"{what} needs {len(prompt.token_ids)} tokens,"
-                    f" the window of {self.name} has {limit}"
-                )
-            used -= 1
-
-    def _passages_in_budget(self, task: ForecastTask) -> int:
-        """Count the best passages that fit into ``config.CONTEXT_TOKENS``."""
-        spent = 0
-        for number, passage in enumerate(task.passages, start=1):
-            block = prompts.passage_block(number, passage, self.control_tokens)
-            spent += len(self.tokenizer.encode(block, add_special_tokens=False)) + 2
-            if spent > config.CONTEXT_TOKENS:
-                return number - 1
-        return len(task.passages)
-
-    def _template_kwargs(self, task: ForecastTask) -> dict[str, Any]:
-        """Return the date in every form a template may ask for, and the model's settings."""
-        return {**template_dates(task.today), **self.spec.chat_template_kwargs}
-
-    def _render(self, task: ForecastTask, used: int) -> Prompt:
-        messages = prompts.forecast_messages(
-            task.question,
-            task.passages[:used],
-            today=task.today,
-            facts=task.facts,
-            reasoning=task.reasoning,
-            control_tokens=self.control_tokens,
+        limit = self.max_model_len - ANSWER_TOKENS
+        prompt = self._fitted(
+            self._blocks_in_budget(task),
+            limit,
+            lambda blocks: self._forecast_prompt(task, blocks),
+            lambda prompt: len(prompt.token_ids),
         )
-        rendered = render(
-            self.tokenizer,
-            messages,
-            answer_prefix=self.spec.answer_prefix,
-            chat_template_kwargs=self._template_kwargs(task),
-        )
-        token_ids, trie = self.numbers.place(
-            rendered.text, rendered.lead, add_special_tokens=rendered.add_special_tokens
-        )
-        return Prompt(rendered.text, token_ids, trie, used)
+        if self.max_model_len and len(prompt.token_ids) > limit:
+            what = "the question with its reasoning" if task.reasoning else "the question"
+            raise PromptError(
+                f"{what} needs {len(prompt.token_ids)} tokens,"
+                f" the window of {self.name} has {limit}"
+            )
+        return prompt
 
     def reasoning_prompt(self, task: ForecastTask) -> TokenPath:
         """Return token ids of the prompt that asks for reasoning; its answer fits.
@@ -122,26 +100,88 @@ class PromptFitting:
         Raises:
             PromptError: the question and ``config.LOGIC_MAX_TOKENS`` do not fit, evidence or none.
         """
-        for used in range(self._passages_in_budget(task), -1, -1):
-            messages = prompts.reasoning_messages(
+        limit = self.max_model_len - config.LOGIC_MAX_TOKENS
+        ids = self._fitted(
+            self._blocks_in_budget(task),
+            limit,
+            lambda blocks: self._reasoning_ids(task, blocks),
+            len,
+        )
+        if self.max_model_len and len(ids) > limit:
+            raise PromptError(
+                f"the question needs {len(ids)} tokens and LOGIC_MAX_TOKENS is"
+                f" {config.LOGIC_MAX_TOKENS}, the window of {self.name} has {self.max_model_len}"
+            )
+        return ids
+
+    def _blocks_in_budget(self, task: ForecastTask) -> list[str]:
+        """Return the best passages as quoted, as many as ``config.CONTEXT_TOKENS`` hold."""
+        spent = 0
+        blocks: list[str] = []
+        for number, passage in enumerate(task.passages, start=1):
+            block = prompts.passage_block(number, passage, self.control_tokens)
+            spent += len(self.encoder.piece(block)) + 2
+            if spent > config.CONTEXT_TOKENS:
+                break
+            blocks.append(block)
+        return blocks
+
+    def _fitted(
+        self,
+        blocks: Sequence[str],
+        limit: int,
+        build: Callable[[Sequence[str]], T],
+        length: Callable[[T], int],
+    ) -> T:
+        """Build with as many blocks as the window allows, or with none; ``limit`` in tokens."""
+        used = len(blocks)
+        while True:
+            built = build(blocks[:used])
+            over = length(built) - limit
+            if not self.max_model_len or over <= 0 or used == 0:
+                return built
+            # Skip what is too long for certain: a block takes its own tokens and a few at its ends.
+            while over > 0 and used > 0:
+                used -= 1
+                over -= len(self.encoder.piece(blocks[used])) + EDGE_TOKENS
+
+    def _forecast_prompt(self, task: ForecastTask, blocks: Sequence[str]) -> Prompt:
+        rendered = self._render(
+            task,
+            prompts.forecast_messages(
                 task.question,
-                task.passages[:used],
+                task.passages[: len(blocks)],
                 today=task.today,
                 facts=task.facts,
+                reasoning=task.reasoning,
                 control_tokens=self.control_tokens,
-            )
-            rendered = render(
-                self.tokenizer,
-                messages,
-                chat_template_kwargs=self._template_kwargs(task),
-                free=True,
-            )
-            ids = tuple(
-                self.numbers.encode(rendered.text, add_special_tokens=rendered.add_special_tokens)
-            )
-            if not self.max_model_len or len(ids) + config.LOGIC_MAX_TOKENS <= self.max_model_len:
-                return ids
-        raise PromptError(
-            f"the question needs {len(ids)} tokens and LOGIC_MAX_TOKENS is"
-            f" {config.LOGIC_MAX_TOKENS}, the window of {self.name} has {self.max_model_len}"
+            ),
+            answer_prefix=self.spec.answer_prefix,
+        )
+        ids, trie = self.numbers.place(
+            rendered.text,
+            rendered.lead,
+            add_special_tokens=rendered.add_special_tokens,
+            token_ids=self._ids(rendered, blocks),
+        )
+        return Prompt(rendered.text, ids, trie, len(blocks))
+
+    def _reasoning_ids(self, task: ForecastTask, blocks: Sequence[str]) -> TokenPath:
+        messages = prompts.reasoning_messages(
+            task.question,
+            task.passages[: len(blocks)],
+            today=task.today,
+            facts=task.facts,
+            control_tokens=self.control_tokens,
+        )
+        return self._ids(self._render(task, messages, free=True), blocks)
+
+    def _render(self, task: ForecastTask, messages: prompts.Messages, **options: Any) -> Rendered:
+        """Apply the template with the task's date in every form that it may ask for."""
+        kwargs = {**template_dates(task.today), **self.spec.chat_template_kwargs}
+        return render(self.tokenizer, messages, chat_template_kwargs=kwargs, **options)
+
+    def _ids(self, rendered: Rendered, blocks: Sequence[str]) -> TokenPath:
+        return self.encoder.encode(
+            rendered.text, blocks, add_special_tokens=rendered.add_special_tokens
         )

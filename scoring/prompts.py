@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from questions.question import Question
@@ -102,8 +103,13 @@ def passage_block(number: int, passage: Passage, control_tokens: Sequence[str] =
     place = ", ".join(
         " ".join(part.split()) for part in (passage.source, passage.title, passage.section) if part
     )
-    heading = f"[{number}] {defuse(place, control_tokens)}, revision of {passage.timestamp[:10]}"
-    return f"{heading}\n{defuse(passage.text, control_tokens).strip()}"
+    tokens = tuple(control_tokens)
+    heading = f"[{number}] {_defused(place, tokens)}, revision of {passage.timestamp[:10]}"
+    return f"{heading}\n{_defused(passage.text, tokens).strip()}"
+
+
+# A passage is quoted in several prompts and while it is fitted; 4,096 texts are about 5 MB.
+_defused = lru_cache(maxsize=4096)(defuse)
 
 
 def question_block(question: Question, control_tokens: Sequence[str] = ()) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from questions.characters import INVISIBLE, MARKS, nfkd
@@ -58,11 +59,31 @@ def defuse(text: str, control_tokens: Iterable[str] = ()) -> str:
     text = _TAG.sub(_without_fence, text)
     text = _HEADING.sub(r"\1(", text)
     text = _CONTROL.sub(lambda match: _HARMLESS[match.group()], text)
-    for token in control_tokens:
+    return _without_control_tokens(text, tuple(control_tokens))
+
+
+def _without_control_tokens(text: str, tokens: tuple[str, ...]) -> str:
+    """Break control tokens one after the other, in their order."""
+    by_beginning, place = _by_beginning(tokens), -1
+    while True:
+        # Vocabularies have up to 6,000 of them; few texts have the beginning of one.
+        there = (found for begins, found in by_beginning.items() if begins in text)
+        found = ((i, token) for some in there for i, token in some if i > place and token in text)
+        place, token = min(found, default=(-1, ""))
+        if not token:
+            return text
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+
+
+@lru_cache(maxsize=16)
+def _by_beginning(tokens: tuple[str, ...]) -> dict[str, list[tuple[int, str]]]:
+    """Group tokens, with their place in the order, by their first two characters."""
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for place, token in enumerate(tokens):
         # A token of one character would also be ordinary text; no known tokenizer has one.
-        if len(token) > 1 and token.strip() and token in text:
-            text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text
+        if len(token) > 1 and token.strip():
+            groups.setdefault(token[:2], []).append((place, token))
+    return groups
 
 
 def _without_fence(tag: re.Match[str]) -> str:
