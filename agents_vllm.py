@@ -28,8 +28,12 @@ from scoring.number_trie import TokenPath
 from scoring.reasoning_notes import strip_reasoning
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastTask, PromptError, Reasoning, reasoning_seed
+from scoring.thoughts import Completion, Writing
 
 logger = logging.getLogger(__name__)
+
+# Tokens of a text between two updates of the bar.
+TOKENS_TOLD: Final = 16
 
 READING: Final = {"max_tokens": 1, "temperature": 0.0, "detokenize": False}
 
@@ -227,6 +231,18 @@ class Agent(BaseAgent):
         for (index, n, seed, _), output in zip(asked, outputs, strict=True):
             results[index, n] = _written(self.name, index, n, seed, output.outputs[0])
         return [results[key] for key in sorted(results)]
+
+    def write(
+        self, asked: Sequence[Writing], told: Callable[[int, int], object]
+    ) -> Iterator[Completion]:
+        """Write all texts in one batch; ``told`` hears of each place's tokens so far."""
+        requests = [
+            ([*one.token_ids], self._sampling(tokens_told=TOKENS_TOLD, **one.sampling))
+            for one in asked
+        ]
+        for output in self._feed.run(requests, written=told):
+            (written,) = output.outputs
+            yield Completion(tuple(written.token_ids), written.finish_reason or "")
 
     def _writing(self, seed: int) -> Any:
         return self._sampling(

@@ -42,6 +42,26 @@ FORECAST_MODEL_PATHS_VLLM: Annotated[dict[str, Any], MODELS] = {
     "phi-4": "microsoft/phi-4",
     "mistral-nemo": "mistralai/Mistral-Nemo-Instruct-2407",
 }
+# Open-weight models that think before they answer; asked only when --models names them. Licences,
+# cut-offs and sources: docs/reasoning.md. A text as "think" is a switch for the system prompt;
+# forecasting fine-tunes learnt to answer with a share of 1, so their prefix says percent.
+_PERCENT = {"think": True, "answer_prefix": "Probability in percent:"}
+OPEN_FORECASTERS: Annotated[dict[str, Any], MODELS] = {
+    "future-as-label-32b": {"path": "LightningRodLabs/future-as-label-paper-step160"} | _PERCENT,
+    "openforecaster-8b": {"path": "nikhilchandak/OpenForecaster-8B"} | _PERCENT,
+    "gpt-oss-20b": {"path": "openai/gpt-oss-20b", "think": True},
+    "gpt-oss-120b": {"path": "openai/gpt-oss-120b", "think": True},
+    "qwen3-14b-thinking": {"path": "Qwen/Qwen3-14B", "think": True},
+    "qwen3-4b-thinking-2507": {"path": "Qwen/Qwen3-4B-Thinking-2507", "think": True},
+    "qwen3-30b-thinking-2507": {"path": "Qwen/Qwen3-30B-A3B-Thinking-2507", "think": True},
+    "qwq-32b": {"path": "Qwen/QwQ-32B", "think": True},
+    "r1-distill-qwen-14b": {"path": "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", "think": True},
+    "r1-distill-llama-8b": {"path": "deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "think": True},
+    "nemotron-nano-9b-v2": {"path": "nvidia/NVIDIA-Nemotron-Nano-9B-v2", "think": True},
+    "nemotron-nano-8b-v1": {
+        "path": "nvidia/Llama-3.1-Nemotron-Nano-8B-v1", "think": "detailed thinking on"
+    },
+}  # fmt: skip
 # The model of ``agents_vllm.Agent()`` where none is given.
 DEFAULT_MODEL_VLLM: Annotated[str, KeyOf("FORECAST_MODEL_PATHS_VLLM")] = "qwen3-14b"
 # Models of the legacy agent on transformers (agents.py), the oracle of the tests; same form.
@@ -63,6 +83,21 @@ LOGIC_MAX_TOKENS: Annotated[int, at_least(16)] = 768
 LOGIC_TEMPERATURE: Annotated[
     float, number(0, 2, "a number from 0 to 2", "0.7 is a usual value")
 ] = 0.7
+# Thoughts per question, chunk of evidence and set of notes of a model with ``think``. The forecast
+# is the mean of the distributions read after each; three show whether they agree.
+THINK_SAMPLES: Annotated[int, at_least(1)] = 3
+# Tokens of one thought. A longer one is closed there as the model would close it, and marked; a
+# shorter one than the minimum may not end. 4096 leaves 12,000 of the default window to the prompt.
+THINK_MAX_TOKENS: Annotated[int, at_least(16)] = 4096
+THINK_MIN_TOKENS: Annotated[
+    int, at_least(0), Limit("at most", "THINK_MAX_TOKENS", "0 lets a thought end where it likes")
+] = 0
+# Sampling of thoughts: what the makers of Qwen3, QwQ, the R1 distills and Nemotron advise; greedy
+# thoughts tend to loop. gpt-oss is meant to be sampled at 1.0 and 1.0.
+THINK_TEMPERATURE: Annotated[
+    float, number(0, 2, "a number from 0 to 2", "0.6 is a usual value")
+] = 0.6
+THINK_TOP_P: Annotated[float, share("0.95 is a usual value", zero=False)] = 0.95
 
 # --- vLLM engine ----------------------------------------------------------------------------------
 VLLM_CONFIG: Annotated[
@@ -149,7 +184,7 @@ MIN_CAPTURED_MASS: Annotated[float, share()] = 0.5
 # Prompts in the engine at once, so what a killed run loses at most. 64 keep a large GPU busy with
 # short prompts; long ones are fewer, by the engine's queue and its KV cache (docs/engines.md).
 SCORING_WAVE: Annotated[int, at_least(1)] = 64
-# Reasonings written together; vLLM decodes 256 side by side by default.
+# Reasonings or thoughts written together; vLLM decodes 256 side by side by default.
 LOGIC_WAVE: Annotated[int, at_least(1)] = 256
 # Seed of every random choice: reasoning samples, folds, simulated outcomes, order of a backtest.
 SEED: Annotated[int, at_least(0)] = 20261123

@@ -18,6 +18,7 @@ from storage.forecasts import ForecastStore
 from storage.outcomes import OutcomeStore
 from storage.points import PointStore
 from storage.runs import RunStore
+from storage.thoughts import ThoughtStore
 
 
 class Database:
@@ -46,6 +47,8 @@ class Database:
         self.forecasts = ForecastStore(self.connection)
         # Point forecasts of many runs, for scores and histories.
         self.points = PointStore(self.connection)
+        # What models thought before their numbers.
+        self.thoughts = ThoughtStore(self.connection)
         # What the pools became with market prices, base rates, coherence and calibration.
         self.final = FinalNumberStore(self.connection)
         # How questions ended, calibrations, coherence checks.

@@ -11,17 +11,18 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import config
 from database import Database
-from evaluation.ablation import FULL, variants
+from evaluation.ablation import FULL
 from preflight.model_entries import ModelSpec
-from runs.forecast_records import Piece, Scored, forecast_record, pieces, pool_record
+from runs.forecast_records import Key, Piece, Scored, forecast_record, pieces, pool_record
+from runs.prompt_batches import Batch, Thoughts, fitted_task, noted_tasks, prompt_batch
+from runs.thoughts import think
 from runs.weights_identity import UNKNOWN_WEIGHTS, weights_identity
 from scoring.agent import BaseAgent
-from scoring.number_trie import TokenizationError
-from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, PromptError, Reasoning
+from scoring.tasks import AgentError, ForecastOutcome, Reasoning
 from storage.errors import DatabaseError
 from storage.records import Evidence, Forecast, ReasoningRecord
 from terminal.progress import progress, waiting
@@ -40,22 +41,6 @@ class Load:
     title: str
     reason: Sequence[Piece] = ()
     score: Sequence[Piece] = ()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The prompts of one model, and for each the index of its piece and its condition."""
-
-    tasks: Sequence[ForecastTask]
-    owners: Sequence[tuple[int, str]]
-
-    def by_condition(self, outcomes: Mapping[int, ForecastOutcome]) -> dict[str, Scored]:
-        """Sort a piece's outcomes, given by index of the prompt, into its conditions."""
-        found: dict[str, list[tuple[ForecastTask, ForecastOutcome]]] = {}
-        for index in sorted(outcomes):
-            _, condition = self.owners[index]
-            found.setdefault(condition, []).append((self.tasks[index], outcomes[index]))
-        return dict(found)
 
 
 class Ensemble:
@@ -234,12 +219,12 @@ class Ensemble:
 
     def _score(self, load: Load, agent: BaseAgent, left: dict[int, Piece]) -> None:
         """Score all prompts; store each complete forecast and take it out of ``left``."""
-        batch = self._batch(agent, load.score)
+        batch = self._batch(load.spec, agent, left)
         sizes = Counter(number for number, _ in batch.owners)
         outcomes: dict[int, dict[int, ForecastOutcome]] = {number: {} for number in left}
         with progress(f"scoring with {load.spec.name}", len(left), "forecast") as bar:
-            # A forecast may need several prompts: with each reasoning, and without for comparison.
-            share = len(left) / len(batch.tasks)
+            # A forecast may need several prompts: with each thought, and without for comparison.
+            share = len(left) / max(1, len(batch.tasks))
             agent.progress = lambda prompts: bar.update(prompts * share)
             for outcome in agent.score(batch.tasks):
                 number, _ = batch.owners[outcome.index]
@@ -252,25 +237,31 @@ class Ensemble:
         record = forecast_record(spec, piece, scored, self._reasoning_errors.get(piece.key))
         self.database.forecasts.save(self.run_id, record)
 
-    def _batch(self, agent: BaseAgent, work: Sequence[Piece]) -> Batch:
-        """Return every prompt to score.
+    def _batch(self, spec: ModelSpec, agent: BaseAgent, left: dict[int, Piece]) -> Batch:
+        """Let the model think where it is to, and return every prompt to score.
 
-        All prompts of a piece hold the same passages, as many as fit beside the longest reasoning:
-        samples and conditions then differ by the reasoning alone, or by all of the evidence.
+        Where it could not, the reason is stored and the piece taken out of ``left``.
         """
-        written: dict[tuple[str, int], list[str]] = {}
+        notes: dict[Key, list[str]] = {}
         if self.logic is not None:
             for one in self.database.forecasts.reasonings(self.run_id):
-                written.setdefault((one.question_id, one.chunk), []).append(one.text)
-        owners: list[tuple[int, str]] = []
-        tasks: list[ForecastTask] = []
-        for number, piece in enumerate(work):
-            texts = written.get(piece.key, [])
-            task = _with_fewer_passages(agent, piece.task, texts)
-            for condition, prompts in variants(task, texts, ablate=self.ablate).items():
-                owners += [(number, condition)] * len(prompts)
-                tasks += prompts
-        return Batch(tasks, owners)
+                notes.setdefault((one.question_id, one.chunk), []).append(one.text)
+        fitted = {
+            piece.key: fitted_task(
+                agent, piece.task, notes.get(piece.key, ()), think=bool(spec.think)
+            )
+            for piece in left.values()
+        }
+        thoughts: Thoughts = {}
+        if spec.think:
+            asked = {key: noted_tasks(task, notes.get(key, ())) for key, task in fitted.items()}
+            thinking = think(self.database, self.run_id, spec, agent, asked, write=self.write)
+            thoughts = thinking.thoughts
+            for number, piece in list(left.items()):
+                if error := thinking.errors.get(piece.key):
+                    failure = ForecastOutcome(0, None, None, error)
+                    self._save(spec, left.pop(number), {FULL: [(piece.task, failure)]})
+        return prompt_batch(left, fitted, notes, thoughts, ablate=self.ablate)
 
     def pool_all(self, question_ids: Iterable[str]) -> None:
         """Pool each question's forecasts; a question without any gets no row."""
@@ -284,21 +275,6 @@ class Ensemble:
                     question_id, found, method=config.POOL_METHOD, models=len(self.specs)
                 )
                 self.database.forecasts.save_ensemble(self.run_id, record)
-
-
-def _with_fewer_passages(
-    agent: BaseAgent, task: ForecastTask, texts: Sequence[str]
-) -> ForecastTask:
-    """Return the task with as many passages as fit beside each of the reasonings."""
-    if not (texts and task.passages):
-        return task
-    try:
-        used = min(
-            agent.build_prompt(replace(task, reasoning=text)).passages_used for text in texts
-        )
-    except (PromptError, TokenizationError):
-        return task  # scoring meets the error again and reports it
-    return replace(task, passages=task.passages[:used])
 
 
 def _logged(what: str, error: Exception) -> str:

@@ -87,6 +87,8 @@ class Feed:
         self._engine: Any = None
         self._asked: dict[str, tuple[dict[str, Any], Any]] = {}
         self._number = 0
+        # Told how many tokens a request has, while texts are written.
+        self._heard: Callable[[int, int], object] | None = None
 
     def attach(self, llm: Any) -> None:
         """Go on with this engine."""
@@ -111,24 +113,40 @@ class Feed:
         """Wait for the engine's next step; returns what ended, with the numbers."""
         if not self._asked:
             return []
-        return [
-            (int(output.request_id), output)
-            for output in self._attempt(lambda: self._engine.step())
-            if output.finished and self._asked.pop(output.request_id, None)
-        ]
+        ended = []
+        for output in self._attempt(lambda: self._engine.step()):
+            number = int(output.request_id)
+            if self._heard is not None and output.request_id in self._asked:
+                self._heard(number, len(output.outputs[0].token_ids))
+            if output.finished and self._asked.pop(output.request_id, None):
+                ended.append((number, output))
+        return ended
 
     def run(
-        self, asked: Sequence[tuple[list[int], Any]], told: Callable[[], object] = bool
+        self,
+        asked: Sequence[tuple[list[int], Any]],
+        told: Callable[[], object] = bool,
+        written: Callable[[int, int], object] | None = None,
     ) -> list[Any]:
-        """Return the outputs of requests, in order; ``told`` is called for each."""
+        """Return the outputs of requests, in order.
+
+        Args:
+            asked: prompts and sampling parameters.
+            told: called for each that ends.
+            written: called with the place of a request and how many tokens it has so far.
+        """
         outputs: dict[int, Any] = {}
         try:
             numbers = [self.add(*one) for one in asked]
+            if written is not None:
+                places = {number: place for place, number in enumerate(numbers)}
+                self._heard = lambda number, tokens: written(places[number], tokens)
             while self._asked:
                 for number, output in self.step():
                     outputs[number] = output
                     told()
         finally:
+            self._heard = None
             self.withdraw()
         return [outputs[number] for number in numbers]
 
@@ -148,11 +166,17 @@ class Feed:
         return self._attempt(act)
 
 
-def sampling_parameters(**values: Any) -> Any:
-    """Return vLLM's parameters of a request that is answered once, at its end."""
+def sampling_parameters(*, tokens_told: int = 0, **values: Any) -> Any:
+    """Return vLLM's parameters of a request that is answered once, at its end.
+
+    With ``tokens_told`` it is also answered, so far, whenever it has so many tokens more.
+    """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
+    if tokens_told:
+        kind = RequestOutputKind.CUMULATIVE
+        return SamplingParams(**values, output_kind=kind, stream_interval=tokens_told)
     return SamplingParams(**values, output_kind=RequestOutputKind.FINAL_ONLY)
 
 

@@ -3,10 +3,13 @@
 The conditions are scored beside the forecast they are compared with: same model, same load, same
 batch, same passages.
 
+    no_thought     the model's answer without its own thought
     no_reasoning   the evidence, without the notes
     no_evidence    the notes, without the passages. They were written with the passages in view, so
                    this is what reading those again adds to the notes, not what searching was worth
     neither        the question alone
+
+A thought stays where notes or evidence are taken away, although it was written with them in view.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ import numpy as np
 
 from evaluation.metrics import brier_score
 from scoring.distribution import Distribution, jensen_shannon
-from scoring.tasks import ForecastTask
+from scoring.tasks import ForecastTask, Thought
 from storage.records import AblationPair
 
 FULL: Final = "full"
 # Each condition and what it takes away.
 CONDITIONS: Final[Mapping[str, str]] = {
+    "no_thought": "thought",
     "no_reasoning": "reasoning",
     "no_evidence": "evidence",
     "neither": "both",
@@ -52,24 +56,37 @@ def effect(full: Distribution, without: Distribution) -> Effect:
 
 
 def variants(
-    task: ForecastTask, reasonings: Sequence[str], *, ablate: bool
+    task: ForecastTask,
+    reasonings: Sequence[str],
+    *,
+    thoughts: Sequence[Sequence[Thought]] = (),
+    ablate: bool,
 ) -> dict[str, list[ForecastTask]]:
     """Return the prompts of one forecast by condition, ``FULL`` first.
 
     Args:
         task: the work, with the passages that every prompt of it holds.
         reasonings: the notes of its samples; none without a logic model.
+        thoughts: the model's own thoughts for each of the notes, or for the task without any.
         ablate: whether to add conditions; one that would repeat another is left out.
     """
-    full = [replace(task, reasoning=text) for text in reasonings] or [task]
+    noted = [replace(task, reasoning=text) for text in reasonings] or [task]
+    full = noted
+    if thoughts:
+        pairs = zip(noted, thoughts, strict=True)
+        full = [replace(one, thought=thought) for one, own in pairs for thought in own]
     found = {FULL: full}
     if not ablate:
         return found
+    if thoughts:
+        found["no_thought"] = noted
     if reasonings:
-        found["no_reasoning"] = [task]
+        found["no_reasoning"] = [
+            replace(one, reasoning=None) for one in (full if thoughts else full[:1])
+        ]
     if task.passages:
         found["no_evidence"] = [replace(one, passages=()) for one in full]
-    if reasonings and task.passages:
+    if sum(map(bool, (thoughts, reasonings, task.passages))) > 1:
         found["neither"] = [replace(task, passages=())]
     return found
 

@@ -36,6 +36,8 @@ SCALED_ALREADY: Final = (
 )  # fmt: skip
 # Quantized weights whose kernels compute in 16 bits only (vLLM, get_supported_act_dtypes).
 HALF_ONLY: Final = ("awq", "gptq", "fp8", "mxfp4", "quark", "modelopt")
+# Tokens of a window that a question without evidence needs beside a thought.
+QUESTION_TOKENS: Final = 512
 GIB: Final = 1 << 30
 
 
@@ -210,6 +212,24 @@ def model_problems(
         yield (
             f"VLLM_CONFIG['dtype'] is {vllm_config['dtype']!r} but {model} has {method} weights;"
             " allowed: 'auto', 'bfloat16' or 'float16' for them; set 'auto'"
+        )
+
+
+def thinking_problems(
+    spec: ModelSpec, vllm_config: Any, longest: int, settings: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    """Say that a thought leaves a model's window too few tokens for a question.
+
+    ``longest`` is THINK_MAX_TOKENS; ``settings`` the model's config.json where it is known.
+    """
+    common = vllm_config.get("max_model_len") if isinstance(vllm_config, Mapping) else None
+    own = window(known_settings(spec.path) if settings is None else settings)
+    known = [v for v in (spec.max_model_len or common, own) if isinstance(v, int) and v > 0]
+    if spec.think and known and longest > min(known) - QUESTION_TOKENS:
+        yield (
+            f"THINK_MAX_TOKENS is {longest} but {spec.name} ({spec.path}) has a window of"
+            f" {min(known)} tokens; allowed: at most {max(0, min(known) - QUESTION_TOKENS)},"
+            " which leaves its question some; lower it, or choose a larger max_model_len"
         )
 
 

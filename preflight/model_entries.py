@@ -35,6 +35,8 @@ class ModelSpec:
         chat_template_kwargs: passed to the chat template, such as ``{"enable_thinking": False}``.
         answer_prefix: text put after the template's generation prompt, before the number.
         max_model_len: tokens; overrides ``VLLM_CONFIG["max_model_len"]``.
+        think: whether it thinks before it answers; a text does so too, and is the line of the
+            system prompt that switches its thinking on.
         trust_remote_code: run Python code that the model repository ships. Off unless set here.
         server: what kind of server is at the addresses, one of ``SERVERS``.
         model: the name the servers know the model by; "" takes the only one they have.
@@ -54,6 +56,7 @@ class ModelSpec:
     tokenizer: str = ""
     api_key_variable: str = ""
     top_tokens: int = 100
+    think: bool | str = False
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -102,8 +105,17 @@ SPEC_KEYS: Final = Keys(
             "write the name, never the key itself",
         ),
         "top_tokens": at_least(1, 1000, "100 is usual"),
+        "think": Rule(
+            lambda v: (
+                isinstance(v, bool) or (isinstance(v, str) and bool(v.strip()) and v.isprintable())
+            ),
+            "True, False, or the line of the system prompt that switches thinking on",
+            "write True for a model whose chat template shows how it thinks",
+        ),
     }
 )
+# Template arguments that switch thinking off.
+OFF: Final = {"enable_thinking": False, "thinking": False, "thinking_budget": 0}
 
 
 def _is_addresses(value: Any) -> bool:
@@ -162,6 +174,7 @@ def model_problems(
             yield f"{label} has a key that is no name; allowed: a printable text; correct it"
         if isinstance(entry, Mapping):
             yield from SPEC_KEYS.problems(label, entry, {})
+            yield from _switched_off(label, entry)
             path = entry.get("path")
             # A misspelt key ("pth") is named with the right one: that is the line to act on.
             meant = any("'path'" in hint(str(key), SPEC_KEYS.rules) for key in entry)
@@ -186,6 +199,19 @@ def model_problems(
                     f"{label} has the key {key!r}; allowed: only where 'path' is a server's"
                     " address (http://host:port); drop it"
                 )
+
+
+def _switched_off(label: str, entry: Mapping[Any, Any]) -> Iterator[str]:
+    """Say that an entry asks a model to think and switches its thinking off."""
+    kwargs = entry.get("chat_template_kwargs")
+    if not entry.get("think") or not isinstance(kwargs, Mapping):
+        return
+    for name, value in OFF.items():
+        if name in kwargs and kwargs[name] is value:
+            yield (
+                f"{label}['chat_template_kwargs'][{name!r}] is {value!r} but 'think' is"
+                f" {shown(entry['think'])}; allowed: one or the other; remove one of them"
+            )
 
 
 def _path_problems(label: str, path: str, load_format: str | None) -> Iterator[str]:

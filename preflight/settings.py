@@ -14,9 +14,11 @@ from preflight.rules import BOOL, LOAD_FORMAT, TEXT, Keys, at_least, hint, rules
 
 # What a whole config.py has. Only the names are repeated here, to notice one that is gone.
 NAMES: Final = (
-    "FORECAST_MODEL_PATHS_VLLM", "DEFAULT_MODEL_VLLM", "FORECAST_MODEL_PATHS", "DEFAULT_MODEL",
-    "DEFAULT_LOGIC_MODEL_PATH", "LOGIC_SAMPLES", "LOGIC_MAX_TOKENS", "LOGIC_TEMPERATURE",
-    "VLLM_CONFIG", "S3_CONNECT_TIMEOUT_SECONDS", "S3_READ_TIMEOUT_SECONDS", "S3_MAX_ATTEMPTS",
+    "FORECAST_MODEL_PATHS_VLLM", "OPEN_FORECASTERS", "DEFAULT_MODEL_VLLM", "FORECAST_MODEL_PATHS",
+    "DEFAULT_MODEL", "DEFAULT_LOGIC_MODEL_PATH", "LOGIC_SAMPLES", "LOGIC_MAX_TOKENS",
+    "LOGIC_TEMPERATURE", "THINK_SAMPLES", "THINK_MAX_TOKENS", "THINK_MIN_TOKENS",
+    "THINK_TEMPERATURE", "THINK_TOP_P", "VLLM_CONFIG", "S3_CONNECT_TIMEOUT_SECONDS",
+    "S3_READ_TIMEOUT_SECONDS", "S3_MAX_ATTEMPTS",
     "CHECKPOINT_TIMEOUT_SECONDS", "LOAD_STALL_SECONDS", "LOAD_TIMEOUT_SECONDS",
     "SERVER_MAX_ATTEMPTS", "SERVER_MAX_WAIT_SECONDS", "SERVER_READ_TIMEOUT_SECONDS",
     "SERVER_MAX_RESIDUAL",
@@ -107,7 +109,11 @@ def setting_problems(config: ModuleType, settings: Mapping[str, Any] | None = No
     if isinstance(engine, Mapping):
         problems += _engine_problems(engine)
         load_format = engine.get("load_format", "auto")
-    for table, form in (("FORECAST_MODEL_PATHS_VLLM", load_format), ("FORECAST_MODEL_PATHS", None)):
+    for table, form in (
+        ("FORECAST_MODEL_PATHS_VLLM", load_format),
+        ("OPEN_FORECASTERS", None),
+        ("FORECAST_MODEL_PATHS", None),
+    ):
         if isinstance(entries := values.get(table), Mapping):
             problems += model_problems(table, entries, form)
     return [overrides.with_origin(problem) for problem in problems]

@@ -75,8 +75,11 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def conflicts(arguments: argparse.Namespace) -> list[str]:
-    """Name options that exclude each other or lack another one, one line each."""
+def conflicts(arguments: argparse.Namespace, *, thinking: bool = False) -> list[str]:
+    """Name options that exclude each other or lack another one, one line each.
+
+    ``thinking`` says whether a model thinks first, which --ablate can take away.
+    """
     problems = []
     if arguments.demo and arguments.models:
         problems.append(
@@ -86,7 +89,7 @@ def conflicts(arguments: argparse.Namespace) -> list[str]:
         problems.append(
             f"--sample is {arguments.sample}; it takes 1 or more and goes with --backtest"
         )
-    if arguments.ablate and arguments.no_retrieval and not arguments.logic:
+    if arguments.ablate and arguments.no_retrieval and not (arguments.logic or thinking):
         problems.append(
             "--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve"
         )

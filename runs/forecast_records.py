@@ -18,6 +18,8 @@ from terminal.redaction import redact
 
 # The prompts of one condition with their outcomes, in the order of the samples.
 Scored = Sequence[tuple[ForecastTask, ForecastOutcome]]
+# A question's id and the number of a chunk of its evidence.
+Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Piece:
     task: ForecastTask
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> Key:
         """The question's id and the number of the chunk."""
         return self.task.question.id, self.task.chunk
 
@@ -53,7 +55,7 @@ def pieces(found: Iterable[Evidence], chunks: int, today: str) -> list[Piece]:
 def forecast_record(
     spec: ModelSpec, piece: Piece, scored: Mapping[str, Scored], reasoning_error: str | None = None
 ) -> ForecastRecord:
-    """Return the record of a forecast, the mean over its samples of reasoning if any.
+    """Return the record of a forecast, the mean over its notes and thoughts if any.
 
     ``scored`` has the scored prompts by condition; ``FULL`` is the forecast itself.
     ``reasoning_error`` says why some of its reasoning is missing.
@@ -78,16 +80,19 @@ def forecast_record(
     mean = mean_voice(full)
     others = [(name, prompts) for name, prompts in scored.items() if name != FULL]
     common["ablations"] = tuple(_ablation(name, prompts, mean) for name, prompts in others)
-    if full[0][0].reasoning is None:
+    if full[0][0].reasoning is None and full[0][0].thought is None:
         # One prompt: its distribution as it was read, without the rounding of a mean.
         return ForecastRecord(**common, **_voice_columns(_voice(results[0])))
     return ForecastRecord(**common, **_voice_columns(mean), **_sample_columns(results))
 
 
 def _reasoning(scored: Scored) -> str | None:
-    if scored[0][0].reasoning is None:
+    texts = [task.reasoning for task, _ in scored]
+    if texts[0] is None:
         return None
-    return "\n\n".join(f"[sample {n}]\n{task.reasoning}" for n, (task, _) in enumerate(scored))
+    if scored[0][0].thought is not None:  # several thoughts may follow the same notes
+        texts = list(dict.fromkeys(texts))
+    return "\n\n".join(f"[sample {n}]\n{text}" for n, text in enumerate(texts))
 
 
 def _prompt_columns(piece: Piece, prompt: Prompt | None) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def gather_evidence(
     """Search for what the run lacks, store it, and return every question's evidence."""
     if plan.origin is not None:
         database.forecasts.copy_reasonings(plan.origin, run_id)
+        database.thoughts.copy(plan.origin, run_id)
     unsearched = _unsearched(run_id, database)
     missing = [question for question in plan.questions if question.id in unsearched]
     if missing and plan.origin is not None:

@@ -198,6 +198,14 @@ def plan_settings(plan: Plan) -> dict[str, Any]:
             "max_tokens": config.LOGIC_MAX_TOKENS,
             "temperature": config.LOGIC_TEMPERATURE,
         }
+    if any(spec.think for spec in plan.specs):
+        settings["thoughts"] = {
+            "samples": config.THINK_SAMPLES,
+            "max_tokens": config.THINK_MAX_TOKENS,
+            "min_tokens": config.THINK_MIN_TOKENS,
+            "temperature": config.THINK_TEMPERATURE,
+            "top_p": config.THINK_TOP_P,
+        }
     if plan.ablate:
         settings["ablate"] = True
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
@@ -205,8 +213,8 @@ def plan_settings(plan: Plan) -> dict[str, Any]:
 
 
 def _entry(spec: ModelSpec) -> dict[str, Any]:
-    """Return an entry's keys; those about servers only where there is one."""
-    unused = () if spec.addresses else SERVER_KEYS
+    """Return an entry's keys; those about servers and thinking only where they are used."""
+    unused = (*(() if spec.addresses else SERVER_KEYS), *(() if spec.think else ("think",)))
     return {key: value for key, value in asdict(spec).items() if key not in unused}
 
 

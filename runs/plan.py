@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import config
+from preflight import machine
 from preflight.model_entries import ModelSpec, model_spec
 from preflight.rules import ConfigError
 from questions.checks import coherence_questions
@@ -103,10 +104,11 @@ def make_plan(
         reading = problems.attempt(lambda: asked_questions(arguments, listed), reading)
     as_of = problems.attempt(lambda: as_of_date(arguments.as_of), None)
     specs, logic = _models(arguments, problems)
-    problems += conflicts(arguments)
+    problems += conflicts(arguments, thinking=any(spec.think for spec in specs))
     if arguments.documents:
         problems.attempt(lambda: check_documents(arguments.documents), None)
     engine = engine_settings(demo=arguments.demo)
+    problems += thinking_problems(specs, engine)
     if environment:
         models = [spec for spec in (*specs, logic) if spec not in (None, DEMO_LOGIC)]
         problems += environment_problems(engine, models)
@@ -138,8 +140,8 @@ def _models(
     """Return the forecasting models and the logic model."""
     if arguments.demo:
         return [], DEMO_LOGIC if arguments.logic else None
-    table = config.FORECAST_MODEL_PATHS_VLLM
-    wanted = arguments.models or (table if isinstance(table, Mapping) else ())
+    asked, table = config.FORECAST_MODEL_PATHS_VLLM, model_table()
+    wanted = arguments.models or (asked if isinstance(asked, Mapping) else ())
     found = [problems.attempt(partial(model_spec, name, table), None) for name in wanted]
     specs = [spec for spec in found if spec is not None]
     if len({spec.name for spec in specs}) < len(specs):
@@ -150,6 +152,21 @@ def _models(
     if not arguments.logic or not isinstance(path, str):
         return specs, None
     return specs, problems.attempt(partial(model_spec, path, table), None)
+
+
+def model_table() -> dict[str, Any]:
+    """Return all named models, those asked by default first."""
+    tables: tuple[Any, Any] = (config.OPEN_FORECASTERS, config.FORECAST_MODEL_PATHS_VLLM)
+    others, asked = (table if isinstance(table, Mapping) else {} for table in tables)
+    return {**asked, **others, **asked}
+
+
+def thinking_problems(specs: Sequence[ModelSpec], engine: Any) -> list[str]:
+    """Name the models whose windows the longest thoughts would fill."""
+    longest: Any = config.THINK_MAX_TOKENS
+    if not isinstance(longest, int):
+        return []  # it has a line of its own
+    return [line for spec in specs for line in machine.thinking_problems(spec, engine, longest)]
 
 
 def engine_settings(*, demo: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from questions.question import Question
 from runs.command_line import UsageError, settled_by_the_run
 from runs.environment import environment_problems
 from runs.manifest import Manifest
-from runs.plan import DEMO_LOGIC, Plan, engine_settings
+from runs.plan import DEMO_LOGIC, Plan, engine_settings, model_table, thinking_problems
 from runs.start import being_worked_on, working_on
 from storage.records import Run
 
@@ -41,6 +41,8 @@ def stored_plan(arguments: argparse.Namespace, *, environment: bool = False) -> 
         raise UsageError("\n".join([*problems, *error.problems])) from None
     settings = manifest.settings
     engine = engine_settings(demo=settings["demo"])
+    if problems := thinking_problems(specs, engine):
+        raise UsageError("\n".join(problems))
     if environment:
         models = [] if settings["demo"] else [*specs, *([logic] if logic else [])]
         if problems := environment_problems(engine, models):
@@ -105,7 +107,7 @@ def stored_specs(manifest: Manifest) -> list[ModelSpec]:
     Raises:
         ConfigError: a stored path is no model path any more (a folder that is gone).
     """
-    settings, table = manifest.settings, config.FORECAST_MODEL_PATHS_VLLM
+    settings, table = manifest.settings, model_table()
     specs = []
     for name in [] if settings["demo"] else settings["model_order"]:
         path = settings["models"][name]["path"]
@@ -122,7 +124,7 @@ def _stored_logic(manifest: Manifest) -> ModelSpec | None:
         return None
     if manifest.settings["demo"]:
         return DEMO_LOGIC
-    return model_spec(config.DEFAULT_LOGIC_MODEL_PATH, config.FORECAST_MODEL_PATHS_VLLM)
+    return model_spec(config.DEFAULT_LOGIC_MODEL_PATH, model_table())
 
 
 def stored_questions(database: Database, run_id: int) -> list[Question]:

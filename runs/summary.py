@@ -17,6 +17,7 @@ from evaluation.discernment import undiscerning_lines
 from scoring.distribution import Distribution
 from scoring.pooling import Voice, average
 from storage.records import INCOMPLETE, AskedQuestion, Forecast, PooledForecast
+from storage.thoughts import ThoughtRead
 from terminal.redaction import redact
 from terminal.text import visible_line
 
@@ -188,6 +189,7 @@ def _footnotes(database: Database, run_id: int, pools: Sequence[PooledForecast])
         *_calibrations(database, pools),
         *(evidence_note(reason) for reason in sorted(evidence)),
         *_reasoning(database, run_id, scored),
+        *_thoughts(database.thoughts.read(run_id), scored),
         *(
             f"Failed: {agent}, {count} forecasts: {error}"
             for (agent, error), count in failures.items()
@@ -255,7 +257,10 @@ def _calibrations(database: Database, pools: Sequence[PooledForecast]) -> list[s
 
 def _reasoning(database: Database, run_id: int, scored: Sequence[Forecast]) -> list[str]:
     notes = []
-    if reasoned := [one for one in scored if one.between_deviation is not None]:
+    thinkers = {one.agent for one in database.thoughts.read(run_id)}
+    if reasoned := [
+        one for one in scored if one.between_deviation is not None and one.agent not in thinkers
+    ]:
         within = max(one.within_deviation or 0.0 for one in reasoned)
         between = max(one.between_deviation or 0.0 for one in reasoned)
         cut = sum(one.cut for one in database.forecasts.reasonings(run_id))
@@ -266,3 +271,35 @@ def _reasoning(database: Database, run_id: int, scored: Sequence[Forecast]) -> l
         )
     lacking = {one.reasoning_error for one in scored if one.reasoning_error}
     return notes + [f"Scored without all of its reasoning: {reason}" for reason in sorted(lacking)]
+
+
+def _thoughts(read: Sequence[ThoughtRead], scored: Sequence[Forecast]) -> list[str]:
+    """Tell of each model that thought: how far thoughts disagree, end badly, contradict it."""
+    notes = []
+    for agent in dict.fromkeys(one.agent for one in read):
+        thoughts = [one for one in read if one.agent == agent]
+        own = [one for one in scored if one.agent == agent]
+        cut = sum(one.cut for one in thoughts)
+        notes.append(
+            f"{agent} thought first, {max((one.samples for one in own), default=0)} times each:"
+            " standard deviation up to"
+            f" {max((one.within_deviation or 0 for one in own), default=0):.1f} points after one"
+            f" thought, up to {max((one.between_deviation or 0 for one in own), default=0):.1f}"
+            f" between them; {cut} of {len(thoughts)} thoughts"
+            f" ({100 * cut / len(thoughts):.0f} %) were cut at the limit,"
+            f" {sum(one.looped for one in thoughts)} end in a loop and"
+            f" {sum(one.empty for one in thoughts)} are empty."
+        )
+        apart = [
+            abs(one.said - one.read)
+            for one in thoughts
+            if one.said is not None and one.read is not None
+        ]
+        silent = len(thoughts) - sum(one.said is not None for one in thoughts)
+        if apart or silent:
+            far = f"{sum(apart) / len(apart):.1f} points on average" if apart else "nothing"
+            notes.append(
+                f"What {agent} then wrote differs from the mean read there by {far}, at most"
+                f" {max(apart, default=0):.1f}; {silent} of {len(thoughts)} answers hold no number."
+            )
+    return notes

@@ -14,7 +14,16 @@ from scoring.number_trie import TokenPath
 from scoring.pipeline import Pipeline
 from scoring.prompt_fitting import PromptFitting
 from scoring.scorer import ForecastScoring, Reply, Request
-from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning, Wave
+from scoring.tasks import (
+    AgentError,
+    ForecastOutcome,
+    ForecastTask,
+    Prompt,
+    Reasoning,
+    Wave,
+    WrittenThought,
+)
+from scoring.thoughts import Completion, Told, Writing, write_thoughts
 
 
 class BaseAgent(PromptFitting, ABC):
@@ -95,6 +104,21 @@ class BaseAgent(PromptFitting, ABC):
         raise AgentError(
             f"{self.name}: this engine cannot write reasoning for {len(tasks) * samples} prompts"
         )
+
+    def think(
+        self, tasks: Sequence[ForecastTask], samples: Sequence[int], told: Told
+    ) -> Iterator[WrittenThought]:
+        """Write one thought for each task; see ``scoring/thoughts.py``."""
+        return write_thoughts(self, tasks, samples, self.write, told)
+
+    def write(
+        self, asked: Sequence[Writing], told: Callable[[int, int], object]
+    ) -> Iterator[Completion]:
+        """Write all texts in one batch, in order.
+
+        ``told`` hears of the place of a text in ``asked`` and how many tokens it has so far.
+        """
+        raise AgentError(f"{self.name}: this engine cannot write {len(asked)} thoughts")
 
     def score(self, tasks: Sequence[ForecastTask]) -> Iterator[ForecastOutcome]:
         """Score every task; outcomes come in order, each as soon as it is known.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -41,6 +41,7 @@ def render(
     *,
     answer_prefix: str = "",
     chat_template_kwargs: Mapping[str, Any] | None = None,
+    ending: Callable[[str], str] | None = None,
     free: bool = False,
 ) -> Rendered:
     """Apply the model's chat template, or plain text where it has none.
@@ -51,6 +52,9 @@ def render(
     the head of the user's message. A prompt never ends in a bare space: the space belongs to the
     number (``lead``), as the tokenizer would have it.
 
+    ``ending`` takes the place of that search: it turns the rendered generation prompt into the text
+    where a thought or an answer begins (``scoring/thinking.py``).
+
     ``free`` ends with the generation prompt alone, for a model that is to write as it likes: no
     answer opening, no prefix (a base model is led by ``PLAIN_NOTES``).
     """
@@ -59,18 +63,26 @@ def render(
     if plain:
         text = "\n\n".join(message["content"] for message in messages)
     else:
-        text, messages = _apply(tokenizer, messages, kwargs)
+        text, messages = apply_template(tokenizer, messages, kwargs)
+        text = ending(text) if ending is not None else text
     if free:
         return Rendered(text + (PLAIN_NOTES if plain else ""), "", add_special_tokens=plain)
     if plain:
         text += f"\n\n{answer_prefix}" if answer_prefix else PLAIN_ANSWER
+    elif ending is not None:
+        text += answer_prefix
     else:
-        text += answer_prefix or _answer_opening(tokenizer, messages, text, kwargs)
+        text += answer_prefix or answer_opening(tokenizer, messages, text, kwargs)
+    return Rendered(*spaced(text, plain or bool(answer_prefix)), add_special_tokens=plain)
+
+
+def spaced(text: str, ours: bool) -> tuple[str, str]:
+    """Return a prompt without a space at its end, and the number's space if any.
+
+    A template ends where an answer begins; words of ours may leave the space to the number.
+    """
     stripped = text.rstrip(" ")
-    # A template ends where an answer begins; words of ours may leave the space to the number.
-    ours = plain or bool(answer_prefix)
-    lead = " " if stripped != text or (ours and needs_space(text)) else ""
-    return Rendered(stripped, lead, add_special_tokens=plain)
+    return stripped, " " if stripped != text or (ours and needs_space(text)) else ""
 
 
 def has_template(tokenizer: Any) -> bool:
@@ -78,15 +90,18 @@ def has_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def _apply(tokenizer: Any, messages: Messages, kwargs: Mapping[str, Any]) -> tuple[str, Messages]:
+def apply_template(
+    tokenizer: Any, messages: Messages, kwargs: Mapping[str, Any]
+) -> tuple[str, Messages]:
     """Render with the generation prompt; without a system role in one message."""
     try:
         text = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, **kwargs
         )
-        if messages[0]["content"] in text:
+        # The first line: what follows may be a switch, which a template takes out.
+        if messages[0]["content"].partition("\n")[0] in text:
             return text, messages
-    except _template_errors():
+    except template_errors():
         pass
     folded = [{"role": "user", "content": "\n\n".join(message["content"] for message in messages)}]
     text = tokenizer.apply_chat_template(
@@ -95,7 +110,7 @@ def _apply(tokenizer: Any, messages: Messages, kwargs: Mapping[str, Any]) -> tup
     return text, folded
 
 
-def _answer_opening(
+def answer_opening(
     tokenizer: Any, messages: Messages, prompt: str, kwargs: Mapping[str, Any]
 ) -> str:
     """Find what the template writes between generation prompt and answer."""
@@ -104,7 +119,7 @@ def _answer_opening(
         whole = tokenizer.apply_chat_template(
             [*messages, {"role": "assistant", "content": probe}], tokenize=False, **kwargs
         )
-    except _template_errors():
+    except template_errors():
         return ""
     if not whole.startswith(prompt):
         return ""
@@ -112,7 +127,8 @@ def _answer_opening(
     return before if found else ""
 
 
-def _template_errors() -> tuple[type[Exception], ...]:
+def template_errors() -> tuple[type[Exception], ...]:
+    """Return what a template raises where it cannot render messages."""
     import jinja2  # here, because prompts are also built without any template
 
     return (jinja2.exceptions.TemplateError, TypeError, ValueError)

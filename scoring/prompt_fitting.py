@@ -6,19 +6,21 @@ them would prove nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import config
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring import prompts
-from scoring.chat_templates import Rendered, render, template_dates
-from scoring.number_trie import NumberTokenizer, TokenPath
+from scoring.chat_templates import Rendered, render, spaced, template_dates
+from scoring.number_trie import NumberTokenizer, NumberTrie, TokenPath
 from scoring.prompt_encoding import PromptEncoder
-from scoring.tasks import ForecastTask, Prompt, PromptError
+from scoring.tasks import ForecastTask, Prompt, PromptError, Thought
+from scoring.thinking import ThoughtFormat, thought_format
 
 # Tokens kept free at the end of the window: a number of up to three tokens, its ending, one spare.
 ANSWER_TOKENS: Final = 8
@@ -94,6 +96,33 @@ class PromptFitting:
             )
         return prompt
 
+    @cached_property
+    def thoughts(self) -> ThoughtFormat | None:
+        """How the model thinks, None where its chat template does not show it."""
+        kwargs = {**template_dates("2000-01-01"), **self.spec.chat_template_kwargs}
+        words = self.spec.think if isinstance(self.spec.think, str) else ""
+        return thought_format(self.tokenizer, kwargs, words=words)
+
+    def thought_prompt(self, task: ForecastTask) -> Prompt:
+        """Render the prompt behind which a thought is written, without a trie; the longest fits.
+
+        Raises:
+            PromptError: the question and ``config.THINK_MAX_TOKENS`` do not fit, evidence or none.
+        """
+        limit = self.max_model_len - ANSWER_TOKENS - config.THINK_MAX_TOKENS
+        prompt = self._fitted(
+            self._blocks_in_budget(task),
+            limit,
+            lambda blocks: self._opened(task, blocks),
+            lambda prompt: len(prompt.token_ids),
+        )
+        if self.max_model_len and len(prompt.token_ids) > limit:
+            raise PromptError(
+                f"the question needs {len(prompt.token_ids)} tokens and THINK_MAX_TOKENS is"
+                f" {config.THINK_MAX_TOKENS}, the window of {self.name} has {self.max_model_len}"
+            )
+        return prompt
+
     def reasoning_prompt(self, task: ForecastTask) -> TokenPath:
         """Return token ids of the prompt that asks for reasoning; its answer fits.
 
@@ -146,16 +175,14 @@ class PromptFitting:
                 over -= len(self.encoder.piece(blocks[used])) + EDGE_TOKENS
 
     def _forecast_prompt(self, task: ForecastTask, blocks: Sequence[str]) -> Prompt:
+        if task.thought is not None:
+            return self._behind_thought(task, task.thought, blocks)
+        form = self.thoughts
         rendered = self._render(
             task,
-            prompts.forecast_messages(
-                task.question,
-                task.passages[: len(blocks)],
-                today=task.today,
-                facts=task.facts,
-                reasoning=task.reasoning,
-                control_tokens=self.control_tokens,
-            ),
+            self._forecast_messages(task, blocks),
+            switch={} if form is None else form.off,
+            ending=None if form is None else form.unthought,
             answer_prefix=self.spec.answer_prefix,
         )
         ids, trie = self.numbers.place(
@@ -165,6 +192,45 @@ class PromptFitting:
             token_ids=self._ids(rendered, blocks),
         )
         return Prompt(rendered.text, ids, trie, len(blocks))
+
+    def _forecast_messages(self, task: ForecastTask, blocks: Sequence[str]) -> prompts.Messages:
+        return prompts.forecast_messages(
+            task.question,
+            task.passages[: len(blocks)],
+            today=task.today,
+            facts=task.facts,
+            reasoning=task.reasoning,
+            control_tokens=self.control_tokens,
+        )
+
+    def _opened(self, task: ForecastTask, blocks: Sequence[str]) -> Prompt:
+        """Return the prompt that ends where a thought begins."""
+        assert self.thoughts is not None, "it is asked only of a model that can think"
+        messages = self._forecast_messages(task, blocks)
+        if isinstance(self.spec.think, str):
+            messages[0]["content"] += f"\n{self.spec.think}"
+        form = self.thoughts
+        rendered = self._render(task, messages, switch=form.on, ending=form.opened, free=True)
+        return Prompt(rendered.text, self._ids(rendered, blocks), NumberTrie((), ()), len(blocks))
+
+    def _behind_thought(
+        self, task: ForecastTask, thought: Thought, blocks: Sequence[str]
+    ) -> Prompt:
+        """Return the prompt that ends behind a thought, where the number begins.
+
+        The thought's tokens stay as they were generated, so that the engine has them in its cache.
+        """
+        assert self.thoughts is not None
+        opened = self._opened(task, blocks)
+        closing = thought.rest + self.thoughts.closing(ended=thought.ended)
+        end, lead = spaced(closing + self.spec.answer_prefix, bool(self.spec.answer_prefix))
+        tail, trie = self.numbers.place(end, lead)
+        return Prompt(
+            opened.text + thought.text.removesuffix(thought.rest) + end,
+            opened.token_ids + thought.token_ids + tail,
+            trie,
+            len(blocks),
+        )
 
     def _reasoning_ids(self, task: ForecastTask, blocks: Sequence[str]) -> TokenPath:
         messages = prompts.reasoning_messages(
@@ -176,9 +242,19 @@ class PromptFitting:
         )
         return self._ids(self._render(task, messages, free=True), blocks)
 
-    def _render(self, task: ForecastTask, messages: prompts.Messages, **options: Any) -> Rendered:
-        """Apply the template with the task's date in every form that it may ask for."""
-        kwargs = {**template_dates(task.today), **self.spec.chat_template_kwargs}
+    def _render(
+        self,
+        task: ForecastTask,
+        messages: prompts.Messages,
+        *,
+        switch: Mapping[str, Any] = MappingProxyType({}),
+        **options: Any,
+    ) -> Rendered:
+        """Apply the template with the task's date in every form that it may ask for.
+
+        ``switch`` are its arguments for thinking or not thinking; those of the entry win.
+        """
+        kwargs = {**switch, **template_dates(task.today), **self.spec.chat_template_kwargs}
         return render(self.tokenizer, messages, chat_template_kwargs=kwargs, **options)
 
     def _ids(self, rendered: Rendered, blocks: Sequence[str]) -> TokenPath:

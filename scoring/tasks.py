@@ -22,11 +22,25 @@ class AgentError(Exception):
 
 
 @dataclass(frozen=True)
+class Thought:
+    """One thought of a model: its text and the tokens as they were generated.
+
+    ``rest`` is the end of the text that is in no token of the thought alone, ``ended`` whether the
+    model itself ended it.
+    """
+
+    text: str
+    rest: str
+    token_ids: TokenPath
+    ended: bool
+
+
+@dataclass(frozen=True)
 class ForecastTask:
     """One forecast to make from one chunk of evidence, its passages best first.
 
-    ``today`` is the ISO date the model is told; ``reasoning`` are notes quoted in the prompt, and
-    ``facts`` lines about market price and base rate.
+    ``today`` is the ISO date the model is told; ``reasoning`` are notes quoted in the prompt,
+    ``facts`` lines about market price and base rate, ``thought`` what the model itself thought.
     """
 
     question: Question
@@ -35,6 +49,7 @@ class ForecastTask:
     chunk: int = 0
     reasoning: str | None = None
     facts: tuple[str, ...] = ()
+    thought: Thought | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +73,42 @@ class Reasoning:
         return self.finish_reason == "length"
 
 
+@dataclass(frozen=True)
+class WrittenThought:
+    """One thought for ``tasks[index]`` and the model's answer after it, or an error.
+
+    ``tokens`` counts what was generated, the mark at the end too; ``said`` is the number in the
+    answer, in percent.
+    """
+
+    index: int
+    sample: int
+    thought: Thought | None = None
+    tokens: int = 0
+    finish_reason: str = ""
+    looped: bool = False
+    seed: int = 0
+    answer: str = ""
+    said: float | None = None
+    error: str | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the length limit ended it."""
+        return self.finish_reason == "length"
+
+
 def reasoning_seed(task: ForecastTask, sample: int) -> int:
     """Return the seed of one sample, whatever else is asked beside or before it."""
-    name = f"{config.SEED} {task.question.id} {task.chunk} {sample}"
+    return _seed(f"{config.SEED} {task.question.id} {task.chunk} {sample}")
+
+
+def thought_seed(task: ForecastTask, sample: int) -> int:
+    """Return the seed of one thought; another one than that of the notes."""
+    return _seed(f"{config.SEED} {task.question.id} {task.chunk} thought {sample}")
+
+
+def _seed(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 

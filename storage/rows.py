@@ -162,6 +162,7 @@ def _distribution(value: Any) -> Distribution:
 
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "str": _typed(str),
+    "bytes": _typed(bytes),
     "int": _typed(int),
     "float": _number,
     "bool": bool,

@@ -113,6 +113,11 @@ REFUSED = {
     "LOGIC_WAVE": 0,
     "LOGIC_MAX_TOKENS": 8,
     "LOGIC_TEMPERATURE": 2.5,
+    "THINK_SAMPLES": 0,
+    "THINK_MAX_TOKENS": 8,
+    "THINK_MIN_TOKENS": -1,
+    "THINK_TEMPERATURE": -0.1,
+    "THINK_TOP_P": 0,
     "DEFAULT_LOGIC_MODEL_PATH": "",
     "SCORING_TOLERANCE": -0.1,
     "MAX_LOGPROB_CACHE": 101,
@@ -191,7 +196,7 @@ def test_each_settings_rule_refuses_its_wrong_value(name):
 def test_every_setting_has_a_refused_value():
     own = {name for name, rules in rules_of(config).items() if not isinstance(rules[0], Rule)}
     assert own == {"DEFAULT_MODEL_VLLM", "DEFAULT_MODEL", "VLLM_CONFIG"}  # tested by themselves
-    tables = {"FORECAST_MODEL_PATHS_VLLM", "FORECAST_MODEL_PATHS"}
+    tables = {"FORECAST_MODEL_PATHS_VLLM", "OPEN_FORECASTERS", "FORECAST_MODEL_PATHS"}
     assert set(REFUSED) == set(rules_of(config)) - own - tables
 
 

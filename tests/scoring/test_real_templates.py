@@ -34,9 +34,9 @@ BASE_MODELS = ("gpt2", "yi", "llama2")
 
 
 @cache
-def makers_template(name):
+def makers_template(name, source=SOURCE):
     """A template kept by llama.cpp, or None where the registry cannot be reached."""
-    path = FOLDER / "templates" / name
+    path = FOLDER / "templates" / source.rpartition("=")[2] / name
     if not path.exists():
         command = [
             sys.executable,
@@ -46,7 +46,7 @@ def makers_template(name):
             "--quiet",
             "--no-deps",
             "--no-binary=:all:",
-            SOURCE,
+            source,
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         if not list(path.parent.glob("*.tar.gz")):
@@ -57,21 +57,21 @@ def makers_template(name):
             except (OSError, subprocess.SubprocessError):
                 return None
         (archive,) = path.parent.glob("*.tar.gz")
-        with tarfile.open(archive) as source:
-            member = next(m for m in source.getnames() if m.endswith(f"models/templates/{name}"))
-            path.write_bytes(source.extractfile(member).read())
+        with tarfile.open(archive) as packed:
+            member = next(m for m in packed.getnames() if m.endswith(f"models/templates/{name}"))
+            path.write_bytes(packed.extractfile(member).read())
     return path.read_text(encoding="utf-8")
 
 
-def agent_of(family, template=None, **settings):
+def agent_of(family, template=None, source=SOURCE, **settings):
     """An agent around the family's real tokenizer and a stand-in engine."""
     tokenizer = load(family)
     if tokenizer is None:
         pytest.skip("not reachable: npm's registry")
     if template is not None:
         tokenizer = copy.copy(tokenizer)  # the loaded one is shared
-        tokenizer.chat_template = makers_template(template) or pytest.skip(
-            f"not reachable: {SOURCE}"
+        tokenizer.chat_template = makers_template(template, source) or pytest.skip(
+            f"not reachable: {source}"
         )
 
     class Engine(StubLLM):

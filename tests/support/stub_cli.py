@@ -28,7 +28,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
@@ -37,6 +37,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import numpy as np
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 import config
 import forecaster
@@ -50,6 +51,7 @@ from scoring.distribution import Distribution
 from scoring.number_trie import NumberTrie, TokenPath
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning
+from scoring.thoughts import Completion, Writing
 from storage import connection
 
 MODELS: Final = ("stub-a", "stub-b", "stub-c")
@@ -57,6 +59,12 @@ MODELS: Final = ("stub-a", "stub-b", "stub-c")
 MOVES: Final = ((7, 0.15), (28, 0.3), (182, 0.6))
 # Log-probability of a token that no answer needs.
 UNLIKELY: Final = -14.0
+# A chat template that opens a thought with the generation prompt.
+THINKING_TEMPLATE: Final = (
+    "{% for m in messages %}[{{ m.role }}]\n{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]\n<think>\n{% endif %}"
+)
+THOUGHT: Final = "Let me weigh the signals; about {0} of them speak for it.\n"
 REASONING: Final = (
     "Base rate: events of this class were {0} over spans as long as this one.\n"
     "Status quo: nothing changes by itself, and the time that is left is {1}.\n"
@@ -99,6 +107,8 @@ def believed(agent: str, task: ForecastTask, used: int, parent: str | None) -> D
     centre += sum(found) / math.sqrt(len(found) or 1)
     if task.reasoning:
         centre += draw(0.25, "reasoning", text, task.reasoning)
+    if task.thought:
+        centre += draw(0.4, "thought", text, task.thought.text)
     if task.question.extra.get(KIND_KEY) == "negation":
         centre = -centre
     centre += draw(0.1, agent, task.question.text, task.today)
@@ -127,16 +137,16 @@ def named(variable: str) -> set[str]:
 
 
 class PieceTokenizer:
-    """One token for each word, mark, space and digit; no chat template.
+    """One token for each word, mark, space and digit; a chat template only where one is given.
 
     With ``whole`` an integer up to 100 is one token too.
     """
 
-    chat_template = None
     all_special_ids = ()
     all_special_tokens = ()
 
-    def __init__(self, *, whole: bool) -> None:
+    def __init__(self, *, whole: bool, template: str | None = None) -> None:
+        self.chat_template = template
         integers = r"100(?!\d)|[1-9]\d(?!\d)|" if whole else ""
         self.pieces = re.compile(rf"{integers}[0-9]| ?[^\W\d_]+|.", re.DOTALL)
         self.texts = [str(n) for n in range(101 if whole else 10)]
@@ -152,7 +162,17 @@ class PieceTokenizer:
             found.append(self.ids[piece])
         return found
 
-    def decode(self, token_ids: Sequence[int]) -> str:
+    def apply_chat_template(
+        self, messages: Any, *, tokenize: bool, add_generation_prompt: bool = False, **kwargs: Any
+    ) -> str:
+        """Messages as the chat template writes them."""
+        return (
+            ImmutableSandboxedEnvironment()
+            .from_string(self.chat_template or "")
+            .render(messages=messages, add_generation_prompt=add_generation_prompt, **kwargs)
+        )
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Text of token ids."""
         return "".join(self.texts[number] for number in token_ids)
 
@@ -194,9 +214,11 @@ class StubAgent(BaseAgent):
         """Make the tokenizer; raises ``AgentError`` for a model named in STUB_FAIL."""
         if self.name in named("STUB_FAIL"):
             raise AgentError(f"{self.name} did not load: STUB_FAIL names it")
-        self.tokenizer = PieceTokenizer(whole=self.name == MODELS[0])
+        template = THINKING_TEMPLATE if self.spec.think is True else None
+        self.tokenizer = PieceTokenizer(whole=self.name == MODELS[0], template=template)
         self.max_model_len = self.spec.max_model_len or 16384
         self.answers: dict[TokenPath, Answer] = {}
+        self.means: dict[TokenPath, float] = {}
         self.texts: dict[str, str] = {}
 
     def shutdown(self) -> None:
@@ -213,6 +235,7 @@ class StubAgent(BaseAgent):
         parent = self.texts.get(str(task.question.extra.get(PARENT_KEY)))
         distribution = believed(self.name, task, prompt.passages_used, parent)
         mass = captured(self.name, task.question.text)
+        self.means[prompt.token_ids] = distribution.mean
         self.answers[prompt.token_ids] = Answer.of(prompt.trie, distribution, mass)
         return prompt
 
@@ -226,6 +249,23 @@ class StubAgent(BaseAgent):
             logprobs = self.answers[ids[: len(ids) - depth]].logprobs(node, request.wanted)
             replies.append(Reply(logprobs, depth or len(ids)))
         return replies
+
+    def write(
+        self, asked: Sequence[Writing], told: Callable[[int, int], object]
+    ) -> Iterator[Completion]:
+        """A thought by its seed, every fifth of them cut; behind a thought the number's mean."""
+        for place, one in enumerate(asked):
+            if "seed" in one.sampling:
+                seed, most = one.sampling["seed"], one.sampling["max_tokens"]
+                text = THOUGHT.format(seed % 97) if seed % 7 else "\n"
+                ids = self.tokenizer.encode(text if seed % 5 else text * 99)
+                cut = len(ids) >= most
+                ids = ids[:most] if cut else ids + self.tokenizer.encode("</think>")
+                told(place, len(ids))
+                yield Completion(tuple(ids), "length" if cut else "stop")
+            else:
+                text = f"{self.means[one.token_ids]:.0f} %"
+                yield Completion(tuple(self.tokenizer.encode(text)), "stop")
 
     def reason(self, tasks: Sequence[ForecastTask], samples: int) -> Iterator[Reasoning]:
         """Notes in the five parts that are asked for, different for each sample."""

@@ -1,0 +1,79 @@
+"""The prompts of one model: for each piece of work, by condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from evaluation.ablation import variants
+from runs.forecast_records import Key, Piece, Scored
+from scoring.agent import BaseAgent
+from scoring.number_trie import TokenizationError
+from scoring.tasks import ForecastOutcome, ForecastTask, PromptError, Thought
+
+# The notes of the logic model by piece, and a model's own thoughts for each of these notes.
+Notes = Mapping[Key, Sequence[str]]
+Thoughts = Mapping[Key, Sequence[Sequence[Thought]]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The prompts of one model, and for each the index of its piece and its condition."""
+
+    tasks: Sequence[ForecastTask]
+    owners: Sequence[tuple[int, str]]
+
+    def by_condition(self, outcomes: Mapping[int, ForecastOutcome]) -> dict[str, Scored]:
+        """Sort a piece's outcomes, given by index of the prompt, into its conditions."""
+        found: dict[str, list[tuple[ForecastTask, ForecastOutcome]]] = {}
+        for index in sorted(outcomes):
+            _, condition = self.owners[index]
+            found.setdefault(condition, []).append((self.tasks[index], outcomes[index]))
+        return dict(found)
+
+
+def prompt_batch(
+    work: Mapping[int, Piece],
+    fitted: Mapping[Key, ForecastTask],
+    notes: Notes,
+    thoughts: Thoughts,
+    *,
+    ablate: bool,
+) -> Batch:
+    """Return every prompt to score for pieces given by number.
+
+    All prompts of a piece hold the same passages (``fitted_task``): samples and conditions differ
+    by notes or thought alone, or by all of the evidence.
+    """
+    owners: list[tuple[int, str]] = []
+    tasks: list[ForecastTask] = []
+    for number, piece in work.items():
+        found = variants(
+            fitted[piece.key],
+            notes.get(piece.key, ()),
+            thoughts=thoughts.get(piece.key, ()),
+            ablate=ablate,
+        )
+        for condition, prompts in found.items():
+            owners += [(number, condition)] * len(prompts)
+            tasks += prompts
+    return Batch(tasks, owners)
+
+
+def fitted_task(
+    agent: BaseAgent, task: ForecastTask, texts: Sequence[str], *, think: bool
+) -> ForecastTask:
+    """Return the task with as many passages as fit beside notes and thoughts."""
+    if not (task.passages and (texts or think)):
+        return task
+    build = agent.thought_prompt if think else agent.build_prompt
+    try:
+        used = min(build(one).passages_used for one in noted_tasks(task, texts))
+    except (PromptError, TokenizationError):
+        return task  # thinking or scoring meets the error again and reports it
+    return replace(task, passages=task.passages[:used])
+
+
+def noted_tasks(task: ForecastTask, texts: Sequence[str]) -> list[ForecastTask]:
+    """Return the task with each of the notes, or as it is without any."""
+    return [replace(task, reasoning=text) for text in texts] or [task]
