@@ -225,7 +225,7 @@ class Agent(BaseAgent):
                 continue
             asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
         outputs = self._feed.run(
-            [([*ids], self._writing(seed)) for *_, seed, ids in asked],
+            [([*ids], self._sampling(**_notes(seed))) for *_, seed, ids in asked],
             lambda: self.progress(1 / samples),
         )
         for (index, n, seed, _), output in zip(asked, outputs, strict=True):
@@ -243,16 +243,6 @@ class Agent(BaseAgent):
         for output in self._feed.run(requests, written=told):
             (written,) = output.outputs
             yield Completion(tuple(written.token_ids), written.finish_reason or "")
-
-    def _writing(self, seed: int) -> Any:
-        return self._sampling(
-            max_tokens=config.LOGIC_MAX_TOKENS,
-            temperature=config.LOGIC_TEMPERATURE,
-            seed=seed,
-            # Marks of thinking are special tokens in some vocabularies; they must be seen to be
-            # taken out.
-            skip_special_tokens=False,
-        )
 
     # --- score ------------------------------------------------------------------------------------
 
@@ -297,6 +287,17 @@ class Agent(BaseAgent):
             raise error
         if not self._shrink(line):
             raise AgentError(with_advice(line)) from error
+
+
+def _notes(seed: int) -> dict[str, Any]:
+    return {
+        "max_tokens": config.LOGIC_MAX_TOKENS,
+        "temperature": config.LOGIC_TEMPERATURE,
+        "seed": seed,
+        # Marks of thinking are special tokens in some vocabularies; they must be seen to be
+        # taken out.
+        "skip_special_tokens": False,
+    }
 
 
 def _written(name: str, index: int, sample: int, seed: int, completion: Any) -> Reasoning:

@@ -274,7 +274,7 @@ def _reasoning(database: Database, run_id: int, scored: Sequence[Forecast]) -> l
 
 
 def _thoughts(read: Sequence[ThoughtRead], scored: Sequence[Forecast]) -> list[str]:
-    """Tell of each model that thought: how far thoughts disagree, end badly, contradict it."""
+    """Describe each thinking model: spread, bad ends, answers against numbers."""
     notes = []
     for agent in dict.fromkeys(one.agent for one in read):
         thoughts = [one for one in read if one.agent == agent]
