@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 import config
 from database import Database
 from preflight.model_entries import ModelSpec
@@ -95,7 +93,7 @@ def think(
 def _stored(database: Database, run_id: int, spec: ModelSpec) -> dict[Key, dict[int, Thought]]:
     found: dict[Key, dict[int, Thought]] = {}
     for one in database.thoughts.of_run(run_id, spec.name):
-        thought = Thought(one.text, one.rest, one.ids, one.ended)
+        thought = Thought(one.text, one.rest, one.token_ids, one.ended)
         found.setdefault((one.question_id, one.chunk), {})[one.sample] = thought
     return found
 
@@ -164,7 +162,7 @@ def _record(
         model=redact(spec.path),
         text=thought.text,
         rest=thought.rest,
-        token_ids=np.array(thought.token_ids, dtype="<u4").tobytes(),
+        token_ids=thought.token_ids,
         tokens=written.tokens,
         finish_reason=written.finish_reason,
         ended=thought.ended,

@@ -160,9 +160,13 @@ def _distribution(value: Any) -> Distribution:
     return Distribution(numbers)
 
 
+def _uint32s(value: Any) -> tuple[int, ...]:
+    return tuple(np.frombuffer(_typed(bytes)(value), dtype="<u4").tolist())
+
+
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "str": _typed(str),
-    "bytes": _typed(bytes),
+    "tuple[int, ...]": _uint32s,
     "int": _typed(int),
     "float": _number,
     "bool": bool,

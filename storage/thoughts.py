@@ -13,8 +13,8 @@ from storage.connection import Connection, insert
 class ThoughtRecord:
     """One thought of a model for a question and chunk, as it was generated.
 
-    ``token_ids`` are little-endian uint32; ``rest`` ends a ``text`` whose last token began the mark
-    that ends a thought. ``said`` is the number in the model's ``answer``, in percent.
+    ``rest`` ends a ``text`` whose last token began the mark that ends a thought; ``token_ids`` lack
+    that token. ``said`` is the number in the model's ``answer``, in percent.
     """
 
     question_id: str
@@ -24,7 +24,7 @@ class ThoughtRecord:
     model: str
     text: str
     rest: str
-    token_ids: bytes
+    token_ids: tuple[int, ...]
     tokens: int
     finish_reason: str
     ended: bool
@@ -34,11 +34,6 @@ class ThoughtRecord:
     seed: int
     answer: str
     said: float | None
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """The tokens as numbers."""
-        return tuple(np.frombuffer(self.token_ids, dtype="<u4").tolist())
 
 
 @dataclass(frozen=True)
@@ -63,6 +58,7 @@ class ThoughtStore:
     def save(self, run_id: int, record: ThoughtRecord) -> None:
         """Store one thought; one that is there already stays."""
         values = {"run_id": run_id, "created_at": self._connection.now(run_id), **asdict(record)}
+        values["token_ids"] = np.array(record.token_ids, dtype="<u4").tobytes()
         with self._connection.atomic() as sql:
             insert(sql, "thoughts", values, "INSERT OR IGNORE")
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from storage.records import (
     Resolution,
     Rewording,
 )
+from storage.thoughts import ThoughtRecord
 from tests.support.record_database import calibrated_values, history, point
 
 QUESTIONS = [Question("Will Z happen?", id="z"), Question("Will A happen?", id="a")]
@@ -777,3 +779,21 @@ def test_what_holds_names_and_values_is_a_json_object(db, versions):
         other.execute("UPDATE runs SET versions = ?", (versions,))
     with pytest.raises(DatabaseError, match="as versions, which Forecaster does not write"):
         db.runs.get(run)
+
+
+def test_a_thoughts_tokens_come_back_as_they_were(db):
+    run = db.runs.start(
+        settings={}, versions={}, seed=1, as_of=None, questions=[Question("Q?", id="a")]
+    )
+    one = ThoughtRecord(
+        question_id="a", chunk=0, agent="m", sample=0, model="org/m", text="Hm.", rest=".",
+        token_ids=(0, 151_668, 2**32 - 1), tokens=4, finish_reason="stop", ended=True, cut=False,
+        looped=False, empty=False, seed=7, answer="40 %", said=40.0,
+    )  # fmt: skip
+    db.thoughts.save(run, one)
+    db.thoughts.save(run, replace(one, text="another"))  # what is stored stays
+    assert db.thoughts.of_run(run, "m") == [one]
+    with db.connection.atomic() as sql:
+        sql.execute("UPDATE thoughts SET token_ids = X'0102'")
+    with pytest.raises(DatabaseError, match="a row has .* as token_ids"):
+        db.thoughts.of_run(run, "m")
