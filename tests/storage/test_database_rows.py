@@ -795,5 +795,5 @@ def test_a_thoughts_tokens_come_back_as_they_were(db):
     assert db.thoughts.of_run(run, "m") == [one]
     with db.connection.atomic() as sql:
         sql.execute("UPDATE thoughts SET token_ids = X'0102'")
-    with pytest.raises(DatabaseError, match="a row has .* as token_ids"):
+    with pytest.raises(DatabaseError, match=r"a row has .* as token_ids"):
         db.thoughts.of_run(run, "m")
