@@ -213,7 +213,7 @@ def plan_settings(plan: Plan) -> dict[str, Any]:
 
 
 def _entry(spec: ModelSpec) -> dict[str, Any]:
-    """Return an entry's keys; those about servers and thinking only where they are used."""
+    """Return an entry's keys; those about servers or thinking only where used."""
     unused = (*(() if spec.addresses else SERVER_KEYS), *(() if spec.think else ("think",)))
     return {key: value for key, value in asdict(spec).items() if key not in unused}
 
