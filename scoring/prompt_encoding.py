@@ -1,4 +1,4 @@
-"""Encode prompts in pieces, so that a passage is encoded once however many prompts quote it.
+"""Encode prompts in pieces: a passage once, however many prompts quote it.
 
 Two neighbouring pieces are joined by encoding the few characters on both sides of their seam. For
 byte-pair encoding this gives the tokens of the whole text, because a sequence of tokens is the
@@ -18,7 +18,7 @@ from scoring.number_trie import NumberTokenizer, TokenPath, common_prefix
 logger = logging.getLogger(__name__)
 
 BETWEEN: Final = "\n\n"
-# Characters on each side of a seam that are encoded again; the second where the first do not do.
+# Characters on each side of a seam that are encoded again; the second where the first are too few.
 SEAM_CHARACTERS: Final = (24, 96)
 # Tokens on each side of a seam that must come out as they are in the pieces.
 AGREEING: Final = 2
@@ -63,20 +63,22 @@ class PromptEncoder:
         return tuple(self.numbers.encode(text, add_special_tokens=add_special_tokens))
 
     def _agrees(self, head: str, blocks: Sequence[str], tail: str, special: bool) -> bool:
-        """Compare pieces with the whole once, on a short prompt; be wrong about no tokenizer."""
+        """Compare pieces with the whole, once and on a short prompt."""
         if not self._compared:
             self._compared = True
             few = blocks[:2]
             whole = self.numbers.encode(head + BETWEEN.join(few) + tail, add_special_tokens=special)
             if self._joined(head, few, tail, special) not in (None, tuple(whole)):
-                logger.warning("this tokenizer reads pieces of a text in its own way")
+                logger.warning(
+                    "this tokenizer encodes pieces of a text in another way than the whole"
+                )
                 self.in_pieces = False
         return self.in_pieces
 
     def _joined(
         self, head: str, blocks: Sequence[str], tail: str, special: bool
     ) -> TokenPath | None:
-        """Join the pieces of a prompt from left to right; None where a seam does not agree."""
+        """Join the pieces of a prompt; None where a seam does not agree."""
         ids = list(self.piece(head, add_special_tokens=special))
         done = head
         for number, piece in enumerate((*blocks, tail)):
@@ -87,7 +89,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def _append(self, ids: list[int], done: str, between: str, piece: str, reach: int) -> bool:
-        """Append a piece to the ids of the text that ends in ``done``, if their seam agrees."""
+        """Append a piece to the ids of a text that ends in ``done``, if they agree."""
         left, right = done[-reach:], piece[:reach]
         before, after, added = self.piece(left), self.piece(right), self.piece(piece)
         seam = self.piece(left + between + right)

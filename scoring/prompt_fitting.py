@@ -162,7 +162,7 @@ class PromptFitting:
         build: Callable[[Sequence[str]], T],
         length: Callable[[T], int],
     ) -> T:
-        """Build with as many blocks as the window allows, or with none; ``limit`` in tokens."""
+        """Build with as many blocks as ``limit`` tokens allow, or with none."""
         used = len(blocks)
         while True:
             built = build(blocks[:used])
