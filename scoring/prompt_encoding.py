@@ -36,9 +36,12 @@ class PromptEncoder:
 
     @cached_property
     def in_pieces(self) -> bool:
-        """Whether the tokens of a text depend on nothing far away: byte-pair encoding."""
-        backend = getattr(self.numbers.tokenizer, "backend_tokenizer", None)
-        return type(getattr(backend, "model", None)).__name__ == "BPE"
+        """Whether the tokens of a text depend on nothing far away: byte-pair encoding.
+
+        Tokenizers in plain Python (tiktoken, mistral-common) do not say; today they are.
+        """
+        model = getattr(getattr(self.numbers.tokenizer, "backend_tokenizer", None), "model", None)
+        return model is None or type(model).__name__ == "BPE"
 
     def piece(self, text: str, *, add_special_tokens: bool = False) -> TokenPath:
         """Return the token ids of a text by itself; kept."""

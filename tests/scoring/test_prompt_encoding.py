@@ -204,13 +204,21 @@ def test_dropping_passages_for_the_window_encodes_nothing_again(tokenizer, monke
 # --- tokenizers that cannot be read in pieces -----------------------------------------------------
 
 
-def test_other_tokenizers_are_read_as_a_whole():
-    counting = Counting(WordTokenizer())
-    agent = agent_of(counting)
-    assert not agent.encoder.in_pieces
-    prompt = agent.build_prompt(asked(1, passages(1, 4)))
-    assert prompt.token_ids == tuple(counting.encode(prompt.text + " "))
-    assert prompt.passages_used == within_budget(agent, asked(1, passages(1, 4)))
+def test_a_tokenizer_that_is_no_byte_pair_encoding_is_read_as_a_whole():
+    class Unigram(WordTokenizer):
+        backend_tokenizer = SimpleNamespace(model=type("Unigram", (), {})())
+
+    for kind, in_pieces in ((Unigram, False), (WordTokenizer, True)):
+        counting = Counting(kind())
+        agent = agent_of(counting)
+        task = asked(1, passages(1, 4))
+        assert agent.encoder.in_pieces is in_pieces
+        agent.build_prompt(task)
+        before = counting.characters
+        prompt = agent.build_prompt(task)
+        assert (counting.characters - before >= len(prompt.text)) is not in_pieces
+        assert prompt.token_ids == tuple(counting.encode(prompt.text + " "))
+        assert prompt.passages_used == within_budget(agent, task)
 
 
 class NotLocal(WordTokenizer):
