@@ -287,7 +287,7 @@ PASSAGES_PER_ARTICLE: Annotated[int, at_least(1)] = 6
 NEAR_DUPLICATE_SHARE: Annotated[float, share("0.6 is usual", zero=False)] = 0.6
 
 # --- Analysis -------------------------------------------------------------------------------------
-# Questions with figures of their own in one call; a figure takes about 0.3 s.
+# Questions with figures of their own in one call; a figure takes about 0.15 s.
 MAX_PLOTTED_QUESTIONS: Annotated[int, at_least(1)] = 200
 # Clusters of related questions, and degrees of freedom, from which a 95 % interval is given. With
 # fewer, intervals cover too little (docs/intervals.md).

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from reporting import styles
-from reporting.plot_data import OverviewRow
+from reporting.plot_data import Outcome, OverviewRow
 
 # Rows of one figure; more questions continue on a further page.
 OVERVIEW_ROWS: Final = 24
@@ -44,8 +44,7 @@ def _draw_page(rows: Sequence[OverviewRow], title: str) -> Any:
     figure = styles.new_figure(1.35 + 0.44 * len(rows))
     top, total = styles.add_title(figure, title), figure.get_figheight()
     axes = figure.add_axes((0.475, 0.78 / total, 0.43, 1 - (top + 0.1 + 0.78) / total))
-    for number, row in enumerate(rows):
-        _draw_row(axes, number, row)
+    _draw_rows(axes, rows)
     axes.set_yticks(
         range(len(rows)), [row_label(row) for row in rows], fontsize=8, parse_math=False
     )
@@ -67,25 +66,36 @@ def row_label(row: OverviewRow) -> str:
     return styles.wrap(row.text, 54, 2, " ".join(remark for remark in remarks if remark))
 
 
-def _draw_row(axes: Any, number: int, row: OverviewRow) -> None:
-    height = [number]
-    axes.plot([row.low, row.high], height * 2, solid_capstyle="butt", zorder=2, **RANGE)
-    if row.previous is not None:
-        axes.plot([row.previous], height, markersize=7, zorder=3, **BEFORE)
-    latest = row.mean if row.final is None else row.final
-    if row.final is not None:
-        axes.plot([row.mean], height, zorder=4, **MODELS)
-    axes.plot([latest], height, markeredgecolor="white", zorder=4, **LATEST)
-    if row.calibrated is not None:
-        axes.plot([row.calibrated], height, zorder=5, **CALIBRATED)
-    axes.text(104.5, number, styles.percent(latest), va="center", fontsize=9, fontweight="bold")
-    if row.fewer:
-        small: dict[str, Any] = {"va": "center", "fontsize": 6.5, "color": styles.GREY}
-        axes.text(104.5, number + 0.34, f"{row.fewer} models", **small)
-    if row.outcome is not None and row.outcome.value is not None:
-        star: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "white"}
-        star |= {"color": styles.outcome_colour(row.outcome), "zorder": 5, "clip_on": False}
-        axes.plot([100 * row.outcome.value], height, **star)
+def _draw_rows(axes: Any, rows: Sequence[OverviewRow]) -> None:
+    """Draw each kind of mark of all rows at once: one artist, not one for each row."""
+
+    def points(values: Sequence[float | None], **style: Any) -> None:
+        shown = [(value, number) for number, value in enumerate(values) if value is not None]
+        if shown:
+            axes.plot(*zip(*shown, strict=True), linestyle="none", **style)
+
+    axes.hlines(range(len(rows)), *zip(*((r.low, r.high) for r in rows), strict=True), **RANGE)
+    points([row.previous for row in rows], markersize=7, zorder=3, **BEFORE)
+    latest = [row.mean if row.final is None else row.final for row in rows]
+    points([None if row.final is None else row.mean for row in rows], zorder=4, **MODELS)
+    points(latest, markeredgecolor="white", zorder=4, **LATEST)
+    points([row.calibrated for row in rows], zorder=5, **CALIBRATED)
+    star: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "white"}
+    star |= {"zorder": 5, "clip_on": False}
+    for value in (0, 1):
+        ended = Outcome(value, None)
+        places = [
+            100.0 * value if row.outcome and row.outcome.value == value else None for row in rows
+        ]
+        points(places, color=styles.outcome_colour(ended), **star)
+    for number, row in enumerate(rows):
+        where: dict[str, Any] = {"va": "center"}
+        axes.text(
+            104.5, number, styles.percent(latest[number]), fontsize=9, fontweight="bold", **where
+        )
+        if row.fewer:
+            where |= {"fontsize": 6.5, "color": styles.GREY}
+            axes.text(104.5, number + 0.34, f"{row.fewer} models", **where)
 
 
 def _draw_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:

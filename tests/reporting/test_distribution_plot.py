@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reporting.distribution_plot import distribution_figure
+from reporting.distribution_plot import RANGE_LINE, distribution_figure
 from reporting.plot_data import Curve, PlotError
 from tests.support.record_database import around, point
 
@@ -17,19 +17,23 @@ def test_distribution_shows_every_percentage_mean_median_and_interval():
     figure = distribution_figure(
         "Q?", "run 1", [curve, Curve("ensemble", point(100), ensemble=True)]
     )
-    first, second = figure.axes
-    heights = [bar.get_height() for bar in first.patches]
-    np.testing.assert_allclose(heights, 100 * curve.distribution.probabilities)
-    verticals = {
-        round(float(line.get_xdata()[0]), 6)
-        for line in first.lines
-        if len(set(line.get_xdata())) == 1
-    }
+    (axes,) = figure.axes
+    bars = axes.patches[0].get_data()
+    p = curve.distribution.probabilities
+    np.testing.assert_allclose(bars.values - bars.baseline, p / p.max())
+    assert [*bars.edges[:2], bars.edges[-1]] == [-0.5, 0.5, 100.5]
+    assert len(axes.patches) == 2
+    lines = [segment for found in axes.collections for segment in found.get_segments()]
+    first = [line for line in lines if line[0, 1] > -1]  # the second row is below
+    verticals = {round(float(x[0]), 6) for x, y in (line.T for line in first) if x[0] == x[1]}
     assert {round(curve.distribution.mean, 6), curve.distribution.median} <= verticals
-    assert list(map(float, first.lines[0].get_xdata())) == list(curve.distribution.interval(0.8))
-    assert second.get_xlim()[0] < 0 < 100 < second.get_xlim()[1]
-    assert second.xaxis.get_major_formatter()(40, 0) == "40 %"
-    assert any("mean 30 %" in text.get_text() for text in first.texts)
+    ranges = [list(map(float, x)) for x, y in (line.T for line in lines) if y[0] == RANGE_LINE]
+    assert ranges == [list(curve.distribution.interval(0.8))]
+    assert axes.get_xlim()[0] < 0 < 100 < axes.get_xlim()[1]
+    assert axes.xaxis.get_major_formatter()(40, 0) == "40 %"
+    assert any("mean 30 %" in text.get_text() for text in axes.texts)
+    peaks = [text.get_text() for text in axes.get_yticklabels()]
+    assert peaks == ["0 %", "5.0 %", "0 %", "100 %"]
 
 
 def test_text_stays_inside_the_figure_and_starts_no_formula():
