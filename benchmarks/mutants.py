@@ -56,7 +56,7 @@ ALSO: Final[dict[str, tuple[str, ...]]] = {
     "scoring/reasoning_notes": ("scoring/test_reasoning",),
     "scoring/number_trie": ("scoring/test_scorer", "scoring/test_odd_tokenizers"),
     "scoring/pooling": ("scoring/test_voices",),
-    "scoring/prompt_fitting": ("scoring/test_agent_stub",),
+    "scoring/prompt_fitting": ("scoring/test_agent_stub", "scoring/test_prompt_encoding"),
     "scoring/quoting": ("scoring/test_prompts",),
     "scoring/scorer": ("scoring/test_agent_stub",),
     "storage/migrations": ("storage/test_database",),
