@@ -26,9 +26,10 @@ STRENGTH: Final = 5.0
 FEW: Final = 5
 # Words of a template that make its opening: "will <name> win the <date> <name> for …".
 OPENING_WORDS: Final = 8
-# From this many months on a family's share by month is compared with one half. What chance between
-# months explains is taken off: prices rise in one month and fall in the next, all together.
+# From this many months on, with so many relatives in each on average, a family's share by month is
+# compared with one half: prices rise in one month and fall in the next, all together.
 MONTHS: Final = 6
+MONTHLY: Final = 3
 # Standard errors over months that a share has to differ from one half to count at all.
 DOUBT: Final = 2.0
 
@@ -180,12 +181,12 @@ class _Family:
         """Share of the distance from one half that chance between months leaves, 0-1.
 
         1 - (DOUBT / z)^2, the positive-part James-Stein factor, z being the mean of the monthly
-        shares less one half over its standard error. None with few months.
+        shares less one half over its standard error. None with few months or relatives.
         """
         months = defaultdict[str, list[float]](list)
         for q in self.members:
             months[q.resolved_on[:7]].append(q.outcome)
-        if len(months) < MONTHS:
+        if len(months) < MONTHS or len(self.members) < MONTHLY * len(months):
             return None
         shares = [math.fsum(values) / len(values) for values in months.values()]
         mean, k = math.fsum(shares) / len(shares), len(shares)

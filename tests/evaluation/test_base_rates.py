@@ -187,6 +187,14 @@ def test_months_that_rise_and_fall_together_say_nothing() -> None:
         assert low <= found.probability <= high
 
 
+def test_a_few_relatives_in_many_months_are_taken_at_their_word() -> None:
+    """9 of 12 over a year: too few in each month to say anything about months."""
+    known = [past(n, float(n % 4 > 0), f"2025-{n + 1:02}-15") for n in range(12)]
+    found = base_rate(ASKED, "2026-02-01", known)
+    assert found is not None
+    assert found.probability == pytest.approx((9 + 2.5) / 17)
+
+
 ROWS = st.lists(
     st.tuples(
         st.integers(1, 28), st.integers(1, 12), st.sampled_from([0.0, 1.0]), st.integers(0, 3)
