@@ -57,8 +57,8 @@ class VoiceWeights:
     models: float = 1.0
     market: float = 3.0
     market_shown: float = 0.5
-    base_rate: float = 0.5
-    base_rate_half: float = 10.0
+    base_rate: float = 1.0
+    base_rate_half: float = 50.0
     sharpening: float = 1.2
     learnt_from: int = 0
 

@@ -70,7 +70,8 @@ def test_voices_and_their_weights() -> None:
     assert voices(0.4, market=0.1, market_shown=True)[1].weight == DEFAULTS.market_shown
     _, rate = voices(0.4, base_rate=RATE)
     assert (rate.name, rate.probability) == ("base_rate", 0.2)
-    assert rate.weight == pytest.approx(DEFAULTS.base_rate / 2)  # ten relatives, half at ten
+    share = 10 / (10 + DEFAULTS.base_rate_half)  # ten relatives
+    assert rate.weight == pytest.approx(DEFAULTS.base_rate * share)
     assert len(voices(0.4, base_rate=replace(RATE, kind="source"))) == 1
 
 
