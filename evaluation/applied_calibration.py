@@ -68,7 +68,7 @@ class CalibrationCurve:
 
 
 def fit_applied(past: Sequence[PastForecast], kind: str, as_of: str) -> CalibrationCurve:
-    """Fit and judge the calibration of a kind of question, from before the day ``as_of``.
+    """Fit and judge a kind's calibration on what was resolved before ``as_of``.
 
     Both methods are tried, and the one is kept that did better on later forecasts. It is used where
     its gain there is larger than ``WINNING_ERRORS`` standard errors over clusters.

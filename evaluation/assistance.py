@@ -201,7 +201,7 @@ class _Pools:
         self._relatives = np.array([row.relatives for row in rows], dtype=np.float64)
 
     def log_odds(self, weights: VoiceWeights) -> Floats:
-        """Log-odds of the assisted forecasts with these weights, as ``assisted`` makes them."""
+        """Log-odds of the assisted forecasts, as ``assisted`` makes them."""
         price = np.where(self._shown, weights.market_shown, weights.market)
         grown = self._relatives / (self._relatives + weights.base_rate_half)
         own = np.where(self._priced, price, weights.base_rate * grown)

@@ -160,7 +160,7 @@ class Past:
 
 @dataclass(frozen=True)
 class _Family:
-    """Relatives, newest first; the ids ``inside`` the next narrower family count there."""
+    """Relatives, newest first; those ``inside`` the next narrower family count there."""
 
     kind: str
     name: str
@@ -195,7 +195,7 @@ class _Family:
         return max(0.0, 1 - DOUBT**2 * error / distance) if distance > 0 else 0.0
 
     def rate(self, wider: BaseRate | None, trust: float) -> BaseRate:
-        """Shrink the share of yes towards the wider one's, and as trust is low towards 1/2.
+        """Shrink the share of yes towards the wider one's, or with low trust to 1/2.
 
         The distance from one half is multiplied by ``trust``, which is what more relatives would
         do, half of them yes.
