@@ -21,6 +21,7 @@ from preflight.rules import (
     POSITIVE,
     RISING_DAYS,
     TEXT,
+    WEIGHT,
     WINDOW,
     ConfigError,
     KeyOf,
@@ -192,20 +193,17 @@ SEED: Annotated[int, at_least(0)] = 20261123
 # resolved questions (benchmarks/pools.py), and the mean's certificate is proven.
 POOL_METHOD: Annotated[str, one_of("mean", "entropy", "median", "geometric", "extremised")] = "mean"
 # --- Assistance -----------------------------------------------------------------------------------
-# Whether the models are shown a question's market price and its day as evidence. The price helps
-# most where they see it (docs/quality.md); with it off and MARKET_WEIGHT = 0 they stay independent.
+# Whether the models are shown a question's market price; with it off and MARKET_WEIGHT = 0 they are
+# independent of the market (docs/quality.md).
 SHOW_MARKET: Annotated[bool, BOOL] = True
-# Weight of the price beside the models' 1 in the assisted number, averaged in log-odds; 0 leaves it
-# out. None takes what the record taught, or the benchmark's default while it is too short.
-MARKET_WEIGHT: Annotated[
-    float | None, number(0, None, "a number, 0 or more, or None", "None is usual", none=True)
-] = None
-# Whether the models are shown how many related questions ended yes before the forecast's day.
+# Weight of the price beside the models' 1; None takes what the record taught, else the benchmark's.
+MARKET_WEIGHT: Annotated[float | None, WEIGHT] = None
+# Whether the models are shown how many related questions ended yes.
 SHOW_BASE_RATE: Annotated[bool, BOOL] = True
-# Weight of a base rate of very many related questions; of few it counts less. 0 leaves it out.
-BASE_RATE_WEIGHT: Annotated[
-    float | None, number(0, None, "a number, 0 or more, or None", "None is usual", none=True)
-] = None
+# Weight of a base rate of very many related questions; of few it counts less.
+BASE_RATE_WEIGHT: Annotated[float | None, WEIGHT] = None
+# Wordings of the request that are averaged, the second asks for no. 1: others cost as much again.
+SCORING_WORDINGS: Annotated[int, at_least(1, 4, "3 has the negation and another wording")] = 1
 
 # --- Paths ----------------------------------------------------------------------------------------
 DATABASE_PATH: Annotated[str, TEXT] = "database.db"

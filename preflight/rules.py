@@ -209,6 +209,9 @@ TEXT: Final = Rule(
 POSITIVE: Final = Rule(
     lambda v: is_number(v) and v > 0, "a number above 0", "set it to such a number"
 )
+WEIGHT: Final = number(
+    0, None, "a number, 0 or more, or None", "None is usual, 0 leaves it out", none=True
+)
 BOOL: Final = Rule(
     lambda v: isinstance(v, bool), "True or False", "write one of them, without quotes"
 )

@@ -55,7 +55,7 @@ def pieces(found: Iterable[Evidence], chunks: int, today: str) -> list[Piece]:
 def forecast_record(
     spec: ModelSpec, piece: Piece, scored: Mapping[str, Scored], reasoning_error: str | None = None
 ) -> ForecastRecord:
-    """Return the record of a forecast, the mean over its notes and thoughts if any.
+    """Return the record of a forecast, the mean over its notes, thoughts and wordings.
 
     ``scored`` has the scored prompts by condition; ``FULL`` is the forecast itself.
     ``reasoning_error`` says why some of its reasoning is missing.
@@ -80,14 +80,39 @@ def forecast_record(
     mean = mean_voice(full)
     others = [(name, prompts) for name, prompts in scored.items() if name != FULL]
     common["ablations"] = tuple(_ablation(name, prompts, mean) for name, prompts in others)
+    samples = _samples(full)
+    if len(samples[0]) > 1:
+        common |= _wording_columns(samples)
     if full[0][0].reasoning is None and full[0][0].thought is None:
         # One prompt: its distribution as it was read, without the rounding of a mean.
-        return ForecastRecord(**common, **_voice_columns(_voice(results[0])))
-    return ForecastRecord(**common, **_voice_columns(mean), **_sample_columns(results))
+        voice = mean if len(full) > 1 else _voice(results[0])
+        return ForecastRecord(**common, **_voice_columns(voice))
+    voices = [average(wordings) for wordings in samples]
+    return ForecastRecord(**common, **_voice_columns(mean), **_sample_columns(voices))
+
+
+def _samples(scored: Scored) -> list[list[Voice]]:
+    """Group the voices of a forecast that has not failed: those of one sample together."""
+    found: list[list[Voice]] = []
+    for task, outcome in scored:
+        if outcome.result is not None:
+            if task.wording == 0:
+                found.append([])
+            found[-1].append(_voice(outcome.result))
+    return found
+
+
+def _wording_columns(samples: Sequence[Sequence[Voice]]) -> dict[str, Any]:
+    """Return each wording's distribution, over all samples, and how far they are apart."""
+    distributions = [average(voices).distribution for voices in zip(*samples, strict=True)]
+    return {
+        "wording_deviation": spread(distributions).between,
+        "wording_distributions": tuple(enumerate(distributions)),
+    }
 
 
 def _reasoning(scored: Scored) -> str | None:
-    texts = [task.reasoning for task, _ in scored]
+    texts = [task.reasoning for task, _ in scored if task.wording == 0]
     if texts[0] is None:
         return None
     if scored[0][0].thought is not None:  # several thoughts may follow the same notes
@@ -119,11 +144,11 @@ def _voice_columns(voice: Voice) -> dict[str, Any]:
     }
 
 
-def _sample_columns(results: Sequence[ScoringResult]) -> dict[str, Any]:
-    distributions = [result.distribution for result in results]
-    divided = spread(distributions, voice_weights([result.captured_mass for result in results]))
+def _sample_columns(voices: Sequence[Voice]) -> dict[str, Any]:
+    distributions = [voice.distribution for voice in voices]
+    divided = spread(distributions, voice_weights([voice.captured for voice in voices]))
     return {
-        "samples": len(results),
+        "samples": len(voices),
         "within_deviation": divided.within,
         "between_deviation": divided.between,
         "sample_distributions": tuple((number, one) for number, one in enumerate(distributions)),

@@ -208,6 +208,8 @@ def plan_settings(plan: Plan) -> dict[str, Any]:
         }
     if plan.ablate:
         settings["ablate"] = True
+    if config.SCORING_WORDINGS > 1:
+        settings["scoring_wordings"] = list(prompts.OTHER_REQUESTS[: config.SCORING_WORDINGS - 1])
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return {key: _without_secrets(value) for key, value in plain.items()}
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import config
 from evaluation.ablation import variants
 from runs.forecast_records import Key, Piece, Scored
 from scoring.agent import BaseAgent
+from scoring.distribution import Distribution
 from scoring.number_trie import TokenizationError
+from scoring.prompts import NEGATED
 from scoring.tasks import ForecastOutcome, ForecastTask, PromptError, Thought
 
 # The notes of the logic model by piece, and a model's own thoughts for each of these notes.
@@ -24,11 +27,15 @@ class Batch:
     owners: Sequence[tuple[int, str]]
 
     def by_condition(self, outcomes: Mapping[int, ForecastOutcome]) -> dict[str, Scored]:
-        """Sort a piece's outcomes, given by index of the prompt, into its conditions."""
+        """Sort a piece's outcomes, given by index of the prompt, into its conditions.
+
+        What was asked for no is turned round.
+        """
         found: dict[str, list[tuple[ForecastTask, ForecastOutcome]]] = {}
         for index in sorted(outcomes):
             _, condition = self.owners[index]
-            found.setdefault(condition, []).append((self.tasks[index], outcomes[index]))
+            task = self.tasks[index]
+            found.setdefault(condition, []).append((task, turned(task, outcomes[index])))
         return dict(found)
 
 
@@ -55,9 +62,27 @@ def prompt_batch(
             ablate=ablate,
         )
         for condition, prompts in found.items():
-            owners += [(number, condition)] * len(prompts)
-            tasks += prompts
+            worded = [one for task in prompts for one in wordings(task)]
+            owners += [(number, condition)] * len(worded)
+            tasks += worded
     return Batch(tasks, owners)
+
+
+def wordings(task: ForecastTask) -> list[ForecastTask]:
+    """Return the task in each wording of the request.
+
+    Behind a thought, which follows the usual wording, there is only that one.
+    """
+    count = 1 if task.thought is not None else config.SCORING_WORDINGS
+    return [replace(task, wording=number) for number in range(count)]
+
+
+def turned(task: ForecastTask, outcome: ForecastOutcome) -> ForecastOutcome:
+    """Return the outcome for yes of a task that may ask for no."""
+    if task.wording != NEGATED or outcome.result is None:
+        return outcome
+    distribution = Distribution(outcome.result.distribution.probabilities[::-1])
+    return replace(outcome, result=replace(outcome.result, distribution=distribution))
 
 
 def fitted_task(

@@ -189,6 +189,7 @@ def _footnotes(database: Database, run_id: int, pools: Sequence[PooledForecast])
         *_calibrations(database, pools),
         *(evidence_note(reason) for reason in sorted(evidence)),
         *_reasoning(database, run_id, scored),
+        *_wordings(scored),
         *_thoughts(database.thoughts.read(run_id), scored),
         *(
             f"Failed: {agent}, {count} forecasts: {error}"
@@ -252,6 +253,16 @@ def _calibrations(database: Database, pools: Sequence[PooledForecast]) -> list[s
         f" {one.record} forecasts."
         for one in database.outcomes.calibrations()
         if one.id in used
+    ]
+
+
+def _wordings(scored: Sequence[Forecast]) -> list[str]:
+    apart = [one.wording_deviation for one in scored if one.wording_deviation is not None]
+    if not apart:
+        return []
+    return [
+        "Asked in several wordings, one of them for no: standard deviation between them"
+        f" {sum(apart) / len(apart):.1f} points on average, up to {max(apart):.1f}."
     ]
 
 

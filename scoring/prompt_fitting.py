@@ -200,6 +200,7 @@ class PromptFitting:
             today=task.today,
             facts=task.facts,
             reasoning=task.reasoning,
+            wording=task.wording,
             control_tokens=self.control_tokens,
         )
 

@@ -22,6 +22,17 @@ ANSWER_REQUEST: Final = (
     "How probable is it, in percent, that the answer to the question is yes? Reply with one whole"
     " number from 0 to 100 and nothing else."
 )
+# Further wordings of the request (SCORING_WORDINGS). The first asks for no: its answer is turned
+# round.
+OTHER_REQUESTS: Final = (
+    "How probable is it, in percent, that the answer to the question is no? Reply with one whole"
+    " number from 0 to 100 and nothing else.",
+    "Estimate the chance that the question resolves to yes. Answer with a whole number of percent"
+    " from 0 to 100, and write nothing else.",
+    "Of 100 questions that are as likely as this one, how many resolve to yes? Give one whole"
+    " number from 0 to 100 without any other word.",
+)
+NEGATED: Final = 1
 # How a base model without a chat template is led to a number.
 PLAIN_ANSWER: Final = "\n\nProbability in percent (a whole number from 0 to 100):"
 EVIDENCE_NOTICE: Final = (
@@ -157,6 +168,7 @@ def forecast_messages(
     today: str,
     facts: Sequence[str] = (),
     reasoning: str | None = None,
+    wording: int = 0,
     control_tokens: Sequence[str] = (),
 ) -> Messages:
     """Build the chat that asks for a number.
@@ -167,6 +179,7 @@ def forecast_messages(
         today: ISO date that the model takes for today.
         facts: lines about market price and base rate.
         reasoning: an analysis written before, quoted in a fence of its own.
+        wording: of the request; 0 is the usual one, ``NEGATED`` asks for no.
         control_tokens: the tokenizer's special tokens, made harmless in all quoted text.
     """
     blocks = _opening(passages, today, control_tokens)
@@ -174,7 +187,7 @@ def forecast_messages(
     if reasoning:
         notes = defuse(reasoning, control_tokens).strip()
         blocks.append(f"An analyst's notes on the question:\n<reasoning>\n{notes}\n</reasoning>")
-    blocks.append(ANSWER_REQUEST)
+    blocks.append(OTHER_REQUESTS[wording - 1] if wording else ANSWER_REQUEST)
     return _chat(SYSTEM, blocks)
 
 

@@ -41,6 +41,7 @@ class ForecastTask:
 
     ``today`` is the ISO date the model is told; ``reasoning`` are notes quoted in the prompt,
     ``facts`` lines about market price and base rate, ``thought`` what the model itself thought.
+    ``wording`` is the number of the request's wording.
     """
 
     question: Question
@@ -50,6 +51,7 @@ class ForecastTask:
     reasoning: str | None = None
     facts: tuple[str, ...] = ()
     thought: Thought | None = None
+    wording: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ _SAME: Final = (
     "question_id", "agent", "model", "chunk", "captured_mass", "residual_mass", "low_confidence",
     "prompt_tokens", "forward_tokens", "requests", "seconds", "reasoning", "error",
     "context_error", "samples", "within_deviation", "between_deviation", "reasoning_error",
+    "wording_deviation",
 )  # fmt: skip
 FORECAST_JOINS: Final = (
     "JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
@@ -82,6 +83,9 @@ class ForecastStore:
             for sample, distribution in record.sample_distributions:
                 values = {"forecast_id": number, "sample": sample}
                 insert(sql, "scored_samples", values | _mean_columns(distribution))
+            for wording, distribution in record.wording_distributions:
+                values = {"forecast_id": number, "wording": wording}
+                insert(sql, "scored_wordings", values | _mean_columns(distribution))
             for ablation in record.ablations:
                 insert(sql, "ablations", _ablation_columns(sql, number, ablation))
         return number

@@ -41,6 +41,8 @@ class ForecastRecord:
     between_deviation: float | None = None
     reasoning_error: str | None = None
     sample_distributions: tuple[tuple[int, Distribution], ...] = ()
+    wording_deviation: float | None = None
+    wording_distributions: tuple[tuple[int, Distribution], ...] = ()
     ablations: tuple[AblationRecord, ...] = ()
 
 

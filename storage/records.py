@@ -149,6 +149,7 @@ class Forecast:
     within_deviation: float | None
     between_deviation: float | None
     reasoning_error: str | None
+    wording_deviation: float | None
 
     @property
     def mean(self) -> float:

@@ -128,6 +128,7 @@ REFUSED = {
     "MARKET_WEIGHT": -1,
     "SHOW_BASE_RATE": "yes",
     "BASE_RATE_WEIGHT": float("inf"),
+    "SCORING_WORDINGS": 5,
     "DATABASE_PATH": " ",
     "PLOTS_DIR": "",
     "CACHE_DIR": None,

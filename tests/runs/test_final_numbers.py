@@ -373,3 +373,40 @@ def test_histories_have_the_final_number_and_the_price(place):
     assert (row.final, row.previous) == (last.final, first.mean)
     labels = history_figure("Q?", {}, history.ensemble).axes[0].get_legend_handles_labels()[1]
     assert labels[-2:] == ["market price", "final"]
+
+
+# --- wordings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [(), ("--logic", "--ablate")])
+def test_wordings_are_averaged_and_their_spread_is_kept_apart(place, capsys, arguments):
+    content = "a,Will A happen?,,,,,,\nb,Will B happen?,,,,,,\n"
+    assert ask(content, "2026-05-04", *arguments, SCORING_WORDINGS=3, SCORING_TOLERANCE=0.0) == 0
+    found = rows(
+        "SELECT f.id, f.mean, f.wording_deviation, f.samples, group_concat(w.mean), count(*)"
+        " FROM forecasts f JOIN scored_wordings w ON w.forecast_id = f.id GROUP BY f.id"
+    )
+    assert len(found) == 6
+    for _, mean, deviation, samples, means, count in found:
+        values = [float(value) for value in means.split(",")]
+        assert count == 3
+        assert samples == (3 if arguments else 0)
+        assert mean == pytest.approx(sum(values) / 3, abs=0.05)
+        # The one that asks for no is turned round: the stand-in answers it with the opposite.
+        assert max(values) - min(values) < 25
+        spread = (sum((value - sum(values) / 3) ** 2 for value in values) / 3) ** 0.5
+        assert deviation == pytest.approx(spread, abs=0.05)
+    assert "Asked in several wordings, one of them for no" in capsys.readouterr().out
+    texts = [text for (text,) in rows("SELECT text FROM prompts")]
+    assert sum("that the answer to the question is no?" in text for text in texts) == 0
+
+
+def test_one_wording_is_as_before_and_another_count_is_not_resumed(place, monkeypatch, capsys):
+    content = "a,Will A happen?,,,,,,\n"
+    monkeypatch.setenv("STUB_FAIL", "stub-c")
+    assert ask(content) == 1
+    assert rows("SELECT count(*), count(wording_deviation) FROM forecasts") == [(3, 0)]
+    assert rows("SELECT count(*) FROM scored_wordings") == [(0,)]
+    monkeypatch.delenv("STUB_FAIL")
+    assert ask("", "2026-05-04", "--resume", SCORING_WORDINGS=2) == 2
+    assert "scoring_wordings was not set" in capsys.readouterr().err

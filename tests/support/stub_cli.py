@@ -49,6 +49,7 @@ from scoring import tasks as agent_tasks
 from scoring.agent import BaseAgent
 from scoring.distribution import Distribution
 from scoring.number_trie import NumberTrie, TokenPath
+from scoring.prompts import NEGATED
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastOutcome, ForecastTask, Prompt, Reasoning
 from scoring.thoughts import Completion, Writing
@@ -109,8 +110,9 @@ def believed(agent: str, task: ForecastTask, used: int, parent: str | None) -> D
         centre += draw(0.25, "reasoning", text, task.reasoning)
     if task.thought:
         centre += draw(0.4, "thought", text, task.thought.text)
-    if task.question.extra.get(KIND_KEY) == "negation":
+    if (task.question.extra.get(KIND_KEY) == "negation") != (task.wording == NEGATED):
         centre = -centre
+    centre += draw(0.2, "wording", text, task.wording) if task.wording else 0.0
     centre += draw(0.1, agent, task.question.text, task.today)
     width = math.exp(draw(0.25, "width", agent, text)) * (0.45 if passages else 0.6)
     grid = (np.arange(101) + 0.5) / 101
