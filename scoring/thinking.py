@@ -103,7 +103,10 @@ def thought_format(
             return None
         marks = ("<think>\n", "</think>")
     probe = _Probe(tokenizer, dict(kwargs or {}), marks)
-    on, off = probe.on(words), probe.off(in_words=OFF_WORDS in source)
+    try:
+        on, off = probe.on(words), probe.off(in_words=OFF_WORDS in source)
+    except template_errors():  # it takes no such messages; a prompt will say so
+        return None
     begin, cut, answer = probe.thought(on, off)
     empty = off.written
     if off.state != "closed":
