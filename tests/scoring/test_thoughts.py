@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from agents_vllm import Agent
+from preflight.model_entries import ModelSpec
 from scoring.thinking import loops, thought_format
-from scoring.thoughts import split_thought
+from scoring.thoughts import Writing, split_thought
+from tests.scoring.test_agent_stub import StubLLM
 from tests.scoring.test_chat_templates import CHATML, TemplateTokenizer
 
 
@@ -92,3 +97,30 @@ def test_the_entrys_own_switch_wins():
 @pytest.mark.parametrize("template", [CHATML, None, ""])
 def test_a_template_without_marks_shows_no_thought(template):
     assert thought_format(TemplateTokenizer(template)) is None
+
+
+# --- the engine's side ----------------------------------------------------------------------------
+
+
+class WritingLLM(StubLLM):
+    """Writes as many tokens as the seed says."""
+
+    def generate(self, prompts, sampling):
+        self.calls.append(sampling)
+        return [
+            SimpleNamespace(
+                outputs=[SimpleNamespace(token_ids=[5] * values["seed"], finish_reason="length")]
+            )
+            for values in sampling
+        ]
+
+
+def test_texts_are_written_in_one_batch_and_told_by_their_places():
+    with Agent(ModelSpec("stub", "org/stub"), vllm_config={}, llm_factory=WritingLLM) as agent:
+        told = []
+        asked = [Writing((1, 2), {"seed": seed, "max_tokens": 9}) for seed in (3, 4, 5)]
+        written = list(agent.write(asked, lambda *tokens: told.append(tokens)))
+        assert len(agent.llm.calls) == 1
+    assert [len(one.token_ids) for one in written] == [3, 4, 5]
+    assert {one.finish_reason for one in written} == {"length"}
+    assert sorted(told) == [(0, 3), (1, 4), (2, 5)]
