@@ -11,6 +11,7 @@ import pytest
 
 import config
 import forecaster
+from agents import Agent as Oracle
 from agents_vllm import Agent
 from engine.llm import Feed
 from forecaster import QUESTIONS
@@ -47,7 +48,7 @@ def test_twenty_questions_think_in_one_call_and_their_numbers_cost_three(spec, m
 
     monkeypatch.setattr(Feed, "run", counted)
     told = []
-    with Agent(spec, vllm_config=SETTINGS) as agent:
+    with Agent(spec, vllm_config=SETTINGS, tolerance=0) as agent:
         written = list(agent.think(tasks, [0] * 20, lambda *tokens: told.append(tokens)))
         assert calls == [20, 20]  # the thoughts, and what is said after them
         assert sum(tokens for tokens, _ in told) == sum(one.tokens for one in written)
@@ -75,6 +76,11 @@ def test_twenty_questions_think_in_one_call_and_their_numbers_cost_three(spec, m
         ids = agent.tokenizer.encode(outcome.prompt.text, add_special_tokens=False)
         # One sequence of tokens: what was generated, between what was written around it.
         assert agent.tokenizer.decode(outcome.prompt.token_ids) == agent.tokenizer.decode(ids)
+    with Oracle(spec) as oracle:
+        for task, outcome in list(zip(behind, outcomes, strict=True))[:2]:
+            exact, mass = oracle.exact_distribution(task)
+            assert total_variation(exact, outcome.result.distribution) <= 1e-5
+            assert outcome.result.captured_mass == pytest.approx(mass, rel=1e-3)
 
 
 def test_a_run_is_resumed_and_replayed_from_its_thoughts(spec, monkeypatch, tmp_path, capsys):
