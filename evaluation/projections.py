@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 
-def negation_projection(p: float, q: float) -> float:
-    """Project forecasts p of a question and q of its negation to one forecast of it.
+def common_projection(stated: Sequence[float]) -> float:
+    """Project forecasts of one question in several wordings on their mean.
 
-    p* = (p + 1 - q) / 2. For Brier scores B of all, B(p) + B(q) = 2 B(p*) + (p + q - 1)^2 / 2
-    whatever the outcome, so the pair (p*, 1 - p*) never scores worse.
+    A negation of probability q states 1 - q. For Brier scores B the sum of B(p_i) is n B(mean) plus
+    the sum of (p_i - mean)^2, whatever the outcome, so the mean never scores worse. With one
+    negation it is p* = (p + 1 - q) / 2, and B(p) + B(q) = 2 B(p*) + (p + q - 1)^2 / 2.
     """
-    return (p + 1 - q) / 2
+    return math.fsum(stated) / len(stated)
 
 
 def isotonic_over_dates(

@@ -15,7 +15,7 @@ from database import Database
 from evaluation.applied_calibration import CalibrationCurve, fit_applied
 from evaluation.assistance import RULE_VERSION, VoiceWeights, assisted, learnt_weights, voices
 from evaluation.past_record import PRICED, UNPRICED, PastRecord
-from evaluation.projections import isotonic_over_dates
+from evaluation.projections import common_projection, isotonic_over_dates
 from questions.checks import KIND_KEY, parent_id
 from questions.deadlines import deadline
 from runs.outside_views import stored_base_rate
@@ -135,7 +135,7 @@ def coherent(
         stated = {name: result[name].coherent}
         for check in checks:
             stated[check.id] = _of_parent(check, result[check.id].coherent)
-        mean = sum(stated.values()) / len(stated)
+        mean = common_projection(list(stated.values()))
         kind = NEGATION if any(map(_negates, checks)) else "paraphrase"
         result[name] = _projected(result[name], kind, mean, stated)
     for family in _deadlines(result, asked):

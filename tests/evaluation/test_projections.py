@@ -7,22 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.projections import isotonic_over_dates, negation_projection
+from evaluation.projections import common_projection, isotonic_over_dates
 
 PROBABILITY = st.floats(0, 1)
 
 
 @given(PROBABILITY, PROBABILITY, st.sampled_from([0, 1]))
 def test_the_projection_of_a_negation_has_the_identity(p: float, q: float, y: int) -> None:
-    middle = negation_projection(p, q)
+    middle = common_projection([p, 1 - q])
     assert 0 <= middle <= 1
     both = (p - y) ** 2 + (q - (1 - y)) ** 2
     assert both == pytest.approx(2 * (middle - y) ** 2 + (p + q - 1) ** 2 / 2, abs=1e-12)
 
 
+@given(st.lists(PROBABILITY, min_size=1, max_size=6), st.sampled_from([0, 1]))
+def test_the_projection_of_many_wordings_never_loses(stated: list[float], y: int) -> None:
+    middle = common_projection(stated)
+    spread = sum((p - middle) ** 2 for p in stated)
+    together = sum((p - y) ** 2 for p in stated)
+    assert together == pytest.approx(len(stated) * (middle - y) ** 2 + spread, abs=1e-12)
+
+
 def test_a_projection_by_hand() -> None:
-    assert negation_projection(0.7, 0.5) == pytest.approx(0.6)
-    assert negation_projection(0.25, 0.75) == 0.25
+    assert common_projection([0.7, 1 - 0.5]) == pytest.approx(0.6)
+    assert common_projection([0.25, 1 - 0.75]) == 0.25
+    assert common_projection([0.2, 0.3, 0.7]) == pytest.approx(0.4)
 
 
 def test_isotonic_over_dates_by_hand() -> None:
