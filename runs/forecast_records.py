@@ -92,7 +92,7 @@ def forecast_record(
 
 
 def _samples(scored: Scored) -> list[list[Voice]]:
-    """Group the voices of a forecast that has not failed: those of one sample together."""
+    """Group the voices of a forecast that has not failed by sample."""
     found: list[list[Voice]] = []
     for task, outcome in scored:
         if outcome.result is not None:
@@ -103,7 +103,7 @@ def _samples(scored: Scored) -> list[list[Voice]]:
 
 
 def _wording_columns(samples: Sequence[Sequence[Voice]]) -> dict[str, Any]:
-    """Return each wording's distribution, over all samples, and how far they are apart."""
+    """Return each wording's distribution over all samples, and their spread."""
     distributions = [average(voices).distribution for voices in zip(*samples, strict=True)]
     return {
         "wording_deviation": spread(distributions).between,
