@@ -169,7 +169,8 @@ def _weight(numbers: FinalNumbers, voice: str) -> str:
     found = numbers.voices.get(voice)
     if not found or not found.get("weight"):
         return "not a voice of the assisted pool"
-    return f"weight {found['weight']:.2f} beside the models' {numbers.voices['models']['weight']:g}"
+    models = numbers.voices.get("models", {"weight": 0})
+    return f"weight {found['weight']:.2f} beside the models' {models['weight']:g}"
 
 
 def _pooling(numbers: FinalNumbers) -> Iterable[str]:

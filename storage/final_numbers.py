@@ -13,6 +13,11 @@ from storage.rows import to_json
 from storage.runs import ASKED_AMONG, ASKED_IN_RUNS
 
 Asked = Sequence[tuple[int, str]]
+# Each voice by name: probability (0-1), weight and note. Each projection by kind: the number before
+# and after it, and those of its members (0-1) by question.
+Numbers = Mapping[str, float]
+Voices = Mapping[str, Mapping[str, Any]]
+Steps = Mapping[str, Mapping[str, Any]]
 
 # What holds JSON; the other fields are columns as they are.
 _JSON: Final = ("relatives", "parameters", "forecasts", "voices", "weights", "projections")
@@ -75,9 +80,9 @@ class FinalNumbers:
     assisted: Mass
     coherent: Mass
     final: Mass
-    voices: Mapping[str, Any]
-    weights: Mapping[str, Any]
-    projections: Mapping[str, Any]
+    voices: Voices
+    weights: Numbers
+    projections: Steps
     calibration_kind: str
     calibration_day: Moment
     run_id: int = 0

@@ -47,7 +47,10 @@ def read(kind: type[R], rows: Iterable[sqlite3.Row]) -> list[R]:
                 continue
             try:
                 values[name] = parse(value)
-            except (TypeError, ValueError, OverflowError, RecursionError, QuestionError):
+            except (
+                AttributeError, KeyError, OverflowError, QuestionError, RecursionError, TypeError,
+                ValueError,
+            ):  # fmt: skip
                 raise ForeignValueError(f"a row has {repr(value)[:60]} as {column}") from None
         for name in () if values.get("error") else getattr(kind, "unless_error", ()):
             if values[name] is None:
@@ -153,6 +156,26 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _numbers(value: Any) -> Mapping[str, float]:
+    return {name: _number(one) for name, one in _object(value).items()}
+
+
+def _voices(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    found = _object(value)
+    for one in found.values():
+        _mass(one["probability"]), _number(one["weight"])
+    return found
+
+
+def _steps(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    found = _object(value)
+    for one in found.values():
+        _mass(one["before"]), _mass(one["after"])
+        for number in one["members"].values():
+            _mass(number)
+    return found
+
+
 def _distribution(value: Any) -> Distribution:
     numbers = np.array(json.loads(value), dtype=np.float64)
     if not abs(numbers.sum() - 1) < 1e-6:
@@ -177,6 +200,9 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "Mapping[str, Any]": _object,
     "Loose": _loose,
     "tuple[str, ...]": _texts,
+    "Numbers": _numbers,
+    "Voices": _voices,
+    "Steps": _steps,
     "Distribution": _distribution,
     "Question": lambda value: Question(**_object(value)),
 }

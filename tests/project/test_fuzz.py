@@ -28,6 +28,7 @@ import forecaster
 from database import Database
 from evaluation import resolved, scorecard
 from evaluation.backtest import read_backtest
+from evaluation.explanation import explain
 from evaluation.outcomes import read_resolutions
 from evidence import documents, transport
 from evidence.chunking import cut_passages
@@ -52,6 +53,7 @@ from runs.summary import summary
 from storage.errors import DatabaseError
 from storage.records import Resolution
 from terminal.interrupts import Interrupts
+from tests.storage.test_three_numbers import CURVE, NUMBERS, VIEW
 from tests.support.checkpoints import s3_store
 from tests.support.kill_driver import Agent
 from tests.support.record_database import add_evidence, add_run, around, history
@@ -141,7 +143,7 @@ def quiet(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", {"one": "owner/one"})
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "one")
     monkeypatch.setattr(forecaster, "draw", lambda *_: True)
-    monkeypatch.setattr(forecaster, "configure_root_logger", lambda **_: None)
+    monkeypatch.setattr("logger.configure_root_logger", lambda **_: None)
     monkeypatch.setattr(Interrupts, "install", lambda _: None)
 
 
@@ -586,6 +588,8 @@ def healthy(tmp_path_factory):
                 agent: [around(20 + 25 * n + shift) for n in range(3)] for agent in ("one", "two")
             }
             add_run(db, questions, forecasts, passage=passage)
+        db.final.save_outside_views(1, [VIEW])
+        db.final.save(1, [NUMBERS], [CURVE])
         db.outcomes.add([Resolution("a", 1, "2026-11-24"), Resolution("b", 0, "2026-11-24")])
         db.connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         db.connection.sql.execute("PRAGMA journal_mode = DELETE")
@@ -603,6 +607,7 @@ def used(path: Path) -> None:
             for run in db.runs.all():
                 summary(db, run.id)
                 ablation_lines(db, run.id)
+                explain(db, "a", str(run.id))
             scorecard.score_lines(resolved.collect(db), db)
             for question in db.runs.known_questions():
                 history(db, question.id)
@@ -656,6 +661,12 @@ cells = st.sampled_from(
     + [("run_questions", name) for name in ("asked", "as_of", "position", "context_error")]
     + [("questions", name) for name in ("text", "extra", "close_date", "background")]
     + [("resolutions", name) for name in ("outcome", "resolved_at")]
+    + [
+        ("final_numbers", name)
+        for name in ("final", "voices", "weights", "projections", "calibration_day")
+    ]
+    + [("outside_views", name) for name in ("market", "market_date", "relatives", "yes", "kind")]
+    + [("applied_calibrations", name) for name in ("parameters", "forecasts", "day", "reason")]
 )
 stored = (
     st.none()
@@ -682,6 +693,9 @@ stored = (
 @example(("forecasts", "residual_mass"), 7)
 @example(("questions", "extra"), "[7]")
 @example(("forecasts", "mean"), None)
+@example(("final_numbers", "voices"), '{"market": {"probability": 1}}')
+@example(("final_numbers", "projections"), '{"negation": {"before": 1, "after": 1, "members": []}}')
+@example(("final_numbers", "weights"), '{"learnt_from": "many"}')
 def test_a_database_with_foreign_values_is_read_or_refused(tmp_path, healthy, quiet, cell, value):
     table, column = cell
     path = fresh(tmp_path, healthy)
