@@ -199,6 +199,11 @@ def model_problems(
                     f"{label} has the key {key!r}; allowed: only where 'path' is a server's"
                     " address (http://host:port); drop it"
                 )
+        if isinstance(entry, Mapping) and served and entry.get("think"):
+            yield (
+                f"{label}['think'] is {shown(entry['think'])} but 'path' is a server's address;"
+                " allowed: only for a model that is loaded here; drop it"
+            )
 
 
 def _switched_off(label: str, entry: Mapping[Any, Any]) -> Iterator[str]:
