@@ -61,20 +61,13 @@ def prompt_batch(
             thoughts=thoughts.get(piece.key, ()),
             ablate=ablate,
         )
+        # A thought follows the usual wording, so what it is compared with is asked in that one too.
+        count = 1 if thoughts.get(piece.key) else config.SCORING_WORDINGS
         for condition, prompts in found.items():
-            worded = [one for task in prompts for one in wordings(task)]
+            worded = [replace(task, wording=number) for task in prompts for number in range(count)]
             owners += [(number, condition)] * len(worded)
             tasks += worded
     return Batch(tasks, owners)
-
-
-def wordings(task: ForecastTask) -> list[ForecastTask]:
-    """Return the task in each wording of the request.
-
-    Behind a thought, which follows the usual wording, there is only that one.
-    """
-    count = 1 if task.thought is not None else config.SCORING_WORDINGS
-    return [replace(task, wording=number) for number in range(count)]
 
 
 def turned(task: ForecastTask, outcome: ForecastOutcome) -> ForecastOutcome:

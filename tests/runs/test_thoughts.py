@@ -167,8 +167,10 @@ def test_a_run_cannot_be_resumed_with_other_thoughts(run, monkeypatch, capsys):
 
 
 def test_ablation_pairs_the_thought_with_none(run, capsys):
-    code, database = run(*ASKED, "--ablate")
+    # Wordings of the request are asked where there is no thought; here they would spoil the pair.
+    code, database = run(*ASKED, "--ablate", SCORING_WORDINGS=2)
     assert code == 0
+    assert rows(database, "select count(*) from prompts") == [(4,)]
     pairs = rows(database, "select condition, full_mean, mean, shift from ablation_pairs")
     assert [pair[0] for pair in pairs] == ["no_thought", "no_thought"]
     for _, full, without, shift in pairs:
