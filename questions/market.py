@@ -7,7 +7,7 @@ A price that cannot be used costs one line, never the forecast. A row states its
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -120,19 +120,22 @@ def community_price(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stated_price(extra: Mapping[str, Any]) -> MarketPrice | None:
-    """Return the price among a question's further columns, None without one."""
+    """Return the first price among a question's further columns, None without one."""
+    return next(_stated_prices(extra), None)
+
+
+def _stated_prices(extra: Mapping[str, Any]) -> Iterator[MarketPrice]:
     for column, day in PRICES:
         with suppress(InputError):
             value = probability(extra.get(column), column)
             if value is not None:
-                return MarketPrice(value, iso_date(extra.get(day), day))
-    return None
+                yield MarketPrice(value, iso_date(extra.get(day), day))
 
 
 def market_price(question: Question, day: str, *, live: bool) -> MarketPrice | None:
-    """Return the price that a forecast of an ISO day may use, None without one."""
-    price = stated_price(question.extra)
-    return None if price is None or _refusal(price, day, live=live) else price
+    """Return the first price that a forecast of an ISO day may use, None without one."""
+    prices = _stated_prices(question.extra)
+    return next((price for price in prices if not _refusal(price, day, live=live)), None)
 
 
 def _refusal(price: MarketPrice, day: str, *, live: bool) -> str:
@@ -147,8 +150,9 @@ def price_notes(questions: Iterable[Question], as_of: str | None, today: str) ->
     refused: dict[str, list[str]] = {}
     for q in questions:
         price = stated_price(q.extra) if parent_id(q.extra) is None else None
-        day = q.as_of or as_of
-        if price and (reason := _refusal(price, day or today, live=day is None)):
+        day, live = q.as_of or as_of or today, (q.as_of or as_of) is None
+        if price and market_price(q, day, live=live) is None:
+            reason = _refusal(price, day, live=live)
             dated = f" ({price.day})" if price.day else ""
             refused.setdefault(reason, []).append(shortened(q.id) + dated)
     return [

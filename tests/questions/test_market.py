@@ -111,3 +111,11 @@ def test_no_price_from_after_the_day_is_used(day, as_of, reason):
     assert price_notes([question], None, today) == expected
     found = market_price(question, as_of or today, live=as_of is None)
     assert (found is None) == bool(reason)
+
+
+def test_the_first_price_that_can_be_used_counts():
+    extra = {"market_probability": 0.4, "baseline_crowd": 0.3, "freeze_date": "2026-04-01"}
+    question = Question("Will A?", id="x", as_of="2026-05-01", extra=extra)
+    assert market_price(question, "2026-05-01", live=False) == MarketPrice(0.3, "2026-04-01")
+    assert market_price(question, "2026-05-01", live=True) == MarketPrice(0.4, None)
+    assert price_notes([question], None, "2026-06-01") == []
