@@ -124,15 +124,21 @@ def steps(record: RunRecord, question_id: str) -> list[Step]:
 
 def _models(forecasts: Iterable[Forecast], pool: PooledForecast) -> Iterable[str]:
     own = [row for row in forecasts if row.question_id == pool.question_id]
-    for agent, parts in groupby(own, key=lambda row: row.agent):
+    for agent, group in groupby(own, key=lambda row: row.agent):
+        parts = list(group)
         voice = average([row.voice for row in parts])
         low, high = voice.distribution.interval(0.8)
         share = (pool.weights or {}).get(agent)
         weight = f", weight {share:.2f}" if isinstance(share, float) else ""
         yield (
             f"{agent}: {voice.distribution.mean:.1f} %, 80 % range {low:.0f} to {high:.0f} %,"
-            f" captured {voice.captured:.2f}{weight}"
+            f" captured {voice.captured:.2f}{weight}{_wordings(parts)}"
         )
+
+
+def _wordings(parts: Iterable[Forecast]) -> str:
+    apart = [row.wording_deviation for row in parts if row.wording_deviation is not None]
+    return f", wordings {max(apart):.1f} points apart" if apart else ""
 
 
 def _market(view: OutsideView, numbers: FinalNumbers) -> Step:
