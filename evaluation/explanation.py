@@ -189,7 +189,11 @@ def _pooling(numbers: FinalNumbers) -> Iterable[str]:
         for _, one in sorted(voices.items(), key=lambda pair: pair[0] != "models")
     ]
     learnt = numbers.weights.get("learnt_from") or 0
-    how = f"weights learnt from {learnt} forecasts" if learnt else "default or configured weights"
+    how = (
+        f"weights learnt from {learnt:g} clusters of forecasts"
+        if learnt
+        else "default or configured weights"
+    )
     yield f"mean in log-odds of {' and '.join(parts)}; {how}"
     yield f"moved away from 50 %: {numbers.weights.get('sharpening', 1.0):.2f} for equal voices"
 
