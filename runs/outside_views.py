@@ -50,7 +50,7 @@ def facts(view: OutsideView) -> tuple[str, ...]:
     lines = []
     if view.market is not None and view.market_shown:
         lines.append(market_fact(view.market, view.market_date))
-    if view.base_rate is not None and view.base_rate_shown:
+    if view.relatives and view.base_rate_shown:
         counts = len(view.relatives), view.yes or 0.0
         lines.append(base_rate_fact(*counts, view.kind or "", view.family or ""))
     return tuple(lines)

@@ -48,6 +48,7 @@ MARKET: Final = (
 BASE_RATE: Final = (
     "Of {count} earlier questions {family}, all answered by now, {yes} ended yes ({share} percent)."
 )
+MAX_FAMILY_CHARACTERS: Final = 100
 FAMILIES: Final = {
     "template": "of the same form as this one",
     "reference_class": "of the class “{family}”",
@@ -142,7 +143,8 @@ def market_fact(price: float, day: str | None) -> str:
 
 def base_rate_fact(count: int, yes: float, kind: str, family: str) -> str:
     """State how many of ``count`` related questions ended yes as evidence."""
-    related = FAMILIES.get(kind, FAMILIES["source"]).replace("{family}", " ".join(family.split()))
+    name = " ".join(family.split())[:MAX_FAMILY_CHARACTERS]
+    related = FAMILIES.get(kind, FAMILIES["source"]).replace("{family}", name)
     shares = {"yes": f"{round(yes, 1):g}", "share": f"{100 * yes / count:.0f}"}
     return BASE_RATE.format(count=count, **shares, family=related)
 
