@@ -168,7 +168,7 @@ def learnt_weights(past: Sequence[PastVoices], as_of: str) -> VoiceWeights:
         return DEFAULTS
     from scipy.optimize import minimize
 
-    pools = _Pools(known)
+    pools = PastPools(known)
     counts = np.array([1 / sizes[row.cluster] for row in known])
     start = np.log([getattr(DEFAULTS, name) for name in LEARNT])
 
@@ -188,7 +188,7 @@ def _weights(logarithms: Floats) -> VoiceWeights:
     return replace(DEFAULTS, **dict(zip(LEARNT, values, strict=True)))
 
 
-class _Pools:
+class PastPools:
     """The pools of earlier forecasts as arrays of shape (n,), to try weights on."""
 
     def __init__(self, rows: Sequence[PastVoices]) -> None:

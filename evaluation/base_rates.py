@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
+from questions.cells import is_nothing
 from questions.question import Question, cluster_of
 
 # A family's kind and name.
@@ -32,6 +33,8 @@ MONTHS: Final = 6
 MONTHLY: Final = 3
 # Standard errors over months that a share has to differ from one half to count at all.
 DOUBT: Final = 2.0
+# What is left of the distance at the least, so that the prior's strength stays a number to read.
+LEAST_TRUST: Final = 0.001
 
 _QUOTED = re.compile(r"(?<!\w)'[^']{1,60}'(?!\w)|\"[^\"]{1,80}\"|“[^”]{1,80}”|‘[^’]{1,80}’")
 _MONTH = (
@@ -201,7 +204,7 @@ class _Family:
         do, half of them yes.
         """
         yes, count = math.fsum(q.outcome for q in self.others), len(self.others)
-        weight = max(trust, 1e-9)
+        weight = max(trust, LEAST_TRUST)
         halves = (count + STRENGTH) * (1 - weight) / weight
         strength = STRENGTH + halves
         share = wider.probability if wider else 0.5
@@ -230,7 +233,7 @@ def base_rate(
     """
     past = past if isinstance(past, Past) else Past(past)
     own, day = (question.id, question.subject), as_of[:10]
-    source, given = (str(question.extra.get(k) or "") for k in ("source", "reference_class"))
+    source, given = (_cell(question, name) for name in ("source", "reference_class"))
     series = cluster_of(question.extra, question.subject)
     keys = _chosen(_keys(question.text, source, given, series), past, day)
     found, trust = None, 1.0
@@ -242,6 +245,11 @@ def base_rate(
         # A part of a template is trusted as the whole where its own months are too few to tell.
         trust = 1.0 if family.kind in (ALL, SOURCE) else trust
     return None if found is None or found.kind == ALL else found
+
+
+def _cell(question: Question, name: str) -> str:
+    value = question.extra.get(name)
+    return "" if is_nothing(value) else str(value).strip()
 
 
 def _chosen(keys: Sequence[Key], past: Past, day: str) -> list[Key]:

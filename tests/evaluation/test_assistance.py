@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.assistance import (
+    DEFAULT_PRECISION,
     DEFAULTS,
     EPSILON,
+    LEARNT,
     MIN_LEARNING_CLUSTERS,
+    PastPools,
     PastVoices,
     Voice,
     VoiceWeights,
     assisted,
     learnt_weights,
+    log_odds,
     voices,
 )
 from evaluation.base_rates import BaseRate
@@ -105,6 +109,71 @@ def test_weights_move_towards_what_was_right() -> None:
     # Nothing was seen of these.
     assert good.market_shown == pytest.approx(DEFAULTS.market_shown)
     assert good.base_rate == pytest.approx(DEFAULTS.base_rate)
+
+
+def mixed(count: int) -> list[PastVoices]:
+    """Forecasts with price hidden, price shown, base rate; some clusters of three."""
+    g = np.random.default_rng(7)
+    rows = []
+    for i in range(count):
+        price = None if i % 3 == 2 else float(g.uniform(0.02, 0.98))
+        row = PastVoices(
+            f"q{i}", f"c{i // 2 if i % 5 else i}", "2026-01-01", "2026-01-10",
+            float(g.random() < 0.4), float(g.uniform(0.02, 0.98)), price, i % 3 == 1,
+            float(g.uniform(0.02, 0.98)), int(g.integers(1, 90)),
+        )  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def pooled(row: PastVoices, weights: VoiceWeights) -> float:
+    """The pool as a run makes it."""
+    n = row.relatives
+    rate = None if row.base_rate is None else replace(RATE, probability=row.base_rate, count=n)
+    members = voices(
+        row.models,
+        market=row.market,
+        market_shown=row.market_shown,
+        base_rate=rate,
+        weights=weights,
+    )
+    return assisted(members, weights.sharpening)
+
+
+def test_weights_are_learnt_on_the_pools_that_runs_make() -> None:
+    weights = VoiceWeights(market=2.5, market_shown=0.7, base_rate=0.8, sharpening=1.4)
+    rows = mixed(40)
+    found = PastPools(rows).log_odds(weights)
+    assert found == pytest.approx([log_odds(pooled(row, weights)) for row in rows], abs=1e-6)
+
+
+def test_learnt_weights_are_the_best_of_the_stated_objective() -> None:
+    rows = mixed(150)
+    sizes = {c: sum(r.cluster == c for r in rows) for c in {r.cluster for r in rows}}
+
+    def objective(weights: VoiceWeights) -> float:
+        total = 0.0
+        for row in rows:
+            p = pooled(row, weights)
+            total -= math.log(p if row.outcome else 1 - p) / sizes[row.cluster]
+        moved = [math.log(getattr(weights, k) / getattr(DEFAULTS, k)) for k in LEARNT]
+        return total + DEFAULT_PRECISION / 2 * sum(x * x for x in moved)
+
+    best = learnt_weights(rows, "2026-02-01")
+    assert best.learnt_from == len(sizes)
+    for name in LEARNT:
+        value = getattr(best, name)
+        other = [
+            objective(VoiceWeights(**{**asdict(best), name: factor * value}))
+            for factor in (0.97, 1.03)
+        ]
+        assert objective(best) < min(other)
+
+
+def test_the_fewest_clusters_are_learnt_from() -> None:
+    rows = record(MIN_LEARNING_CLUSTERS, good_market=False)
+    assert MIN_LEARNING_CLUSTERS == 30
+    assert learnt_weights(rows, "2026-02-01").learnt_from == 30
 
 
 def test_few_forecasts_move_the_weights_little() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from evaluation.base_rates import (
     FEW,
+    MONTHLY,
     MONTHS,
+    OPENING_WORDS,
     STRENGTH,
     BaseRate,
     Past,
@@ -172,19 +174,37 @@ def test_a_source_alone_supports_nothing() -> None:
     assert (found.kind, found.support) == ("source", 0)
 
 
-def test_months_that_rise_and_fall_together_say_nothing() -> None:
-    """A share of 2/3 from six months that were all yes or all no is no news; from steady ones is."""
-    shaken, steady = list[PastQuestion](), list[PastQuestion]()
-    for month in range(MONTHS):
-        for n in range(30):
-            day, number = f"2025-{month + 1:02}-15", month * 30 + n
-            shaken.append(past(number, float(month % 3 > 0), day))
-            steady.append(past(number, float(n % 3 > 0), day))
-    for known, low, high in ((shaken, 0.5, 0.501), (steady, 0.65, 0.67)):
-        found = base_rate(ASKED, "2026-02-01", known)
-        assert found is not None
-        check_consistent(found)
-        assert low <= found.probability <= high
+@pytest.mark.parametrize("monthly", [MONTHLY, 30])
+def test_months_that_rise_and_fall_together_say_nothing(monthly: int) -> None:
+    """2/3 or 1/3 from six months that were all yes or all no is no news; from steady ones it is."""
+    for yes in (lambda n: n % 3 > 0, lambda n: n % 3 == 0):
+        shaken, steady = list[PastQuestion](), list[PastQuestion]()
+        for month in range(MONTHS):
+            for n in range(monthly):
+                day, number = f"2025-{month + 1:02}-15", month * monthly + n
+                shaken.append(past(number, float(yes(month)), day))
+                steady.append(past(number, float(yes(n)), day))
+        nothing, news = (base_rate(ASKED, "2026-02-01", known) for known in (shaken, steady))
+        assert nothing is not None
+        assert news is not None
+        check_consistent(nothing)
+        check_consistent(news)
+        assert nothing.probability == pytest.approx(0.5, abs=0.001)
+        plain = (news.yes + STRENGTH / 2) / (news.count + STRENGTH)
+        assert news.probability == pytest.approx(plain)
+
+
+def test_templates_that_open_alike_are_one_family_while_each_is_small() -> None:
+    """Eight words: the ninth may differ."""
+    text = "Will a vaccine against the disease exist for Herpes {} by May 2026?"
+    question = Question(text.format("zoster"), extra={"source": "league"})
+    known = [past(n, 0, "2026-01-10", text=text.format(f"type{n}")) for n in range(4)]
+    assert OPENING_WORDS == 8
+    found = base_rate(question, "2026-02-01", known)
+    assert found is not None
+    assert (found.family, found.count) == ("will a vaccine against the disease exist for …", 4)
+    other = replace(known[0], text="Will a vaccine against the disease exist against Herpes?")
+    assert base_rate(question, "2026-02-01", [replace(other, source="x")]) is None
 
 
 def test_a_few_relatives_in_many_months_are_taken_at_their_word() -> None:
