@@ -14,6 +14,7 @@ import sys
 import time
 import zlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +28,11 @@ MODEL = "made-up"
 DIGIT_IDS = tuple(TOKENIZER.encode("0123456789"))
 
 
-def log_probabilities(token_ids, salt: int = 0) -> np.ndarray:
+def log_probabilities(token_ids, salt: int = 0, tokenizer=TOKENIZER) -> np.ndarray:
     """The model: natural log-probabilities of all tokens, shape (vocabulary,); digits are likely."""
     seed = zlib.crc32(np.asarray([salt, *token_ids], dtype=np.int64).tobytes())
-    logits = np.random.default_rng(seed).normal(size=len(TOKENIZER.texts))
-    logits[list(DIGIT_IDS)] += 4
+    logits = np.random.default_rng(seed).normal(size=len(tokenizer.get_vocab()))
+    logits[tokenizer.encode("0123456789", add_special_tokens=False)] += 4
     return logits - math.log(np.exp(logits).sum())
 
 
@@ -42,7 +43,7 @@ class Behaviour:
     salt: int = 0
     model: str = MODEL
     version: str = "0.32.0"
-    tokenizer: FakeTokenizer = TOKENIZER
+    tokenizer: Any = TOKENIZER
     known_fields: bool = True  # an older server ignores logprob_token_ids
     token_id_keys: bool = True  # without: tokens named by text
     tokenize: bool = True
@@ -115,11 +116,12 @@ class Handler(QuietHandler):
 
     def _row(self, token_ids) -> np.ndarray:
         self.behaviour.prompts.append(tuple(token_ids))
-        return log_probabilities(token_ids, self.behaviour.salt)
+        known = self.behaviour
+        return log_probabilities(token_ids, known.salt, known.tokenizer)
 
     def _tokenize(self, body: dict) -> dict:
         text = body.get("prompt", body.get("content"))
-        ids = self.behaviour.tokenizer.encode(text)
+        ids = self.behaviour.tokenizer.encode(text, add_special_tokens=False)
         return {"tokens": ids, "count": len(ids)}
 
     def _completions(self, body: dict) -> dict:
@@ -127,7 +129,7 @@ class Handler(QuietHandler):
         prompts = body["prompt"]
         as_text = isinstance(prompts, str)
         if as_text:
-            prompts = [known.tokenizer.encode(prompts)]
+            prompts = [known.tokenizer.encode(prompts, add_special_tokens=False)]
         elif isinstance(prompts[0], int):
             prompts = [prompts]
         choices = [
@@ -176,7 +178,7 @@ class Handler(QuietHandler):
     def _completion(self, body: dict) -> dict:
         row = self._row(body["prompt"])
         tops = [
-            {"id": int(token), "token": TOKENIZER.texts[token], "logprob": float(row[token])}
+            {"id": int(token), "token": TOKENIZER.decode([token]), "logprob": float(row[token])}
             for token in np.argsort(-row)[: body["n_probs"]]
         ]
         first = {**tops[0], "top_logprobs": tops}
