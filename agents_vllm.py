@@ -25,7 +25,7 @@ from preflight.model_entries import ModelSpec, model_spec
 from preflight.stores import Limits
 from scoring.agent import BaseAgent
 from scoring.number_trie import TokenPath
-from scoring.reasoning_notes import strip_reasoning
+from scoring.reasoning_notes import notes_sampling, strip_reasoning
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastTask, PromptError, Reasoning, reasoning_seed
 from scoring.thoughts import Completion, Writing
@@ -225,7 +225,7 @@ class Agent(BaseAgent):
                 continue
             asked += [(index, n, reasoning_seed(task, n), ids) for n in range(samples)]
         outputs = self._feed.run(
-            [([*ids], self._sampling(**_notes(seed))) for *_, seed, ids in asked],
+            [([*ids], self._sampling(**notes_sampling(seed))) for *_, seed, ids in asked],
             lambda: self.progress(1 / samples),
         )
         for (index, n, seed, _), output in zip(asked, outputs, strict=True):
@@ -287,17 +287,6 @@ class Agent(BaseAgent):
             raise error
         if not self._shrink(line):
             raise AgentError(with_advice(line)) from error
-
-
-def _notes(seed: int) -> dict[str, Any]:
-    return {
-        "max_tokens": config.LOGIC_MAX_TOKENS,
-        "temperature": config.LOGIC_TEMPERATURE,
-        "seed": seed,
-        # Marks of thinking are special tokens in some vocabularies; they must be seen to be
-        # taken out.
-        "skip_special_tokens": False,
-    }
 
 
 def _written(name: str, index: int, sample: int, seed: int, completion: Any) -> Reasoning:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -27,8 +27,7 @@ from engine.server_connection import Patience, ServerConnection, ServerError, Un
 from engine.server_protocols import PROTOCOLS
 from preflight.model_entries import ModelSpec
 from scoring.agent import BaseAgent
-from scoring.number_trie import TokenPath
-from scoring.reasoning_notes import strip_reasoning
+from scoring.reasoning_notes import notes_sampling, strip_reasoning
 from scoring.scorer import Reply, Request
 from scoring.tasks import (
     AgentError,
@@ -36,9 +35,9 @@ from scoring.tasks import (
     ForecastTask,
     PromptError,
     Reasoning,
-    Wave,
     reasoning_seed,
 )
+from scoring.thoughts import Completion, Writing
 
 logger = logging.getLogger(__name__)
 
@@ -225,60 +224,65 @@ class RemoteAgent(BaseAgent):
     # --- write ------------------------------------------------------------------------------------
 
     def reason(self, tasks: Sequence[ForecastTask], samples: int) -> Iterator[Reasoning]:
-        """Write ``samples`` reasonings for each task, in order of task and sample.
-
-        Each is an HTTP request of its own: its seed makes it repeatable whatever is beside it.
-        """
-        if self.spec.server != "vllm":
-            raise AgentError(f"{self.name}: notes are written by vLLM servers only")
-        prompts: dict[int, TokenPath | str] = {}
+        """Write ``samples`` reasonings for each task, in order of task and sample."""
+        asked: list[tuple[int, int, Writing]] = []
         for index, task in enumerate(tasks):
             try:
-                prompts[index] = self.reasoning_prompt(task)
+                ids = self.reasoning_prompt(task)
             except PromptError as error:
-                prompts[index] = str(error)
-        self.wave = Wave(self.progress, len(tasks), 1)
-        self.wave.begin(max(1, len(tasks) * samples))
+                yield from (Reasoning(index, n, error=str(error)) for n in range(samples))
+                self.progress(1)
+                continue
+            seeds = [reasoning_seed(task, n) for n in range(samples)]
+            asked += [(index, n, Writing(ids, notes_sampling(s))) for n, s in enumerate(seeds)]
+        completions = self.write([writing for *_, writing in asked], lambda *_: None)
+        for (index, n, writing), one in zip(asked, completions, strict=True):
+            self.progress(1 / samples)
+            text = strip_reasoning(self.tokenizer.decode(list(one.token_ids)))
+            problem = None if text else f"{self.name} wrote no reasoning"
+            tokens, reason = len(one.token_ids), one.finish_reason
+            yield Reasoning(index, n, text, tokens, reason, writing.sampling["seed"], problem)
+
+    def write(
+        self, asked: Sequence[Writing], told: Callable[[int, int], object]
+    ) -> Iterator[Completion]:
+        """Write all texts, in order; each is an HTTP request with a seed of its own.
+
+        So a text can be repeated whatever is written beside it.
+        """
+        if self.spec.server != "vllm":
+            raise AgentError(f"{self.name}: notes and thoughts are written by vLLM servers only")
         with ThreadPoolExecutor(WRITERS) as pool:
-            jobs = [
-                (index, n, pool.submit(self._write, prompt, reasoning_seed(tasks[index], n)))
-                for index, prompt in prompts.items()
-                for n in range(samples)
-            ]
+            jobs = [pool.submit(self._written, one) for one in asked]
             try:
-                for index, n, job in jobs:
-                    yield replace(job.result(), index=index, sample=n)
+                for place, job in enumerate(jobs):
+                    completion = job.result()
+                    told(place, len(completion.token_ids))
+                    yield completion
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        self.wave.end()
 
-    def _write(self, prompt: TokenPath | str, seed: int) -> Reasoning:
-        """Have one reasoning written; an error of the prompt is its own."""
-        if isinstance(prompt, str):
-            return Reasoning(0, 0, error=prompt)
+    def _written(self, asked: Writing) -> Completion:
         body = {
             "model": self.spec.model,
-            "prompt": list(prompt),
-            "max_tokens": config.LOGIC_MAX_TOKENS,
-            "temperature": config.LOGIC_TEMPERATURE,
-            "seed": seed,
-            "skip_special_tokens": False,
+            "prompt": list(asked.token_ids),
             "add_special_tokens": False,
+            "return_token_ids": True,
+            **asked.sampling,
         }
         try:
-            answer = self._fleet.post(prompt, "/v1/completions", body)
+            answer = self._fleet.post(asked.token_ids, "/v1/completions", body)
             choice = answer["choices"][0]
-            tokens = int(answer.get("usage", {}).get("completion_tokens") or 0)
-            text = strip_reasoning(str(choice["text"]))
-            reason = str(choice.get("finish_reason") or "")
+            ids = tuple(int(token) for token in choice["token_ids"])
+            return Completion(ids, str(choice.get("finish_reason") or ""))
         except ServerError as error:
             raise AgentError(f"{self.name}: {error}") from error
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-            raise AgentError(f"{self.name}: the server's answer has no text") from None
-        self.wave.tick()
-        problem = None if text else f"{self.name} wrote no reasoning"
-        return Reasoning(0, 0, text, tokens, reason, seed, problem)
+            raise AgentError(
+                f"{self.name}: the server's answer has no token ids; allowed: a vLLM server that"
+                " knows return_token_ids"
+            ) from None
 
 
 def _tokens(request: Request) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
+
+import config
 
 WITHHELD: Final = "[number withheld]"
 
@@ -42,6 +44,18 @@ _THOUGHT = re.compile(
     r"<(think|thinking|thought|reasoning)>|</(?:think|thinking|thought|reasoning)>", re.IGNORECASE
 )
 _SPECIAL = re.compile(r"<\|[\w.-]++\|>")
+
+
+def notes_sampling(seed: int) -> dict[str, Any]:
+    """Return vLLM's sampling arguments for one reasoning."""
+    return {
+        "max_tokens": config.LOGIC_MAX_TOKENS,
+        "temperature": config.LOGIC_TEMPERATURE,
+        "seed": seed,
+        # Marks of thinking are special tokens in some vocabularies; they must be seen to be
+        # taken out.
+        "skip_special_tokens": False,
+    }
 
 
 def strip_reasoning(text: str) -> str:

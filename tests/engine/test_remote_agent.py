@@ -23,6 +23,7 @@ from scoring.agent import BaseAgent
 from scoring.distribution import total_variation
 from scoring.scorer import Reply, Request
 from scoring.tasks import AgentError, ForecastTask
+from scoring.thoughts import Writing
 from tests.support.model_server import (
     DIGIT_IDS,
     MODEL,
@@ -323,6 +324,19 @@ def test_a_text_server_with_another_tokenizer_is_refused():
         remote(server, server="openai"),
     ):
         pass
+
+
+def test_thoughts_are_written_token_by_token_with_their_own_settings():
+    heard = []
+    asked = [Writing((1, 2, n), {"max_tokens": 8, "seed": n, "stop": ["."]}) for n in range(3)]
+    with ModelServer() as server, remote(server) as agent:
+        written = list(agent.write(asked, lambda place, tokens: heard.append((place, tokens))))
+        bodies = {body["seed"]: body for _, body in server.behaviour.seen if "seed" in body}
+    tokens = tuple(TOKENIZER.encode(" notes"))
+    assert [one.token_ids for one in written] == [tokens] * 3
+    assert heard == [(place, len(tokens)) for place in range(3)]
+    assert bodies[2]["prompt"] == [1, 2, 2]
+    assert bodies[2]["stop"] == ["."]
 
 
 def test_specs_differ_only_by_their_keys():

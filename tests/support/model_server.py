@@ -136,6 +136,9 @@ class Handler(QuietHandler):
             {
                 "index": n,
                 "text": " notes",
+                "token_ids": known.tokenizer.encode(" notes", add_special_tokens=False)
+                if body.get("return_token_ids")
+                else None,
                 "finish_reason": "length",
                 "logprobs": {"top_logprobs": [self._top(body, ids, as_text=as_text)]}
                 if known.logprobs and body.get("logprobs")
