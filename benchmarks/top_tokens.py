@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from agents import Agent  # noqa: E402 - the folder of the modules has to be kno
 from engine.server_protocols import bounded  # noqa: E402
 from runs import demo  # noqa: E402
 from scoring.distribution import total_variation  # noqa: E402
+from scoring.number_trie import TokenPath  # noqa: E402
 from scoring.scorer import Reply, Request, ScoringResult  # noqa: E402
 from scoring.tasks import ForecastTask  # noqa: E402
 from terminal.screen import show  # noqa: E402
@@ -35,12 +37,15 @@ class TopAgent(Agent):
     """The demonstration's model, of which only the ``k`` likeliest tokens are seen."""
 
     k: int | None = None
+    kept: ClassVar[dict[TokenPath, np.ndarray]] = {}
 
     def next_token_logprobs(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer from whole rows of the vocabulary, or from their best ``k``."""
         replies = []
         for request in requests:
-            row = self._rows(request.token_ids, [()])[()]
+            if request.token_ids not in self.kept:
+                self.kept[request.token_ids] = self._rows(request.token_ids, [()])[()]
+            row = self.kept[request.token_ids]
             best = np.argsort(-row)[: self.k or len(row)]
             replies.append(bounded(request, {int(token): float(row[token]) for token in best}))
         return replies
