@@ -67,12 +67,16 @@ def score(arguments: Namespace, database: Database) -> None:
     """Print the track record, and draw it."""
     from evaluation.resolved import collect
     from evaluation.scorecard import score_lines
-    from reporting.plots import draw_record
+    from reporting.plots import draw_record, too_few
 
     record = collect(database)
-    show(*score_lines(record, database))
-    paths = draw_record(record, arguments.plots)
-    show(f"\n{', '.join(path.name for path in paths)} in {arguments.plots}")
+    show(*score_lines(record, database, arguments.by or ()))
+    if arguments.no_plots:
+        return
+    lines = too_few(record)
+    if paths := draw_record(record, arguments.plots):
+        lines.append(f"{', '.join(path.name for path in paths)} in {arguments.plots}")
+    show("", *lines)
 
 
 def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:

@@ -214,7 +214,9 @@ def score_run(database: Database, run_id: int) -> list[str]:
     """
     subjects = {question.subject for question in database.runs.questions(run_id)}
     part = collect(database, subjects).of_run(run_id)
-    return score_lines(part, database) + _untouched(part, database, run_id)
+    return score_lines(part, database, ["model", "pool", "horizon"]) + _untouched(
+        part, database, run_id
+    )
 
 
 def _untouched(record: Record, database: Database, run_id: int) -> list[str]:

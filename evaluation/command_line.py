@@ -23,7 +23,11 @@ GOES_WITH = {
     "forecaster": ("calibrate",),
     "record": ("calibrate",),
     "run": ("report", ""),
+    "by": ("score",),
+    "no_plots": ("score",),
 }
+# What scores are grouped by on request.
+GROUPS = ("question", "model", "pool", "horizon", "price", "run")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,6 +56,16 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--source", metavar="TEXT", help="with --resolve-one: where the outcome is documented"
+    )
+    result.add_argument(
+        "--by",
+        nargs="+",
+        choices=GROUPS,
+        metavar="GROUP",
+        help=f"with --score: also by {', '.join(GROUPS)}; question lists all of them",
+    )
+    result.add_argument(
+        "--no-plots", action="store_true", help="with --score: print only, draw nothing"
     )
     result.add_argument(
         "--forecaster",
@@ -90,7 +104,7 @@ def _add_jobs(job: argparse._MutuallyExclusiveGroup) -> None:
     job.add_argument(
         "--score",
         action="store_true",
-        help="score every forecast made before its question was resolved",
+        help="how good the forecasts were: five lines to quote, then each question, worst first",
     )
     job.add_argument(
         "--calibrate",
@@ -114,7 +128,8 @@ def option_problems(arguments: argparse.Namespace) -> list[str]:
         return ["--explain takes a question and a run; put the question in quotes"]
     for option, jobs in GOES_WITH.items():
         value = getattr(arguments, option)
-        if value is not None and job not in jobs:
+        if value is not None and value is not False and job not in jobs:
             only = " or with drawing alone" if "" in jobs else ""
-            return [f"--{option} is {value!r}; it goes with --{jobs[0].replace('_', '-')}{only}"]
+            given = option.replace("_", "-") + ("" if value is True else f" is {value!r}")
+            return [f"--{given}; it goes with --{jobs[0].replace('_', '-')}{only}"]
     return []

@@ -85,6 +85,7 @@ class Judged:
     as_of: str | None = None
     subject: str = ""
     price: str = ""
+    market: float | None = None
 
     @property
     def record(self) -> str:
@@ -257,6 +258,7 @@ def _judged(
                 as_of=row.as_of,
                 subject=columns.subject,
                 price=_price(row),
+                market=row.market,
             )
         )
     return result

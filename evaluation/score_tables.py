@@ -20,6 +20,7 @@ from evaluation.metrics import (
 )
 from evaluation.reliability import calibration_noise, corrected, reliability_bins
 from evaluation.resolved import Judged, arrays
+from terminal.text import cut, width
 
 # Columns of a question file that hold somebody else's probability (0-1): its name in tables, and
 # the column with its day. A price younger than the forecast had more information and is marked.
@@ -53,17 +54,21 @@ PARTS_HEADERS = (
 SKILL_HEADERS = ("reference", "n", "its Brier", "ours", "skill", "ours - its", "95 %")
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, width: int = 38) -> list[str]:
-    """Align columns: the first left and cut at ``width`` characters, the others right."""
-    cells = [[_cut(first, width), *rest] for first, *rest in (headers, *rows)]
-    first, *others = (max(map(len, column)) for column in zip(*cells, strict=True))
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, wide: int = 38) -> list[str]:
+    """Align columns: the first left and cut at ``wide`` columns, the others right."""
+    cells = [[cut(first, wide), *rest] for first, *rest in (headers, *rows)]
+    first, *others = (max(map(width, column)) for column in zip(*cells, strict=True))
     return [
-        "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]).rstrip() for row in cells
+        "  ".join([_left(row[0], first), *map(_right, row[1:], others)]).rstrip() for row in cells
     ]
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _left(text: str, columns: int) -> str:
+    return text + " " * (columns - width(text))
+
+
+def _right(text: str, columns: int) -> str:
+    return " " * (columns - width(text)) + text
 
 
 def span(interval: Interval, form: str = ".3f") -> str:
@@ -89,9 +94,9 @@ def log_interval(values: NDArray[np.float64], clusters: Sequence[Hashable]) -> I
     return mean_interval(values, clusters, least=0, most=-math.log(LOG_SCORE_CLIP))
 
 
-def score_table(groups: Mapping[str, Sequence[Judged]], *, width: int = 38) -> list[str]:
+def score_table(groups: Mapping[str, Sequence[Judged]], *, wide: int = 38) -> list[str]:
     """Score each group of forecasts on a line of its own."""
-    return table(SCORE_HEADERS, [score_row(*group) for group in groups.items()], width=width)
+    return table(SCORE_HEADERS, [score_row(*group) for group in groups.items()], wide=wide)
 
 
 def score_row(name: str, rows: Sequence[Judged]) -> list[str]:

@@ -1,14 +1,16 @@
-"""Print the track record: live and back-dated forecasts apart, table by table."""
+"""Print the track record: live and back-dated forecasts apart, groups on request."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
 import config
 from database import Database
+from evaluation.command_line import GROUPS
+from evaluation.headline import headline, question_lines
 from evaluation.pool_comparison import pooled
 from evaluation.resolved import (
     ASSISTED,
@@ -36,14 +38,22 @@ from evaluation.score_tables import (
 )
 from questions.cells import counted
 
+_LEGEND = (
+    "intervals: 95 %, over clusters of related questions; –: no interval (and no skill) under {}"
+    " clusters, or where a few clusters hold most questions\n"
+    "ECE: expected calibration error, beside what a calibrated forecaster would show by chance"
+    " (mean, and the bound of 95 %); *: beyond that bound"
+)
 _SCORED_ONCE = {
     LIVE: "Scores: last forecast of each question before its resolution",
     BACK_DATED: "Scores: each question and the day it was forecast as of",
 }
 
 
-def score_lines(record: Record, database: Database) -> list[str]:
+def score_lines(record: Record, database: Database, by: Collection[str] = ()) -> list[str]:
     """Print the live and the back-dated record (``python analysis.py --score``).
+
+    Each begins with five lines to quote and the questions, worst first; ``by`` adds groups.
 
     Raises:
         AnalysisError: no forecast counts.
@@ -53,26 +63,77 @@ def score_lines(record: Record, database: Database) -> list[str]:
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         why = why or "no forecast question is resolved"
         raise AnalysisError(f"nothing to score: {why}; record outcomes with --resolve FILE")
+    texts = {row.id: row.text for row in database.runs.known_questions()}
     lines: list[str] = []
     for name in RECORDS:
         part = record.part(name)
         if part.judged:
-            lines += ["", *_record_lines(name, part, database)]
+            lines += ["", *_record_lines(name, part, texts, by)]
+            lines += _group_lines(name, part, database, by)
         elif part.excluded:
             lines += ["", f"# Record of {name} forecasts: none counts", *_uncounted_lines(part)]
+    if not by:
+        lines += ["", f"more with --by: {', '.join(GROUPS)}"]
     return lines[1:]
 
 
-def _record_lines(title: str, record: Record, database: Database) -> list[str]:
-    """Print the tables of the live or the back-dated record."""
+def _record_lines(
+    kind: str, record: Record, texts: Mapping[str, str], by: Collection[str]
+) -> list[str]:
+    """Print five lines to quote, what counts, and the questions, worst first."""
+    head = record.forecasters()[0]
+    rows = record.latest(head)
+    lines = [
+        *headline(kind, head, rows),
+        "",
+        *_counted_lines(kind, record),
+        *_uncounted_lines(record),
+    ]
+    lines += reference_problems(rows)
+    lines += _section("By question, worst first")
+    return lines + question_lines(rows, texts, everything="question" in by)
+
+
+def _counted_lines(kind: str, record: Record) -> list[str]:
+    count = counted(len({j.subject or j.question_id for j in record.judged}), "resolved question")
+    days = len({j.scored_as for j in record.judged})
+    own = sum(j.forecaster not in (ASSISTED, FINAL) for j in record.judged)
+    return [
+        f"# Record of {kind} forecasts: {own} forecasts of {count} count"
+        + (f", as of {counted(days, 'question day')}" if kind == BACK_DATED else "")
+    ]
+
+
+def _group_lines(kind: str, record: Record, database: Database, by: Collection[str]) -> list[str]:
+    """Print the tables of the groups that are asked for."""
     names = record.forecasters()
-    latest = {name: record.latest(name) for name in names}
-    head = names[0]
     # One agent alone is its own ensemble: its tables need not be printed twice.
     pools = [name for name in names if name in NUMBERS]
     apart = pools if ENSEMBLE in pools and len(names) == len(pools) + 1 else names
-    lines = _introduction(title, record, latest[head])
-    lines += _section(_SCORED_ONCE[title])
+    lines: list[str] = []
+    if {*by} - {"question"}:
+        lines += ["", *_LEGEND.format(config.MIN_INTERVAL_CLUSTERS).splitlines()]
+    if "model" in by:
+        lines += _model_lines(kind, record, apart)
+    if "pool" in by:
+        lines += _pool_lines(record, database)
+    if "horizon" in by:
+        lines += _section("By horizon")
+        lines += _group_table(apart, record, lambda j: horizon(j.horizon_days))
+    if "price" in by and any(j.price not in ("", NO_PRICE) for j in record.judged):
+        lines += _section("By market price")
+        lines += _group_table(pools, record, lambda j: (j.price == NO_PRICE, j.price))
+    if "run" in by:
+        lines += _section("By run")
+        lines += _group_table(apart, record, lambda j: (j.run_id, f"run {j.run_id}"))
+    return lines
+
+
+def _model_lines(kind: str, record: Record, apart: Sequence[str]) -> list[str]:
+    """Score each model and pool, and compare them with references."""
+    names = record.forecasters()
+    latest = {name: record.latest(name) for name in names}
+    lines = _section(_SCORED_ONCE[kind])
     lines += score_table(latest)
     lines += _section("Decomposition of the Brier score (ten bins, corrected for few forecasts)")
     lines += table(PARTS_HEADERS, [parts_row(name, latest[name]) for name in names])
@@ -81,38 +142,10 @@ def _record_lines(title: str, record: Record, database: Database) -> list[str]:
             f"Skill of {name} (Brier; each reference on the questions it has; the in-sample base"
             " rate is known only afterwards)"
         )
-        lines += table(SKILL_HEADERS, skill_rows(latest[name]), width=52)
-    lines += _pool_lines(record, database)
-    lines += _section("By horizon")
-    lines += _group_table(apart, record, lambda j: horizon(j.horizon_days))
-    if any(j.price not in ("", NO_PRICE) for j in record.judged):
-        lines += _section("By market price")
-        lines += _group_table(pools, record, lambda j: (j.price == NO_PRICE, j.price))
-    lines += _section("By run")
-    lines += _group_table(apart, record, lambda j: (j.run_id, f"run {j.run_id}"))
+        lines += table(SKILL_HEADERS, skill_rows(latest[name]), wide=52)
+    head = names[0]
     lines += _section(f"Reliability, {head} (Wilson intervals, questions taken as independent)")
     return lines + reliability_lines(latest[head])
-
-
-def _introduction(title: str, record: Record, rows: Sequence[Judged]) -> list[str]:
-    """Explain what counts, the dash, the star, and what few questions cannot show."""
-    count = counted(len({j.subject or j.question_id for j in record.judged}), "resolved question")
-    days = len({j.scored_as for j in record.judged})
-    own = sum(j.forecaster not in (ASSISTED, FINAL) for j in record.judged)
-    lines = [
-        f"# Record of {title} forecasts: {own} forecasts of {count} count"
-        + (f", as of {counted(days, 'question day')}" if title == BACK_DATED else ""),
-        "intervals: 95 %, over clusters of related questions; –: no interval (and no skill) under"
-        f" {config.MIN_INTERVAL_CLUSTERS} clusters, or where a few clusters hold most questions",
-        "ECE: expected calibration error, beside what a calibrated forecaster would show by chance"
-        " (mean, and the bound of 95 %); *: beyond that bound",
-    ]
-    if len(rows) < config.MIN_CLAIM_QUESTIONS:
-        lines.append(
-            f"fewer than {config.MIN_CLAIM_QUESTIONS} questions: the averages describe these"
-            " questions, nothing is claimed about others"
-        )
-    return lines + _uncounted_lines(record) + reference_problems(rows)
 
 
 def _uncounted_lines(record: Record) -> list[str]:
@@ -156,7 +189,7 @@ def _group_table(
             groups.setdefault(key, {})[j.scored_as] = j
     return score_table(
         {f"{names[key[0]]}, {key[2]}": list(groups[key].values()) for key in sorted(groups)},
-        width=46,
+        wide=46,
     )
 
 

@@ -192,13 +192,32 @@ def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
 
 
 def record_figures(record: Record) -> Iterator[tuple[str, Any]]:
-    """Draw the track record one figure at a time; yield its name and the figure."""
+    """Draw the track record one figure at a time; yield its name and the figure.
+
+    A record of fewer than ``config.MIN_CLAIM_QUESTIONS`` forecasts is not drawn (``too_few``).
+    """
     for kind in RECORDS:
         part = record.part(kind)
-        if part.judged:
+        if scored_once(part) >= config.MIN_CLAIM_QUESTIONS:
             mark = "" if kind == LIVE else f".{kind}"
             yield f"reliability{mark}", _reliability(part, kind)
             yield f"score_over_time{mark}", _score_over_time(part, kind)
+
+
+def scored_once(record: Record) -> int:
+    """Count the forecasts of the first forecaster that are scored."""
+    return len(record.latest(record.forecasters()[0])) if record.judged else 0
+
+
+def too_few(record: Record) -> list[str]:
+    """Name the records with forecasts that are too few to be drawn."""
+    counts = {kind: scored_once(record.part(kind)) for kind in RECORDS}
+    return [
+        f"no plots of {kind} forecasts: {count} scored, {config.MIN_CLAIM_QUESTIONS} are needed"
+        " (MIN_CLAIM_QUESTIONS)"
+        for kind, count in counts.items()
+        if 0 < count < config.MIN_CLAIM_QUESTIONS
+    ]
 
 
 def _reliability(record: Record, kind: str) -> Any:

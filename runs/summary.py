@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from scoring.pooling import Voice, average
 from storage.records import INCOMPLETE, AskedQuestion, Forecast, PooledForecast
 from storage.thoughts import ThoughtRead
 from terminal.redaction import redact
-from terminal.text import visible_line
+from terminal.text import visible_line, width
 
 FINAL_IS_MODELS: Final = (
     "Final = models: no market price, base rate, related question or calibration was used."
@@ -133,29 +132,18 @@ def _table(
         day = f" (as of {_day(question)})" if several_days else ""
         text = _broken(visible_line(question.text) + day, columns.width)
         cells = columns.cells(question.id, pools.get(question.id))
-        lines.append(f"{text[0]}{' ' * (columns.width - _width(text[0]))}{cells}")
+        lines.append(f"{text[0]}{' ' * (columns.width - width(text[0]))}{cells}")
         lines += text[1:]
     return lines
 
 
-def _broken(text: str, width: int) -> list[str]:
-    """Break a text into lines of at most ``width`` columns of a terminal."""
+def _broken(text: str, columns: int) -> list[str]:
+    """Break a text into lines of at most ``columns`` of a terminal."""
     # A second character takes the second column of a wide one; as the two may be parted, one column
     # is kept free for it.
-    doubled = "".join(c + "\0" if _width(c) == 2 else c for c in text)
-    lines = textwrap.wrap(doubled, width - ("\0" in doubled)) or [""]
+    doubled = "".join(c + "\0" if width(c) == 2 else c for c in text)
+    lines = textwrap.wrap(doubled, columns - ("\0" in doubled)) or [""]
     return [line.replace("\0", "") for line in lines]
-
-
-def _width(text: str) -> int:
-    """Count the columns of a terminal that a text takes.
-
-    Chinese characters and emoji take two (UAX 11), marks none.
-    """
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
 
 
 def wrapped(line: str) -> str:

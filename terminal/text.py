@@ -8,6 +8,7 @@ a terminal (title, colours, clearing), reverse the reading direction or begin a 
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 # Marks and embeddings of the bidirectional algorithm (Unicode, property Bidi_Control).
@@ -34,6 +35,29 @@ def visible_line(text: str) -> str:
 def without_direction_marks(text: str) -> str:
     """Remove direction marks, for figures: their renderer reorders nothing."""
     return _DIRECTION_MARKS.sub("", text)
+
+
+def width(text: str) -> int:
+    """Count the columns of a terminal that a text takes.
+
+    Chinese characters and emoji take two (UAX 11), marks none.
+    """
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def cut(text: str, columns: int) -> str:
+    """Cut a text to the columns of a terminal; what is cut off becomes an ellipsis."""
+    if width(text) <= columns:
+        return text
+    end = min(len(text), columns)
+    while end and width(text[:end]) > columns - 1:
+        end -= 1
+    return f"{text[:end]}…"
 
 
 def _escaped(match: re.Match[str]) -> str:

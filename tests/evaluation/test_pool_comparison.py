@@ -63,7 +63,7 @@ def test_past_score_weights_do_not_see_their_own_cluster(tmp_path, monkeypatch):
         )
         record = collect(database)
         by_method = pooled(record, database)
-        text = "\n".join(score_lines(record, database))
+        text = "\n".join(score_lines(record, database, ["pool"]))
         latest = record.latest("ensemble")
         voices = read_voices(database, [(j.run_id, j.question_id) for j in latest])
     weights = past_score_weights([(j, voices[j.run_id, j.question_id]) for j in latest])

@@ -80,9 +80,15 @@ def test_what_is_no_reference(value):
 
 
 def test_table_aligns_and_cuts():
-    lines = table(("", "n"), [("short", "1"), ("x" * 60, "22")], width=10)
+    lines = table(("", "n"), [("short", "1"), ("x" * 60, "22")], wide=10)
     assert lines[1] == "short        1"
     assert lines[2] == "xxxxxxxxx…  22"
+
+
+def test_a_wide_character_takes_two_columns():
+    lines = table(("", "n"), [("ab", "1"), ("選挙は行われるか", "22")], wide=11)
+    assert lines[1] == "ab" + " " * 12 + "1"
+    assert lines[2] == "選挙は行わ…  22"
 
 
 def forecasts(count, clusters=None, said=70):

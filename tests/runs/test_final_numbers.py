@@ -327,9 +327,12 @@ def test_the_three_numbers_are_scored_apart_and_by_what_the_models_saw(place, ca
     (place / "o.csv").write_text("id,outcome,date\na,yes,2026-05-09\nb,no,2026-05-09\n")
     assert analysis.main(["--database", "d.db", "--resolve", "o.csv"]) == 0
     capsys.readouterr()
-    assert analysis.main(["--database", "d.db", "--score"]) == 0
+    groups = ["--by", "model", "price", "--no-plots"]
+    assert analysis.main(["--database", "d.db", "--score", *groups]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("# Record of live forecasts: 16 forecasts of 2 resolved questions")
+    assert "(live forecasts, final;" in lines[0]
+    assert "on the 1 question with a price" in lines[2]
+    assert lines[6] == "# Record of live forecasts: 16 forecasts of 2 resolved questions count"
     start = lines.index("## Scores: last forecast of each question before its resolution") + 2
     scores = {line.split()[0]: line.split()[3] for line in lines[start : start + 6]}
     assert list(scores) == ["final", "assisted", "ensemble", "stub-a", "stub-b", "stub-c"]
@@ -353,7 +356,7 @@ def test_a_record_without_assistance_has_no_rows_of_its_own(place, capsys):
         == 0
     )
     capsys.readouterr()
-    assert analysis.main(["--database", "d.db", "--score"]) == 0
+    assert analysis.main(["--database", "d.db", "--score", "--by", "model", "price"]) == 0
     text = capsys.readouterr().out
     assert "\nfinal" not in text
     assert "assisted" not in text
