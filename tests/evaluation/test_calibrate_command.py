@@ -223,9 +223,8 @@ def test_score_prints_and_draws_both_records(tmp_path, capsys):
         add(database, "new", *percents(0.4, seed=2))
     assert call(path, "--score") == 0
     live, dated = capsys.readouterr().out.split("# Record of back-dated forecasts: ")
-    assert live.startswith(
-        "# Record of live forecasts: 240 forecasts of 120 resolved questions count"
-    )
+    assert live.startswith("Brier 0.")
+    assert "# Record of live forecasts: 240 forecasts of 120 resolved questions count" in live
     assert dated.startswith("240 forecasts of 120 resolved questions count")
     assert {p.name for p in (tmp_path / "plots").iterdir()} == {
         f"{name}{mark}.png"

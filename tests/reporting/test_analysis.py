@@ -154,16 +154,32 @@ def test_plots_that_cannot_be_written(path, capsys):
     assert "the plot could not be written" in capsys.readouterr().err
 
 
-def test_score_prints_the_record_and_draws_it(path, capsys):
+def test_score_prints_the_record_and_draws_it(path, capsys, monkeypatch):
     call(path, "--resolve", write(path, "id,outcome,date\na,1,2025-06-01\nb/ü,0,2025-06-01\n"))
-    assert call(path, "--score") == 0
+    assert call(path, "--score", "--by", "model") == 0
     out = capsys.readouterr().out
     assert "0.0650" in out
     assert "fewer than 30 questions" in out
-    assert {p.name for p in (path.parent / "plots").iterdir()} == {
-        "reliability.png",
-        "score_over_time.png",
-    }
+    assert "no plots of live forecasts: 2 scored, 30 are needed (MIN_CLAIM_QUESTIONS)" in out
+    plots = path.parent / "plots"
+    assert not plots.exists()
+    monkeypatch.setattr(config, "MIN_CLAIM_QUESTIONS", 2)
+    assert call(path, "--score", "--no-plots") == 0
+    assert not plots.exists()
+    assert call(path, "--score") == 0
+    assert {p.name for p in plots.iterdir()} == {"reliability.png", "score_over_time.png"}
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--no-plots"], "--no-plots; it goes with --score"),
+        (["--report", "r.html", "--by", "run"], "--by is ['run']; it goes with --score"),
+    ],
+)
+def test_an_option_of_scores_goes_with_them(path, capsys, words, line):
+    assert call(path, *words) == 2
+    assert capsys.readouterr().err == f"analysis.py: {line}\n"
 
 
 def test_calibration_is_refused_when_there_is_too_little(path, capsys):

@@ -57,7 +57,8 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(report, "png", lambda _: b"png")
 
 
-def test_nothing_is_fetched_and_nothing_runs(database):
+def test_nothing_is_fetched_and_nothing_runs(database, monkeypatch):
+    monkeypatch.setattr(config, "MIN_CLAIM_QUESTIONS", 2)
     database.outcomes.add([Resolution("a", 1, "2025-06-01"), Resolution("b/ü", 0, "2025-06-01")])
     html = report.render(database, 2)
     page = Page(html)

@@ -66,7 +66,7 @@ def test_two_weeks_are_run_resolved_scored_and_reported(place, monkeypatch, caps
     monkeypatch.setattr(config, "CALIBRATION_SIMULATIONS", 100)
     monkeypatch.setattr("reporting.plots.draw_record", lambda *_: [])
     assert analysis.main(["--database", "stub.db", "--resolve", "o.csv"]) == 0
-    assert analysis.main(["--database", "stub.db", "--score"]) == 0
+    assert analysis.main(["--database", "stub.db", "--score", "--by", "model"]) == 0
     assert "stub-b" in capsys.readouterr().out
     assert analysis.main(["--database", "stub.db", "--report", "page.html"]) == 0
     assert "fishing treaty" in (place / "page.html").read_text(encoding="utf-8")
