@@ -91,7 +91,7 @@ class Agent(BaseAgent):
         """Answer requests one by one."""
         replies = []
         for request in requests:
-            row = self._rows(request.token_ids, [()])[()]
+            row = self.rows(self.prefill(request.token_ids), [()])[()]
             replies.append(
                 Reply(
                     {token: float(row[token]) for token in request.wanted}, len(request.token_ids)
@@ -106,7 +106,7 @@ class Agent(BaseAgent):
         that lead on from it to a longer path, or to a share of one; then normalised.
         """
         prompt = self.build_prompt(task)
-        rows = self._rows(prompt.token_ids, list(prompt.trie.asked))
+        rows = self.rows(self.prefill(prompt.token_ids), list(prompt.trie.asked))
         weights = np.zeros(SUPPORT_SIZE)
         for n, path in enumerate(prompt.trie.paths):
             log_path = sum(float(rows[path[:depth]][token]) for depth, token in enumerate(path))
@@ -116,21 +116,27 @@ class Agent(BaseAgent):
             )
         return Distribution.from_weights(weights), float(weights.sum())
 
-    def _rows(self, prompt: TokenPath, nodes: Sequence[TokenPath]) -> dict[TokenPath, np.ndarray]:
-        """Return float64 log-probabilities of all tokens after ``prompt + node``, by node."""
+    def prefill(self, prompt: TokenPath) -> Any:
+        """Run a prompt; returns the model's output with its keys and values."""
+        import torch
+
+        with torch.inference_mode():
+            return self.model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
+
+    def rows(self, prefilled: Any, nodes: Sequence[TokenPath]) -> dict[TokenPath, np.ndarray]:
+        """Return float64 log-probabilities of all tokens after a prompt and each node."""
         import torch
 
         rows: dict[TokenPath, np.ndarray] = {}
+        by_depth: dict[int, list[TokenPath]] = {}
+        for node in nodes:
+            by_depth.setdefault(len(node), []).append(node)
         with torch.inference_mode():
-            first = self.model(input_ids=torch.tensor([prompt]), use_cache=True, logits_to_keep=1)
-            by_depth: dict[int, list[TokenPath]] = {}
-            for node in nodes:
-                by_depth.setdefault(len(node), []).append(node)
             for depth, same in by_depth.items():
                 for batch in (same[start : start + BATCH] for start in range(0, len(same), BATCH)):
-                    output = first
+                    output = prefilled
                     if depth:
-                        cache = copy.deepcopy(first.past_key_values)
+                        cache = copy.deepcopy(prefilled.past_key_values)
                         cache.batch_repeat_interleave(len(batch))
                         output = self.model(
                             input_ids=torch.tensor(batch), past_key_values=cache, logits_to_keep=1

@@ -4,8 +4,8 @@
     python benchmarks/number_endings.py --model PATH_OR_ID --questions FILE.jsonl
     python benchmarks/number_endings.py --random       a vocabulary with 1,110 digit tokens
 
-The oracle (``agents.py``: transformers, float32) gives the whole next-token distribution after every
-node of the number trie, and after the heaviest "7.", "7," and "7-". The prompts are the project's
+The oracle (``agents.py``: transformers, float32) gives the whole next-token distribution after the
+inner nodes of the number trie, the heaviest leaves, and the heaviest "7.", "7," and "7-". The prompts are the project's
 own questions, the demonstration's with passages of the packaged World Factbook about the countries
 they name, and a sample of FILE. Printed are the probabilities of what follows a number, and the
 distance (total variation, points of the mean) between distributions read by different rules.
@@ -28,7 +28,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from agents import Agent  # noqa: E402 - the folder of the modules has to be known first
+import config  # noqa: E402 - the folder of the modules has to be known first
+from agents import Agent  # noqa: E402
 from evidence.factbook import factbook_articles  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from preflight.model_entries import ModelSpec  # noqa: E402
@@ -36,24 +37,25 @@ from questions.files import read_question_file  # noqa: E402
 from questions.question import Question  # noqa: E402
 from runs import demo  # noqa: E402
 from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
-from scoring.number_trie import NumberTrie, TokenPath  # noqa: E402
+from scoring.number_trie import TokenPath  # noqa: E402
+from scoring.scorer import ForecastScoring, Reply, ScoringResult  # noqa: E402
 from scoring.tasks import ForecastTask, Prompt  # noqa: E402
 from storage.records import Passage  # noqa: E402
 
 TODAY = "2026-11-24"
 PASSAGES, WORDS = 3, 60
-# Of the mass on "7.", "7," and "7-" so much is looked at one token further.
-LOOKED_AT = 0.98
+# So much of the mass on leaves, and of that on "7.", "7," and "7-", is looked at one token further.
+LOOKED_AT = 0.95
 MARKS = (".", ",", "-", "–")
-Rows = Mapping[TokenPath, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One prompt: mass by what follows, weights by rule."""
+    """One prompt: mass by what follows, weights by rule, and what scoring it by default costs."""
 
     endings: Mapping[str, float]
     weights: Mapping[str, np.ndarray]
+    scored: ScoringResult
 
 
 # --- prompts --------------------------------------------------------------------------------------
@@ -102,36 +104,35 @@ class Vocabulary:
         self.marks = {mark: [i for i, t in enumerate(texts) if t == mark] for mark in MARKS}
 
 
-def children_of(trie: NumberTrie) -> dict[TokenPath, set[int]]:
-    """Return every node of the integers, leaves too, with the tokens that lead on."""
-    children: dict[TokenPath, set[int]] = {path: set() for path in ((), *trie.paths)}
-    for path in trie.paths:
-        for depth, token in enumerate(path):
-            children.setdefault(path[:depth], set()).add(token)
-    return children
-
-
 def read_prompt(agent: Agent, vocabulary: Vocabulary, prompt: Prompt) -> Reading:
-    """Read every node, and one token further where punctuation follows a number."""
-    trie, children = prompt.trie, children_of(prompt.trie)
-    rows = {k: np.exp(v) for k, v in agent._rows(prompt.token_ids, list(children)).items()}
+    """Read the nodes, and one token further where punctuation follows a number."""
+    trie, prefilled = prompt.trie, agent.prefill(prompt.token_ids)
+    rows = {node: np.exp(row) for node, row in agent.rows(prefilled, list(trie.asked)).items()}
     mass: dict[TokenPath, float] = {(): 1.0}
-    for node in sorted(children, key=len):
-        for token in children[node]:
+    for node in sorted(trie.asked, key=len):
+        for token in trie.asked[node]:
             mass[*node, token] = mass[node] * float(rows[node][token])
+    leaves = _heaviest({path: mass[path] for path in trie.paths if path not in trie.asked})
+    rows |= {node: np.exp(row) for node, row in agent.rows(prefilled, leaves).items()}
     endings: dict[str, float] = defaultdict(float)
     weights = {rule: np.zeros(SUPPORT_SIZE) for rule in ("no digit follows", "longest spelling")}
     marked: dict[tuple[int, str, TokenPath], float] = {}
     for n, node in enumerate(trie.paths):
+        if node not in rows:
+            weights["no digit follows"][n] = weights["longest spelling"][n] = mass[node]
+            continue
         digits = float(rows[node][vocabulary.digits].sum())
-        onward = float(rows[node][list(children[node])].sum())
+        ids = [t for t in trie.asked.get(node, ()) if (*node, t) not in trie.refused]
+        onward = float(rows[node][ids].sum())
         weights["no digit follows"][n] = mass[node] * (1 - digits)
         weights["longest spelling"][n] = mass[node] * (1 - onward)
         endings[_longer(n)] += mass[node] * max(0.0, digits - onward)
         for mark, ids in vocabulary.marks.items():
             for token in ids:
                 marked[n, mark, (*node, token)] = mass[node] * float(rows[node][token])
-    decimals = _look_further(agent, vocabulary, prompt, marked, endings)
+    heaviest = _heaviest(marked)
+    further = agent.rows(prefilled, [node for _, _, node in heaviest])
+    decimals = _look_further(vocabulary, further, marked, endings)
     for rule, numbers in (("0. is no integer", [0]), ("0. and 1. are none", [0, 1])):
         weights[rule] = weights["longest spelling"].copy()
         for n in numbers:
@@ -141,23 +142,30 @@ def read_prompt(agent: Agent, vocabulary: Vocabulary, prompt: Prompt) -> Reading
     weights["decimals rounded away"] = weights["longest spelling"] - decimals
     endings["a digit first"] = float(rows[()][vocabulary.digits].sum())
     endings["0"] = mass[trie.paths[0]]
-    return Reading(endings, weights)
+    return Reading(endings, weights, score(prompt, rows))
+
+
+def score(prompt: Prompt, rows: Mapping[TokenPath, np.ndarray]) -> ScoringResult:
+    """Score a prompt at the configured tolerance, with the rows for an engine."""
+    scoring = ForecastScoring(prompt.token_ids, prompt.trie)
+    while asked := scoring.next_requests(config.SCORING_TOLERANCE):
+        for node, request in asked:
+            scoring.record(node, Reply({t: float(np.log(rows[node][t])) for t in request.wanted}))
+    return scoring.result()
 
 
 def _look_further(
-    agent: Agent,
     vocabulary: Vocabulary,
-    prompt: Prompt,
+    further: Mapping[TokenPath, np.ndarray],
     marked: Mapping[tuple[int, str, TokenPath], float],
     endings: dict[str, float],
 ) -> np.ndarray:
     """Add what follows "7.", "7," and "7-" to ``endings``; return the mass of decimals by integer."""
-    heaviest = _heaviest(marked)
-    further = agent._rows(prompt.token_ids, [node for _, _, node in heaviest])
-    scale = sum(marked.values()) / max(1e-300, sum(marked[key] for key in heaviest))
+    seen = {key: mass for key, mass in marked.items() if key[2] in further}
+    scale = sum(marked.values()) / max(1e-300, sum(seen.values()))
     decimals = np.zeros(SUPPORT_SIZE)
-    for n, mark, node in heaviest:
-        row, m = np.exp(further[node]), marked[n, mark, node] * scale
+    for (n, mark, node), mass in seen.items():
+        row, m = np.exp(further[node]), mass * scale
         digit, end = float(row[vocabulary.digits].sum()), float(row[vocabulary.ends].sum())
         endings[_number_with(n, mark)] += m * digit
         if mark in ".,":
@@ -180,7 +188,7 @@ def _number_with(n: int, mark: str) -> str:
     return "7.5" if mark == "." else "7,000"
 
 
-def _heaviest(marked: Mapping[tuple[int, str, TokenPath], float]) -> list[Any]:
+def _heaviest(marked: Mapping[Any, float]) -> list[Any]:
     """Return the keys that hold ``LOOKED_AT`` of the mass, heaviest first."""
     keys, held, whole = sorted(marked, key=lambda k: -marked[k]), 0.0, sum(marked.values())
     for count, key in enumerate(keys, start=1):
@@ -218,6 +226,12 @@ def print_tables(readings: Sequence[Reading]) -> None:
             f"| {rule} | {captured:.4f} | {statistics.fmean(moved):.5f} | {max(moved):.5f}"
             f" | {statistics.fmean(points):.3f} | {max(points):.3f} |"
         )
+    requests = [reading.scored.requests for reading in readings]
+    residual = max(reading.scored.residual_mass for reading in readings)
+    print(
+        f"\nAt tolerance {config.SCORING_TOLERANCE}: {statistics.fmean(requests):.1f} requests a"
+        f" prompt, {max(requests)} at most; largest residual {residual:.4f}"
+    )
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
