@@ -141,7 +141,7 @@ def read_prompt(agent: Agent, vocabulary: Vocabulary, prompt: Prompt) -> Reading
             ids = vocabulary.marks["."] + vocabulary.marks[","]
             node = trie.paths[n]
             weights[rule][n] -= mass[node] * float(rows[node][ids].sum())
-    weights["decimals rounded away"] = weights["longest spelling"] - decimals
+    weights["decimals rounded away"] = np.clip(weights["longest spelling"] - decimals, 0, None)
     endings["a digit first"] = float(rows[()][vocabulary.digits].sum())
     endings["0"] = mass[trie.paths[0]]
     return Reading(endings, weights, score(prompt, rows))
@@ -243,6 +243,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--prefix", default="", help="how the answer begins, as ANSWER_PREFIX")
     parser.add_argument("--questions", type=Path, help="a question file to sample from")
     parser.add_argument("--sample", type=int, default=20)
+    parser.add_argument("--prompts", type=int, help="read so many of all")
     chosen = parser.parse_args(arguments)
     spec = demo.model_spec()
     if chosen.model:
@@ -251,7 +252,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     with Agent(spec) as agent:
         vocabulary = Vocabulary(agent.tokenizer, agent.model.config.vocab_size)
         with suppress(KeyboardInterrupt):  # what was read by then is printed
-            for task in make_tasks(chosen.questions, chosen.sample):
+            for task in make_tasks(chosen.questions, chosen.sample)[: chosen.prompts]:
                 prompt = agent.build_prompt(task)
                 readings.append(read_prompt(agent, vocabulary, prompt))
                 mean = Distribution.from_weights(readings[-1].weights["longest spelling"]).mean
