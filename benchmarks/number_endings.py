@@ -14,7 +14,6 @@ distance (total variation, points of the mean) between distributions read by dif
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import sys
 from collections import defaultdict
@@ -88,8 +87,8 @@ def make_tasks(file: Path | None, sample: int) -> list[ForecastTask]:
     if file is not None:
         read = list(read_question_file(file).questions)
         tasks += [ForecastTask(q, TODAY) for q in read[:: max(1, len(read) // sample)][:sample]]
-    random.Random(1).shuffle(tasks)  # so that an interrupted run is a fair sample too
-    return tasks
+    # In any order but this one, so that an interrupted run is a fair sample too.
+    return [tasks[i] for i in np.random.default_rng(1).permutation(len(tasks))]
 
 
 # --- one prompt -----------------------------------------------------------------------------------
