@@ -44,7 +44,8 @@ class TopAgent(Agent):
         replies = []
         for request in requests:
             if request.token_ids not in self.kept:
-                self.kept[request.token_ids] = self._rows(request.token_ids, [()])[()]
+                row = self.rows(self.prefill(request.token_ids), [()])[()]
+                self.kept[request.token_ids] = row
             row = self.kept[request.token_ids]
             best = np.argsort(-row)[: self.k or len(row)]
             replies.append(bounded(request, {int(token): float(row[token]) for token in best}))
