@@ -110,6 +110,8 @@ def rounds_table(
     rows: Sequence[Asked], title: str, forecast: Callable[[Asked], float]
 ) -> list[str]:
     """Scores of a forecast without any model, by source and due date."""
+    if not rows:
+        return []
     parts: dict[str, Sequence[Asked]] = {"all": rows}
     for name, key in (("source", lambda r: r.source), ("due", lambda r: r.day)):
         for value in sorted(set(map(key, rows))):
@@ -117,7 +119,7 @@ def rounds_table(
     lines = ["", f"**{title}**", ""]
     lines += ["| rows | n | yes | Brier | log score | Brier Index | minus always 50 % |"]
     lines += ["|---|---|---|---|---|---|---|"]
-    for name, part in parts.items() if rows else ():
+    for name, part in parts.items():
         y, p = np.array([float(r.outcome) for r in part]), np.array([forecast(r) for r in part])
         half = difference(p, np.full_like(p, 0.5), y, [row.cluster for row in part])
         lines.append(f"| {name} {scores_line(f'{y.size} | {y.mean():.2f}', p, y)} {half} |")
