@@ -1,4 +1,4 @@
-"""What follows a number in an answer, and how far the rule for it moves a distribution.
+"""What follows a number in an answer, and how far its rule moves a distribution.
 
     python benchmarks/number_endings.py [--questions FILE.jsonl] [--sample 20] [--chat]
     python benchmarks/number_endings.py --model PATH_OR_ID --questions FILE.jsonl
@@ -51,7 +51,7 @@ MARKS = (".", ",", "-", "–")
 
 @dataclass(frozen=True)
 class Reading:
-    """One prompt: mass by what follows, weights by rule, and what scoring it by default costs."""
+    """One prompt: mass by what follows, weights by rule, its score by default."""
 
     endings: Mapping[str, float]
     weights: Mapping[str, np.ndarray]
@@ -81,7 +81,7 @@ def passages_about(question: Question) -> tuple[Passage, ...]:
 
 
 def make_tasks(file: Path | None, sample: int) -> list[ForecastTask]:
-    """Return the project's questions, the demonstration's with evidence, and some of a file."""
+    """Return the project's and the demonstration's questions, and some of a file."""
     tasks = [ForecastTask(question, TODAY) for question in QUESTIONS]
     tasks += [ForecastTask(q, TODAY, passages_about(q)) for q in demo.QUESTIONS]
     if file is not None:
@@ -161,7 +161,7 @@ def _look_further(
     marked: Mapping[tuple[int, str, TokenPath], float],
     endings: dict[str, float],
 ) -> np.ndarray:
-    """Add what follows "7.", "7," and "7-" to ``endings``; return the mass of decimals by integer."""
+    """Add what follows punctuation to ``endings``; return decimals by integer."""
     seen = {key: mass for key, mass in marked.items() if key[2] in further}
     scale = sum(marked.values()) / max(1e-300, sum(seen.values()))
     decimals = np.zeros(SUPPORT_SIZE)

@@ -35,7 +35,7 @@ class ScoringError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One next-token query: token sequence ``prompt + node``, and the ids to get logprobs of.
+    """Ask for log-probabilities of the ``wanted`` ids after ``prompt + node``.
 
     The prompt is shared by all requests of a forecast, not copied.
     """
