@@ -199,10 +199,15 @@ def model_problems(
                     f"{label} has the key {key!r}; allowed: only where 'path' is a server's"
                     " address (http://host:port); drop it"
                 )
-        if isinstance(entry, Mapping) and served and entry.get("think"):
+        if (
+            isinstance(entry, Mapping)
+            and entry.get("think")
+            and entry.get("server", "vllm") != "vllm"
+        ):
             yield (
-                f"{label}['think'] is {shown(entry['think'])} but 'path' is a server's address;"
-                " allowed: only for a model that is loaded here; drop it"
+                f"{label}['think'] is {shown(entry['think'])} but 'server' is"
+                f" {shown(entry['server'])}; allowed: only for a model that is loaded here or"
+                " served by vLLM; drop it"
             )
 
 

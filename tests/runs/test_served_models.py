@@ -12,6 +12,11 @@ from tests.support.model_server import ModelServer
 from tests.support.needed import needs
 
 pytestmark = needs({"transformers": "transformers", "tokenizers": "tokenizers"})
+# A template that opens a thought with the generation prompt.
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: <think>\n{% endif %}"
+)
 KEY = "k3y-of-the-gpu-box-0815"
 
 
@@ -22,6 +27,7 @@ def tokenizer(tmp_path):
     from tests.support.tiny_models import END, merged_tokenizer
 
     wrapped = PreTrainedTokenizerFast(tokenizer_object=merged_tokenizer(), eos_token=END)
+    wrapped.chat_template = TEMPLATE
     wrapped.save_pretrained(tmp_path / "tokenizer")
     return wrapped
 
@@ -33,8 +39,9 @@ def run(tmp_path, monkeypatch, tokenizer):
     monkeypatch.setenv("GPU_BOX_LOGIN", KEY)
     monkeypatch.setattr(config, "SERVER_MAX_ATTEMPTS", 1)
 
-    def started(*arguments, servers):
+    def started(*arguments, servers, **keys):
         entry = {
+            **keys,
             "path": [server.url for server in servers],
             "model": "made-up",
             "tokenizer": str(tmp_path / "tokenizer"),
@@ -85,3 +92,15 @@ def test_a_server_that_fails_costs_its_own_forecasts_in_one_line(run, tokenizer,
     assert len(errors) == 2
     assert all("answered 401" in error and "\n" not in error for error in errors)
     assert KEY not in str(errors) + shown.out + shown.err
+
+
+def test_a_served_model_thinks_before_it_forecasts(run, tokenizer, monkeypatch):
+    monkeypatch.setattr(config, "THINK_MAX_TOKENS", 64)
+    with ModelServer(tokenizer=tokenizer, key=KEY) as server:
+        assert run(servers=[server], think=True) == 0
+        assert run("--replay", "1", servers=[server], think=True) == 0
+    thoughts = stored("select text, cut from thoughts where run_id = 1")
+    assert [text for text, _ in thoughts] == [" notes"] * 2 * config.THINK_SAMPLES
+    values = stored("select question_id, probabilities from forecasts order by 1, run_id")
+    assert values[0] == values[1]
+    assert values[2] == values[3]

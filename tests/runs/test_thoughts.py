@@ -234,9 +234,9 @@ def test_a_question_that_leaves_no_window_costs_its_forecast_alone(run, capsys):
             "THINK_MAX_TOKENS is 4000 but stub-b (owner/stub-b) has a window of 4096 tokens; allowed: at most 3584",
         ),
         (
-            {"think": True, "path": "http://gpu:8000"},
+            {"think": True, "path": "http://gpu:8000", "server": "sglang"},
             {},
-            "['think'] is True but 'path' is a server's address; allowed: only for a model that is loaded here",
+            "['think'] is True but 'server' is 'sglang'; allowed: only for a model that is loaded here or",
         ),
         (
             {"think": True},
