@@ -6,7 +6,7 @@ A backtest file is a question file (not .txt) with two more columns, ``outcome``
 ``resolution_date``, and a day to forecast from: ``as_of``, else ForecastBench's
 ``forecast_due_date``, else ``freeze_date``. Evidence and "today" are held at or before that day.
 Every column that is not part of a question (outcome, resolution date, prices, address, cluster …)
-goes to ``Question.extra``, which no prompt shows.
+goes to ``Question.extra``, of which prompts show only a price that is not later than that day.
 
 The output names what a backtest cannot promise: a model may have been trained on the answer
 (training_cutoffs.py), questions that resolved by now are not a fair sample of all questions, and

@@ -13,7 +13,8 @@ the form of dates (ISO) and probabilities (0-1).
 
 The first row that cannot be used is reported with its line, and nothing is forecast. What is left
 out (questions that are not yes/no, repeats) is named in one line. Other columns are kept in
-``Question.extra`` and never shown to a model, so a file can carry the outcomes of its questions.
+``Question.extra``, of which models are shown only a market price (``questions/market.py``), so a
+file can carry the outcomes of its questions.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Question:
         resolution_criteria: optional text that says exactly what counts as yes.
         close_date: optional ISO date after which the question is settled.
         as_of: optional ISO date; evidence and the prompt's "today" are held at or before it.
-        extra: further columns of the file; stored, never shown to a model.
+        extra: further columns of the file; of them models are shown a market price only.
         subject: identity that joins histories and outcomes of several ids; when empty, the id.
 
     Raises:
