@@ -210,6 +210,23 @@ def test_a_backtest_learns_nothing_from_its_own_outcomes(place):
         ) == [(0, 4)]
 
 
+def test_a_backtest_shows_the_price_of_its_day_and_nothing_of_what_came_later(place):
+    row = {
+        "id": "m", "question": "Will the ferry sail?", "source": "manifold", "as_of": "2026-02-01",
+        "outcome": 1, "resolution_date": "2026-03-09", "baseline_crowd": 0.123,
+        "freeze_date": "2026-01-22", "crowd_at_due": 0.777, "superforecaster_median": 0.888,
+        "forecast_due_date": "2026-02-01", "cluster": "SENTINEL", "url": "https://SENTINEL",
+    }  # fmt: skip
+    later = {**row, "id": "n", "question": "Will it snow?", "freeze_date": "2026-02-02"}
+    (place / "b.jsonl").write_text("\n".join(map(json.dumps, (row, later))))
+    assert ask("", "2026-05-04", "--backtest", "b.jsonl", "--no-retrieval") == 0
+    (shown, *_), (hidden, *_) = prompts(1, "m"), prompts(1, "n")
+    assert "probability of yes at 12.3 percent on 2026-01-22." in shown
+    assert "Known beside the evidence" not in hidden
+    for secret in ("SENTINEL", "77.7", "0.777", "88.8", "2026-03-09", "outcome"):
+        assert secret not in shown + hidden
+
+
 # --- resume, replay -------------------------------------------------------------------------------
 
 
