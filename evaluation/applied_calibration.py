@@ -80,7 +80,7 @@ def fit_applied(past: Sequence[PastForecast], kind: str, as_of: str) -> Calibrat
         return replace(found, reason="no forecast of this kind is resolved")
     if reason := refusal(*_arrays(known)):
         return replace(found, reason=reason)
-    judged = {method: _rolling(known, kind, method) for method in METHODS}
+    judged = {method: rolling(known, kind, method) for method in METHODS}
     method = min(METHODS, key=lambda name: judged[name].after.sum())
     curve = _fit(known, kind, method)
     found = replace(found, method=method, parameters=curve.parameters)
@@ -96,7 +96,7 @@ def fit_applied(past: Sequence[PastForecast], kind: str, as_of: str) -> Calibrat
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """Brier scores of later forecasts, raw and calibrated, one mean a cluster."""
 
     before: Floats
@@ -104,6 +104,7 @@ class _Judged:
 
     @property
     def means(self) -> tuple[float, float]:
+        """Mean Brier scores before and after."""
         return float(self.before.mean()), float(self.after.mean())
 
     @property
@@ -114,6 +115,7 @@ class _Judged:
 
     @property
     def wins(self) -> bool:
+        """Whether the gain is beyond ``WINNING_ERRORS`` standard errors."""
         mean, error = self.gain
         return mean < -WINNING_ERRORS * error
 
@@ -126,7 +128,7 @@ class _Judged:
         )
 
 
-def _rolling(known: Sequence[PastForecast], kind: str, method: str) -> _Judged:
+def rolling(known: Sequence[PastForecast], kind: str, method: str) -> Judged:
     """Calibrate the forecasts of each month by what was resolved before it."""
     months = defaultdict[str, list[PastForecast]](list)
     for row in known:
@@ -142,7 +144,7 @@ def _rolling(known: Sequence[PastForecast], kind: str, method: str) -> _Judged:
         for cluster, (raw, new) in zip(clusters, pairs, strict=True):
             scores[cluster].append((float(raw), float(new)))
     means = np.array([np.mean(pairs, axis=0) for pairs in scores.values()]).reshape(-1, 2)
-    return _Judged(means[:, 0], means[:, 1])
+    return Judged(means[:, 0], means[:, 1])
 
 
 def _fit(rows: Sequence[PastForecast], kind: str, method: str) -> Curve:

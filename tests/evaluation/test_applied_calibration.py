@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from evaluation.applied_calibration import (
+    METHODS,
     MIN_JUDGED_CLUSTERS,
     CalibrationCurve,
+    Judged,
     PastForecast,
     fit_applied,
+    rolling,
 )
 from evaluation.curves import fit_around, identity
 
@@ -49,6 +52,26 @@ def test_overconfident_forecasts_are_calibrated() -> None:
     assert curve.count == 50 * MONTHS
     assert 0.5 < curve.apply(0.9) < 0.85
     assert 0.15 < curve.apply(0.1) < 0.5
+
+
+def test_a_gain_has_to_be_two_standard_errors_by_hand() -> None:
+    """Gains of 0.1 and 0.3 have a mean of 0.2 and a standard error of 0.1."""
+    before = np.array([0.5, 0.5])
+    judged = Judged(before, before - [0.1, 0.3])
+    assert list(judged.gain) == pytest.approx([-0.2, 0.1])
+    assert list(judged.means) == pytest.approx([0.5, 0.3])
+    assert not Judged(before, before - [0.0999, 0.3]).wins
+    assert Judged(before, before - [0.1001, 0.3]).wins
+
+
+def test_the_method_that_did_better_later_is_kept() -> None:
+    rows = record(lambda x: 2 * x)
+    found = fit_applied(rows, "market", "2026-01-01")
+    known = [r for r in rows if r.resolved_on < "2026-01-01"]
+    after = {name: rolling(known, "market", name).after.mean() for name in METHODS}
+    assert found.method == min(after, key=lambda name: after[name])
+    assert found.brier_after == pytest.approx(after[found.method])
+    assert len(set(after.values())) == len(METHODS)
 
 
 def test_calibrated_forecasts_are_left_alone() -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.discernment import MIN_QUESTIONS, discernment, undiscerning_lines
+from evaluation.discernment import (
+    MIN_QUESTIONS,
+    Discernment,
+    discernment,
+    undiscerning_lines,
+)
 from scoring.distribution import Distribution
 
 
@@ -26,6 +31,19 @@ def test_between_and_within_by_hand() -> None:
     assert found.questions == 2
     assert found.between == pytest.approx(10)
     assert found.within == pytest.approx(20)
+
+
+def test_a_quarter_of_the_width_is_enough() -> None:
+    """Means of 50 -/+ 5 differ by 5 points; widths of 20 and of 20.1 are on both sides of the mark."""
+    for width, apart in ((20.0, True), (20.1, False)):
+        assert Discernment(10, 5.0, width).tells_apart is apart
+    assert Discernment(9, 0.0, 20.0).tells_apart
+
+
+def test_the_width_is_the_root_mean_square() -> None:
+    answers = [two_points(40, 60), two_points(40, 60), two_points(0, 100)]
+    assert discernment(answers).within == pytest.approx(((100 + 100 + 2500) / 3) ** 0.5)
+    assert discernment([]).questions == 0
 
 
 def test_a_model_that_says_the_same_of_everything_is_named() -> None:
