@@ -13,7 +13,7 @@ from evaluation.resolved import BACK_DATED, LIVE
 from reporting.histories import histories
 from reporting.overview_plot import row_label
 from storage.connection import Connection
-from storage.forecasts import ForecastStore
+from storage.points import PointStore
 from storage.records import CalibrationRecord
 from tests.support.stub_cli import StubAgent, stub_main
 
@@ -101,18 +101,14 @@ def test_a_calibrated_run_reads_its_own_forecasts_only(place, monkeypatch):
         for name in ("ensemble", "stub-a"):
             record = CalibrationRecord(name, "platt", {"weights": [0.5, 0.1]}, 100, 50, 0.2, 0.2)
             database.outcomes.save_calibration(record, [])
-    read = []
+    read, of = [], PointStore.read
 
-    def noted(of):
-        def reading(database, asked=None):
-            found = of(database, asked)
-            read.extend(row.run_id for row in found)
-            return found
+    def noted(store, asked=None, **which):
+        found = of(store, asked, **which)
+        read.extend(row.run_id for row in found)
+        return found
 
-        return reading
-
-    for name in ("successful", "all_ensembles"):
-        monkeypatch.setattr(ForecastStore, name, noted(getattr(ForecastStore, name)))
+    monkeypatch.setattr(PointStore, "read", noted)
     assert ask("2026-05-18") == 0
     assert set(read) == {3}
     assert rows("SELECT run_id, count(*) FROM calibrated_forecasts GROUP BY run_id") == [(3, 4)]
@@ -129,7 +125,7 @@ def test_outcomes_and_scores_of_a_backtest_read_the_forecasts_of_their_questions
     def noted(database, sql, parameters=()):
         found = query(database, sql, parameters)
         names = found[0].keys() if found else ()
-        if "probabilities" in names:
+        if {"probabilities", "forecaster"} & {*names} and "question_id" in names:
             read.extend((row["run_id"], row["question_id"]) for row in found)
         return found
 

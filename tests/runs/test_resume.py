@@ -722,8 +722,8 @@ def test_a_replay_is_no_forecast_of_its_own(call, tmp_path):
     assert stored(tmp_path / "run.db", "select distinct run from forecast_history") == [(1,)]
     assert stored(tmp_path / "run.db", "select distinct run from latest_forecasts") == [(1,)]
     with Database(tmp_path / "run.db") as db:
-        assert {row.run_id for row in db.forecasts.successful()} == {1}
-        assert {row.run_id for row in db.forecasts.all_ensembles()} == {1}
+        found = {(row.run_id, row.forecaster == "ensemble") for row in db.points.read()}
+        assert found == {(1, False), (1, True)}
 
 
 def test_a_replay_with_another_setting_says_so_and_goes_on(call, monkeypatch, caplog):
