@@ -8,7 +8,7 @@ with an as-of date nothing newer is ever returned (docs/evidence.md).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
@@ -22,15 +22,12 @@ from evidence.chunking import TokenCounter, estimate_tokens
 from evidence.corpus import Corpus
 from evidence.encoders import Embedder, ModelError, Reranker
 from evidence.failures import Boundary
-from evidence.freshness import WikiArticles, choose_articles
+from evidence.freshness import WikiArticles
 from evidence.ingestion import embedded_text
-from evidence.mediawiki import MediaWikiClient, SearchHit
-from evidence.parser_process import ParserError
-from evidence.queries import build_queries
-from evidence.ranking import Ranker, Ranking
-from evidence.selection import choose_passages, drop_near_duplicates
+from evidence.mediawiki import MediaWikiClient
+from evidence.ranking import Ranker
+from evidence.selection import DistinctPassages, Places
 from evidence.settings import RetrievalSettings
-from evidence.transport import MediaWikiError
 from questions.question import Question
 from scoring.prompts import Passage, format_evidence, passage_block
 from storage.records import INCOMPLETE, NOTHING_FOUND, Evidence
@@ -38,11 +35,11 @@ from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
 
-# Candidates of each ranking that are fused, and from which the passages are chosen.
+# Candidates of each ranking that are fused, and from which the passages are chosen. Where
+# near-duplicates or one long article fill those, four times as many are ranked, and so on, but at
+# most so many more at a time.
 CANDIDATES: Final = 100
-# Where near-duplicates or one long article fill those, so that too few passages are left to choose,
-# four times as many are ranked, and once more four times.
-MOST_CANDIDATES: Final = 16 * CANDIDATES
+MORE_CANDIDATES: Final = 1600
 # Times a ranking is repeated because articles it chose turned out to have newer revisions.
 FRESHENINGS: Final = 3
 ORDER_KEPT: Final = "the first ranking's order is kept"
@@ -76,6 +73,7 @@ class SemanticRetriever:
         self.problems: list[str] = []
         self._prepared = False
         self._corpus = Corpus(database, settings)
+        self._places = Places(settings.passages_per_question, settings.passages_per_article)
 
     # --- public
 
@@ -182,32 +180,8 @@ class SemanticRetriever:
         if self._wiki is None:
             return None
         with Boundary(f"retrieval for {question.id!r} failed") as failed:
-            return self._fetch(question, self._wiki, as_of_moment(question.as_of or as_of))
+            return self._wiki.gather(question.text, as_of_moment(question.as_of or as_of))
         return failed.reason
-
-    def _fetch(self, question: Question, wiki: WikiArticles, moment: str | None) -> str | None:
-        """Search, choose and store articles; return the failures when some of it failed."""
-        problems: list[str] = []
-        found: list[list[SearchHit]] = []
-        for query in build_queries(question.text, limit=self.settings.searches):
-            try:
-                found.append(wiki.search(query))
-            except MediaWikiError as error:
-                problems.append(str(error))
-                if wiki.client.offline_reason:
-                    break
-        for hit in choose_articles(found, self.settings.articles):
-            if wiki.client.offline_reason:
-                break
-            try:
-                wiki.update(hit, moment)
-            except MediaWikiError as error:
-                problems.append(str(error))
-                wiki.warn_once(f"{hit.title}: {error}")
-            except ParserError as error:
-                problems.append(f"{hit.title}: left out, {error}")
-                wiki.warn_once(problems[-1])
-        return wiki.client.offline_reason or "; ".join(dict.fromkeys(problems)) or None
 
     # --- rank and choose
 
@@ -236,55 +210,62 @@ class SemanticRetriever:
     def _rank(self, questions: Sequence[Question], moment: str | None) -> list[Evidence]:
         """Choose passages for each question out of as many candidates as it needs."""
         articles = self._corpus.articles(moment, self._wiki.gone if self._wiki else ())
+        candidates = self._ranker.candidates([question.text for question in questions], articles)
+        distinct = [candidates.distinct() for _ in questions]
         found = [Evidence(question) for question in questions]
         short, limit = list(range(len(questions))), CANDIDATES
-        while short and limit <= MOST_CANDIDATES:
-            texts = [questions[number].text for number in short]
-            rankings = self._ranker.rank(texts, articles, limit=limit)
+        while short:
+            rankings = candidates.best(short, limit)
             cut_off = []
             for number, ranking in zip(short, rankings, strict=True):
-                evidence = found[number] = self._choose(questions[number], ranking, moment)
-                few = len(evidence.passages) < self.settings.passages_per_question
-                if few and not evidence.context_error and len(ranking) >= limit:
-                    cut_off.append(number)
-            short, limit = cut_off, 4 * limit
+                question = questions[number]
+                with Boundary(f"ranking for {question.id!r} failed") as failed:
+                    distinct[number].update([passage for passage, _ in ranking])
+                    if len(ranking) >= limit and not self._places.filled_by(distinct[number]):
+                        cut_off.append(number)
+                        continue
+                    chosen = self._choose(question, distinct[number], dict(ranking), moment)
+                    found[number] = Evidence(question, chosen)
+                if failed.reason:
+                    found[number] = Evidence(question, context_error=failed.reason)
+            short, limit = cut_off, min(4 * limit, limit + MORE_CANDIDATES)
         return found
 
-    def _choose(self, question: Question, ranking: Ranking, moment: str | None) -> Evidence:
-        """Choose distinct passages, reranked, with a bounded share for each article."""
-        with Boundary(f"ranking for {question.id!r} failed") as failed:
-            candidates = self.database.articles.passages([i for i, _ in ranking], dict(ranking))
-            # Before a cross-encoder spends its places on near-duplicates.
-            distinct = drop_near_duplicates(
-                [passage.text for passage in candidates],
-                self.settings.near_duplicate_share,
-                dates=[passage.timestamp for passage in candidates],
-            )
-            chosen = choose_passages(
-                self._rerank(question.text, [candidates[i] for i in distinct]),
-                per_article=self.settings.passages_per_article,
-                most=self.settings.passages_per_question,
-            )
-            # The last gate: whatever went wrong before, nothing newer passes.
-            for passage in chosen:
-                refuse_future(passage.timestamp, moment, f"{passage.title!r}")
-            return Evidence(question, tuple(chosen))
-        return Evidence(question, context_error=failed.reason)
+    def _choose(
+        self,
+        question: Question,
+        distinct: DistinctPassages,
+        scores: Mapping[int, float],
+        moment: str | None,
+    ) -> tuple[Passage, ...]:
+        """Choose among distinct passages, reranked, with a bounded share for each article."""
+        ids, articles = (
+            distinct.passages,
+            dict(zip(distinct.passages, distinct.articles, strict=True)),
+        )
+        head = ids[: self.settings.rerank_candidates] if self.reranker else []
+        best = self._rerank(question.text, self.database.articles.passages(head, scores))
+        order = [passage.id for passage in best] + ids[len(head) :]
+        scores = {**scores, **{passage.id: passage.score for passage in best}}
+        chosen = self._places.fill(order, [articles[i] for i in order])
+        passages = self.database.articles.passages(chosen, scores)
+        # The last gate: whatever went wrong before, nothing newer passes.
+        for passage in passages:
+            refuse_future(passage.timestamp, moment, f"{passage.title!r}")
+        return tuple(passages)
 
     def _rerank(self, text: str, candidates: list[Passage]) -> list[Passage]:
-        """Put the best candidates into the cross-encoder's order, unless it fails."""
-        head = candidates[: self.settings.rerank_candidates]
-        if self.reranker is None or not head:
+        """Put candidates into the cross-encoder's order, unless it fails."""
+        if self.reranker is None or not candidates:
             return candidates
         try:
-            scores = self.reranker.score(text, [embedded_text(passage) for passage in head])
+            scores = self.reranker.score(text, [embedded_text(one) for one in candidates])
         except ModelError as error:
             self.reranker = None
             self._give_up(f"{error}; {ORDER_KEPT}")
             return candidates
         order = np.argsort(-scores, kind="stable")
-        best = [replace(head[i], score=float(scores[i])) for i in order]
-        return best + candidates[len(head) :]
+        return [replace(candidates[i], score=float(scores[i])) for i in order]
 
     def _with_notes(self, found: Evidence, note: str | None) -> Evidence:
         """Add what went wrong: beside the passages, or as the reason why there are none."""

@@ -1,18 +1,27 @@
-"""How fast stored passages are ranked, beside faiss's exact index on the same vectors.
+"""How fast stored passages are ranked, and evidence is chosen among near-duplicates.
 
-    python benchmarks/retrieval.py [--passages 100000] [--questions 14] [--repeats 7]
+    python benchmarks/retrieval.py [--passages 100000] [--questions 14] [--repeats 7] [--copies 20 300]
 
-A database is filled with random unit vectors of the embedding model's width (384 float32); ``VectorIndex`` reads them from SQLite
-(the start-up) and ranks them for all questions at once, all articles allowed and again with half of them, as an as-of date may
-leave. faiss (``pip install faiss-cpu``, optional; ``IndexFlatIP`` is its exact inner-product index) answers the same questions
-over the same vectors. The two alternate; the ratio is taken pair by pair. Both must name the same passages, but for one at the
-end of the list, where two kernels may round a tie differently.
+First, ranking beside faiss's exact index on the same vectors. A database is filled with random unit vectors of the embedding
+model's width (384 float32); ``VectorIndex`` reads them from SQLite (the start-up) and ranks them for all questions at once, all
+articles allowed and again with half of them, as an as-of date may leave. faiss (``pip install faiss-cpu``, optional;
+``IndexFlatIP`` is its exact inner-product index) answers the same questions over the same vectors. The two alternate; the ratio is
+taken pair by pair. Both must name the same passages, but for one at the end of the list, where two kernels may round a tie
+differently.
+
+Then evidence from question to passages (``SemanticRetriever.retrieve_all``) in stores of texts of 150 words, each with so many
+copies that differ in five words, in vector a little, and in date, scattered over articles of 50 passages. The plain way beside it
+makes all shingles of the best 100, 400 and 1,600 candidates anew and compares each with all that is kept; where it fills all
+places, both must choose the same passages.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
+import platform
+import re
 import resource
 import statistics
 import sys
@@ -30,9 +39,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from database import Database
 from evidence.encoders import Vectors
 from evidence.ranking import VectorIndex
+from evidence.selection import Places
+from evidence.settings import RetrievalSettings
+from questions.characters import WORD
+from questions.question import Question
 from scoring.prompts import Passage
-from semanticretriever import CANDIDATES
-from storage.records import Article
+from semanticretriever import CANDIDATES, SemanticRetriever
+from storage.records import Article, Evidence
 
 MODEL = "random unit vectors"
 PASSAGES_AN_ARTICLE = 50
@@ -104,6 +117,146 @@ def agree(
     )
 
 
+# --- evidence among near-duplicates -------------------------------------------------------------------------------
+
+
+class FixedEmbedder:
+    """Stands in for the embedding model: the vectors of questions are given."""
+
+    name = MODEL
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = vectors
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return the vector that a question's number names."""
+        return np.stack([self.vectors[int(text.split()[1])] for text in texts])
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count words."""
+        return [len(text.split()) for text in texts]
+
+
+def fill_with_copies(database: Database, count: int, copies: int, dimension: int) -> None:
+    """Store ``count`` passages, ``copies`` of each text, scattered over articles of all dates."""
+    generator = np.random.default_rng(copies)
+    letters = list("abcdefghijklmnoprstuvwy")
+    words = ["".join(generator.choice(letters, size)) for size in generator.integers(3, 10, 5000)]
+    texts = [list(generator.choice(words, 150)) for _ in range(-(-count // copies))]
+    centres = unit_vectors(len(texts), dimension, generator)
+    order = generator.permutation(np.repeat(np.arange(len(texts)), copies))[:count]
+    for first in range(0, count, PASSAGES_AN_ARTICLE):
+        part = order[first : first + PASSAGES_AN_ARTICLE]
+        passages = []
+        for text in part:
+            changed = list(texts[text])
+            for place in generator.integers(0, len(changed), 5):
+                changed[place] = str(generator.integers(1000))
+            passages.append(Passage(text=" ".join(changed), tokens=200))
+        day = f"2026-{generator.integers(1, 13):02d}-{generator.integers(1, 29):02d}T00:00:00Z"
+        database.articles.add(
+            Article("benchmark", f"Article {first}", "1", day, "", "text"), passages
+        )
+        vectors = centres[part] + 0.1 * unit_vectors(len(part), dimension, generator)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        database.articles.add_embeddings(MODEL, [(first + n + 1, v) for n, v in enumerate(vectors)])
+
+
+def plain_shingles(text: str) -> frozenset[int]:
+    """Hash all runs of four words."""
+    words = re.findall(rf"{WORD}+", text.casefold())
+    starts = range(max(1, len(words) - 3) if words else 0)
+    return frozenset(hash(tuple(words[i : i + 4])) for i in starts)
+
+
+def plain_distinct(texts: Sequence[str], dates: Sequence[str], threshold: float) -> list[int]:
+    """Return the numbers of the texts that repeat no better one, or are newer than it."""
+    kept: list[int] = []
+    sets: list[frozenset[int]] = []
+    for index, text in enumerate(texts):
+        words = plain_shingles(text)
+        place = next(
+            (
+                n
+                for n, other in enumerate(sets)
+                if (smaller := min(len(words), len(other)))
+                and len(words & other) >= threshold * smaller
+            ),
+            None,
+        )
+        if place is None:
+            kept.append(index)
+            sets.append(words)
+        elif dates[index] > dates[kept[place]] and len(words & sets[place]) >= threshold * len(
+            sets[place]
+        ):
+            kept[place], sets[place] = index, words
+    return kept
+
+
+def plain_evidence(
+    database: Database, index: VectorIndex, queries: Vectors, settings: RetrievalSettings
+) -> list[list[int]]:
+    """Choose passages (ids) for every question the plain way, in rounds of 100, 400 and 1,600."""
+    articles = [article.id for article in database.articles.current()]
+    found: list[list[int]] = [[] for _ in queries]
+    short = list(range(len(queries)))
+    for limit in (CANDIDATES, 4 * CANDIDATES, 16 * CANDIDATES):
+        rankings = index.search(queries[short], articles, limit)
+        for number, ranking in zip(list(short), rankings, strict=True):
+            passages = database.articles.passages([i for i, _ in ranking], dict(ranking))
+            texts, dates = [p.text for p in passages], [p.timestamp for p in passages]
+            distinct = plain_distinct(texts, dates, settings.near_duplicate_share)
+            chosen = [passages[n] for n in distinct]
+            places = Places(settings.passages_per_question, settings.passages_per_article)
+            titles = [hash(passage.title) for passage in chosen]
+            found[number] = places.fill([passage.id for passage in chosen], titles)
+            if len(found[number]) == settings.passages_per_question:
+                short.remove(number)
+    return found
+
+
+def processor(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the processor seconds of a piece of work, all threads together, and its result."""
+    started = time.process_time()
+    result = work()
+    return time.process_time() - started, result
+
+
+def compare_evidence(count: int, copies: int, questions: int, dimension: int, repeats: int) -> bool:
+    """Print one line of the second table; False where the two ways differ and may not."""
+    queries = unit_vectors(questions, dimension, np.random.default_rng(2))
+    asked = [Question(f"Will {n} happen?", id=f"q{n}") for n in range(questions)]
+    settings = RetrievalSettings(embedding_model=MODEL, embed_all_up_to=count, documents=None)
+    embedder: Any = FixedEmbedder(queries)
+    with tempfile.TemporaryDirectory() as folder, Database(Path(folder) / "store.db") as database:
+        fill_with_copies(database, count, copies, dimension)
+        retriever = SemanticRetriever(database, settings, embedder=embedder)
+        first, _ = processor(lambda: retriever.retrieve_all(asked))
+        index = VectorIndex(database, MODEL)
+        index.refresh()
+        new: list[Evidence] = []
+        ours, plain = [], []
+        for _ in range(repeats):
+            seconds, new = processor(lambda: retriever.retrieve_all(asked))
+            ours.append(seconds)
+            seconds, old = processor(lambda: plain_evidence(database, index, queries, settings))
+            plain.append(seconds)
+    places = settings.passages_per_question
+    pairs = [
+        ([p.id for p in evidence.passages], ids) for evidence, ids in zip(new, old, strict=True)
+    ]
+    full = [(mine, ids) for mine, ids in pairs if len(ids) == places]
+    same = sum(mine == ids for mine, ids in full)
+    counts = [sorted(map(len, side)) for side in zip(*pairs, strict=True)]
+    ratio = statistics.median(a / b for a, b in zip(ours, plain, strict=True))
+    print(
+        f"| {copies} | {counts[0][0]} to {counts[0][-1]} | {counts[1][0]} to {counts[1][-1]} | {same} of {len(full)}"
+        f" | {statistics.median(ours):.2f} | {first:.2f} | {statistics.median(plain):.2f} | {ratio:.2f} |"
+    )
+    return same == len(full)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Fill, read, rank, compare and print; 1 when the two indices disagree."""
     parser = argparse.ArgumentParser(description="Ranking stored passages beside faiss.")
@@ -111,6 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--questions", type=int, default=14)
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--copies", type=int, nargs="*", default=[5, 20, 300])
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, Database(Path(folder) / "store.db") as database:
         fill(database, options.passages, options.dimension)
@@ -154,7 +308,22 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if theirs:
             print("both name the same passages" if same else "THEY DIFFER")
+    print(f"\nprocessor seconds, {os.cpu_count()} cores of {processor_name()}, {platform.system()}")
+    print(
+        "| copies | places filled | the plain way | same where that is full | all questions | first time | the plain way | ratio |"
+    )
+    print("|---" * 8 + "|")
+    for copies in options.copies:
+        sizes = options.passages, copies, options.questions, options.dimension
+        same &= compare_evidence(*sizes, min(3, options.repeats))
     return 0 if same else 1
+
+
+def processor_name() -> str:
+    """Name the processor's model."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 if __name__ == "__main__":

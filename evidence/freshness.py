@@ -14,6 +14,7 @@ from evidence.failures import Boundary
 from evidence.ingestion import store_article
 from evidence.mediawiki import MediaWikiClient, SearchHit
 from evidence.parser_process import ParserError, parse_wikitext
+from evidence.queries import build_queries
 from evidence.ranking import fuse
 from evidence.settings import RetrievalSettings
 from evidence.transport import MediaWikiError
@@ -56,6 +57,30 @@ class WikiArticles:
         self._logged: set[str] = set()
         # Articles that could not be parsed, with the reason. No question asks for them again.
         self._unparsed: dict[tuple[str, str | None], str] = {}
+
+    def gather(self, text: str, moment: str | None) -> str | None:
+        """Search for a question, choose and store articles; return what failed."""
+        problems: list[str] = []
+        found: list[list[SearchHit]] = []
+        for query in build_queries(text, limit=self.settings.searches):
+            try:
+                found.append(self.search(query))
+            except MediaWikiError as error:
+                problems.append(str(error))
+                if self.client.offline_reason:
+                    break
+        for hit in choose_articles(found, self.settings.articles):
+            if self.client.offline_reason:
+                break
+            try:
+                self.update(hit, moment)
+            except MediaWikiError as error:
+                problems.append(str(error))
+                self.warn_once(f"{hit.title}: {error}")
+            except ParserError as error:
+                problems.append(f"{hit.title}: left out, {error}")
+                self.warn_once(problems[-1])
+        return self.client.offline_reason or "; ".join(dict.fromkeys(problems)) or None
 
     def search(self, query: str) -> list[SearchHit]:
         """Search once per query; raises MediaWikiError."""

@@ -12,11 +12,18 @@ from database import Database
 from evidence.encoders import Embedder, Vectors
 from evidence.ingestion import embed_missing
 from evidence.queries import match_query
+from evidence.selection import DistinctPassages
 from evidence.settings import RetrievalSettings
 
 # Candidates (passage id, score), best first.
 Ranking = list[tuple[int, float]]
 Item = TypeVar("Item", bound=Hashable)
+
+# Word matches that are embedded for a question in a store that is not embedded as a whole; further
+# ones only where they are no near-duplicates.
+MOST_EMBEDDED: Final = 1600
+# Times as deep as asked a ranking is made: a search costs the same, and often more is asked.
+DEEPER: Final = 64
 
 # Reciprocal rank fusion: 1 / (60 + rank), Cormack, Clarke and Büttcher (SIGIR 2009).
 FUSION_CONSTANT: Final = 60
@@ -34,6 +41,8 @@ class VectorIndex:
         self.last_row = 0
         # Passage ids, article ids, vectors.
         self.blocks: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vectors]] = []
+        # Of each block the order of its passage ids, and the ids in it.
+        self._orders: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
 
     def refresh(self) -> None:
         """Append the embeddings stored since the last call."""
@@ -42,6 +51,8 @@ class VectorIndex:
         )
         if len(passages):
             self.blocks.append((passages, articles, vectors))
+            order = np.argsort(passages)
+            self._orders.append((order, passages[order]))
 
     def search(
         self,
@@ -56,7 +67,7 @@ class VectorIndex:
         ``only`` names the passages that each query may find; all when left out.
         """
         allowed = np.unique(np.asarray(articles, dtype=np.int64))
-        results: list[Ranking] = [[] for _ in range(len(queries))]
+        parts: list[list[tuple[npt.NDArray[np.int64], Vectors]]] = [[] for _ in range(len(queries))]
         for passages, owners, vectors in self.blocks:
             scores = queries @ vectors.T
             scores[:, ~np.isin(owners, allowed)] = -np.inf
@@ -65,12 +76,31 @@ class VectorIndex:
             top = min(k, len(passages))
             best = np.argpartition(-scores, top - 1, axis=1)[:, :top]
             for row, columns in enumerate(best):
-                results[row] += [
-                    (int(passages[c]), float(scores[row, c]))
-                    for c in columns
-                    if scores[row, c] > -np.inf
-                ]
-        return [sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k] for found in results]
+                found = columns[scores[row, columns] > -np.inf]
+                parts[row].append((passages[found], scores[row, found]))
+        return [_best(part, k) for part in parts]
+
+    def look(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], Vectors]:
+        """Return article ids and vectors of passages (ids), all of them embedded."""
+        owners = np.empty(len(ids), dtype=np.int64)
+        found = np.empty((len(ids), self.blocks[0][2].shape[1]), dtype=np.float32)
+        wanted = np.asarray(ids, dtype=np.int64)
+        for (_, articles, vectors), (order, stored) in zip(self.blocks, self._orders, strict=True):
+            places = np.searchsorted(stored, wanted).clip(max=len(stored) - 1)
+            here = stored[places] == wanted
+            rows = order[places[here]]
+            owners[here], found[here] = articles[rows], vectors[rows]
+        return owners, found
+
+
+def _best(parts: Sequence[tuple[npt.NDArray[np.int64], Vectors]], k: int) -> Ranking:
+    """Merge the best of several blocks."""
+    if not parts:
+        return []
+    ids = np.concatenate([passages for passages, _ in parts])
+    scores = np.concatenate([found for _, found in parts])
+    order = np.lexsort((ids, -scores))[:k]
+    return list(zip(ids[order].tolist(), scores[order].tolist(), strict=True))
 
 
 def fuse(rankings: Sequence[Sequence[Item]]) -> dict[Item, float]:
@@ -94,27 +124,64 @@ class Ranker:
         self.database = database
         self.settings = settings
         self.embedder = embedder if settings.ranking != "bm25" else None
-        self._index = VectorIndex(database, self.embedder.name) if self.embedder else None
+        self.index = VectorIndex(database, self.embedder.name) if self.embedder else None
 
-    def rank(self, texts: Sequence[str], articles: Sequence[int], *, limit: int) -> list[Ranking]:
-        """Rank the passages of ``articles`` (ids) for each text, ``limit`` by each method."""
-        if not articles or not texts:
-            return [[] for _ in texts]
-        if self.embedder is None or self._index is None:
-            return self._by_words(texts, articles, limit)
+    def candidates(self, texts: Sequence[str], articles: Sequence[int]) -> Candidates:
+        """Prepare the ranking of the passages of ``articles`` (ids) for each text."""
+        return Candidates(self, texts, articles)
+
+
+class Candidates:
+    """The passages of some articles, ranked for several texts to any depth.
+
+    Each ranking is made ``DEEPER`` than asked, so that a longer list costs nothing for a while.
+    """
+
+    def __init__(self, ranker: Ranker, texts: Sequence[str], articles: Sequence[int]) -> None:
+        self.database = ranker.database
+        self.embedder, self.index = ranker.embedder, ranker.index
+        self.texts, self.articles = texts, articles
+        self._words: dict[int, tuple[int, Ranking]] = {}
+        self._similar: tuple[int, list[Ranking]] = 0, []
+        self._own: dict[int, DistinctPassages] = {}
+        self.settings = ranker.settings
+        self.hybrid = ranker.settings.ranking != "embedding"
+        moments = self.database.articles.timestamps(articles)
+        places = {moment: place for place, moment in enumerate(sorted(set(moments.values())))}
+        self.dates = {article: places[moment] for article, moment in moments.items()}
+        if not (articles and texts and self.embedder):
+            self.partly = False
+            return
         # A very large corpus is not embedded as a whole: what shares words with a question is,
         # when it is first asked.
-        partly = self.database.articles.count_passages(articles) > self.settings.embed_all_up_to
-        hybrid = self.settings.ranking != "embedding"
-        by_words = self._by_words(texts, articles, limit) if hybrid or partly else []
-        # Each question then ranks its own matches: what others asked, before or beside it, has
-        # embedded more, and must not change what this one finds.
-        own = [[i for i, _ in found] for found in by_words] if partly else None
-        few = sorted({i for found in own for i in found}) if own is not None else None
-        embed_missing(self.database, self.embedder, articles, passages=few)
-        self._index.refresh()
-        by_meaning = self._index.search(self.embedder.encode(texts), articles, limit, only=own)
-        if not hybrid:
+        limit = ranker.settings.embed_all_up_to
+        self.partly = self.database.articles.count_passages(articles) > limit
+        self._queries = self.embedder.encode(texts)
+        if not self.partly:
+            embed_missing(self.database, self.embedder, articles)
+
+    def distinct(self, *, look: bool = True) -> DistinctPassages:
+        """Return what drops near-duplicates, with a look at vectors where there are some."""
+        return DistinctPassages(
+            self.settings.near_duplicate_share,
+            self.dates,
+            self.database.articles.texts,
+            self.index.look if look and self.index else None,
+        )
+
+    def best(self, numbers: Sequence[int], limit: int) -> list[Ranking]:
+        """Rank for the texts of these numbers, ``limit`` passages by each method."""
+        if not self.articles or not numbers:
+            return [[] for _ in numbers]
+        if self.embedder is None or self.index is None:
+            return [self._by_words(number, limit) for number in numbers]
+        by_words = [self._by_words(n, limit) for n in numbers if self.hybrid or self.partly]
+        if self.partly:
+            own = [self._embedded(n, found) for n, found in zip(numbers, by_words, strict=True)]
+            by_meaning = self._among(numbers, own)
+        else:
+            by_meaning = self._by_meaning(numbers, limit)
+        if not self.hybrid:
             return by_meaning
         return [
             sorted(
@@ -124,8 +191,43 @@ class Ranker:
             for meaning, words in zip(by_meaning, by_words, strict=True)
         ]
 
-    def _by_words(self, texts: Sequence[str], articles: Sequence[int], limit: int) -> list[Ranking]:
-        return [
-            self.database.articles.search_words(match_query(text), articles, limit=limit)
-            for text in texts
-        ]
+    def _by_words(self, number: int, limit: int) -> Ranking:
+        depth, found = self._words.get(number, (0, []))
+        if depth < limit:
+            depth, words = limit * DEEPER, match_query(self.texts[number])
+            found = self.database.articles.search_words(words, self.articles, limit=depth)
+            self._words[number] = depth, found
+        return found[:limit]
+
+    def _by_meaning(self, numbers: Sequence[int], limit: int) -> list[Ranking]:
+        assert self.index
+        depth, found = self._similar
+        if depth < limit:
+            depth = limit * DEEPER
+            self.index.refresh()
+            found = self.index.search(self._queries, self.articles, depth)
+            self._similar = depth, found
+        return [found[number][:limit] for number in numbers]
+
+    def _embedded(self, number: int, by_words: Ranking) -> list[int]:
+        """Return the word matches that are embedded for a text."""
+        ids = [passage for passage, _ in by_words]
+        if len(ids) <= MOST_EMBEDDED:
+            return ids
+        distinct = self._own.setdefault(number, self.distinct(look=False))
+        distinct.update(ids)
+        return list(dict.fromkeys([*ids[:MOST_EMBEDDED], *distinct.passages]))
+
+    def _among(self, numbers: Sequence[int], own: list[list[int]]) -> list[Ranking]:
+        """Rank only ``own`` passages of each text.
+
+        What others asked, before or beside it, has embedded more, and must not change what this one
+        finds.
+        """
+        assert self.embedder
+        assert self.index
+        few = sorted({i for found in own for i in found})
+        embed_missing(self.database, self.embedder, self.articles, passages=few)
+        self.index.refresh()
+        most = max(map(len, own), default=0)
+        return self.index.search(self._queries[list(numbers)], self.articles, most, only=own)

@@ -4,65 +4,248 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
+from evidence.encoders import Vectors
 from questions.characters import WORD
-from scoring.prompts import Passage
+
+Item = TypeVar("Item")
+# Returns the articles (ids) and vectors of passages (ids).
+Look = Callable[[Sequence[int]], tuple[npt.NDArray[np.int64], Vectors]]
+
+# Copies of a passage whose texts must have been compared before further ones are told by their
+# vectors alone.
+COPIES_COMPARED: Final = 3
+# Candidates looked at, and texts read, together.
+SLICE: Final = 300
+READ: Final = 32
+
+_WORDS: Final = re.compile(rf"{WORD}+")
+# In ASCII text the same, twice as fast.
+_ASCII_WORDS: Final = "".join(c if re.match(WORD, c) else " " for c in map(chr, range(128)))
 
 
-def choose_passages(candidates: Sequence[Passage], *, per_article: int, most: int) -> list[Passage]:
-    """Take the best ``most`` candidates, at most ``per_article`` of each article."""
-    taken: Counter[tuple[str, str]] = Counter()
-    chosen: list[Passage] = []
-    for passage in candidates:
-        article = (passage.source, passage.title)
-        if taken[article] < per_article:
-            taken[article] += 1
-            chosen.append(passage)
-    return chosen[:most]
+@dataclass(eq=False)
+class _Kept:
+    """A passage that repeats no better one, or the newest of its copies.
 
-
-def drop_near_duplicates(
-    texts: Sequence[str], threshold: float = 0.6, *, dates: Sequence[str] | None = None
-) -> list[int]:
-    """Return the indices of the texts that repeat no kept one.
-
-    Texts repeat each other from a containment of ``threshold`` on.
-
-    An overlap of neighbouring passages (a fifth of the text) is below the default; a copied
-    paragraph is not. With ``dates`` (ISO, one a text) a newer text takes the place of a kept older
-    one that it repeats: an updated figure must not lose to the page it was copied from.
+    ``vector`` is that of the best. Of ``copies`` texts that were found to repeat it, ``lowest`` is
+    the least similarity to that, ``stranger`` the greatest of a text that was found not to.
     """
-    kept: list[int] = []
-    sets: list[frozenset[int]] = []
-    for index, text in enumerate(texts):
-        words = shingles(text)
-        alike = (n for n, other in enumerate(sets) if containment(words, other) >= threshold)
-        place = next(alike, None)
-        if place is None:
-            kept.append(index)
-            sets.append(words)
-        elif (
-            dates
-            and dates[index] > dates[kept[place]]
-            # A sentence of an older, longer text does not replace the whole of it.
-            and len(words & sets[place]) >= threshold * len(sets[place])
+
+    passage: int
+    article: int
+    words: frozenset[int]
+    vector: Vectors | None
+    copies: int = 0
+    lowest: float = np.inf
+    stranger: float = -np.inf
+
+
+class DistinctPassages:
+    """Keep the candidates that repeat no better one; their list, best first, may grow.
+
+    Texts repeat each other from a containment of ``threshold`` on. An overlap of neighbouring
+    passages (a fifth of the text) is below the default; a copied paragraph is not. A newer text
+    takes the place of a kept older one that it repeats: an updated figure must not lose to the page
+    it was copied from.
+
+    Args:
+        threshold: containment (0-1), see above.
+        dates: each article's place in the order of their revisions' times.
+        read: returns article (id) and text of passages (ids).
+        look: see ``Look``; without it every text is compared.
+    """
+
+    def __init__(
+        self,
+        threshold: float,
+        dates: Mapping[int, int],
+        read: Callable[[Sequence[int]], Mapping[int, tuple[int, str]]],
+        look: Look | None = None,
+    ) -> None:
+        self.threshold, self.dates, self.read, self.look = threshold, dates, read, look
+        self.kept: list[_Kept] = []
+        self._seen: list[int] = []
+        # For a shingle the kept passages that hold it, as bits by their number.
+        self._holders: dict[int, int] = {}
+        # A passage is read, and its shingles are made, once, whatever its place in later lists.
+        self._texts: dict[int, tuple[int, str]] = {}
+        self._shingles: dict[int, frozenset[int]] = {}
+
+    @property
+    def passages(self) -> list[int]:
+        """The kept passages (ids), best first."""
+        return [kept.passage for kept in self.kept]
+
+    @property
+    def articles(self) -> list[int]:
+        """The articles (ids) of the kept passages."""
+        return [kept.article for kept in self.kept]
+
+    def update(self, candidates: Sequence[int]) -> None:
+        """Judge candidates (ids, best first), only the new ones of a list that has grown."""
+        if list(candidates[: len(self._seen)]) != self._seen:
+            self._seen, self.kept, self._holders = [], [], {}
+        for start in range(len(self._seen), len(candidates), SLICE):
+            self._judge(candidates[start : start + SLICE])
+        self._seen = list(candidates)
+
+    def _judge(self, ids: Sequence[int]) -> None:
+        likely = _LikelyCopies(self, ids) if self.look else None
+        for row, passage in enumerate(ids):
+            if likely and likely.copies[row]:
+                continue
+            if passage not in self._texts:
+                left = range(row, len(ids))
+                unread = [ids[n] for n in left if not (likely and likely.copies[n])]
+                unread = [i for i in unread if i not in self._texts]
+                self._texts.update(self.read(unread[:READ]))
+            alike = self._compare(passage, likely.vectors[row] if likely else None)
+            if likely:
+                likely.note(row, alike)
+
+    def _compare(self, passage: int, vector: Vectors | None) -> list[_Kept]:
+        """Keep or drop a candidate by its text; return the kept passages it repeats."""
+        article, text = self._texts[passage]
+        if passage not in self._shingles:
+            self._shingles[passage] = shingles(text)
+        words = self._shingles[passage]
+        shared = self._shared(words)
+        alike = [
+            place
+            for place in sorted(shared)
+            if shared[place] >= self.threshold * min(len(words), len(self.kept[place].words))
+        ]
+        if not alike:
+            self._hold(len(self.kept), words)
+            self.kept.append(_Kept(passage, article, words, vector))
+            return []
+        kept = self.kept[alike[0]]
+        # A sentence of an older, longer text does not replace the whole of it.
+        newer = self.dates[article] > self.dates[kept.article]
+        if newer and shared[alike[0]] >= self.threshold * len(kept.words):
+            for word in kept.words - words:
+                self._holders[word] ^= 1 << alike[0]
+            self._hold(alike[0], words - kept.words)
+            kept.passage, kept.article, kept.words = passage, article, words
+        return [self.kept[place] for place in alike]
+
+    def _hold(self, place: int, words: frozenset[int]) -> None:
+        bit, holders = 1 << place, self._holders
+        for word in words:
+            holders[word] = holders.get(word, 0) | bit
+
+    def _shared(self, words: frozenset[int]) -> dict[int, int]:
+        """Count for each kept passage (by number) the shingles that it holds."""
+        shared: dict[int, int] = {}
+        for holders, count in Counter(map(self._holders.get, words)).items():
+            left = holders or 0
+            while left:
+                place = left.bit_length() - 1
+                shared[place] = shared.get(place, 0) + count
+                left ^= 1 << place
+        return shared
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places for a question's passages, and how many of them one article may fill."""
+
+    most: int
+    per_article: int
+
+    def fill(self, passages: Sequence[Item], articles: Sequence[int]) -> list[Item]:
+        """Take the best passages, given with the article (id) of each."""
+        taken: Counter[int] = Counter()
+        chosen: list[Item] = []
+        for passage, article in zip(passages, articles, strict=True):
+            if taken[article] < self.per_article:
+                taken[article] += 1
+                chosen.append(passage)
+        return chosen[: self.most]
+
+    def filled_by(self, distinct: DistinctPassages) -> bool:
+        """Tell whether there are passages for all places."""
+        return len(self.fill(distinct.passages, distinct.articles)) == self.most
+
+
+class _LikelyCopies:
+    """Tell copies of kept passages by their vectors alone.
+
+    ``copies`` marks those that are no newer and at least as similar as a text that was found to
+    repeat the passage, and more so than any that was found not to.
+    """
+
+    def __init__(self, distinct: DistinctPassages, ids: Sequence[int]) -> None:
+        assert distinct.look
+        self.distinct = distinct
+        owners, self.vectors = distinct.look(ids)
+        self.dates = np.array([distinct.dates[owner] for owner in owners.tolist()])
+        self.kept: list[_Kept] = []
+        # Rows are kept passages, columns candidates.
+        self.similar = np.empty((0, len(ids)), np.float32)
+        self.marks = np.empty((0, len(ids)), np.bool_)
+        self._add([kept for kept in distinct.kept if kept.copies >= COPIES_COMPARED])
+        self.copies = np.any(self.marks, axis=0)
+
+    def note(self, row: int, alike: Sequence[_Kept]) -> None:
+        """Learn from a compared candidate and the kept ones it repeats."""
+        for kept in alike:
+            assert kept.vector is not None
+            kept.copies += 1
+            kept.lowest = min(kept.lowest, float(self.vectors[row] @ kept.vector))
+        for place, (kept, similarity) in enumerate(
+            zip(self.kept, self.similar[:, row].tolist(), strict=True)
         ):
-            kept[place], sets[place] = index, words
-    return kept
+            if kept in alike:
+                self._mark(place)
+            elif similarity > kept.stranger:
+                kept.stranger = similarity
+                if similarity >= kept.lowest:
+                    self._mark(place)
+        if added := [kept for kept in alike if kept.copies == COPIES_COMPARED]:
+            for kept in added:
+                others = [one.vector for one in self.distinct.kept if one is not kept]
+                if others:
+                    kept.stranger = float(_products([kept.vector], others).max())
+            self._add(added)
+        if alike:
+            self.copies = np.any(self.marks, axis=0)
+
+    def _add(self, kept: Sequence[_Kept]) -> None:
+        if kept:
+            found = _products([one.vector for one in kept], self.vectors)
+            self.similar = np.vstack([self.similar, found])
+            self.marks = np.vstack([self.marks, np.zeros_like(found, np.bool_)])
+            self.kept += kept
+            for place in range(len(self.kept) - len(kept), len(self.kept)):
+                self._mark(place)
+
+    def _mark(self, place: int) -> None:
+        kept, similar = self.kept[place], self.similar[place]
+        self.marks[place] = (similar >= kept.lowest) & (similar > kept.stranger)
+        self.marks[place] &= self.dates <= self.distinct.dates[kept.article]
+
+
+def _products(
+    some: Sequence[Vectors | None], others: Vectors | Sequence[Vectors | None]
+) -> Vectors:
+    """Multiply vectors with others in small blocks, for which no threads are started."""
+    left, right = np.array(some), np.array(others)
+    return np.hstack([left @ right[n : n + 32].T for n in range(0, len(right), 32)])
 
 
 def shingles(text: str, width: int = 4) -> frozenset[int]:
     """Hash all runs of ``width`` words of a text (lower case, punctuation ignored)."""
-    words = re.findall(rf"{WORD}+", text.casefold())
-    starts = range(max(1, len(words) - width + 1) if words else 0)
-    return frozenset(hash(tuple(words[i : i + width])) for i in starts)
-
-
-def containment(a: frozenset[int], b: frozenset[int]) -> float:
-    """Return the share (0–1) of the smaller shingle set found in the larger.
-
-    Broder (1997), "On the resemblance and containment of documents".
-    """
-    smaller = min(len(a), len(b))
-    return len(a & b) / smaller if smaller else 0.0
+    folded = text.casefold()
+    ascii_only = folded.isascii()
+    words = folded.translate(_ASCII_WORDS).split() if ascii_only else _WORDS.findall(folded)
+    if len(words) <= width:
+        return frozenset([hash(tuple(words))] if words else [])
+    return frozenset(map(hash, zip(*(words[start:] for start in range(width)), strict=False)))

@@ -111,6 +111,23 @@ class ArticleStore:
         by_id = {passage.id: passage for passage in found}
         return [replace(by_id[int(i)], score=float((scores or {}).get(int(i), 0.0))) for i in ids]
 
+    def texts(self, ids: Sequence[int]) -> dict[int, tuple[int, str]]:
+        """Return the article (id) and text of passages (ids)."""
+        rows = self._connection.query(
+            "SELECT id, article_id, text FROM passages"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (_json(ids),),
+        )
+        return {number: (article, text) for number, article, text in rows}
+
+    def timestamps(self, articles: Sequence[int]) -> dict[int, str]:
+        """Return the times of revisions (ids)."""
+        rows = self._connection.query(
+            "SELECT id, timestamp FROM articles WHERE id IN (SELECT value FROM json_each(?))",
+            (_json(articles),),
+        )
+        return dict(map(tuple, rows))
+
     def count_passages(self, articles: Sequence[int]) -> int:
         """Count the passages of articles (ids)."""
         statement = (
@@ -194,8 +211,8 @@ class ArticleStore:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], int]:
         """Return what ``model`` has embedded since row ``after``.
 
-        Rows are read one at a time into one array: the store is in memory once, and a later call
-        gets only what is new.
+        Rows are read a thousand at a time into one array: the store is in memory once, and a later
+        call gets only what is new.
 
         Returns:
             Passage ids, article ids, vectors of shape (n, dimension), and the last row.
@@ -216,9 +233,12 @@ class ArticleStore:
                 (*limits, last),
             )
             cursor.row_factory = None
-            for row, (passage_id, article_id, vector) in enumerate(cursor):
-                owners[row] = passage_id, article_id
-                vectors[row] = np.frombuffer(vector, dtype="<f4")
+            row = 0
+            while rows := cursor.fetchmany(1000):
+                passages, articles, blobs = zip(*rows, strict=True)
+                part = slice(row, row := row + len(rows))
+                owners[part, 0], owners[part, 1] = passages, articles
+                vectors[part] = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), dimension)
         except SQLITE_ERRORS as error:
             raise database_error(self._connection.path, error) from error
         return owners[:, 0], owners[:, 1], vectors, max(int(last), after)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import config
 from database import Database
 from evidence.ranking import VectorIndex
 
@@ -21,7 +22,7 @@ assert SPEC.loader is not None
 retrieval = importlib.util.module_from_spec(SPEC)
 sys.modules["retrieval_benchmark"] = retrieval
 SPEC.loader.exec_module(retrieval)
-SMALL = ["--passages", "230", "--questions", "3", "--dimension", "16", "--repeats", "2"]
+SMALL = ["--passages", "230", "--questions", "3", "--dimension", "16", "--repeats", "2", "--copies"]
 
 
 class FlatIndex:
@@ -64,3 +65,11 @@ def test_the_index_ranks_as_brute_force_does(tmp_path):
             scores = np.where(np.isin(owners, allowed), queries @ vectors.T, -np.inf)
             expected = [[int(passages[c]) for c in row[:7]] for row in np.argsort(-scores, axis=1)]
             assert [[i for i, _ in hits] for hits in index.search(queries, allowed, 7)] == expected
+
+
+@pytest.mark.parametrize(("copies", "filled"), [(5, "12 to 12"), (60, "4 to 4")])
+def test_evidence_is_what_the_plain_way_chooses(monkeypatch, capsys, copies, filled):
+    monkeypatch.setattr(config, "PASSAGES_PER_QUESTION", 12)
+    assert retrieval.main([*SMALL, str(copies)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"| {copies} | {filled} | {filled} | ")
