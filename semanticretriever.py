@@ -26,11 +26,11 @@ from evidence.freshness import WikiArticles
 from evidence.ingestion import embedded_text
 from evidence.mediawiki import MediaWikiClient
 from evidence.ranking import Ranker
-from evidence.selection import DistinctPassages, Places
+from evidence.selection import Places
 from evidence.settings import RetrievalSettings
 from questions.question import Question
 from scoring.prompts import Passage, format_evidence, passage_block
-from storage.records import INCOMPLETE, NOTHING_FOUND, Evidence
+from storage.records import INCOMPLETE, NOTHING_FOUND, NOTHING_RELEVANT, Evidence
 from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -221,11 +221,14 @@ class SemanticRetriever:
                 question = questions[number]
                 with Boundary(f"ranking for {question.id!r} failed") as failed:
                     distinct[number].update([passage for passage, _ in ranking])
-                    if len(ranking) >= limit and not self._places.filled_by(distinct[number]):
+                    more = candidates.cut_off(number, ranking, limit)
+                    if more and not self._places.filled_by(distinct[number]):
                         cut_off.append(number)
                         continue
-                    chosen = self._choose(question, distinct[number], dict(ranking), moment)
-                    found[number] = Evidence(question, chosen)
+                    relevant = candidates.relevant(number, distinct[number])
+                    chosen = self._choose(question, relevant, dict(ranking), moment)
+                    error = NOTHING_RELEVANT if ranking and not chosen else None
+                    found[number] = Evidence(question, chosen, error)
                 if failed.reason:
                     found[number] = Evidence(question, context_error=failed.reason)
             short, limit = cut_off, min(4 * limit, limit + MORE_CANDIDATES)
@@ -234,15 +237,15 @@ class SemanticRetriever:
     def _choose(
         self,
         question: Question,
-        distinct: DistinctPassages,
+        articles: Mapping[int, int],
         scores: Mapping[int, float],
         moment: str | None,
     ) -> tuple[Passage, ...]:
-        """Choose among distinct passages, reranked, with a bounded share for each article."""
-        ids, articles = (
-            distinct.passages,
-            dict(zip(distinct.passages, distinct.articles, strict=True)),
-        )
+        """Choose among passages, reranked, with a bounded share for each article.
+
+        ``articles`` has the article (id) of each passage (id), the best first.
+        """
+        ids = list(articles)
         head = ids[: self.settings.rerank_candidates] if self.reranker else []
         best = self._rerank(question.text, self.database.articles.passages(head, scores))
         order = [passage.id for passage in best] + ids[len(head) :]

@@ -227,7 +227,7 @@ def compare_evidence(count: int, copies: int, questions: int, dimension: int, re
     """Print one line of the second table; False where the two ways differ and may not."""
     queries = unit_vectors(questions, dimension, np.random.default_rng(2))
     asked = [Question(f"Will {n} happen?", id=f"q{n}") for n in range(questions)]
-    settings = RetrievalSettings(embedding_model=MODEL, embed_all_up_to=count, documents=None)
+    settings = RetrievalSettings(embedding_model=MODEL, embed_all_up_to=count, min_similarity=0)
     embedder: Any = FixedEmbedder(queries)
     with tempfile.TemporaryDirectory() as folder, Database(Path(folder) / "store.db") as database:
         fill_with_copies(database, count, copies, dimension)

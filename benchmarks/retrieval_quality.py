@@ -200,6 +200,7 @@ def evidence(
         wiki=None,
         cross_encoder="",
         embed_all_up_to=sys.maxsize,
+        min_similarity=0.0,
         passages_per_question=max(DEPTHS),
     )
     for ranking, changes in RANKINGS.items():

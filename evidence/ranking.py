@@ -169,6 +169,18 @@ class Candidates:
             self.index.look if look and self.index else None,
         )
 
+    def relevant(self, number: int, distinct: DistinctPassages) -> dict[int, int]:
+        """Return the articles (ids) of passages that are similar enough to a text.
+
+        All are where no similarity is asked for, and where there is no embedding model.
+        """
+        passages, least = distinct.passages, self.settings.min_similarity
+        articles = dict(zip(passages, distinct.articles, strict=True))
+        if not (least and passages and self.index):
+            return articles
+        enough = self.index.look(passages)[1] @ self._queries[number] >= least
+        return {i: articles[i] for i, near in zip(passages, enough, strict=True) if near}
+
     def best(self, numbers: Sequence[int], limit: int) -> list[Ranking]:
         """Rank for the texts of these numbers, ``limit`` passages by each method."""
         if not self.articles or not numbers:
@@ -190,6 +202,11 @@ class Candidates:
             )
             for meaning, words in zip(by_meaning, by_words, strict=True)
         ]
+
+    def cut_off(self, number: int, ranking: Ranking, limit: int) -> bool:
+        """Tell whether a ranking to ``limit`` would have gone on."""
+        found = self._by_words(number, limit) if self.partly else ranking
+        return len(found) >= limit
 
     def _by_words(self, number: int, limit: int) -> Ranking:
         depth, found = self._words.get(number, (0, []))

@@ -79,6 +79,7 @@ class RetrievalSettings:
     passage_overlap: int = _configured("PASSAGE_OVERLAP_TOKENS")
     passages_per_question: int = _configured("PASSAGES_PER_QUESTION")
     passages_per_article: int = _configured("PASSAGES_PER_ARTICLE")
+    min_similarity: float = _configured("MIN_PASSAGE_SIMILARITY")
     near_duplicate_share: float = _configured("NEAR_DUPLICATE_SHARE")
     context_tokens: int = _configured("CONTEXT_TOKENS")
     searches: int = _configured("WIKIPEDIA_SEARCHES")

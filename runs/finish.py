@@ -21,7 +21,7 @@ from runs.final_numbers import store_final_numbers
 from runs.plan import Plan
 from runs.replay import replay_lines
 from storage.errors import DamagedDatabaseError, DatabaseError, ReplacedDatabaseError
-from storage.records import NOTHING_FOUND
+from storage.records import NOTHING_FOUND, NOTHING_RELEVANT
 
 logger = logging.getLogger("forecaster")
 
@@ -131,7 +131,7 @@ def evidence_failed(plan: Plan, database: Database, run_id: int) -> bool:
         return False
     asked = database.runs.questions(run_id)
     return bool(asked) and all(
-        one.context_error not in (None, NOTHING_FOUND)
+        one.context_error not in (None, NOTHING_FOUND, NOTHING_RELEVANT)
         and not database.articles.retrieval(run_id, one.id)
         for one in asked
     )

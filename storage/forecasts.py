@@ -144,7 +144,7 @@ class ForecastStore:
         return self._connection.read(
             Passage,
             "SELECT p.id, a.source, a.title, p.section, p.text, p.tokens, a.revision_id,"
-            " a.timestamp, a.url, min(e.rank) AS rank FROM forecasts f"
+            " a.timestamp, a.url, e.score, min(e.rank) AS rank FROM forecasts f"
             " JOIN evidence e ON e.forecast_id = f.id JOIN passages p ON p.id = e.passage_id"
             " JOIN articles a ON a.id = p.article_id WHERE f.run_id = ? AND f.question_id = ?"
             " AND e.used GROUP BY p.id ORDER BY rank, p.id",

@@ -23,6 +23,8 @@ Loose = Mapping[str, Any]  # JSON; what is no object reads as an empty one
 INCOMPLETE: Final = "incomplete evidence: "
 # What it says where every search worked and found nothing.
 NOTHING_FOUND: Final = "nothing was found"
+# How it begins where passages were found and none is similar enough to the question.
+NOTHING_RELEVANT: Final = "nothing relevant was found"
 
 
 @dataclass(frozen=True)

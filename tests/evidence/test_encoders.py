@@ -203,6 +203,22 @@ def test_a_text_longer_than_the_cross_encoder_reads_is_cut_not_an_error(tmp_path
     assert scores[0] == scores[1]
 
 
+# --- the least similarity ---------------------------------------------------------------------------
+
+
+def test_where_nothing_is_similar_enough_the_forecast_has_no_evidence_and_says_so(
+    tmp_path, monkeypatch, documents, first, capsys
+):
+    similar = [score for *_, score in first]
+    code, second = evidence(tmp_path, monkeypatch, documents, MIN_PASSAGE_SIMILARITY=similar[1])
+    assert code == 0
+    assert second == first[:2]
+    code, third = evidence(tmp_path, monkeypatch, documents, MIN_PASSAGE_SIMILARITY=0.99)
+    assert code == 0
+    assert third == []
+    assert "No evidence: nothing relevant was found" in capsys.readouterr().out
+
+
 # --- the embedding model ------------------------------------------------------------------------------
 
 

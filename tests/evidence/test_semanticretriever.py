@@ -61,7 +61,8 @@ def store(tmp_path):
 
 
 def retriever(database, embedder, **changes):
-    settings = RetrievalSettings(embedding_model="stub", passages_per_question=5, **changes)
+    common = {"passages_per_question": 5, "min_similarity": 0.0, **changes}
+    settings = RetrievalSettings(embedding_model="stub", **common)
     return SemanticRetriever(database, settings, embedder=embedder)
 
 
@@ -143,10 +144,84 @@ def test_neither_near_duplicates_nor_one_long_article_crowd_out_the_others(
         for n in range(10):
             add(f"Other {n}", f"Exports of Kenya: k{n} l{n} m{n} n{n} o{n} p{n} q{n} r{n} s{n}.")
         settings = RetrievalSettings(
-            embedding_model="stub", ranking=ranking, passages_per_question=12
+            embedding_model="stub", ranking=ranking, passages_per_question=12, min_similarity=0.0
         )
         retriever = SemanticRetriever(database, settings, embedder=ByWords())
         evidence = retriever.retrieve(Question("Will wheat exports of Kenya grow?"))
     titles = [passage.title.split()[0] for passage in evidence.passages]
     crowded = 1 if crowd == "near-duplicates" else settings.passages_per_article
     assert titles == ["Crowd"] * crowded + ["Other"] * min(10, 12 - crowded)
+
+
+def test_of_many_near_duplicates_in_a_large_store_only_some_are_embedded(tmp_path, monkeypatch):
+    """They hold the question's words, so all of them are looked at before what is not like them."""
+    monkeypatch.setattr("evidence.ranking.MOST_EMBEDDED", 120)
+    crowd = "Wheat exports of Kenya grow and grow, says the report of the mills, number"
+    texts = [f"{crowd} {n}." for n in range(600)]
+    texts += [f"Exports of Kenya: k{n} l{n} m{n} n{n} o{n} p{n} q{n} r{n} s{n}." for n in range(10)]
+    with Database(tmp_path / "store.db") as database:
+        for n, text in enumerate(texts):
+            article = Article("corpus", f"A{n}", "1", "2026-01-01T00:00:00Z", "", "text")
+            database.articles.add(article, [Passage(text=text, tokens=20)])
+        embedder = ByWords()
+        embedder.encode = lambda texts: (
+            embedder.encoded.extend(texts) or ByWords.encode(embedder, texts)
+        )
+        one = retriever(database, embedder, embed_all_up_to=0, passages_per_question=8)
+        evidence = one.retrieve(Question("Will wheat exports of Kenya grow?"))
+    titles = [int(passage.title[1:]) for passage in evidence.passages]
+    assert titles[0] < 600
+    assert titles[1:] == list(range(600, 607))
+    assert len(embedder.encoded) < 150
+
+
+class ByAngle(Embedder):
+    """A passage that begins with a number has that cosine to every question."""
+
+    def encode(self, texts):
+        values = [text.partition(": ")[2].partition(" ")[0] for text in texts]
+        cosines = np.array([float(v) if v[:1].isdigit() else 1.0 for v in values])
+        return np.column_stack([cosines, np.sqrt(1 - cosines**2)]).astype(np.float32)
+
+
+def quoted(tmp_path, cosines, **changes):
+    """What is found among passages of these similarities, with the evidence's context_error."""
+    with Database(tmp_path / "store.db") as database:
+        for n, cosine in enumerate(cosines):
+            article = Article("corpus", f"A{n}", "1", "2026-01-01T00:00:00Z", "", "text")
+            # All hold the question's words, and each says something else.
+            text = f"{cosine} wheat k{n} exports l{n} grow m{n} Kenya n{n} o{n} p{n}"
+            database.articles.add(article, [Passage(text=text, tokens=9)])
+        common = {"embedding_model": "stub", "passages_per_question": 3, "min_similarity": 0.3}
+        settings = RetrievalSettings(**{**common, **changes})
+        retriever = SemanticRetriever(database, settings, embedder=ByAngle())
+        evidence = retriever.retrieve(Question("Will wheat exports of Kenya grow?"))
+    return [(p.title, round(p.score, 3)) for p in evidence.passages], evidence.context_error
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_passages_below_the_least_similarity_are_not_quoted_to_fill_places(tmp_path, everything):
+    limit = 20_000 if everything else 0
+    found, error = quoted(tmp_path, (0.1, 0.5, 0.29, 0.31), embed_all_up_to=limit)
+    assert found == [("A1", 0.5), ("A3", 0.31)]
+    assert error is None
+
+
+def test_a_least_similarity_of_zero_fills_all_places(tmp_path):
+    found, _ = quoted(tmp_path, (0.1, 0.5, 0.29, 0.31), min_similarity=0.0)
+    assert found == [("A1", 0.5), ("A3", 0.31), ("A2", 0.29)]
+
+
+def test_where_nothing_is_similar_enough_the_evidence_says_so(tmp_path):
+    assert quoted(tmp_path, (0.1, 0.2)) == ([], "nothing relevant was found")
+
+
+def test_a_ranking_by_words_too_quotes_only_what_is_similar_enough(tmp_path):
+    found, _ = quoted(tmp_path, (0.1, 0.5, 0.29, 0.31), ranking="hybrid")
+    assert {title for title, _ in found} == {"A1", "A3"}
+
+
+def test_without_an_embedding_model_there_is_no_similarity_to_ask_for(tmp_path):
+    found, error = quoted(tmp_path, (0.1, 0.5, 0.2, 0.2), ranking="bm25")
+    assert len(found) == 3
+    assert error is None
