@@ -187,20 +187,15 @@ class Candidates:
             return [[] for _ in numbers]
         if self.embedder is None or self.index is None:
             return [self._by_words(number, limit) for number in numbers]
-        by_words = [self._by_words(n, limit) for n in numbers if self.hybrid or self.partly]
-        if self.partly:
-            own = [self._embedded(n, found) for n, found in zip(numbers, by_words, strict=True)]
-            by_meaning = self._among(numbers, own)
-        else:
-            by_meaning = self._by_meaning(numbers, limit)
+        own = [self._word_matches(n, limit) for n in numbers if self.hybrid or self.partly]
+        by_meaning = self._among(numbers, own) if self.partly else self._by_meaning(numbers, limit)
         if not self.hybrid:
             return by_meaning
         return [
             sorted(
-                fuse([[i for i, _ in meaning], [i for i, _ in words]]).items(),
-                key=lambda hit: (-hit[1], hit[0]),
+                fuse([[i for i, _ in meaning], words]).items(), key=lambda hit: (-hit[1], hit[0])
             )
-            for meaning, words in zip(by_meaning, by_words, strict=True)
+            for meaning, words in zip(by_meaning, own, strict=True)
         ]
 
     def cut_off(self, number: int, ranking: Ranking, limit: int) -> bool:
@@ -226,10 +221,10 @@ class Candidates:
             self._similar = depth, found
         return [found[number][:limit] for number in numbers]
 
-    def _embedded(self, number: int, by_words: Ranking) -> list[int]:
-        """Return the word matches that are embedded for a text."""
-        ids = [passage for passage, _ in by_words]
-        if len(ids) <= MOST_EMBEDDED:
+    def _word_matches(self, number: int, limit: int) -> list[int]:
+        """Return the word matches (ids) of a text that are, or are to be, embedded."""
+        ids = [passage for passage, _ in self._by_words(number, limit)]
+        if not self.partly or len(ids) <= MOST_EMBEDDED:
             return ids
         distinct = self._own.setdefault(number, self.distinct(look=False))
         distinct.update(ids)

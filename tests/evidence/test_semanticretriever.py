@@ -153,7 +153,10 @@ def test_neither_near_duplicates_nor_one_long_article_crowd_out_the_others(
     assert titles == ["Crowd"] * crowded + ["Other"] * min(10, 12 - crowded)
 
 
-def test_of_many_near_duplicates_in_a_large_store_only_some_are_embedded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ranking", ["embedding", "hybrid"])
+def test_of_many_near_duplicates_in_a_large_store_only_some_are_embedded(
+    tmp_path, monkeypatch, ranking
+):
     """They hold the question's words, so all of them are looked at before what is not like them."""
     monkeypatch.setattr("evidence.ranking.MOST_EMBEDDED", 120)
     crowd = "Wheat exports of Kenya grow and grow, says the report of the mills, number"
@@ -167,7 +170,9 @@ def test_of_many_near_duplicates_in_a_large_store_only_some_are_embedded(tmp_pat
         embedder.encode = lambda texts: (
             embedder.encoded.extend(texts) or ByWords.encode(embedder, texts)
         )
-        one = retriever(database, embedder, embed_all_up_to=0, passages_per_question=8)
+        one = retriever(
+            database, embedder, embed_all_up_to=0, passages_per_question=8, ranking=ranking
+        )
         evidence = one.retrieve(Question("Will wheat exports of Kenya grow?"))
     titles = [int(passage.title[1:]) for passage in evidence.passages]
     assert titles[0] < 600
