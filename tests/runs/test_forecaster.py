@@ -14,6 +14,7 @@ import pytest
 
 import config
 import forecaster
+from evidence import freshness
 from runs import environment
 from scoring.distribution import Distribution
 from scoring.scorer import ScoringResult
@@ -181,7 +182,7 @@ def test_failing_retrieval_gives_no_context_and_the_run_goes_on(run, monkeypatch
         raise OSError("no network")
 
     monkeypatch.setattr(semanticretriever.SemanticRetriever, "_load_models", refuse)
-    monkeypatch.setattr(semanticretriever.SemanticRetriever, "_fetch", refuse)
+    monkeypatch.setattr(freshness.WikiArticles, "gather", refuse)
     code, database = run("--question", "Will A happen?", models=("stub-50",))
     assert code == 1
     (reason,) = rows(database, "select context_error from forecasts")[0]
@@ -199,7 +200,7 @@ def test_everything_that_can_fail_at_once_leaves_what_is_left_and_says_what_is_m
         raise OSError("no network")
 
     monkeypatch.setattr(semanticretriever.SemanticRetriever, "_load_models", refuse)
-    monkeypatch.setattr(semanticretriever.SemanticRetriever, "_fetch", refuse)
+    monkeypatch.setattr(freshness.WikiArticles, "gather", refuse)
     monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((100, 40)))
     (tmp_path / "plots").write_text("a file where the folder should be", encoding="utf-8")
     texts = ("Will A happen?", "Will B happen?", "Unreadable?")
