@@ -68,9 +68,12 @@ def score(arguments: Namespace, database: Database) -> None:
     from evaluation.resolved import collect
     from evaluation.scorecard import score_lines
     from reporting.plots import draw_record, too_few
+    from terminal.progress import waiting
 
-    record = collect(database)
-    show(*score_lines(record, database, arguments.by or ()))
+    with waiting("scores"):
+        record = collect(database)
+        lines = score_lines(record, database, arguments.by or ())
+    show(*lines)
     if arguments.no_plots:
         return
     lines = too_few(record)

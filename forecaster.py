@@ -128,9 +128,9 @@ def run(
     command = resume_command(run_id, plan.database)
     ending = finish(forecast, plan, database, run_id, command)
     # After an interrupt nothing slow is begun; a resumed run, or analysis.py, draws.
-    if not ending.interrupted and plan.origin is None:
+    if plan.plots and not ending.interrupted and plan.origin is None:
         try:
-            ending = replace(ending, drawn=draw(plan, database, run_id))
+            ending = replace(ending, drawn=draw(plan.plots, database, run_id))
         except KeyboardInterrupt:
             ending = replace(ending, status="interrupted")
     table = summary(database, run_id)
@@ -140,20 +140,20 @@ def run(
     return ending.exit_code
 
 
-def draw(plan: Plan, database: Database, run_id: int) -> bool:
+def draw(plots: Path, database: Database, run_id: int) -> bool:
     """Draw the run and the histories; return whether every plot was written."""
     from reporting.plot_data import PlotError
     from reporting.plots import draw_history, draw_run
 
     try:
         drawn = [
-            *draw_run(database, run_id, plan.plots),
-            *draw_history(database, plan.plots, run_id),
+            *draw_run(database, run_id, plots),
+            *draw_history(database, plots, run_id),
         ]
     except PlotError as error:
         logger.error("%s", error)
         return False
-    logger.info("%d plots in %s", len(drawn), plan.plots)
+    logger.info("%d plots in %s", len(drawn), plots)
     return True
 
 

@@ -34,6 +34,7 @@ from reporting.plot_data import Curve, ScorePoint
 from reporting.score_plots import reliability_figure, score_figure
 from reporting.styles import file_part, save
 from storage.records import AblationPair, AskedQuestion, Forecast, KnownQuestion, PooledForecast
+from terminal.progress import progress, with_progress
 
 Q = TypeVar("Q", AskedQuestion, KnownQuestion)
 F = TypeVar("F", Forecast, AblationPair)
@@ -67,7 +68,7 @@ def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
     outcomes = database.outcomes.latest()
     forecasts = by_question(row for row in database.forecasts.of_run(run_id) if row.error is None)
     ensembles = {row.question_id: row for row in database.forecasts.ensembles(run_id)}
-    for question in plotted(database.runs.questions(run_id)):
+    for question in with_progress(plotted(database.runs.questions(run_id)), "plots", "question"):
         rows, ensemble = forecasts.get(question.id, []), ensembles.get(question.id)
         if not rows and ensemble is None:
             continue
@@ -169,11 +170,14 @@ def history_figures(
     questions = database.runs.latest_questions(record)
     if subjects:
         questions = [row for row in questions if row.subject in subjects]
-    for history in histories(database, record, plotted(questions, newest=True)):
-        figure = history_figure(
-            history.text, history.agents, history.ensemble, history.outcome, kind=record
-        )
-        yield history, figure
+    chosen = plotted(questions, newest=True)
+    with progress("histories", len(chosen), "question") as bar:
+        for history in histories(database, record, chosen):
+            figure = history_figure(
+                history.text, history.agents, history.ensemble, history.outcome, kind=record
+            )
+            yield history, figure
+            bar.update()
 
 
 # --- the track record -----------------------------------------------------------------------------

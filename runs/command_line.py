@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     database = f"default: {config.DATABASE_PATH} (--demo: demo.db)"
     result.add_argument("--database", metavar="FILE", help=database)
     result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")
+    result.add_argument("--no-plots", action="store_true", help="draw nothing")
     verbose = "show the libraries' messages, not only in the log file"
     result.add_argument("--verbose", action="store_true", help=verbose)
     return result

@@ -40,6 +40,7 @@ class Plan:
     """Everything a run needs.
 
     Args:
+        plots: folder of the plots, None where nothing is drawn.
         as_of: ISO date of the whole run, None for a live one; a question's own day comes first.
         documents: folder of the user's own evidence.
         backtest: file of the resolved questions.
@@ -54,7 +55,7 @@ class Plan:
     questions: list[Question]
     specs: list[ModelSpec]
     database: Path
-    plots: Path
+    plots: Path | None
     as_of: str | None
     retrieval: bool
     documents: str | None
@@ -119,7 +120,7 @@ def make_plan(
         questions=reading.questions,
         specs=specs,
         database=Path(arguments.database or default),
-        plots=Path(arguments.plots or config.PLOTS_DIR),
+        plots=None if arguments.no_plots else Path(arguments.plots or config.PLOTS_DIR),
         as_of=as_of,
         retrieval=not arguments.no_retrieval,
         documents=arguments.documents,

@@ -156,3 +156,13 @@ def test_it_runs_as_a_program_without_anything_heavy(place):
         [sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True
     )
     assert done.stdout.endswith("0 set()\n"), done.stderr
+
+
+def test_a_run_may_draw_nothing(place, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(forecaster, "draw", lambda plots, *_: drawn.append(plots) or True)
+    words = ["--questions", "q.csv", "--no-retrieval"]
+    assert stub_main([*words, "--no-plots"], today="2026-09-01") == 0
+    assert drawn == []
+    assert stub_main(["--resume", "1"], today="2026-09-01") == 0
+    assert drawn == [Path("stub-plots")]
