@@ -19,7 +19,7 @@ from preflight.model_entries import ModelSpec
 from questions.question import Question
 from scoring.distribution import total_variation
 from scoring.tasks import ForecastTask
-from tests.engine.test_engine import pytestmark  # noqa: F401
+from tests.engine.test_engine import PASSAGES, passage, pytestmark  # noqa: F401
 from tests.support.thinking_model import thinking_model
 
 SETTINGS = {"dtype": "float32", "max_model_len": 1024, "block_size": 32}
@@ -39,7 +39,8 @@ def quiet(*_):
 def test_twenty_questions_think_in_one_call_and_their_numbers_cost_three(spec, monkeypatch):
     monkeypatch.setattr(config, "THINK_MAX_TOKENS", 48)
     questions = [*QUESTIONS, *(Question(f"Will {name} happen by 2030?") for name in "ABCDEF")]
-    tasks = [ForecastTask(question, TODAY) for question in questions[:20]]
+    evidence = tuple(passage(n, f"{PASSAGES[n].text} " * 8) for n in (0, 1))
+    tasks = [ForecastTask(question, TODAY, evidence) for question in questions[:20]]
     calls, run = [], Feed.run
 
     def counted(feed, asked, *arguments, **options):
@@ -59,7 +60,7 @@ def test_twenty_questions_think_in_one_call_and_their_numbers_cost_three(spec, m
         outcomes = list(agent.score(behind))
         rounds = max(outcome.result.requests for outcome in outcomes)
         again = list(agent.think(tasks[:3], [0] * 3, quiet))
-        # Prompt and thought are in the cache: what is computed for a number is not.
+        # Prompt and thought are in the cache: only started blocks of 32 are computed again.
         prompts = sum(len(outcome.prompt.token_ids) for outcome in outcomes)
         computed = sum(outcome.result.forward_tokens for outcome in outcomes)
     print(f"{rounds} requests at most, {computed} tokens computed behind {prompts} of prompts")
