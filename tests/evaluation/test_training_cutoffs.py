@@ -119,7 +119,7 @@ def test_every_cutoff_has_a_day_a_source_and_a_name_of_its_own():
         assert date.fromisoformat(known.day) < date(2027, 1, 1)
         assert len(known.source) > 15
     assert (
-        len({(k.family, k.marks, k.sizes) for k in known_cutoffs()}) == len(known_cutoffs()) == 46
+        len({(k.family, k.marks, k.sizes) for k in known_cutoffs()}) == len(known_cutoffs()) == 47
     )
 
 
