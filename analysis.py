@@ -8,6 +8,7 @@
     python analysis.py --same-question ID OTHER  let two ids share a history and their outcomes
     python analysis.py --explain QUESTION [RUN]  how a final number came about, step by step
     python analysis.py --report report.html      one self-contained page
+    python analysis.py --list due                what is past its close date and not resolved
 
 Exit codes: 0 done; 1 partly done, the output says what is missing; 2 nothing done.
 """
@@ -17,10 +18,11 @@ from __future__ import annotations
 from preflight import startup
 
 # isort: split
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Only what judges a command line: the rest is imported once that is right.
 import config
@@ -43,6 +45,11 @@ def act(arguments: Namespace, database: Database) -> int:
         from evaluation.resolving import join
 
         show(join(database, *arguments.same_question))
+    elif arguments.list:
+        from evaluation.listing import listed, listing_lines
+
+        rows = listed(database, arguments.list)
+        show(*(as_json(rows) if arguments.json else listing_lines(rows)))
     elif arguments.score:
         score(arguments, database)
     elif arguments.calibrate:
@@ -66,12 +73,15 @@ def act(arguments: Namespace, database: Database) -> int:
 def score(arguments: Namespace, database: Database) -> None:
     """Print the track record, and draw it."""
     from evaluation.resolved import collect
-    from evaluation.scorecard import score_lines
+    from evaluation.scorecard import score_lines, score_rows
     from reporting.plots import draw_record, too_few
     from terminal.progress import waiting
 
     with waiting("scores"):
         record = collect(database)
+        if arguments.json:
+            show(*as_json(score_rows(record, database)))
+            return
         lines = score_lines(record, database, arguments.by or ())
     show(*lines)
     if arguments.no_plots:
@@ -80,6 +90,12 @@ def score(arguments: Namespace, database: Database) -> None:
     if paths := draw_record(record, arguments.plots):
         lines.append(f"{', '.join(path.name for path in paths)} in {arguments.plots}")
     show("", *lines)
+
+
+def as_json(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Write rows as a JSON array, one object a line."""
+    objects = [json.dumps(row) for row in rows]
+    return ["[", ",\n".join(objects), "]"] if objects else ["[]"]
 
 
 def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:

@@ -15,6 +15,7 @@ from storage.articles import ArticleStore
 from storage.connection import Connection
 from storage.final_numbers import FinalNumberStore
 from storage.forecasts import ForecastStore
+from storage.listings import ListingStore
 from storage.outcomes import OutcomeStore
 from storage.points import PointStore
 from storage.runs import RunStore
@@ -51,6 +52,8 @@ class Database:
         self.thoughts = ThoughtStore(self.connection)
         # What the pools became with market prices, base rates, coherence and calibration.
         self.final = FinalNumberStore(self.connection)
+        # Questions, runs and models, a row each.
+        self.listings = ListingStore(self.connection)
         # How questions ended, calibrations, coherence checks.
         self.outcomes = OutcomeStore(self.connection)
 

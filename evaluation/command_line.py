@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 import config
 from terminal.screen import CommandLine
@@ -13,8 +15,17 @@ DESCRIPTION = (
     "Reads a Forecaster database: draws the plots, records how questions ended, scores, calibrates"
     " and reports."
 )
-# What can be asked for beside redrawing; the first four write into the database.
-JOBS = ("resolve", "resolve_one", "same_question", "calibrate", "score", "explain", "report")
+# What can be asked for beside redrawing; RECORDING writes into the database.
+JOBS = (
+    "resolve",
+    "resolve_one",
+    "same_question",
+    "calibrate",
+    "score",
+    "explain",
+    "report",
+    "list",
+)
 RECORDING = JOBS[:4]
 # The jobs that use an option; "" is redrawing.
 GOES_WITH = {
@@ -25,100 +36,125 @@ GOES_WITH = {
     "run": ("report", ""),
     "by": ("score",),
     "no_plots": ("score",),
+    "json": ("list", "score"),
 }
 # What scores are grouped by on request.
+LISTS = ("questions", "due", "runs", "models")
 GROUPS = ("question", "model", "pool", "horizon", "price", "run")
+
+
+EXAMPLES = """examples:
+  analysis.py                                        redraw the newest run and the histories
+  analysis.py --list due                             what is past its close date, not resolved
+  analysis.py --resolve-one norway yes --date 2026-09-01
+  analysis.py --score --by model run --no-plots      the record, also by model and by run
+  analysis.py --report report.html --run 12          one page of run 12
+"""
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
-    result = CommandLine(prog="analysis.py", description=DESCRIPTION)
-    result.add_argument(
+    result = CommandLine(
+        prog="analysis.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_version()
+    places = result.add_argument_group("where")
+    places.add_argument(
         "--database",
         default=config.DATABASE_PATH,
         metavar="FILE",
         help="the database (default: %(default)s)",
     )
-    result.add_argument(
+    places.add_argument(
         "--plots",
         default=config.PLOTS_DIR,
         metavar="DIR",
         help="folder of the plots (default: %(default)s)",
     )
-    result.add_argument(
-        "--run", type=int, metavar="N", help="redraw or report this run instead of the newest"
-    )
-    _add_jobs(result.add_mutually_exclusive_group())
-    result.add_argument(
-        "--date",
-        metavar="DATE",
-        help="with --resolve-one: the day the outcome became known (default: today)",
-    )
-    result.add_argument(
-        "--source", metavar="TEXT", help="with --resolve-one: where the outcome is documented"
-    )
-    result.add_argument(
-        "--by",
-        nargs="+",
-        choices=GROUPS,
-        metavar="GROUP",
-        help=f"with --score: also by {', '.join(GROUPS)}; question lists all of them",
-    )
-    result.add_argument(
-        "--no-plots", action="store_true", help="with --score: print only, draw nothing"
-    )
-    result.add_argument(
-        "--forecaster",
-        metavar="NAME",
-        help="with --calibrate: an agent's name (default: ensemble)",
-    )
-    result.add_argument(
-        "--record",
-        choices=RECORDS,
-        help="with --calibrate: fit on live or on back-dated forecasts"
-        " (default: live, where any counts)",
-    )
+    jobs = result.add_argument_group("what to do, one of these (default: redraw)")
+    job = jobs.add_mutually_exclusive_group()
+    for name, options in _JOB_OPTIONS.items():
+        job.add_argument(name, **options)
+    more = result.add_argument_group("options of these")
+    for name, options in _MORE_OPTIONS.items():
+        more.add_argument(name, **options)
     return result
 
 
-def _add_jobs(job: argparse._MutuallyExclusiveGroup) -> None:
-    """Add the options that ask for a job, one at a time."""
-    job.add_argument(
-        "--resolve",
-        metavar="FILE",
-        help="record outcomes from a .csv, .tsv, .jsonl or .json:"
+_JOB_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--resolve": {
+        "metavar": "FILE",
+        "help": "record outcomes from a .csv, .tsv, .jsonl or .json:"
         " id or question, outcome, date, source",
-    )
-    job.add_argument(
-        "--resolve-one",
-        nargs=2,
-        metavar=("QUESTION", "OUTCOME"),
-        help="record one outcome: id or text, and yes, no or void",
-    )
-    job.add_argument(
-        "--same-question",
-        nargs=2,
-        metavar=("ID", "OTHER"),
-        help="let two ids share one history and their outcomes",
-    )
-    job.add_argument(
-        "--score",
-        action="store_true",
-        help="how good the forecasts were: five lines to quote, then each question, worst first",
-    )
-    job.add_argument(
-        "--calibrate",
-        choices=("platt", "beta", "isotonic"),
-        help="fit a calibration and store it beside the raw values",
-    )
-    job.add_argument(
-        "--explain",
-        nargs="+",
-        metavar=("QUESTION", "RUN"),
-        help="show how a question's final number came about: id or text, and a run"
+    },
+    "--resolve-one": {
+        "nargs": 2,
+        "metavar": ("QUESTION", "OUTCOME"),
+        "help": "record one outcome: id or text, and yes, no or void",
+    },
+    "--same-question": {
+        "nargs": 2,
+        "metavar": ("ID", "OTHER"),
+        "help": "let two ids share one history and their outcomes",
+    },
+    "--score": {
+        "action": "store_true",
+        "help": "how good the forecasts were: five lines to quote, then each question, worst first",
+    },
+    "--calibrate": {
+        "choices": ("platt", "beta", "isotonic"),
+        "help": "fit a calibration and store it beside the raw values",
+    },
+    "--explain": {
+        "nargs": "+",
+        "metavar": ("QUESTION", "RUN"),
+        "help": "show how a question's final number came about: id or text, and a run"
         " (default: the newest that asked it)",
-    )
-    job.add_argument("--report", metavar="FILE", help="write one self-contained HTML page")
+    },
+    "--list": {
+        "choices": LISTS,
+        "help": "print the questions, those that are due to be resolved, the runs, or the models",
+    },
+    "--report": {"metavar": "FILE", "help": "write one self-contained HTML page"},
+}
+_MORE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--run": {
+        "type": int,
+        "metavar": "N",
+        "help": "redraw or report this run instead of the newest",
+    },
+    "--date": {
+        "metavar": "DATE",
+        "help": "with --resolve-one: the day the outcome became known (default: today)",
+    },
+    "--source": {
+        "metavar": "TEXT",
+        "help": "with --resolve-one: where the outcome is documented",
+    },
+    "--by": {
+        "nargs": "+",
+        "choices": GROUPS,
+        "metavar": "GROUP",
+        "help": f"with --score: also by {', '.join(GROUPS)}; question lists all of them",
+    },
+    "--json": {
+        "action": "store_true",
+        "help": "with --list or --score: print JSON for programs",
+    },
+    "--no-plots": {"action": "store_true", "help": "with --score: print only, draw nothing"},
+    "--forecaster": {
+        "metavar": "NAME",
+        "help": "with --calibrate: an agent's name (default: ensemble)",
+    },
+    "--record": {
+        "choices": RECORDS,
+        "help": "with --calibrate: fit on live or on back-dated forecasts"
+        " (default: live, where any counts)",
+    },
+}
 
 
 def option_problems(arguments: argparse.Namespace) -> list[str]:
@@ -131,5 +167,6 @@ def option_problems(arguments: argparse.Namespace) -> list[str]:
         if value is not None and value is not False and job not in jobs:
             only = " or with drawing alone" if "" in jobs else ""
             given = option.replace("_", "-") + ("" if value is True else f" is {value!r}")
-            return [f"--{given}; it goes with --{jobs[0].replace('_', '-')}{only}"]
+            where = " or --".join(name.replace("_", "-") for name in jobs if name)
+            return [f"--{given}; it goes with --{where}{only}"]
     return []

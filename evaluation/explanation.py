@@ -10,6 +10,7 @@ from typing import Final
 from database import Database
 from evaluation.outcomes import outcome_word
 from evaluation.resolved import AnalysisError
+from preflight.rules import hint
 from questions.cells import counted
 from questions.question import folded
 from scoring.pooling import average
@@ -96,7 +97,9 @@ def _find(database: Database, name: str, run: str | None) -> tuple[AskedQuestion
                 return row, run_id
     where = f"run {run}" if run is not None else "no run"
     did = "did not ask" if run is not None else "asked"
-    raise AnalysisError(f"--explain: {where} {did} {name!r}; give an id or the whole question")
+    names = [word for row in database.runs.known_questions() for word in (row.id, row.text)]
+    what = hint(name, names) or "; give an id or the whole question"
+    raise AnalysisError(f"--explain: {where} {did} {name!r}{what}")
 
 
 def steps(record: RunRecord, question_id: str) -> list[Step]:

@@ -16,6 +16,7 @@ from evaluation.outcomes import (
     parse_date,
 )
 from evaluation.resolved import RECORDS, AnalysisError, forecast_time, parse_time
+from preflight.rules import hint
 from questions.cells import InputError, listed, parse_outcome
 from questions.characters import composed, trimmed
 from questions.checks import parent_id
@@ -107,7 +108,8 @@ def join(database: Database, one: str, other: str) -> str:
     subjects = {row.id: row.subject for row in questions}
     for name in (one, other):
         if name not in subjects and name not in subjects.values():
-            raise AnalysisError(f"--same-question: no question has the id {name!r}")
+            near = hint(name, {*subjects, *subjects.values()})
+            raise AnalysisError(f"--same-question: no question has the id {name!r}{near}")
     first, second = subjects.get(one, one), subjects.get(other, other)
     for row in questions:
         if row.subject in (first, second) and (parent := parent_id(row.extra)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,31 @@ def score_lines(record: Record, database: Database, by: Collection[str] = ()) ->
     if not by:
         lines += ["", f"more with --by: {', '.join(GROUPS)}"]
     return lines[1:]
+
+
+def score_rows(record: Record, database: Database) -> list[dict[str, Any]]:
+    """Return each forecast that is scored, for programs; probabilities are 0-1."""
+    texts = {row.id: row.text for row in database.runs.known_questions()}
+    parts = [record.part(kind) for kind in RECORDS]
+    return [
+        {
+            "record": j.record,
+            "forecaster": name,
+            "question": texts.get(j.question_id, ""),
+            "id": j.question_id,
+            "run": j.run_id,
+            "as_of": j.as_of,
+            "forecast": j.probability,
+            "outcome": j.outcome,
+            "brier": (j.probability - j.outcome) ** 2,
+            "days_before": j.horizon_days,
+            "market": j.market,
+            "cluster": j.cluster,
+        }
+        for part in parts
+        for name in part.forecasters()
+        for j in part.latest(name)
+    ]
 
 
 def _record_lines(

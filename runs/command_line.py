@@ -56,17 +56,32 @@ NOT_WITH_A_STORED_RUN: Final = (
 )  # fmt: skip
 
 
+EXAMPLES: Final = """examples:
+  forecaster.py --demo                                 try every stage on a CPU
+  forecaster.py --question "Will it rain?" --models phi-4
+  forecaster.py --questions FILE --documents reports/  your own files as evidence too
+  forecaster.py --resume                               finish what was interrupted
+"""
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     result = CommandLine(
         prog="forecaster.py",
         description="Probabilities of future events from open-weight models, with their evidence.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    asked = result.add_mutually_exclusive_group()
+    what = result.add_argument_group(
+        "what is forecast, one of these (default: the list in the file)"
+    )
+    asked = what.add_mutually_exclusive_group()
     for name, text, keywords in ASKED:
         asked.add_argument(name, help=text, **keywords)
+    how = result.add_argument_group("how it is forecast")
     for name, text, keywords in OPTIONS:
-        result.add_argument(name, help=text, **keywords)
+        how.add_argument(name, help=text, **keywords)
+    result.add_version()
     database = f"default: {config.DATABASE_PATH} (--demo: demo.db)"
     result.add_argument("--database", metavar="FILE", help=database)
     result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")

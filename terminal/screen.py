@@ -6,8 +6,9 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import NoReturn, TextIO
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 from terminal.redaction import redact
 from terminal.text import visible
@@ -46,9 +47,36 @@ def show(*lines: str, error: bool = False) -> None:
 class CommandLine(argparse.ArgumentParser):
     """Parse a command line; errors repeat what was typed without its secrets."""
 
+    def add_version(self) -> None:
+        """Add ``--version``."""
+        self.add_argument("--version", action=_Version, help="print what is installed here")
+
     def error(self, message: str) -> NoReturn:
         """Print the usage and ``message`` and exit with 2."""
         super().error(visible(redact(message)))
+
+
+class _Version(argparse.Action):
+    """Print the commit that is checked out, and end."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print the program's name, its commit and Python's version; exit with 0."""
+        import subprocess
+
+        command = ["git", "-C", str(Path(__file__).parent), "log", "-1", "--format=%h of %cs"]
+        try:
+            # Fixed words: nothing of the user's is run.
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+            found = done.stdout
+        except OSError:
+            found = ""
+        commit = f"commit {found.strip()}" if found.strip() else "no git checkout"
+        version = ".".join(map(str, sys.version_info[:3]))
+        show(f"{parser.prog}: Forecaster, {commit}; Python {version}")
+        parser.exit(0)
 
 
 @contextlib.contextmanager

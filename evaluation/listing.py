@@ -1,0 +1,100 @@
+"""Print what a database holds: questions, runs, models, and what is due."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from database import Database
+from evaluation.outcomes import outcome_word
+from evaluation.score_tables import table
+from questions.checks import parent_id
+from storage.records import Resolution
+from terminal.text import visible_line, width
+
+# Least columns of the first column, whatever the terminal has.
+LEAST: Final = 24
+
+Row = Mapping[str, Any]
+
+
+def listed(database: Database, what: str, today: str = "") -> list[Row]:
+    """Return rows by column; ``today`` is an ISO date (default: the clock's).
+
+    Args:
+        database: the record.
+        what: "questions", "due" (open, and past their close date), "runs" or "models".
+        today: the day on which a question is due.
+    """
+    if what == "runs":
+        return [
+            {
+                "run": row.id,
+                "started": row.started_at,
+                "status": row.status if row.origin_run is None else f"replay of {row.origin_run}",
+                "as of": row.as_of,
+                "questions": row.questions,
+                "forecasts": row.forecasts,
+                "errors": row.errors,
+            }
+            for row in database.listings.runs()
+        ]
+    if what == "models":
+        return [
+            {
+                "model": row.agent,
+                "path": row.model,
+                "forecasts": row.forecasts,
+                "errors": row.errors,
+                "runs": row.runs,
+                "last run": row.last_run,
+            }
+            for row in database.listings.models()
+        ]
+    day = today or datetime.now(UTC).date().isoformat()
+    rows = _questions(database)
+    if what == "due":
+        rows = [row for row in rows if row["outcome"] is None and (row["closes"] or day) < day]
+        rows.sort(key=lambda row: str(row["closes"]))
+    return rows
+
+
+def _questions(database: Database) -> list[Row]:
+    outcomes: Mapping[str, Resolution] = database.outcomes.latest()
+    return [
+        {
+            "question": row.text,
+            "id": row.id,
+            "forecast": row.forecast,
+            "closes": row.close_date,
+            "outcome": outcome_word(outcomes[row.id].outcome) if row.id in outcomes else None,
+            "runs": row.runs,
+            "last run": row.last_run,
+        }
+        for row in database.listings.questions()
+        if parent_id(row.extra) is None
+    ]
+
+
+def listing_lines(rows: Sequence[Row]) -> list[str]:
+    """Lay out rows, one line each, in the width of the terminal."""
+    if not rows:
+        return ["none"]
+    headers = list(rows[0])
+    cells = [[_cell(row[name], name) for name in headers] for row in rows]
+    columns = zip(headers[1:], *(row[1:] for row in cells), strict=True)
+    others = sum(2 + max(map(width, column)) for column in columns)
+    terminal = shutil.get_terminal_size((100, 24)).columns
+    return table(headers, cells, wide=max(LEAST, terminal - others))
+
+
+def _cell(value: Any, name: str) -> str:
+    if value is None:
+        return "–"
+    if name == "forecast":
+        return f"{value:.1f} %"
+    if name == "started":
+        return str(value)[:16].replace("T", " ")
+    return visible_line(str(value))

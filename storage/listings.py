@@ -1,0 +1,92 @@
+"""List what a database holds: questions, runs and models, a row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from storage.connection import Connection
+from storage.records import Loose, Moment
+
+
+@dataclass(frozen=True)
+class ListedQuestion:
+    """A question: how often it was asked, and its last forecast in percent.
+
+    ``forecast`` is the final number where there is one, else the models' pool.
+    """
+
+    id: str
+    subject: str
+    text: str
+    close_date: str | None
+    extra: Loose
+    runs: int
+    last_run: int | None
+    forecast: float | None
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run: what it asked, and how much of it was forecast."""
+
+    id: int
+    started_at: Moment
+    status: str
+    as_of: Moment | None
+    origin_run: int | None
+    questions: int
+    forecasts: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A model by its name and path: its forecasts, those that failed, its last run."""
+
+    agent: str
+    model: str
+    forecasts: int
+    errors: int
+    runs: int
+    last_run: int
+
+
+class ListingStore:
+    """Rows for people, newest first."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def questions(self) -> list[ListedQuestion]:
+        """Return every question, the last asked first; replays do not count."""
+        return self._connection.read(
+            ListedQuestion,
+            "SELECT q.id, q.subject, q.text, q.close_date, q.extra, count(r.id) AS runs,"
+            " max(r.id) AS last_run, (SELECT coalesce(100 * d.final, n.mean) FROM ensembles n"
+            "  JOIN runs o ON o.id = n.run_id LEFT JOIN final_numbers d ON d.run_id = n.run_id"
+            "  AND d.question_id = n.question_id WHERE n.question_id = q.id"
+            "  AND o.origin_run IS NULL ORDER BY n.run_id DESC LIMIT 1) AS forecast"
+            " FROM questions q LEFT JOIN run_questions rq ON rq.question_id = q.id"
+            " LEFT JOIN runs r ON r.id = rq.run_id AND r.origin_run IS NULL"
+            " GROUP BY q.id ORDER BY last_run DESC, min(rq.position), q.id",
+        )
+
+    def runs(self) -> list[ListedRun]:
+        """Return every run, the newest first."""
+        return self._connection.read(
+            ListedRun,
+            "SELECT r.id, r.started_at, r.status, r.as_of, r.origin_run,"
+            " (SELECT count(*) FROM run_questions q WHERE q.run_id = r.id) AS questions,"
+            " count(f.id) - count(f.error) AS forecasts, count(f.error) AS errors"
+            " FROM runs r LEFT JOIN forecasts f ON f.run_id = r.id"
+            " GROUP BY r.id ORDER BY r.id DESC",
+        )
+
+    def models(self) -> list[ListedModel]:
+        """Return every model that was asked, the last asked first."""
+        return self._connection.read(
+            ListedModel,
+            "SELECT agent, model, count(*) - count(error) AS forecasts, count(error) AS errors,"
+            " count(DISTINCT run_id) AS runs, max(run_id) AS last_run FROM forecasts"
+            " GROUP BY agent, model ORDER BY last_run DESC, agent, model",
+        )
