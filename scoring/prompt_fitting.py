@@ -104,7 +104,7 @@ class PromptFitting:
         return thought_format(self.tokenizer, kwargs, words=words)
 
     def thought_prompt(self, task: ForecastTask) -> Prompt:
-        """Render the prompt behind which a thought is written, without a trie; the longest fits.
+        """Render the prompt behind which a thought is written; the longest one fits.
 
         Raises:
             PromptError: the question and ``config.THINK_MAX_TOKENS`` do not fit, evidence or none.

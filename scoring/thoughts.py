@@ -173,13 +173,17 @@ def split_thought(tokenizer: Any, token_ids: Sequence[int], end: str) -> Thought
     count = len(token_ids)
     text = text_of(count)
     at = text.find(end)
-    if at < 0:
+    if at < 0 and count and token_ids[-1] in getattr(tokenizer, "all_special_ids", ()):
         # A turn ended without the mark: its own mark is no part of the thought.
-        if count and token_ids[-1] in getattr(tokenizer, "all_special_ids", ()):
-            count -= 1
-            text = text_of(count)
-        return Thought(text, "", tuple(token_ids[:count]), ended=False)
+        count -= 1
+        text = text_of(count)
+    ended = at >= 0
+    if not ended:
+        # A limit may come inside of a mark of several tokens.
+        begun = (n for n in range(len(end) - 1, 1, -1) if text.endswith(end[:n]))
+        at = len(text) - next(begun, 0)
     text = text[:at]
     while count and not text.startswith(text_of(count)):
         count -= 1
-    return Thought(text, text[len(text_of(count)) :], tuple(token_ids[:count]), ended=True)
+    rest = text[len(text_of(count)) :]
+    return Thought(text, rest, tuple(token_ids[:count]), ended)

@@ -32,7 +32,8 @@ class Pieces:
         ((0, 1, 2, 3, 4), "Hm.", (0, 1), "", True),  # it is three
         ((0, 5, 3, 6), "Hm.", (0,), ".", True),  # its first one belongs to the thought in part
         ((0, 1), "Hm.", (0, 1), "", False),  # cut
-        ((0, 1, 2, 3), "Hm.</think", (0, 1, 2, 3), "", False),  # cut inside of the mark
+        ((0, 1, 2, 3), "Hm.", (0, 1), "", False),  # cut inside of the mark
+        ((0, 5), "Hm.", (0,), ".", False),  # and inside of a token
         ((0, 1, 9), "Hm.", (0, 1), "", False),  # the turn ended, not the thought
         ((7,), "", (), "", True),
         ((), "", (), "", False),
