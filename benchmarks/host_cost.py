@@ -38,7 +38,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # processor time of waiting threads is not asked for
 
 import config  # noqa: E402 - the folder of the modules has to be known first
 from agents_vllm import Agent  # noqa: E402
@@ -415,6 +414,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, nargs="+", default=[32], help="block sizes of vLLM")
     parser.add_argument("--skip", nargs="*", default=[], choices=["engine", "simulation"])
     arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # waiting threads are not asked for
     prepare_environment()
     from transformers import AutoTokenizer
 

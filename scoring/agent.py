@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from hashlib import sha256
 from types import TracebackType
 from typing import Self
 
@@ -45,7 +47,8 @@ class BaseAgent(PromptFitting, ABC):
         # they add up to all of them.
         self.progress: Callable[[float], object] = float
         self.wave = Wave(float, 0, 1)
-        self._scorings: dict[TokenPath, ForecastScoring] = {}
+        # What was read of each prompt so far, by node and token id.
+        self._scorings: dict[bytes, dict[TokenPath, dict[int, float]]] = {}
         self._submitted: dict[int, Request] = {}
         self._numbered = 0
 
@@ -130,9 +133,8 @@ class BaseAgent(PromptFitting, ABC):
 
     def scoring(self, prompt: Prompt) -> ForecastScoring:
         """Return the scoring state of a prompt; asking a kept one again costs no request."""
-        known = self._scorings.get(prompt.token_ids)
-        if known is None:
-            known = ForecastScoring(prompt.token_ids, prompt.trie)
-            if prompt.trie.size <= config.MAX_LOGPROB_CACHE:
-                self._scorings[prompt.token_ids] = known
-        return known
+        if prompt.trie.size > config.MAX_LOGPROB_CACHE:
+            return ForecastScoring(prompt.token_ids, prompt.trie)
+        # The prompts themselves would be hundreds of kilobytes each.
+        key = sha256(array("I", prompt.token_ids)).digest()
+        return ForecastScoring(prompt.token_ids, prompt.trie, self._scorings.setdefault(key, {}))
