@@ -37,6 +37,9 @@ class Agent(BaseAgent):
         model, tokenizer: use these in place of loading ``spec.path``; for tests.
     """
 
+    # It answers one request after the other: no prompt waits for those behind it.
+    step_tokens = 1
+
     def __init__(
         self,
         spec: ModelSpec | None = None,

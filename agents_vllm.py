@@ -144,7 +144,8 @@ class Agent(BaseAgent):
         self.block_size = cache.block_size if cache.enable_prefix_caching else None
         blocks = cache.num_gpu_blocks
         self.cache_tokens = blocks * cache.block_size if blocks else None
-        self.step_tokens = settings.scheduler_config.max_num_batched_tokens
+        stages = self.vllm_config.get("pipeline_parallel_size") or 1
+        self.step_tokens = stages * settings.scheduler_config.max_num_batched_tokens
         self._feed.attach(self.llm)
         what = f"window {self.max_model_len} tokens, KV cache {self.cache_tokens} tokens"
         logger.info("%s loaded: %s in blocks of %s", self.name, what, self.block_size)

@@ -35,7 +35,7 @@ class BaseAgent(PromptFitting, ABC):
     block_size: int | None = None
     # Tokens whose KV cache the engine can hold at once; None when that is no limit.
     cache_tokens: int | None = None
-    # Tokens that the engine computes in one step; None when it answers all requests together.
+    # Tokens that the engine computes at a time; None when it answers all requests together.
     step_tokens: int | None = None
     # What is known of the weights of a served model; None where they are on this machine.
     served_by: str | None = None
@@ -75,7 +75,7 @@ class BaseAgent(PromptFitting, ABC):
         return self._numbered
 
     def collect(self) -> list[tuple[int, Reply]]:
-        """Wait until some submitted requests are answered; returns their numbers and replies.
+        """Wait until some requests are answered; returns their numbers and replies.
 
         Here all are answered together; an engine that works in steps answers as they end.
         """

@@ -23,7 +23,7 @@ PROMPT_SHARE: Final = 0.9
 
 @dataclass
 class Flight:
-    """A forecast on its way: its requests in the engine, and how many rounds it has begun."""
+    """A forecast on its way: its requests in the engine, the rounds it has begun."""
 
     index: int
     prompt: Prompt
@@ -40,7 +40,7 @@ class Flight:
 
 
 class Engine(Protocol):
-    """What forecasts need of an agent (``scoring/agent.py`` says what each part means)."""
+    """What forecasts need of an agent; ``scoring/agent.py`` says what each part is."""
 
     tolerance: float
     cache_tokens: int | None
