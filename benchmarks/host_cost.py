@@ -412,6 +412,9 @@ def main() -> None:
     parser.add_argument("--model", help="folder or id (default: a random model of one layer)")
     parser.add_argument("--load-format", default="auto", help='"dummy" needs no weights')
     parser.add_argument("--blocks", type=int, nargs="+", default=[32], help="block sizes of vLLM")
+    parser.add_argument(
+        "--here", type=float, nargs="+", help="vLLM here, ms a request, where the engine is skipped"
+    )
     parser.add_argument("--skip", nargs="*", default=[], choices=["engine", "simulation"])
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # waiting threads are not asked for
@@ -426,7 +429,8 @@ def main() -> None:
         )
         tokenizer = AutoTokenizer.from_pretrained(spec.path)
         costs = {tokens: measure(spec, tokenizer, tokens) for tokens in arguments.tokens}
-        own = dict.fromkeys(arguments.tokens, 0.0)
+        here = arguments.here or [0.0] * len(costs)
+        own = {tokens: one / 1000 for tokens, one in zip(costs, here, strict=True)}
         for block in arguments.blocks if "engine" not in arguments.skip else []:
             settings = {
                 "max_model_len": WINDOW,
