@@ -11,10 +11,12 @@ our process (validation, sampling parameters, outputs) and in the engine's (hash
 batch, sampler; on a CPU with the arithmetic of a one-layer model in it). The model is random and
 has the demonstration's tokenizer, which writes numbers digit by digit.
 
-The second table runs the program's own pipeline, with real prompts, on a simulated engine in a
-thread: it sleeps 10 ms + tokens / 40,000 s a step (an H100 with 14 billion parameters), takes at
-most 16,384 tokens a step, caches whole blocks of 16, and each request costs our process what was
-measured for it. Ideal is the plain prefill of the same prompts, in full steps without any host.
+The second table runs the program's own pipeline, with real prompts, on a simulated engine of its
+own processor: a step takes 10 ms + tokens / 40,000 s (an H100 with 14 billion parameters) and at
+most 16,384 tokens, whole blocks of 16 are cached, and each request costs our process what was
+measured for it. The clock counts our processor time and what we wait for the engine, so that other
+work on the machine does not matter. Ideal is the plain prefill of the same prompts, in full steps
+and without any host.
 """
 
 from __future__ import annotations
@@ -23,10 +25,8 @@ import argparse
 import importlib.util
 import math
 import os
-import queue
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,6 +84,7 @@ class Waiting:
     """A request in the simulated engine's queue."""
 
     name: str
+    arrived: float
     wanted: Sequence[int]
     left: int
     cached: int
@@ -92,16 +93,18 @@ class Waiting:
 class SimulatedEngine:
     """The part of ``vllm.LLM`` that the agent uses, on a model that only takes time.
 
+    The engine works while our process does; nothing sleeps, both times are added up.
+
     Args:
         tokenizer: the model's.
         own_seconds: what a request costs the calling process.
-        rate: tokens a second; infinite answers at once, in the calling thread.
+        rate: tokens a second.
     """
 
     def __init__(self, tokenizer: Any, own_seconds: float, rate: float = RATE) -> None:
         self.tokenizer, self.own_seconds, self.rate = tokenizer, own_seconds, rate
         self.llm_engine = self
-        self.engine_core = SimpleNamespace(shutdown=self.shutdown)
+        self.engine_core = SimpleNamespace(shutdown=lambda timeout: None)
         self.vllm_config = SimpleNamespace(
             model_config=SimpleNamespace(max_model_len=WINDOW),
             cache_config=SimpleNamespace(
@@ -110,12 +113,18 @@ class SimulatedEngine:
             scheduler_config=SimpleNamespace(max_num_batched_tokens=STEP_TOKENS),
         )
         self.requests = self.tokens = self.steps = 0
+        self.busy = 0.0
+        # Processor time of this simulation, which our clock leaves out.
+        self.simulating = 0.0
+        # Seconds of our clock that are not processor time: for the engine, for vLLM in our process.
+        self._waited = 0.0
+        self._free = 0.0
         self._known: set[int] = set()
-        self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        if math.isfinite(rate):
-            self._thread.start()
+        self._waiting: list[Waiting] = []
+
+    def now(self) -> float:
+        """Return our clock."""
+        return time.process_time() - self.simulating + self._waited
 
     def get_tokenizer(self) -> Any:
         """Return the tokenizer."""
@@ -123,32 +132,29 @@ class SimulatedEngine:
 
     def add_request(self, name: str, prompt: dict[str, Any], sampling: dict[str, Any]) -> None:
         """Take a request into the queue."""
+        started = time.process_time()
         ids = prompt["prompt_token_ids"]
-        self._burn()
         cached = self._cached(ids)
-        one = Waiting(name, sampling["logprob_token_ids"], len(ids) - cached, cached)
         self.requests += 1
-        self.tokens += one.left
-        if math.isfinite(self.rate):
-            self._waiting.put(one)
-        else:
-            self._ended.put([self._output(one)])
+        self.tokens += len(ids) - cached
+        self._waited += self.own_seconds
+        self.simulating += time.process_time() - started
+        wanted = sampling["logprob_token_ids"]
+        self._waiting.append(Waiting(name, self.now(), wanted, len(ids) - cached, cached))
 
     def step(self) -> list[Any]:
-        """Wait for a step with outputs."""
-        return self._ended.get()
+        """Wait for a step that answers something."""
+        started = time.process_time()
+        ended: list[Waiting] = []
+        while not ended:
+            ended = self._step()
+        outputs = [self._output(one) for one in ended]
+        self.simulating += time.process_time() - started
+        self._waited += max(0.0, self._free - self.now())
+        return outputs
 
     def abort_request(self, names: Sequence[str]) -> None:
         """Nothing is left when a benchmark ends."""
-
-    def shutdown(self, timeout: float) -> None:
-        """End the thread."""
-        self._waiting.put(None)
-
-    def _burn(self) -> None:
-        end = time.thread_time() + self.own_seconds
-        while time.thread_time() < end:
-            pass
 
     def _cached(self, ids: list[int]) -> int:
         """Tokens of whole blocks that an earlier request has computed, or will in this order."""
@@ -165,37 +171,29 @@ class SimulatedEngine:
         return SimpleNamespace(
             request_id=one.name,
             finished=True,
-            outputs=[SimpleNamespace(logprobs=[row])],
+            outputs=[SimpleNamespace(logprobs=[row], token_ids=[0])],
             num_cached_tokens=one.cached,
         )
 
-    def _run(self) -> None:
-        """Compute steps one after the other, first come first served, prompts in parts."""
-        batch: list[Waiting] = []
-        free = 0.0
-        while True:
-            while not batch or not self._waiting.empty():
-                one = self._waiting.get()
-                if one is None:
-                    return
-                if not batch:
-                    free = max(free, time.perf_counter())
-                batch.append(one)
-            space, ended = STEP_TOKENS, []
-            for one in batch[:STEP_REQUESTS]:
-                part = min(space, one.left)
-                one.left -= part
-                space -= part
-                if one.left == 0:
-                    ended.append(one)
-                if space == 0:
-                    break
-            # Late sleepers are not the engine's fault: the next step begins where this one ends.
-            free += STEP_SECONDS + (STEP_TOKENS - space) / self.rate
-            time.sleep(max(0.0, free - time.perf_counter()))
-            self.steps += 1
-            batch = [one for one in batch if one.left]
-            self._ended.put([self._output(one) for one in ended])
+    def _step(self) -> list[Waiting]:
+        """Compute one step, first come first served, prompts in parts; returns what ended."""
+        start = max(self._free, self._waiting[0].arrived)
+        space = STEP_TOKENS
+        ended = []
+        for one in self._waiting[:STEP_REQUESTS]:
+            if one.arrived > start or space == 0:
+                break
+            part = min(space, one.left)
+            one.left -= part
+            space -= part
+            if one.left == 0:
+                ended.append(one)
+        seconds = STEP_SECONDS + (STEP_TOKENS - space) / self.rate
+        self._free = start + seconds
+        self.busy += seconds
+        self.steps += 1
+        self._waiting = [one for one in self._waiting if one.left]
+        return ended
 
 
 @contextmanager
@@ -237,7 +235,7 @@ def measure(spec: ModelSpec, tokenizer: Any, tokens: int) -> tuple[Cost, list[Pr
         setattr(agent, "build_prompt", lambda _: next(built))  # noqa: B010 - mypy
         started = time.process_time()
         outcomes = list(agent.score(tasks))
-        product = time.process_time() - started
+        product = time.process_time() - started - agent.llm.simulating
         requests = agent.llm.requests
     for outcome in outcomes:
         if outcome.error is not None:
@@ -321,17 +319,16 @@ def simulate(spec: ModelSpec, tokenizer: Any, tokens: int, count: int, own_secon
     config.CONTEXT_TOKENS = tokens - 300
     tasks = make_tasks(count, tokens)
     with simulated(spec, tokenizer, own_seconds, RATE) as agent:
-        started = time.perf_counter()
+        engine = agent.llm
+        started = engine.now()
         length = 0
         for outcome in agent.score(tasks):
             if outcome.prompt is None or outcome.error is not None:
                 raise SystemExit(f"benchmarks/host_cost.py: {outcome.error}")
             length += len(outcome.prompt.token_ids)
-        seconds = time.perf_counter() - started
-        engine = agent.llm
+        seconds = engine.now() - started
     ideal = length / RATE + STEP_SECONDS * math.ceil(length / STEP_TOKENS)
-    busy = engine.tokens / RATE + STEP_SECONDS * engine.steps
-    idle = (seconds - busy) / (length / RATE)
+    idle = (seconds - engine.busy) / (length / RATE)
     cells = (
         f"{length / count:,.0f}", f"{count:,}", f"{engine.requests / count:.1f}",
         f"{engine.tokens / length:.3f}", f"{ideal:.1f}", f"{seconds:.1f}",

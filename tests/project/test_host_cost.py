@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from benchmarks import host_cost
@@ -14,15 +12,15 @@ SPEC = ModelSpec("stub", "org/stub")
 TASKS = [task(f"Will {name} happen?") for name in "ABCD"]
 
 
-def scored(rate, tokenizer=None):
-    with host_cost.simulated(SPEC, tokenizer or WordTokenizer(), 0.0, rate) as agent:
+def scored(rate, own_seconds=0.0):
+    with host_cost.simulated(SPEC, WordTokenizer(), own_seconds, rate) as agent:
+        started = agent.llm.now()
         outcomes = list(agent.score(TASKS))
-        return outcomes, agent.llm
+        return outcomes, agent.llm, agent.llm.now() - started
 
 
-@pytest.mark.parametrize("rate", [math.inf, 1e9])
-def test_follow_up_requests_run_the_last_block_and_no_more(rate):
-    outcomes, engine = scored(rate)
+def test_follow_up_requests_run_the_last_block_and_no_more():
+    outcomes, engine, _ = scored(1e9)
     prompts = sum(len(outcome.prompt.token_ids) for outcome in outcomes)
     follow_ups = engine.requests - len(outcomes)
     assert follow_ups == 11 * len(outcomes)  # the digits, and "10"
@@ -30,10 +28,12 @@ def test_follow_up_requests_run_the_last_block_and_no_more(rate):
     assert sum(outcome.result.forward_tokens for outcome in outcomes) == engine.tokens
 
 
-def test_the_simulated_time_is_that_of_its_steps(monkeypatch):
-    slept = []
-    monkeypatch.setattr(host_cost.time, "sleep", slept.append)
-    _, engine = scored(1e4)
-    assert engine.steps == len(slept)
-    # Whoever sleeps less than told is told to sleep on by the next step.
-    assert max(slept) >= engine.tokens / 1e4
+def test_a_slow_engine_is_what_takes_time():
+    _, engine, seconds = scored(100)
+    assert engine.busy == pytest.approx(engine.tokens / 100 + host_cost.STEP_SECONDS * engine.steps)
+    assert seconds == pytest.approx(engine.busy, rel=0.02)
+
+
+def test_a_slow_host_is_what_takes_time():
+    _, engine, seconds = scored(1e9, own_seconds=60)
+    assert seconds == pytest.approx(60 * engine.requests, rel=0.02)
