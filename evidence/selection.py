@@ -18,9 +18,12 @@ Item = TypeVar("Item")
 # Returns the articles (ids) and vectors of passages (ids).
 Look = Callable[[Sequence[int]], tuple[npt.NDArray[np.int64], Vectors]]
 
-# Copies of a passage whose texts must have been compared before further ones are told by their
-# vectors alone.
-COPIES_COMPARED: Final = 3
+# Candidates whose texts are all compared. Among later ones, copies of a passage are told by their
+# vectors alone, where the texts of this many have been compared, and where the nearest text that is
+# no copy is so many times as far from the passage (by cosine) as the farthest copy.
+ALWAYS_COMPARED: Final = 100
+COPIES_COMPARED: Final = 8
+APART: Final = 3
 # Candidates looked at, and texts read, together.
 SLICE: Final = 300
 READ: Final = 32
@@ -93,17 +96,18 @@ class DistinctPassages:
         if list(candidates[: len(self._seen)]) != self._seen:
             self._seen, self.kept, self._holders = [], [], {}
         for start in range(len(self._seen), len(candidates), SLICE):
-            self._judge(candidates[start : start + SLICE])
+            self._judge(candidates[start : start + SLICE], max(0, ALWAYS_COMPARED - start))
         self._seen = list(candidates)
 
-    def _judge(self, ids: Sequence[int]) -> None:
+    def _judge(self, ids: Sequence[int], surely: int) -> None:
+        """Judge candidates; the texts of the first ``surely`` of them are all compared."""
         likely = _LikelyCopies(self, ids) if self.look else None
         for row, passage in enumerate(ids):
-            if likely and likely.copies[row]:
+            if likely and row >= surely and likely.copies[row]:
                 continue
             if passage not in self._texts:
                 left = range(row, len(ids))
-                unread = [ids[n] for n in left if not (likely and likely.copies[n])]
+                unread = [ids[n] for n in left if n < surely or not (likely and likely.copies[n])]
                 unread = [i for i in unread if i not in self._texts]
                 self._texts.update(self.read(unread[:READ]))
             alike = self._compare(passage, likely.vectors[row] if likely else None)
@@ -179,7 +183,7 @@ class _LikelyCopies:
     """Tell copies of kept passages by their vectors alone.
 
     ``copies`` marks those that are no newer and at least as similar as a text that was found to
-    repeat the passage, and more so than any that was found not to.
+    repeat the passage, where texts that were found not to are well apart from it.
     """
 
     def __init__(self, distinct: DistinctPassages, ids: Sequence[int]) -> None:
@@ -207,8 +211,7 @@ class _LikelyCopies:
                 self._mark(place)
             elif similarity > kept.stranger:
                 kept.stranger = similarity
-                if similarity >= kept.lowest:
-                    self._mark(place)
+                self._mark(place)
         if added := [kept for kept in alike if kept.copies == COPIES_COMPARED]:
             for kept in added:
                 others = [one.vector for one in self.distinct.kept if one is not kept]
@@ -229,7 +232,8 @@ class _LikelyCopies:
 
     def _mark(self, place: int) -> None:
         kept, similar = self.kept[place], self.similar[place]
-        self.marks[place] = (similar >= kept.lowest) & (similar > kept.stranger)
+        apart = 1 - kept.stranger >= APART * (1 - kept.lowest)
+        self.marks[place] = apart & (similar >= kept.lowest)
         self.marks[place] &= self.dates <= self.distinct.dates[kept.article]
 
 

@@ -80,7 +80,7 @@ def ask(wiki, store, *questions, embedder=None, as_of=None, **changes):
     """What a fresh retriever finds, as {title: text} for each question; ``wiki.requests`` are those of this call."""
     wiki.requests.clear()
     address = WikiSettings(f"{wiki.url}/w/api.php", contact="desk@example.org", interval=0.0)
-    settings = RetrievalSettings(embedding_model="", wiki=address, **changes)
+    settings = RetrievalSettings(embedding_model="", wiki=address, min_similarity=0.0, **changes)
     retriever = SemanticRetriever(store, settings, embedder=embedder or CountingEmbedder())
     found = retriever.retrieve_all(questions, as_of=as_of)
     assert all(evidence.passages for evidence in found)
@@ -249,7 +249,9 @@ def many(store):
 
 
 def ranked(store, embedder):
-    settings = RetrievalSettings(embedding_model="", ranking="embedding", passages_per_question=5)
+    settings = RetrievalSettings(
+        embedding_model="", ranking="embedding", passages_per_question=5, min_similarity=0.0
+    )
     return SemanticRetriever(store, settings, embedder=embedder).retrieve(BRIDGE).passages
 
 
