@@ -17,7 +17,8 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import date, timedelta
 from pathlib import Path
@@ -183,6 +184,36 @@ def scores(folder: Path, forecasts: int) -> None:
         )
 
 
+def figures(folder: Path) -> None:
+    """Print what a figure costs once matplotlib is warm: three models, 50 weeks."""
+    from reporting.overview_plot import overview_figures
+    from reporting.plots import history_figures, run_figures
+    from reporting.styles import png
+
+    path = folder / "figures.db"
+    if not path.exists():
+        fill(path, 24, 50, resolved=False)
+
+    def spent(made: Iterable[Any]) -> float:
+        before, count = time.process_time(), 0
+        for figure in made:
+            png(figure)
+            count += 1
+        return (time.process_time() - before) / count
+
+    with Database(path) as database:
+        rows = [history.overview_row() for history, _ in history_figures(database)]
+        pages = overview_figures([row for row in rows if row is not None], "Latest")
+        png(pages[0])
+        distribution = spent(figure for _, figure in run_figures(database, 50))
+        history = spent(figure for _, figure in history_figures(database))
+        page = spent(overview_figures([row for row in rows if row is not None], "Latest"))
+    print(
+        f"a figure: distributions {distribution:.3f} s, history {history:.3f} s, overview of 24"
+        f" questions {page:.3f} s"
+    )
+
+
 def run_counts(database: Path, plots: Path, questions: int) -> dict[str, float]:
     """Run the stand-in engine once more; count what is read and used."""
     from tests.support.stub_cli import stub_main
@@ -250,6 +281,7 @@ def main() -> None:
         starts()
         for forecasts in arguments.forecasts:
             scores(folder, forecasts)
+        figures(folder)
         runs(folder, arguments.weeks)
 
 
