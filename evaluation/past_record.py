@@ -40,9 +40,7 @@ class PastRecord:
     @classmethod
     def read(cls, database: Database) -> PastRecord:
         """Read it from an open database."""
-        outcomes = {
-            name: row for name, row in database.outcomes.latest().items() if row.outcome is not None
-        }
+        outcomes = _outcomes(database)
         pools = [
             pool
             for pool in database.final.past_pools()
@@ -51,17 +49,21 @@ class PastRecord:
             and parse_time(pool.created_at) < parse_time(outcomes[pool.question_id].resolved_at)
         ]
         return cls(
-            past_questions(database, outcomes),
+            past_questions(database),
             tuple(_forecast(pool, outcomes[pool.question_id]) for pool in pools),
             tuple(_voices(pool, outcomes[pool.question_id]) for pool in pools),
             tuple(f"{pool.run_id}:{pool.question_id}" for pool in pools),
         )
 
 
-def past_questions(
-    database: Database, outcomes: Mapping[str, Resolution]
-) -> tuple[PastQuestion, ...]:
-    """Return each resolved subject once, in its newest wording."""
+def _outcomes(database: Database) -> dict[str, Resolution]:
+    latest = database.outcomes.latest().items()
+    return {name: row for name, row in latest if row.outcome is not None}
+
+
+def past_questions(database: Database) -> tuple[PastQuestion, ...]:
+    """Return each resolved subject once, in its newest wording; no forecast is read."""
+    outcomes = _outcomes(database)
     found = {
         row.subject: _question(row, outcomes[row.id])
         for row in database.runs.known_questions()

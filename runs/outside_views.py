@@ -9,7 +9,7 @@ from dataclasses import replace
 import config
 from database import Database
 from evaluation.base_rates import CLASS, BaseRate, Past, base_rate
-from evaluation.past_record import PastRecord
+from evaluation.past_record import past_questions
 from questions.cells import counted, is_nothing, listed, shortened
 from questions.checks import KIND_KEY, parent_id
 from questions.market import market_price
@@ -58,7 +58,7 @@ def facts(view: OutsideView) -> tuple[str, ...]:
 
 def _new_views(questions: Sequence[Question], plan: Plan, database: Database) -> list[OutsideView]:
     """Return the view of each question on the day it is forecast from."""
-    past = Past(PastRecord.read(database).questions)
+    past = Past(past_questions(database))
     subjects = {row.id: row.subject for row in database.runs.known_questions()}
     views: dict[str, OutsideView] = {}
     for question in questions:
