@@ -79,6 +79,7 @@ class ServerConnection:
         """Make the client; nothing is sent yet."""
         import httpx  # half a second to import
 
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request
         headers = {}
         if key := os.environ.get(self.key_variable) if self.key_variable else None:
             keep_secret(key)
