@@ -43,7 +43,7 @@ def pooled(record: Record, database: Database) -> dict[str, list[Judged]]:
 
 
 def _pool(voices: Voices, method: str, weights: Mapping[str, float] | None = None) -> float:
-    """Pool agents as a run does, with each one's weight multiplied by ``weights``; 0-1."""
+    """Pool agents as a run does, each one's weight times ``weights``; 0-1."""
     given = voice_weights([voice.captured for voice in voices.values()])
     if weights is not None:
         given = given * [weights[name] for name in voices]

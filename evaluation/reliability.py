@@ -219,7 +219,7 @@ def calibration_noise(
 def _simulated_errors(
     p: Floats, rows: NDArray[np.int64], count: int, related: float, *, samples: int, seed: int
 ) -> Floats:
-    """Simulate calibrated outcomes; returns their calibration errors, shape (samples,).
+    """Simulate calibrated outcomes; returns the errors, shape (samples,).
 
     Each sample takes its random numbers from one row: n of its own and, where outcomes are related,
     one for each cluster that says whether it is shared and one that is shared.

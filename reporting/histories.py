@@ -159,7 +159,10 @@ def _key(one: Point) -> Key:
 
 
 def _moment(row: Point) -> datetime:
-    """Return a run's start, so that agents and pool are side by side; of a past day its end."""
+    """Return the start of a forecast's run, or the end of its past day.
+
+    Agents and pool of a run are side by side.
+    """
     return forecast_time(row.as_of, row.started_at)
 
 

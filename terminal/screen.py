@@ -68,9 +68,9 @@ class _Version(argparse.Action):
 
         command = ["git", "-C", str(Path(__file__).parent), "log", "-1", "--format=%h of %cs"]
         try:
-            # Fixed words: nothing of the user's is run.
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-            found = done.stdout
+            found = subprocess.run(  # noqa: S603 - fixed words: nothing of the user's is run
+                command, capture_output=True, text=True, check=False
+            ).stdout
         except OSError:
             found = ""
         commit = f"commit {found.strip()}" if found.strip() else "no git checkout"
