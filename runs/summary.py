@@ -18,11 +18,15 @@ from scoring.pooling import Voice, average
 from storage.records import INCOMPLETE, AskedQuestion, Forecast, PooledForecast
 from storage.thoughts import ThoughtRead
 from terminal.redaction import redact
-from terminal.text import visible_line, width
+from terminal.text import cut, visible_line, width
 
 FINAL_IS_MODELS: Final = (
     "Final = models: no market price, base rate, related question or calibration was used."
 )
+
+# Questions of a table beyond which each takes one line, with its id, and the columns of an id.
+MANY: Final = 30
+ID_WIDE: Final = 14
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,10 @@ def _table(
     for question in questions:
         # Forecasts of one question from several days are told apart by the day.
         day = f" (as of {_day(question)})" if several_days else ""
-        text = _broken(visible_line(question.text) + day, columns.width)
+        label = visible_line(question.text) + day
+        text = _broken(label, columns.width)
+        if len(questions) > MANY:
+            text = [cut(f"{visible_line(cut(question.id, ID_WIDE))}  {label}", columns.width)]
         cells = columns.cells(question.id, pools.get(question.id))
         lines.append(f"{text[0]}{' ' * (columns.width - width(text[0]))}{cells}")
         lines += text[1:]

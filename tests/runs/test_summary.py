@@ -12,7 +12,7 @@ import forecaster
 from database import Database
 from evaluation.curves import Curve
 from questions.question import Question
-from runs.summary import summary
+from runs.summary import MANY, summary
 from storage.records import CalibrationRecord
 from tests.support.record_database import add_run, point
 from tests.support.stub_cli import stub_main
@@ -162,3 +162,21 @@ def test_a_name_of_any_width_leaves_the_columns_in_line(ask, monkeypatch, name, 
     assert taken[0] == len(head) == len(rule)
     assert max(taken[1:]) < head.index("chance")
     assert "".join(rows).replace(" ", "").count(normalize("NFC", name).strip()[0]) >= 20
+
+
+def test_many_questions_take_a_line_each_with_their_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    count = MANY + 1
+    with Database(tmp_path / "d.db") as db:
+        questions = [
+            Question(f"Will {'選挙' * 20} number {n} happen?", id=f"question-{n}-of-many")
+            for n in range(count)
+        ]
+        run = add_run(db, questions, {"m": [point(30)] * count})
+        lines = summary(db, run).splitlines()
+        few = summary(db, add_run(db, questions[:2], {"m": [point(30)] * 2})).splitlines()
+    rows = lines[3 : 3 + count]
+    assert [row.split()[0] for row in rows[:2]] == ["question-0-of…", "question-1-of…"]
+    assert all("30.0 %" in row for row in rows)
+    assert few[4].strip()
+    assert "30.0 %" not in few[4]  # two questions are written out
