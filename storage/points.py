@@ -20,7 +20,8 @@ _NEWEST_EVIDENCE: Final = (
     " JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
     " WHERE e.used AND e.forecast_id IN ({})) END AS latest_evidence"
 )
-_OF_POOL: Final = (
+_NEWEST_OF_FORECAST: Final = _NEWEST_EVIDENCE.format("f.id")
+_NEWEST_OF_POOL: Final = _NEWEST_EVIDENCE.format(
     "SELECT f.id FROM forecasts f WHERE f.run_id = n.run_id AND f.question_id = n.question_id"
 )
 
@@ -98,7 +99,7 @@ class PointStore:
         rows = read(
             Point,
             f"{_POINT} f.agent AS forecaster, f.chunk, f.mean, f.p10, f.p90, f.captured_mass,"
-            f" f.created_at, {_NEWEST_EVIDENCE.format('f.id')}"
+            f" f.created_at, {_NEWEST_OF_FORECAST}"
             f" FROM {among} {FORECAST_JOINS} WHERE f.error IS NULL"
             f" AND r.origin_run IS NULL {ended} ORDER BY rq.run_id, rq.position, f.agent, f.chunk",
             given,
@@ -110,7 +111,7 @@ class PointStore:
             f" (SELECT 100 * c.calibrated {CALIBRATED}) AS calibrated,"
             " CASE WHEN d.assisted <> d.models THEN 100 * d.assisted END AS assisted,"
             " CASE WHEN d.final <> d.models THEN 100 * d.final END AS final,"
-            f" o.market, o.market_shown, {_NEWEST_EVIDENCE.format(_OF_POOL)}"
+            f" o.market, o.market_shown, {_NEWEST_OF_POOL}"
             f" FROM {among} {POOL_JOINS} LEFT JOIN final_numbers d ON d.run_id = n.run_id"
             " AND d.question_id = n.question_id LEFT JOIN outside_views o ON o.run_id = n.run_id"
             f" AND o.question_id = n.question_id WHERE r.origin_run IS NULL {ended}"

@@ -74,7 +74,12 @@ def test_three_days_of_a_backtest_are_scored_as_forecasts_of_their_own(ask, caps
         "oil@2025-11-03",
     ]
     database = str(tmp_path / "run.db")
-    assert analysis.main(["--database", database, "--score", "--plots", str(tmp_path)]) == 0
+    assert (
+        analysis.main(
+            ["--database", database, "--score", "--by", "model", "--plots", str(tmp_path)]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "8 forecasts of" in out  # of the model and of the pool
     assert next(line for line in out.splitlines() if line.startswith("stub-a")).split()[1] == "4"
