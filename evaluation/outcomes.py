@@ -39,6 +39,7 @@ from questions.question import SHORTENED_NUMBER, folded
 from questions.rows import prefixed
 from storage.records import EarlierQuestion, KnownQuestion, Resolution
 
+NO_SUCH_QUESTION: Final = "no such question in the database"
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
 
 
@@ -262,15 +263,14 @@ class _Known:
 
     def missing(self, entry: Entry) -> str:
         """Say why an entry's question was not found."""
-        none = "no such question in the database"
         if not entry.id:
-            return none
+            return NO_SUCH_QUESTION
         if others := self.dates.get(entry.id):
             return f"asked for other dates: {listed(others)}"
         if SHORTENED_NUMBER.fullmatch(entry.id):
-            return f"{none}; a spreadsheet has cut the digits of this id"
+            return f"{NO_SUCH_QUESTION}; a spreadsheet has cut the digits of this id"
         near = self.alike.get(_alike(entry.id))
-        return f"{none}; is it {listed(map(shortened, near))}?" if near else none
+        return NO_SUCH_QUESTION + (f"; is it {listed(map(shortened, near))}?" if near else "")
 
 
 def _alike(identifier: str) -> str:

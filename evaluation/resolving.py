@@ -8,6 +8,7 @@ from pathlib import Path
 
 from database import Database
 from evaluation.outcomes import (
+    NO_SUCH_QUESTION,
     Entry,
     ResolutionFile,
     late_outcomes,
@@ -25,6 +26,8 @@ from storage.records import KnownQuestion, Resolution
 
 # Outcomes without a question that are listed one by one.
 LISTED_ENTRIES = 20
+# Ids and texts that an unknown one is compared with.
+COMPARED_NAMES = 2000
 
 
 def resolve(
@@ -62,9 +65,13 @@ def resolve(
             " was made, so none of its forecasts counts; look at the date"
         )
     lines += [f"  {note}" for note in outcomes.notes]
+    names = [name for row in questions for name in (row.id, row.text)]
     for entry, reason in unknown[:LISTED_ENTRIES]:
         place = f", {entry.place}" if entry.place else ""
-        lines.append(f"  not recorded{place}: {entry.name[:90]!r}: {reason}")
+        # The reason may name an id already, and a long list of names takes too long.
+        few = reason == NO_SUCH_QUESTION and len(names) <= COMPARED_NAMES
+        near = hint(entry.name, names) if few else ""
+        lines.append(f"  not recorded{place}: {entry.name[:90]!r}: {reason}{near}")
     if len(unknown) > LISTED_ENTRIES:
         lines.append(f"  and {len(unknown) - LISTED_ENTRIES} more that were not recorded")
     return lines, not unknown

@@ -85,3 +85,10 @@ def test_the_version_is_printed_without_a_database(program, tmp_path, monkeypatc
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"{program}.py: Forecaster, ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_that_is_nearly_known_is_named(path, capsys):
+    words = ["--resolve-one", "Will C happens?", "no", "--date", "2025-06-01"]
+    assert analysis.main([*words, "--database", str(path)]) == 1
+    line = "'Will C happens?': no such question in the database; did you mean 'Will C happen?'?"
+    assert line in capsys.readouterr().out
