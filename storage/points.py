@@ -20,6 +20,8 @@ _NEWEST_EVIDENCE: Final = (
     " JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id"
     " WHERE e.used AND e.forecast_id IN ({})) END AS latest_evidence"
 )
+# The parameter says whether questions without an outcome are read too.
+_ENDED: Final = f" AND (? OR q.subject IN {RESOLVED})"
 _NEWEST_OF_FORECAST: Final = _NEWEST_EVIDENCE.format("f.id")
 _NEWEST_OF_POOL: Final = _NEWEST_EVIDENCE.format(
     "SELECT f.id FROM forecasts f WHERE f.run_id = n.run_id AND f.question_id = n.question_id"
@@ -93,15 +95,14 @@ class PointStore:
         With ``asked`` only theirs, with ``resolved`` only those of questions that have an outcome.
         """
         among = ASKED_IN_RUNS if asked is None else ASKED_AMONG
-        given = () if asked is None else (json.dumps(asked),)
-        ended = f"AND q.subject IN {RESOLVED}" if resolved else ""
+        given = [*([] if asked is None else [json.dumps(asked)]), not resolved]
         read = self._connection.read
         rows = read(
             Point,
             f"{_POINT} f.agent AS forecaster, f.chunk, f.mean, f.p10, f.p90, f.captured_mass,"
             f" f.created_at, {_NEWEST_OF_FORECAST}"
             f" FROM {among} {FORECAST_JOINS} WHERE f.error IS NULL"
-            f" AND r.origin_run IS NULL {ended} ORDER BY rq.run_id, rq.position, f.agent, f.chunk",
+            f" AND r.origin_run IS NULL{_ENDED} ORDER BY rq.run_id, rq.position, f.agent, f.chunk",
             given,
         )
         return rows + read(
@@ -114,7 +115,7 @@ class PointStore:
             f" o.market, o.market_shown, {_NEWEST_OF_POOL}"
             f" FROM {among} {POOL_JOINS} LEFT JOIN final_numbers d ON d.run_id = n.run_id"
             " AND d.question_id = n.question_id LEFT JOIN outside_views o ON o.run_id = n.run_id"
-            f" AND o.question_id = n.question_id WHERE r.origin_run IS NULL {ended}"
+            f" AND o.question_id = n.question_id WHERE r.origin_run IS NULL {_ENDED}"
             " ORDER BY rq.run_id, rq.position",
             given,
         )
