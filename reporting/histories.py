@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from database import Database
+from evaluation.changes import like_for_like
 from evaluation.resolved import (
     ENSEMBLE,
     LIVE,
@@ -18,7 +19,7 @@ from evaluation.resolved import (
     record_of,
 )
 from reporting.plot_data import HistoryPoint, Outcome, OverviewRow
-from scoring.pooling import Voice, pool_voices
+from scoring.pooling import Voice
 from storage.points import Point
 from storage.records import KnownQuestion, Resolution
 
@@ -124,17 +125,12 @@ def change(
     """
     keys = [(row.run_id, row.question_id) for row in (before, after)]
     then, now = ({one.forecaster for one in spoken if _key(one) == key} for key in keys)
-    shared = sorted(then & now)
-    if not shared:
+    if not then & now:
         return None
     if then == now and before.method == after.method:
         return after.mean - before.mean
     voices = read_voices(database, keys)
-    old, new = (
-        pool_voices({name: voices[key][name] for name in shared}, after.method or "mean")
-        for key in keys
-    )
-    return new.voice.distribution.mean - old.voice.distribution.mean
+    return like_for_like(voices[keys[0]], voices[keys[1]], after.method or "mean")
 
 
 def _by_subject(points: Iterable[Point], record: str) -> dict[str, list[Point]]:

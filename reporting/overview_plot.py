@@ -93,9 +93,15 @@ def _draw_rows(axes: Any, rows: Sequence[OverviewRow]) -> None:
         axes.text(
             104.5, number, styles.percent(latest[number]), fontsize=9, fontweight="bold", **where
         )
-        if row.fewer:
+        if remark := _remark(row, latest[number]):
             where |= {"fontsize": 6.5, "color": styles.GREY}
-            axes.text(104.5, number + 0.34, f"{row.fewer} models", **where)
+            axes.text(104.5, number + 0.34, remark, **where)
+
+
+def _remark(row: OverviewRow, latest: float | None) -> str:
+    """Return the change since the forecast before, and how many models took part."""
+    moved = "" if row.previous is None or latest is None else f"{latest - row.previous:+.1f}"
+    return ", ".join(filter(None, (moved, row.fewer and f"{row.fewer} models")))
 
 
 def _draw_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from database import Database
 from evaluation.ablation import CONDITIONS
+from evaluation.changes import changes
 from evaluation.explanation import RunRecord, Step, steps
 from evaluation.resolved import RECORDS, AnalysisError, collect, record_of
 from evaluation.scorecard import score_lines
@@ -114,7 +115,7 @@ def render(database: Database, run_id: int) -> str:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if isinstance(value, str) else value,
     )
-    environment.filters |= {"link": link, "excerpt": excerpt}
+    environment.filters |= {"link": link, "excerpt": excerpt, "points": points}
     run = database.runs.get(run_id)
     histories, overviews = _histories(database)
     lines = closing_table(database, run_id)
@@ -126,6 +127,7 @@ def render(database: Database, run_id: int) -> str:
         tables={
             record: part for record in RECORDS if (part := [x for x in lines if x.record == record])
         },
+        changes=changes(database, run_id),
         overviews=overviews,
         distributions={name: image(figure) for name, figure in run_figures(database, run_id)},
         histories=histories,
@@ -154,6 +156,11 @@ def excerpt(text: str) -> str:
     if len(text) <= EXCERPT_CHARACTERS:
         return text
     return text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
+
+
+def points(change: float | None) -> str:
+    """Return a change in points with its sign, "" for none."""
+    return "" if change is None else f"{change:+.1f}"
 
 
 def closing_table(database: Database, run_id: int) -> list[Line]:

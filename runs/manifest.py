@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import date
 from typing import Any, Final
 
 import config
 from database import Database
 from evaluation.assistance import RULE_VERSION
+from evaluation.run_differences import RunSettings
 from preflight.model_entries import SERVER_KEYS, ModelSpec
 from questions.question import Question
 from runs.command_line import UsageError
 from runs.environment import versions
 from runs.gather_evidence import retrieval_settings
 from runs.plan import Plan
-from runs.weights_identity import UNKNOWN_WEIGHTS, weights_identity
+from runs.weights_identity import weights_identity
 from scoring import prompts
 from scoring.scorer import SCORING_RULE
 from storage.records import Run
@@ -27,21 +28,10 @@ from terminal.redaction import redact
 
 # What of the wiki decides which passages are found; the rest says who asks and how patiently.
 WIKI_SETTINGS: Final = ("api_url",)
-# What earlier versions stored: of the most viewed articles, which were off unless a user asked, and
-# the default of a setting that is gone.
-RETIRED: Final = (
-    ("scoring_block_budget", 12),
-    ("retrieval.top_articles", 0),
-    ("retrieval.wiki.pageviews_url", "https://wikimedia.org/api/rest_v1"),
-)
-# Until version 2 the rule had no name in the manifest.
-FIRST_SCORING_RULE: Final = "1: no digit follows"
 REDACTED: Final = "***"
 SECRET_KEY: Final = re.compile(
     r"(?:^|_)(?:token|secret|password|api_?key|access_key(?:_id)?|credentials)$", re.IGNORECASE
 )
-# Packages whose version decides no more than a number's last digits.
-HARMLESS: Final = {f"version.{name}" for name in ("python", "numpy", "runai-model-streamer")}
 STORED_KINDS: Final[dict[str, Any]] = {
     "retrieval": dict | None,
     "documents": str | None,
@@ -51,22 +41,8 @@ STORED_KINDS: Final[dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What two runs must have in common to give the same numbers.
-
-    Args:
-        settings: of config.py and the command line, as plain JSON without secrets.
-        seed: the run's seed.
-        versions: by package, and Python's.
-        weights: ``weights_identity`` by model. A new run has none yet: they are noted when the
-            model is loaded.
-    """
-
-    settings: Mapping[str, Any]
-    seed: int
-    versions: Mapping[str, str]
-    weights: Mapping[str, str] = field(default_factory=dict)
+class Manifest(RunSettings):
+    """The settings of a plan or of a stored run that can be repeated."""
 
     @classmethod
     def of(cls, plan: Plan) -> Manifest:
@@ -102,65 +78,6 @@ class Manifest:
                 " start a new run"
             ) from None
         return cls(settings, run.seed, run.versions, database.runs.weights(run.id))
-
-    def flat(self) -> dict[str, Any]:
-        """Return all by name (``vllm.dtype``); of Python the minor version counts."""
-        python = ".".join(str(self.versions.get("python", "")).split(".")[:2])
-        values = {
-            "scoring_rule": FIRST_SCORING_RULE,
-            **self.settings,
-            "seed": self.seed,
-            "version": {**self.versions, "python": python},
-            **{f"weights of {name}": identity for name, identity in self.weights.items()},
-        }
-        return dict(pair for pair in _flat(values) if pair not in RETIRED)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One value, in words, that differs between two manifests."""
-
-    name: str
-    then: str
-    now: str
-
-    @property
-    def harmless(self) -> bool:
-        """Whether it changes a number's last digits at most."""
-        return self.name in HARMLESS
-
-    def __str__(self) -> str:
-        return f"{self.name} was {self.then} and is now {self.now}"
-
-
-def differences(then: Manifest, now: Manifest) -> list[Difference]:
-    """Compare two manifests by name; weights only where both know them.
-
-    Weights that are not known before the model is loaded are compared after it (``Ensemble``).
-    """
-    before, after = then.flat(), now.flat()
-    found = []
-    for name in sorted({*before, *after}):
-        pair = before.get(name, _ABSENT), after.get(name, _ABSENT)
-        unknown = name.startswith("weights of ") and {_ABSENT, UNKNOWN_WEIGHTS} & {*pair}
-        if pair[0] != pair[1] and not unknown:
-            found.append(Difference(name, _in_words(pair[0]), _in_words(pair[1])))
-    return found
-
-
-_ABSENT: Final = object()
-
-
-def _in_words(value: Any) -> str:
-    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def plan_settings(plan: Plan) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from database import Database
 from engine.environment import prepare_environment
+from evaluation.run_differences import differences
 from preflight.packages import PackageError
 from runs.command_line import UsageError
 from runs.environment import log_environment
 from runs.finish import backtest_cautions
 from runs.gather_evidence import make_retriever
-from runs.manifest import Manifest, differences
+from runs.manifest import Manifest
 from runs.plan import Plan
 
 if TYPE_CHECKING:

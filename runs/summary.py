@@ -12,6 +12,7 @@ from typing import Final
 
 import config
 from database import Database
+from evaluation.changes import change_lines
 from evaluation.discernment import undiscerning_lines
 from scoring.distribution import Distribution
 from scoring.pooling import Voice, average
@@ -100,6 +101,7 @@ def summary(database: Database, run_id: int) -> str:
         lines += _table("Live forecasts" if dated else "", live, pools, columns)
     if dated:
         lines += _table(_back_dated(dated), dated, pools, columns)
+    lines += [wrapped(line) for line in change_lines(database, run_id, terminal)]
     notes = _footnotes(database, run_id, list(pools.values()))
     if notes:
         lines += ["", *(wrapped(visible_line(redact(note))) for note in notes)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import config
+from evaluation.run_differences import UNKNOWN_WEIGHTS
 from preflight.model_entries import HUGGING_FACE_ID
 from preflight.model_folders import is_local
 
@@ -16,7 +17,6 @@ SAMPLED_BLOCKS: Final = 64
 BLOCK_BYTES: Final = 65_536
 # Larger files are weights under whatever name; smaller ones (config, tokenizer) are read whole.
 WHOLE_FILE_BYTES: Final = 64_000_000
-UNKNOWN_WEIGHTS: Final = "unknown"
 
 
 def weights_identity(path: str) -> str:

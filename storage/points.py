@@ -83,6 +83,33 @@ class Part:
         return Voice(self.distribution, self.captured_mass, self.residual_mass, self.captured_mass)
 
 
+@dataclass(frozen=True)
+class StoredChange:
+    """A pool beside the last one of its question (view ``forecast_changes``).
+
+    Numbers are in percent, changes in points: None where they cannot be told like for like from
+    stored columns. Passages are those in the prompts.
+    """
+
+    run: int
+    question_id: str
+    text: str
+    run_before: int
+    question_before: str
+    models: Percentage
+    models_before: Percentage
+    models_change: float | None
+    final: Percentage
+    final_before: Percentage
+    final_change: float | None
+    agents: tuple[str, ...]
+    agents_before: tuple[str, ...]
+    passages: int
+    passages_new: int
+    passages_gone: int
+    wording_differs: bool
+
+
 class PointStore:
     """Point forecasts and distributions. ``asked`` is a list of run and question id."""
 
@@ -127,4 +154,12 @@ class PointStore:
             f"SELECT f.* FROM {ASKED_AMONG} {FORECAST_JOINS} WHERE f.error IS NULL"
             " ORDER BY f.run_id, rq.position, f.agent, f.chunk",
             (json.dumps(asked),),
+        )
+
+    def changes(self, run_id: int) -> list[StoredChange]:
+        """Return a run's changes since the last run of each question, in its order."""
+        return self._connection.read(
+            StoredChange,
+            "SELECT *, question AS text FROM forecast_changes WHERE run = ? ORDER BY position",
+            (run_id,),
         )

@@ -30,8 +30,9 @@ import psutil
 import config
 import forecaster
 from agents_vllm import Agent
+from evaluation.run_differences import UNKNOWN_WEIGHTS
 from preflight.weights import INDEX
-from runs.weights_identity import UNKNOWN_WEIGHTS, weights_identity
+from runs.weights_identity import weights_identity
 from tests.scoring.test_agent_stub import StubLLM
 from tests.support.s3_server import SECRET, Proxy, client, leaks, s3_server, upload, use_s3
 from tests.support.small_model import save_small_llama

@@ -16,3 +16,14 @@ def test_overview_pages():
     assert len(figures) == 2
     assert len(figures[1].axes[0].get_yticks()) == 30 - OVERVIEW_ROWS
     assert overview_figures([], "Latest") == []
+
+
+def test_a_row_says_how_far_it_moved():
+    rows = [
+        OverviewRow("moved", 40, 0, 50, 42.5, fewer="2 of 3"),
+        OverviewRow("new", 40, 0, 50),
+        OverviewRow("final", 40, 0, 50, 42.5, final=45),
+    ]
+    (figure,) = overview_figures(rows, "Latest")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["40 %", "-2.5, 2 of 3 models", "40 %", "45 %", "+2.5"]

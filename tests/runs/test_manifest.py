@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 import config
+from evaluation.run_differences import differences
 from preflight.model_entries import ModelSpec
 from questions.question import Question
 from runs.command_line import UsageError
-from runs.manifest import Manifest, differences, plan_settings, prompt_template
+from runs.manifest import Manifest, plan_settings, prompt_template
 from runs.plan import Plan
 from scoring import prompts
 

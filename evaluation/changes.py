@@ -1,0 +1,150 @@
+"""Show what changed since the last run of each question, like for like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from database import Database
+from evaluation.resolved import read_voices
+from evaluation.run_differences import Difference, RunSettings, differences
+from scoring.pooling import Voice, pool_voices
+from storage.points import StoredChange
+from terminal.redaction import redact
+from terminal.text import cut, visible_line
+
+# Rows of the block below the closing table; the view forecast_changes has all.
+LISTED: Final = 10
+# Settings that each run has of its own: the day is an ingredient, not a setting.
+OF_THE_DAY: Final = ("today",)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A question's numbers beside those of its last run.
+
+    ``models`` are points between the pools of the models that both runs have, None without any;
+    ``final`` those between the final numbers, None where the models differ. ``differs`` names what
+    differs beside the evidence.
+    """
+
+    stored: StoredChange
+    models: float | None
+    final: float | None
+    differs: tuple[str, ...]
+
+    @property
+    def size(self) -> float:
+        """The larger of both changes, without its sign."""
+        return max(abs(self.models or 0.0), abs(self.final or 0.0))
+
+    @property
+    def passages(self) -> str:
+        """How many passages in the prompts are new or gone."""
+        new, gone = self.stored.passages_new, self.stored.passages_gone
+        if not (new or gone):
+            return "passages the same" if self.stored.passages else "no passages"
+        return f"passages {new} new, {gone} gone"
+
+
+def like_for_like(then: Mapping[str, Voice], now: Mapping[str, Voice], method: str) -> float | None:
+    """Return points between two pools of the models that both have, if any."""
+    shared = sorted({*then} & {*now})
+    if not shared:
+        return None
+    old, new = (pool_voices({name: one[name] for name in shared}, method) for one in (then, now))
+    return new.voice.distribution.mean - old.voice.distribution.mean
+
+
+def run_settings(database: Database, run_id: int) -> RunSettings:
+    """Read what decides a stored run's numbers."""
+    run = database.runs.get(run_id)
+    return RunSettings(run.settings, run.seed, run.versions, database.runs.weights(run_id))
+
+
+def run_differences(database: Database, then: int, now: int) -> list[Difference]:
+    """Compare two stored runs; what changes a number's last digits only is left out."""
+    found = differences(run_settings(database, then), run_settings(database, now))
+    return [one for one in found if not one.harmless and one.name not in OF_THE_DAY]
+
+
+def changes(database: Database, run_id: int) -> list[Change]:
+    """Return the changes of a run's questions since the last run of each, largest first."""
+    stored = database.points.changes(run_id)
+    between = {
+        then: run_differences(database, then, run_id) for then in {one.run_before for one in stored}
+    }
+    methods = {pool.question_id: pool.method for pool in database.forecasts.ensembles(run_id)}
+    found = [
+        Change(
+            one,
+            _models_change(database, one, methods[one.question_id]),
+            one.final_change,
+            tuple(_differs(one, between[one.run_before])),
+        )
+        for one in stored
+    ]
+    return sorted(found, key=lambda one: -one.size)
+
+
+def _models_change(database: Database, one: StoredChange, method: str) -> float | None:
+    """Take the stored change where it is the pools' own; else pool the voices again."""
+    if one.models_change is not None and one.models_change == one.models - one.models_before:
+        return one.models_change
+    then, now = (one.run_before, one.question_before), (one.run, one.question_id)
+    voices = read_voices(database, [then, now])
+    return like_for_like(voices.get(then, {}), voices.get(now, {}), method)
+
+
+def _differs(one: StoredChange, between: Sequence[Difference]) -> Iterable[str]:
+    if one.wording_differs:
+        yield "wording"
+    if one.agents != one.agents_before or any(found.of_models for found in between):
+        yield "models"
+    if any(not found.of_models for found in between):
+        yield "settings"
+
+
+def change_lines(database: Database, run_id: int, columns: int) -> list[str]:
+    """Return the block of the closing table, in lines of at most so many columns."""
+    found = changes(database, run_id)
+    if not found:
+        return []
+    runs = {one.stored.run_before for one in found}
+    since = f"run {min(runs)}" if len(runs) == 1 else "the last run of each question"
+    lines = ["", cut(f"What changed since {since}, in points (models that both have)", columns)]
+    final = any(one.stored.final != one.stored.models for one in found)
+    apart = max(len(", ".join(one.differs)) for one in found)
+    passages = max(len(one.passages) for one in found)
+    for one in found[:LISTED]:
+        numbers = f"{_signed(one.models)}  "
+        if final:
+            numbers += f"final {_signed(one.final)}  "
+        differs = f"{', '.join(one.differs):<{apart}}  " if apart else ""
+        start = f"{numbers}{one.passages:<{passages}}  {differs}"
+        lines.append(cut(visible_line(start + redact(one.stored.text)), columns).rstrip())
+    if rest := found[LISTED:]:
+        lines.append(f"and {len(rest)} more, none by more than {rest[0].size:.1f}")
+    return [*lines, *_settings_lines(database, run_id, runs)]
+
+
+def _signed(points: float | None) -> str:
+    return f"{'none':>6}" if points is None else f"{points:>+6.1f}"
+
+
+def _settings_lines(database: Database, run_id: int, runs: Iterable[int]) -> list[str]:
+    names: dict[str, None] = {}
+    for then in sorted(runs):
+        names |= dict.fromkeys(map(_place, run_differences(database, then, run_id)))
+    if not names:
+        return []
+    listed = [*names][:LISTED]
+    more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
+    return [f"Differs between the runs: {', '.join(listed)}{more}."]
+
+
+def _place(one: Difference) -> str:
+    """Return a setting's name; of a model's entry the model's."""
+    parts = one.name.split(".")
+    return f"model {parts[1]}" if parts[0] == "models" and len(parts) > 1 else one.name
