@@ -1,6 +1,6 @@
--- The passages that prompts quoted, once each.
+-- The passages that each prompt quoted.
 CREATE VIEW prompt_passages AS
-    SELECT DISTINCT f.run_id AS run, f.question_id, a.source, a.title, p.text
+    SELECT f.run_id AS run, f.question_id, f.agent, f.chunk, a.source, a.title, p.text
     FROM forecasts f JOIN evidence e ON e.forecast_id = f.id AND e.used
     JOIN passages p ON p.id = e.passage_id JOIN articles a ON a.id = p.article_id;
 -- What changed since the last run of each question in the same record, replays left out: both runs' numbers in percent, the
@@ -47,7 +47,8 @@ CREATE VIEW forecast_changes AS
                      AND f.agent IN (SELECT value FROM json_each(p.agents)) GROUP BY f.agent) v) END AS models_change,
            p.final, b.final AS final_before, CASE WHEN p.agents = b.agents THEN p.final - b.final END AS final_change,
            p.agents, b.agents AS agents_before,
-           (SELECT count(*) FROM prompt_passages x WHERE x.run = p.run_id AND x.question_id = p.question_id) AS passages,
+           (SELECT count(*) FROM (SELECT DISTINCT x.source, x.title, x.text FROM prompt_passages x
+                                  WHERE x.run = p.run_id AND x.question_id = p.question_id)) AS passages,
            (SELECT count(*) FROM (
                SELECT x.source, x.title, x.text FROM prompt_passages x WHERE x.run = p.run_id AND x.question_id = p.question_id
                EXCEPT SELECT x.source, x.title, x.text FROM prompt_passages x

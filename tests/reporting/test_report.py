@@ -111,6 +111,16 @@ def test_table_numbers_and_failures(database, undrawn):
     assert "80.0 %" in Page(report.render(database, 2)).shown
 
 
+def test_the_changes_since_the_last_run_are_listed_largest_first(database, undrawn):
+    shown = Page(report.render(database, 2)).shown
+    block = shown.partition("since run ")[2].partition(" Since the last run")[0]
+    # A moved from 70 to 80 %, with the same passage in the prompts as in run 1.
+    assert block == (
+        "Will A happen?+10.0+10.0001 Will $B$ happen?+0.0+0.0001 Will C happen?+0.0+0.0001"
+    )
+    assert "What changed" not in Page(report.render(database, 1)).shown
+
+
 def test_coherence_checks_are_not_listed_as_questions(tmp_path, undrawn):
     questions = [
         Question("A?", id="a"),
