@@ -199,7 +199,10 @@ def test_a_reference_class_with_no_past_is_one_line(place, caplog):
 
 def test_a_class_is_the_same_whatever_the_space_around_it(place):
     assert ask("a,Will A happen?,,,,big wars ,,\n") == 0
-    assert analysis.main("--database d.db --resolve-one a yes --date 2026-05-05".split()) == 0
+    assert (
+        analysis.main(["--database", "d.db", "--resolve-one", "a", "yes", "--date", "2026-05-05"])
+        == 0
+    )
     assert ask("b,Does B occur?,,,, big wars,,\n", "2026-05-08") == 0
     assert rows("SELECT kind, family, yes, relatives FROM outside_views WHERE run_id = 2") == [
         ("reference_class", "big wars", 1.0, '["a"]')
