@@ -220,7 +220,7 @@ class Cost:
 
 def measure(spec: ModelSpec, tokenizer: Any, tokens: int) -> tuple[Cost, list[Prompt]]:
     """Measure everything but vLLM on prompts of about so many tokens."""
-    config.CONTEXT_TOKENS = tokens - 300
+    config.CONTEXT_TOKENS = tokens - 100  # with the rest about so many
     with simulated(spec, tokenizer, 0.0, math.inf) as agent:
         tasks = make_tasks(MEASURED + 1, tokens)
         agent.build_prompt(tasks.pop())  # what is worked out once for a tokenizer
@@ -316,7 +316,7 @@ def one_layer_model(folder: Path) -> ModelSpec:
 
 def simulate(spec: ModelSpec, tokenizer: Any, tokens: int, count: int, own_seconds: float) -> str:
     """Run the pipeline on the simulated engine; a row of the second table."""
-    config.CONTEXT_TOKENS = tokens - 300
+    config.CONTEXT_TOKENS = tokens - 100  # with the rest about so many
     tasks = make_tasks(count, tokens)
     with simulated(spec, tokenizer, own_seconds, RATE) as agent:
         engine = agent.llm
