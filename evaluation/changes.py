@@ -70,7 +70,7 @@ def run_differences(database: Database, then: int, now: int) -> list[Difference]
 
 
 def changes(database: Database, run_id: int) -> list[Change]:
-    """Return the changes of a run's questions since the last run of each, largest first."""
+    """Return how a run's questions changed since their last run, largest first."""
     stored = database.points.changes(run_id)
     between = {
         then: run_differences(database, then, run_id) for then in {one.run_before for one in stored}
