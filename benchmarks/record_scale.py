@@ -188,7 +188,7 @@ def figures(folder: Path) -> None:
     """Print what a figure costs once matplotlib is warm: three models, 50 weeks."""
     from reporting.overview_plot import overview_figures
     from reporting.plots import history_figures, run_figures
-    from reporting.styles import png
+    from reporting.svg import render
 
     path = folder / "figures.db"
     if not path.exists():
@@ -197,14 +197,14 @@ def figures(folder: Path) -> None:
     def spent(made: Iterable[Any]) -> float:
         before, count = time.process_time(), 0
         for figure in made:
-            png(figure)
+            render(figure)
             count += 1
         return (time.process_time() - before) / count
 
     with Database(path) as database:
         rows = [history.overview_row() for history, _ in history_figures(database)]
         pages = overview_figures([row for row in rows if row is not None], "Latest")
-        png(pages[0])
+        render(pages[0])
         distribution = spent(figure for _, figure in run_figures(database, 50))
         history = spent(figure for _, figure in history_figures(database))
         page = spent(overview_figures([row for row in rows if row is not None], "Latest"))

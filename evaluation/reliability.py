@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 # Ten bins of ten percentage points: the usual choice for reliability diagrams, and few enough to be
 # filled by a few hundred forecasts.
 BIN_EDGES: tuple[float, ...] = tuple(edge / 10 for edge in range(11))
+# Forecasts in a bin of equal counts: with ten, the interval of a frequency is about 60 points wide.
+LEAST_IN_BIN = 10
 NORMAL_QUANTILE = 1.959963984540054  # of 0.975
 # Random numbers held in memory at once.
 SIMULATED_AT_ONCE = 500_000
@@ -110,6 +112,28 @@ def reliability_bins(probabilities: ArrayLike, outcomes: ArrayLike) -> list[Reli
         frequency = float(y[inside].mean()) if count else float("nan")
         interval = wilson_interval(int(y[inside].sum()), count)
         bins.append(ReliabilityBin(low, high, count, forecast, frequency, interval))
+    return bins
+
+
+def equal_count_bins(probabilities: ArrayLike, outcomes: ArrayLike) -> list[ReliabilityBin]:
+    """Group forecasts by size into bins of about equal count; equal ones share a bin.
+
+    There are up to ten bins of at least ten forecasts, as far as there are so many.
+    """
+    p, y = check_forecasts(probabilities, outcomes)
+    order = np.argsort(p, kind="stable")
+    p, y = p[order], y[order]
+    number = min(len(BIN_EDGES) - 1, max(1, p.size // LEAST_IN_BIN))
+    # A cut within equal forecasts moves to their first.
+    cuts = p.size * np.arange(number) // number
+    starts = np.unique(np.searchsorted(p, p[cuts])).tolist()
+    bins = []
+    for start, end in pairwise([*starts, p.size]):
+        said, came = p[start:end], y[start:end]
+        low, high = float(said[0]), float(said[-1])
+        interval = wilson_interval(int(came.sum()), end - start)
+        row = (low, high, end - start, float(said.mean()), float(came.mean()), interval)
+        bins.append(ReliabilityBin(*row))
     return bins
 
 

@@ -6,16 +6,29 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from reporting import styles
-from reporting.plot_data import Outcome, OverviewRow
+from reporting.plot_data import OverviewRow
 
 # Rows of one figure; more questions continue on a further page.
 OVERVIEW_ROWS: Final = 24
-RANGE: Final[dict[str, Any]] = {"color": "#9A9A9A", "linewidth": 5}
-LATEST: Final[dict[str, Any]] = {"marker": "o", "markersize": 8, "color": styles.PALETTE[0]}
-BEFORE: Final[dict[str, Any]] = {
+# Inches of a row, whose text has at most two lines, and where the text ends (in rows).
+ROW: Final = 0.66
+TEXT_BOTTOM: Final = -0.17
+# Right end of the axes; the numbers are beyond it.
+AXES_RIGHT: Final = 0.84
+RANGE: Final[dict[str, Any]] = {"color": styles.FRAME, "linewidth": 5}
+LATEST: Final[dict[str, Any]] = {
     "marker": "o",
-    "markerfacecolor": "white",
+    "markersize": 7.5,
+    "markerfacecolor": styles.PALETTE[0],
     "markeredgecolor": styles.PALETTE[0],
+}
+# Of a pool that lacks models.
+INCOMPLETE: Final = LATEST | {"markerfacecolor": styles.PAPER, "markeredgewidth": 1.6}
+BEFORE: Final[dict[str, Any]] = {
+    "marker": "|",
+    "markersize": 10,
+    "markeredgewidth": 1.6,
+    "color": styles.PALETTE[0],
 }
 MODELS: Final[dict[str, Any]] = {
     "marker": "|",
@@ -24,10 +37,15 @@ MODELS: Final[dict[str, Any]] = {
     "color": styles.ENSEMBLE_COLOUR,
 }
 CALIBRATED: Final[dict[str, Any]] = {
-    "marker": "D",
+    "marker": "d",
     "markersize": 6,
-    "markerfacecolor": "white",
-    "markeredgecolor": styles.ENSEMBLE_COLOUR,
+    "color": styles.ENSEMBLE_COLOUR,
+}
+OUTCOME: Final[dict[str, Any]] = {
+    "marker": "*",
+    "markersize": 13,
+    "color": styles.OUTCOME_COLOUR,
+    "markeredgecolor": styles.PAPER,
 }
 
 
@@ -41,21 +59,23 @@ def overview_figures(rows: Sequence[OverviewRow], title: str) -> list[Any]:
 
 
 def _draw_page(rows: Sequence[OverviewRow], title: str) -> Any:
-    figure = styles.new_figure(1.35 + 0.44 * len(rows))
-    top, total = styles.add_title(figure, title), figure.get_figheight()
-    axes = figure.add_axes((0.475, 0.78 / total, 0.43, 1 - (top + 0.1 + 0.78) / total))
-    _draw_rows(axes, rows)
-    axes.set_yticks(
-        range(len(rows)), [row_label(row) for row in rows], fontsize=8, parse_math=False
-    )
-    axes.set_ylim(len(rows) - 0.45, -0.55)
+    handles = _legend_handles(rows)
+    bottom = styles.AXIS + styles.legend_height(len(handles), styles.RANGE_NOTE)
+    figure = styles.new_figure(styles.title_height(title) + 0.1 + bottom + ROW * len(rows))
+    axes = styles.add_axes(figure, styles.add_title(figure, title), bottom)
+    place = axes.get_position()
+    axes.set_position((0.03, place.y0, AXES_RIGHT - 0.03, place.height))
+    axes.set_ylim(len(rows) - 0.75, -0.75)
     axes.set_xlim(0, 100)
+    _draw_rows(axes, rows)
+    axes.set_yticks(range(len(rows)), [])
     axes.set_xticks(range(0, 101, 20))
     styles.percent_axis(axes.xaxis)
     styles.clean(axes)
-    axes.tick_params(axis="y", length=0, labelsize=8, pad=12)
-    axes.set_xlabel("probability of yes", fontsize=9.5)
-    _draw_legend(figure, rows)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("probability of yes", fontsize=styles.TEXT_SIZE)
+    styles.legend_below(figure, handles, styles.RANGE_NOTE)
     return figure
 
 
@@ -63,48 +83,40 @@ def row_label(row: OverviewRow) -> str:
     """Return the question, its day, and "voided", which the scale has no place for."""
     voided = row.outcome is not None and row.outcome.value is None
     remarks = [f"(as of {row.day})" if row.day else "", "(voided)" if voided else ""]
-    return styles.wrap(row.text, 54, 2, " ".join(remark for remark in remarks if remark))
+    return styles.wrap(row.text, 62, 2, " ".join(remark for remark in remarks if remark))
 
 
 def _draw_rows(axes: Any, rows: Sequence[OverviewRow]) -> None:
     """Draw each kind of mark of all rows at once: one artist, not one for each row."""
 
     def points(values: Sequence[float | None], **style: Any) -> None:
-        shown = [(value, number) for number, value in enumerate(values) if value is not None]
-        if shown:
-            axes.plot(*zip(*shown, strict=True), linestyle="none", **style)
+        found = [(value, number) for number, value in enumerate(values) if value is not None]
+        if found:
+            axes.plot(*zip(*found, strict=True), linestyle="none", clip_on=False, **style)
 
     axes.hlines(range(len(rows)), *zip(*((r.low, r.high) for r in rows), strict=True), **RANGE)
-    points([row.previous for row in rows], markersize=7, zorder=3, **BEFORE)
+    points([row.previous for row in rows], zorder=3, **BEFORE)
     latest = [row.mean if row.final is None else row.final for row in rows]
     points([None if row.final is None else row.mean for row in rows], zorder=4, **MODELS)
-    points(latest, markeredgecolor="white", zorder=4, **LATEST)
+    full = [None if row.fewer else value for row, value in zip(rows, latest, strict=True)]
+    fewer = [value if row.fewer else None for row, value in zip(rows, latest, strict=True)]
+    points(full, zorder=4, **LATEST)
+    points(fewer, zorder=4, **INCOMPLETE)
     points([row.calibrated for row in rows], zorder=5, **CALIBRATED)
-    star: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "white"}
-    star |= {"zorder": 5, "clip_on": False}
-    for value in (0, 1):
-        ended = Outcome(value, None)
-        places = [
-            100.0 * value if row.outcome and row.outcome.value == value else None for row in rows
-        ]
-        points(places, color=styles.outcome_colour(ended), **star)
+    ended = [row.outcome.value if row.outcome else None for row in rows]
+    points([None if value is None else 100 * value for value in ended], zorder=5, **OUTCOME)
     for number, row in enumerate(rows):
-        where: dict[str, Any] = {"va": "center"}
-        axes.text(
-            104.5, number, styles.percent(latest[number]), fontsize=9, fontweight="bold", **where
-        )
-        if remark := _remark(row, latest[number]):
-            where |= {"fontsize": 6.5, "color": styles.GREY}
-            axes.text(104.5, number + 0.34, remark, **where)
+        text: dict[str, Any] = {"va": "bottom", "fontsize": styles.SMALL_SIZE, "parse_math": False}
+        axes.text(0, number + TEXT_BOTTOM, row_label(row), linespacing=1.15, **text)
+        where: dict[str, Any] = {"fontsize": styles.TEXT_SIZE, "fontweight": "bold"}
+        axes.text(104, number, styles.percent(latest[number]), va="center", **where)
+        text |= {"va": "center", "color": styles.GREY}
+        moved = "" if row.previous is None else f"{latest[number] - row.previous:+.1f}"
+        axes.text(104, number + 0.28, moved, **text)
+        axes.text(104, number - 0.28, row.fewer, **text)
 
 
-def _remark(row: OverviewRow, latest: float | None) -> str:
-    """Return the change since the forecast before, and how many models took part."""
-    moved = "" if row.previous is None or latest is None else f"{latest - row.previous:+.1f}"
-    return ", ".join(filter(None, (moved, row.fewer and f"{row.fewer} models")))
-
-
-def _draw_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:
+def _legend_handles(rows: Sequence[OverviewRow]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def handle(label: str, **style: Any) -> Any:
@@ -116,11 +128,13 @@ def _draw_legend(figure: Any, rows: Sequence[OverviewRow]) -> None:
         *([handle("its models", **MODELS)] if final else []),
         handle("80 % range", **{"linestyle": "-", **RANGE}),
     ]
+    if any(row.fewer for row in rows):
+        handles.append(handle("with fewer models", **INCOMPLETE))
     if any(row.previous is not None for row in rows):
         same = ", same models" if any(row.same_models for row in rows) else ""
-        handles.append(handle(f"one before{same}", markersize=8, **BEFORE))
+        handles.append(handle(f"one before{same}", **BEFORE))
     if any(row.calibrated is not None for row in rows):
         handles.append(handle("calibrated", **CALIBRATED))
     if any(row.outcome is not None and row.outcome.value is not None for row in rows):
-        handles.append(handle("outcome", marker="*", markersize=12, color=styles.GREY))
-    styles.legend_below(figure, handles, columns=len(handles), centre=0.5)
+        handles.append(handle("outcome", **OUTCOME))
+    return handles

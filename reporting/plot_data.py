@@ -16,12 +16,16 @@ class PlotError(Exception):
 
 @dataclass(frozen=True)
 class Curve:
-    """A model's or the ensemble's distribution, with a note ("low confidence")."""
+    """A model's or the ensemble's distribution, with a note ("low confidence").
+
+    ``incomplete`` says how many of its models a pool has ("2 of 3") if some are missing.
+    """
 
     name: str
     distribution: Distribution
     note: str = ""
     ensemble: bool = False
+    incomplete: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import config
 from database import Database
 from evaluation.metrics import brier_scores
-from evaluation.reliability import reliability_bins
+from evaluation.reliability import equal_count_bins
 from evaluation.resolved import (
     ASSISTED,
     ENSEMBLE,
     FINAL,
     LIVE,
+    NUMBERS,
     RECORDS,
     Judged,
     Record,
@@ -32,12 +33,15 @@ from reporting.history_plot import history_figure
 from reporting.overview_plot import overview_figures
 from reporting.plot_data import Curve, ScorePoint
 from reporting.score_plots import reliability_figure, score_figure
-from reporting.styles import file_part, save
+from reporting.svg import file_part, save
 from storage.records import AblationPair, AskedQuestion, Forecast, KnownQuestion, PooledForecast
 from terminal.progress import progress, with_progress
 
 Q = TypeVar("Q", AskedQuestion, KnownQuestion)
 F = TypeVar("F", Forecast, AblationPair)
+
+# Months of the periods that scores over time are averaged by.
+PERIODS = {1: "month", 3: "quarter", 12: "year"}
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ def draw_run(database: Database, run_id: int, plots_dir: str | Path) -> list[Pat
     """
     folder = Path(plots_dir)
     paths = [
-        save(figure, folder / f"run{run_id}_{file_part(identifier)}.png")
+        save(figure, folder / f"run{run_id}_{file_part(identifier)}.svg")
         for identifier, figure in run_figures(database, run_id)
     ]
     report_missing_scripts()
@@ -97,7 +101,9 @@ def _curves(rows: Sequence[Forecast], ensemble: PooledForecast | None) -> list[C
     if ensemble is not None:
         name = f"ensemble ({ensemble.method})"
         note = f"agreement {100 * ensemble.agreement:.0f} %" if ensemble.agents > 1 else ""
-        curves.append(Curve(name, ensemble.distribution, note, ensemble=True))
+        fewer = ensemble.agents < ensemble.agents_configured
+        incomplete = f"{ensemble.agents} of {ensemble.agents_configured}" if fewer else ""
+        curves.append(Curve(name, ensemble.distribution, note, True, incomplete))
     return curves
 
 
@@ -150,7 +156,7 @@ def _draw_record_history(
     mark = "" if record == LIVE else f".{record}"
     paths, rows = [], []
     for history, figure in history_figures(database, record, subjects):
-        paths.append(save(figure, folder / f"history_{file_part(history.subject)}{mark}.png"))
+        paths.append(save(figure, folder / f"history_{file_part(history.subject)}{mark}.svg"))
         rows.append(history.overview_row())
     if subjects:  # of the other questions the last two forecasts are enough
         questions = plotted(database.runs.latest_questions(record), newest=True)
@@ -159,7 +165,7 @@ def _draw_record_history(
     latest = [row for row in rows if row is not None]
     for number, figure in enumerate(overview_figures(latest, f"Latest {record} forecasts"), 1):
         page = "" if number == 1 else f"_{number}"
-        paths.append(save(figure, folder / f"latest_forecasts{page}{mark}.png"))
+        paths.append(save(figure, folder / f"latest_forecasts{page}{mark}.svg"))
     return paths
 
 
@@ -190,7 +196,7 @@ def draw_record(record: Record, plots_dir: str | Path) -> list[Path]:
         PlotError: a file cannot be written, or no forecast counts.
     """
     folder = Path(plots_dir)
-    paths = [save(figure, folder / f"{name}.png") for name, figure in record_figures(record)]
+    paths = [save(figure, folder / f"{name}.svg") for name, figure in record_figures(record)]
     report_missing_scripts()
     return paths
 
@@ -227,37 +233,60 @@ def too_few(record: Record) -> list[str]:
 def _reliability(record: Record, kind: str) -> Any:
     # A diagram can hold three sets of bins: the pool, the final number, agents with most questions.
     order = (ENSEMBLE, FINAL)
+    found = {name: record.latest(name) for name in _forecasters(record) if name != ASSISTED}
     names = sorted(
-        (name for name in record.forecasters() if name != ASSISTED),
-        key=lambda name: (order.index(name) if name in order else 2, -len(record.latest(name))),
+        found, key=lambda name: (order.index(name) if name in order else 2, -len(found[name]))
     )
-    bins = {name: reliability_bins(*arrays(record.latest(name))[:2]) for name in names[:3]}
+    bins = {name: equal_count_bins(*arrays(found[name])[:2]) for name in names[:3]}
     count = len({j.scored_as for j in record.judged})
-    which = (
-        "last live forecast before each ended"
-        if kind == LIVE
-        else "back-dated forecasts, each day apart"
+    which = "last live forecast before each ended" if kind == LIVE else "each day apart"
+    subtitle = (
+        f"share of yes by forecast, 95 % interval, number of forecasts; {count} resolved"
+        f" questions, {which}; groups of about equal size"
     )
-    subtitle = f"{count} resolved questions, {which}; on the diagonal: as often as said"
     return reliability_figure(f"Reliability of {kind} forecasts", subtitle, bins)
 
 
 def _score_over_time(record: Record, kind: str) -> Any:
-    series = {name: score_points(record.latest(name)) for name in record.forecasters()}
+    found = {name: record.latest(name) for name in _forecasters(record)}
+    months = period([j.made for rows in found.values() for j in rows])
+    series = {name: score_points(rows, months) for name, rows in found.items()}
     subtitle = (
-        "mean Brier score by month of the forecast; 95 % intervals where there are"
-        f" {config.MIN_INTERVAL_CLUSTERS} clusters of related questions"
+        f"mean Brier score by {PERIODS[months]} of the forecast, lower is better; 95 % intervals"
+        f" from {config.MIN_INTERVAL_CLUSTERS} clusters of related questions on; n: forecasts"
     )
     return score_figure(f"Score of {kind} forecasts over time", subtitle, series)
 
 
-def score_points(rows: Sequence[Judged]) -> list[ScorePoint]:
-    """Average the Brier scores of each month's forecasts, at the middle of the month."""
-    months: dict[datetime, list[Judged]] = {}
+def _forecasters(record: Record) -> list[str]:
+    """List a record's forecasters, without a pool that is a copy of its only model."""
+    names = list(record.forecasters())
+    models = [name for name in names if name not in NUMBERS]
+    if ENSEMBLE in names and len(models) == 1:
+        one, pooled = (
+            {j.scored_as: j.probability for j in record.latest(name)}
+            for name in (models[0], ENSEMBLE)
+        )
+        same = one.keys() == pooled.keys() and all(abs(one[k] - pooled[k]) < 1e-9 for k in one)
+        names = [name for name in names if not (same and name == ENSEMBLE)]
+    return names
+
+
+def period(moments: Sequence[datetime]) -> int:
+    """Return the months of a period, so that at most twelve or so are drawn."""
+    first, last = min(moments), max(moments)
+    months = 12 * (last.year - first.year) + last.month - first.month + 1
+    return next((length for length in PERIODS if months <= 12 * length), 12)
+
+
+def score_points(rows: Sequence[Judged], months: int = 1) -> list[ScorePoint]:
+    """Average the Brier scores of each period's forecasts, at its middle."""
+    periods: dict[datetime, list[Judged]] = {}
     for j in rows:
-        months.setdefault(datetime(j.made.year, j.made.month, 15), []).append(j)
+        start = datetime(j.made.year, (j.made.month - 1) // months * months + 1, 1)
+        periods.setdefault(start + timedelta(days=15.2 * months), []).append(j)
     points = []
-    for middle, part in sorted(months.items()):
+    for middle, part in sorted(periods.items()):
         p, y, clusters = arrays(part)
         scores = brier_scores(p, y)
         interval = brier_interval(scores, clusters)

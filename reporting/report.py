@@ -7,7 +7,6 @@ and articles; only http and https addresses become links.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from reporting.fonts import report_missing_scripts
 from reporting.histories import outcome_of
 from reporting.overview_plot import overview_figures
 from reporting.plots import by_question, history_figures, plotted, record_figures, run_figures
-from reporting.styles import png
+from reporting.svg import inline
 from storage.connection import utc_now
 from storage.records import (
     INCOMPLETE,
@@ -113,7 +112,7 @@ def render(database: Database, run_id: int) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: visible(value) if isinstance(value, str) else value,
+        finalize=clean,
     )
     environment.filters |= {"link": link, "excerpt": excerpt, "points": points}
     run = database.runs.get(run_id)
@@ -129,7 +128,7 @@ def render(database: Database, run_id: int) -> str:
         },
         changes=changes(database, run_id),
         overviews=overviews,
-        distributions={name: image(figure) for name, figure in run_figures(database, run_id)},
+        distributions=_distributions(database, run_id),
         histories=histories,
         details=_details(database, run_id),
         conditions=CONDITIONS,
@@ -140,9 +139,10 @@ def render(database: Database, run_id: int) -> str:
     )
 
 
-def image(figure: Any) -> str:
-    """Encode a figure as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png(figure)).decode("ascii")
+def clean(value: Any) -> Any:
+    """Make characters that are not seen visible in text from outside; pictures stay."""
+    foreign = isinstance(value, str) and not hasattr(value, "__html__")
+    return visible(value) if foreign else value
 
 
 def link(url: str) -> str:
@@ -192,18 +192,33 @@ def closing_table(database: Database, run_id: int) -> list[Line]:
     return lines
 
 
+def _distributions(database: Database, run_id: int) -> dict[str, str]:
+    """Draw the distributions of a run, by question."""
+    said = "Distribution of every model and of the ensemble over 0 to 100 %"
+    return {
+        name: inline(figure, f"run {run_id} {name}", said)
+        for name, figure in run_figures(database, run_id)
+    }
+
+
 def _histories(database: Database) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
     """Draw histories by subject and record, and the overviews by record."""
     pictures: dict[str, dict[str, str]] = {}
     overviews: dict[str, list[str]] = {}
     for record in RECORDS:
         rows = []
+        said = f"{record.capitalize()} forecasts of this question over time"
         for history, figure in history_figures(database, record):
-            pictures.setdefault(history.subject, {})[record] = image(figure)
+            picture = inline(figure, f"{record} {history.subject}", said)
+            pictures.setdefault(history.subject, {})[record] = picture
             rows.append(history.overview_row())
         latest = [row for row in rows if row is not None]
         pages = overview_figures(latest, f"Latest {record} forecasts")
-        overviews[record] = [image(figure) for figure in pages]
+        said = f"Latest {record} forecast, 80 % range and outcome of every question"
+        overviews[record] = [
+            inline(figure, f"{record} overview {number}", said)
+            for number, figure in enumerate(pages)
+        ]
     return pictures, overviews
 
 
@@ -228,5 +243,8 @@ def _record(database: Database) -> tuple[str, Mapping[str, str]]:
     record = collect(database)
     if not record.judged:
         return "", {}
-    images = {name: image(figure) for name, figure in record_figures(record)}
+    images = {
+        name: inline(figure, name, f"{name.replace('_', ' ')} of the resolved forecasts")
+        for name, figure in record_figures(record)
+    }
     return "\n".join(score_lines(record, database)), images

@@ -16,7 +16,7 @@ from reporting.plot_data import PlotError, ScorePoint
 def reliability_figure(
     title: str, subtitle: str, sets: Mapping[str, Sequence[ReliabilityBin]]
 ) -> Any:
-    """Draw observed frequency against forecast with 95 % intervals; counts below.
+    """Draw observed frequency against forecast, with 95 % intervals and counts.
 
     sets: bins by forecaster, at most a few: each has its colour and a small shift sideways, so that
     bars do not overlap.
@@ -27,26 +27,24 @@ def reliability_figure(
     filled = {name: [b for b in bins if b.count] for name, bins in sets.items()}
     if not any(filled.values()):
         raise PlotError("no resolved forecast to draw a reliability diagram of")
-    figure = styles.new_figure(7.9)
-    upper = 1 - (styles.add_title(figure, title, subtitle) + 0.1) / figure.get_figheight()
-    axes = figure.add_axes((0.1, 0.33, 0.87, upper - 0.33))
-    counts = figure.add_axes((0.1, 0.135, 0.87, 0.145), sharex=axes)
+    bottom = styles.AXIS + styles.legend_height(len(filled) + 1)
+    figure = styles.new_figure(styles.title_height(title, subtitle) + 0.1 + 3.6 + bottom)
+    axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), bottom)
     line: dict[str, Any] = {"color": styles.GREY, "linewidth": 1, "linestyle": styles.DASHED}
     axes.plot([0, 100], [0, 100], label="perfectly calibrated", zorder=1, **line)
-    looks = styles.series_styles(list(filled), 40)
-    width = 7.0 / len(filled)
+    looks = styles.series_styles(list(filled))
     for number, (name, bins) in enumerate(filled.items()):
-        place = number - (len(filled) - 1) / 2
-        _draw_bins(axes, bins, 0.7 * place, **looks[name])
-        middles = [50 * (b.low + b.high) + place * width for b in bins]
-        heights = [b.count for b in bins]
-        colour = looks[name]["color"]
-        bars = counts.bar(middles, heights, width=0.92 * width, color=colour, alpha=0.8)
-        if len(filled) <= 2:
-            counts.bar_label(bars, fontsize=7, padding=1)
-    _set_reliability_axes(axes, counts)
+        _draw_bins(axes, bins, 0.9 * (number - (len(filled) - 1) / 2), **looks[name])
+    axes.set_xlim(-3, 103)
+    axes.set_ylim(-3, 103)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_xlabel("forecast probability of yes", fontsize=styles.TEXT_SIZE)
+    styles.clean(axes)
+    styles.percent_axis(axes.xaxis)
+    styles.percent_axis(axes.yaxis)
     handles, _ = axes.get_legend_handles_labels()
-    styles.legend_below(figure, handles, columns=min(3, len(handles)), centre=0.53)
+    styles.legend_below(figure, handles)
     return figure
 
 
@@ -54,41 +52,30 @@ def _draw_bins(axes: Any, bins: Sequence[ReliabilityBin], shift: float, **style:
     errors = [
         (100 * (b.frequency - b.interval.low), 100 * (b.interval.high - b.frequency)) for b in bins
     ]
+    places = [100 * b.mean_forecast + shift for b in bins]
     axes.errorbar(
-        [100 * b.mean_forecast + shift for b in bins],
+        places,
         [100 * b.frequency for b in bins],
         yerr=np.maximum(np.array(errors).T, 0),
-        markersize=6.5,
+        markersize=5.5,
         linewidth=1.2,
-        elinewidth=1.3,
-        capsize=3,
-        markeredgecolor="white",
+        elinewidth=1.2,
+        capsize=2.5,
         zorder=3,
         **style,
     )
-
-
-def _set_reliability_axes(axes: Any, counts: Any) -> None:
-    axes.set_xlim(-2, 102)
-    axes.set_ylim(-2, 102)
-    axes.set_ylabel("observed share of yes (95 % interval)", fontsize=10)
-    counts.set_ylabel("forecasts", fontsize=9)
-    counts.margins(y=0.25)
-    counts.set_xlabel("forecast probability of yes", fontsize=10)
-    counts.set_xticks(range(0, 101, 10))
-    counts.yaxis.get_major_locator().set_params(integer=True)
-    axes.set_yticks(range(0, 101, 20))
-    for one in (axes, counts):
-        styles.clean(one)
-        styles.percent_axis(one.xaxis)
-    styles.percent_axis(axes.yaxis)
-    axes.tick_params(labelbottom=False)
+    for place, b in zip(places, bins, strict=True):
+        text: dict[str, Any] = {"fontsize": styles.SMALL_SIZE, "color": style["color"]}
+        axes.annotate(
+            f"{b.count}", (place, 100 * b.frequency), (4, 3), textcoords="offset points", **text
+        )
 
 
 def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScorePoint]]) -> Any:
     """Draw each forecaster's mean Brier score by period with 95 % intervals.
 
-    Lower is better; 0.25 is the score of always saying 50 %.
+    Under each period are the numbers of its forecasts. Lower is better; 0.25 is the score of always
+    saying 50 %.
 
     Raises:
         PlotError: no period holds a resolved forecast.
@@ -96,12 +83,15 @@ def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScoreP
     everything = [p for points in series.values() for p in points]
     if not everything:
         raise PlotError("no resolved forecast to draw scores of")
-    legend_rows = -(-(len(series) + 1) // 3)
-    figure = styles.new_figure(4.6 + 0.2 * legend_rows)
-    axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), legend_rows)
-    axes.axhline(0.25, color=styles.GREY, linewidth=1, linestyle=styles.DASHED, label="always 50 %")
+    counts = _count_rows(series)
+    below = 0.34 + styles.LINE * len(counts)
+    bottom = below + styles.legend_height(len(series) + 1)
+    figure = styles.new_figure(styles.title_height(title, subtitle) + 0.1 + 2.6 + bottom)
+    axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), bottom)
+    line: dict[str, Any] = {"color": styles.GREY, "linewidth": 1, "linestyle": styles.DASHED}
+    axes.axhline(0.25, label="always 50 %", **line)
     moments = [p.when for p in everything]
-    # Error bars of several forecasters in one month are side by side.
+    # Error bars of several forecasters in one period are side by side.
     step = 0.012 * max(styles.time_extent(moments), timedelta(days=30))
     looks = styles.series_styles(list(series))
     for number, (name, points) in enumerate(series.items()):
@@ -113,11 +103,34 @@ def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScoreP
     axes.set_xlim(left - margin, right + margin)
     highest = max(p.interval.high if p.interval.known else p.brier for p in everything)
     axes.set_ylim(0, min(1.0, max(0.3, highest) * 1.05))
-    axes.set_ylabel("Brier score (lower is better)", fontsize=10)
     styles.clean(axes)
+    _draw_counts(axes, counts, looks)
     handles, _ = axes.get_legend_handles_labels()
-    styles.legend_below(figure, handles, columns=3, centre=0.53)
+    styles.legend_below(figure, handles)
     return figure
+
+
+def _count_rows(series: Mapping[str, Sequence[ScorePoint]]) -> dict[str, Sequence[ScorePoint]]:
+    """Return the series whose counts are listed; under "" one for all if they agree."""
+    counts = {tuple((p.when, p.count) for p in points) for points in series.values()}
+    return {"": next(iter(series.values()))} if len(counts) == 1 else dict(series)
+
+
+def _draw_counts(
+    axes: Any, rows: Mapping[str, Sequence[ScorePoint]], looks: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write the number of forecasts under each point, a line for each forecaster."""
+    from matplotlib.dates import date2num
+
+    text: dict[str, Any] = {"fontsize": styles.SMALL_SIZE, "va": "top", "annotation_clip": False}
+    for number, (name, points) in enumerate(rows.items()):
+        colour = looks[name]["color"] if name else styles.INK
+        down = -22 - 72 * styles.LINE * number
+        place: dict[str, Any] = {"textcoords": "offset points", "color": colour, **text}
+        axes.annotate("n", (0, 0), (-14, down), xycoords="axes fraction", ha="right", **place)
+        for point in points:
+            at, spot = axes.get_xaxis_transform(), (date2num(point.when), 0.0)
+            axes.annotate(f"{point.count}", spot, (0, down), xycoords=at, ha="center", **place)
 
 
 def _draw_scores(axes: Any, points: Sequence[ScorePoint], shift: timedelta, **style: Any) -> None:
@@ -126,11 +139,10 @@ def _draw_scores(axes: Any, points: Sequence[ScorePoint], shift: timedelta, **st
         [p.when + shift for p in points],
         [p.brier for p in points],
         yerr=np.array([_error_lengths(p) for p in points]).T,
-        capsize=3,
-        markersize=6,
-        linewidth=1.5,
+        capsize=2.5,
+        markersize=5,
+        linewidth=1.4,
         elinewidth=1.1,
-        markeredgecolor="white",
         **style,
     )
 

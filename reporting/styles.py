@@ -1,50 +1,69 @@
-"""Looks and parts that all figures share, and writing them as PNG files.
+"""Looks and parts that all figures share.
 
-matplotlib is imported inside the functions that draw, so that ``--help`` stays fast. Only its
-object interface is used: no display is needed and no figure leaks. Colours are the palette of Okabe
-and Ito for colour-blind readers (jfly.uni-koeln.de/color); a ``$`` in a text starts no formula.
+A figure is as wide as a phone's screen in CSS pixels, so that its text keeps its size there; on a
+larger screen it is scaled up. matplotlib is imported inside the functions that draw, so that
+``--help`` stays fast. Only its object interface is used: no display is needed and no figure leaks.
+A ``$`` in a text starts no formula.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
-import re
 import textwrap
 import unicodedata
-import warnings
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
-from reporting.fonts import OWN_FONT, set_fonts
-from reporting.plot_data import Outcome, PlotError
-from terminal.file_names import write_whole
+from reporting.fonts import OWN_FONT
 from terminal.text import visible, without_direction_marks
 
-# Okabe & Ito (2008) without yellow, too pale for lines on white, and black, the ensemble's.
-PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe & Ito (jfly.uni-koeln.de/color), for colour-blind readers too: without yellow, too pale for
+# lines on white, and without vermillion, the outcome's.
+PALETTE: Final = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
-ENSEMBLE_COLOUR: Final = "#000000"
+OUTCOME_COLOUR: Final = "#D55E00"
+INK: Final = "#1A1A1A"
+ENSEMBLE_COLOUR: Final = INK
 GREY: Final = "#595959"
-# Of the final number: no model's and not the ensemble's.
 FINAL_COLOUR: Final = "#6A1B9A"
+PAPER: Final = "#FFFFFF"
+GRID: Final = "#E6E6E6"
+FRAME: Final = "#B0B0B0"
+# The report's dark page shows these colours as those; others are good on both.
+DARK: Final = {
+    INK: "#E8E8E8",
+    GREY: "#A8A8A8",
+    FINAL_COLOUR: "#C79BEA",
+    PAPER: "#16181C",
+    GRID: "#30343A",
+    FRAME: "#5A5F66",
+    PALETTE[0]: "#4A9FE0",
+}
 DASHED: Final = (0, (4, 3))
-# 144 dots per inch: an 8.4 inch figure is 1210 pixels wide, sharp in a report and on a screen.
-DOTS_PER_INCH: Final = 144
-WIDTH: Final = 8.4
+# Inches, 72 units of an SVG each: 360 CSS pixels, the width of a phone's screen inside its margins.
+WIDTH: Final = 5.0
+# Points, at that width CSS pixels.
+TITLE_SIZE: Final = 11.0
+TEXT_SIZE: Final = 9.5
+SMALL_SIZE: Final = 8.5
+# Inches of a line of small text, of the ticks and label of a horizontal axis, around the axes.
+LINE: Final = 0.175
+AXIS: Final = 0.46
+LEFT: Final = 0.115
+RIGHT: Final = 0.97
 # Left edge of titles (share of the figure's width).
 TEXT_LEFT: Final = 0.012
-TITLE_CHARACTERS: Final = 84
-LABEL_CHARACTERS: Final = 30
+TITLE_CHARACTERS: Final = 46
+SMALL_CHARACTERS: Final = 70
+LABEL_CHARACTERS: Final = 26
+RANGE_NOTE: Final = "80 % range: spread of the belief, not a confidence interval"
 
 
 # --- text -----------------------------------------------------------------------------------------
 
 
-def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 3, ending: str = "") -> str:
+def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 4, ending: str = "") -> str:
     """Wrap text to ``lines`` lines of ``width`` characters; never cut its ``ending``."""
     # An ideograph is as wide as two letters: it counts as two characters.
     wide = "".join(
@@ -84,35 +103,44 @@ def new_figure(height: float) -> Any:
     # Names and questions hold $ and \\: whatever a user's matplotlibrc says, they are text.
     rcParams["text.parse_math"] = rcParams["text.usetex"] = False
     rcParams["font.family"] = [OWN_FONT]
-    return Figure(figsize=(WIDTH, height))
+    rcParams["text.color"] = rcParams["axes.labelcolor"] = INK
+    return Figure(figsize=(WIDTH, height), facecolor=PAPER)
+
+
+def title_height(title: str, subtitle: str = "") -> float:
+    """Return the inches that ``add_title`` takes."""
+    lines = wrap(title).count("\n") + 1
+    below = wrap(subtitle, SMALL_CHARACTERS, 3).count("\n") + 1 if subtitle else 0
+    return 0.1 + 0.2 * lines + LINE * below
 
 
 def add_title(figure: Any, title: str, subtitle: str = "") -> float:
     """Draw a title and a grey line under it; return the inches they take."""
-    height, used = figure.get_figheight(), 0.12
-    title, subtitle = wrap(title), subtitle and wrap(subtitle, 110, 2)
+    height, title = figure.get_figheight(), wrap(title)
     place: dict[str, Any] = {"va": "top", "parse_math": False}
-    bold: dict[str, Any] = {"fontsize": 12, "fontweight": "bold", "linespacing": 1.25}
-    figure.text(TEXT_LEFT, 1 - used / height, title, **bold, **place)
-    used += 0.215 * (title.count("\n") + 1) + 0.06
+    bold: dict[str, Any] = {"fontsize": TITLE_SIZE, "fontweight": "bold", "linespacing": 1.2}
+    figure.text(TEXT_LEFT, 1 - 0.06 / height, title, **bold, **place)
     if subtitle:
-        figure.text(TEXT_LEFT, 1 - used / height, subtitle, fontsize=9, color=GREY, **place)
-        used += 0.16 * (subtitle.count("\n") + 1) + 0.06
-    return used
+        below = 0.1 + 0.2 * (title.count("\n") + 1)
+        small: dict[str, Any] = {"fontsize": SMALL_SIZE, "color": GREY, **place}
+        text = wrap(subtitle, SMALL_CHARACTERS, 3)
+        figure.text(TEXT_LEFT, 1 - below / height, text, linespacing=1.25, **small)
+    return title_height(title, subtitle)
 
 
-def add_axes(figure: Any, top: float, legend_rows: int) -> Any:
-    """Add axes that fill the figure between a title of ``top`` inches and a legend."""
-    total, bottom = figure.get_figheight(), 0.62 + 0.22 * legend_rows
-    return figure.add_axes((0.085, bottom / total, 0.89, 1 - (top + 0.12 + bottom) / total))
+def add_axes(figure: Any, top: float, bottom: float) -> Any:
+    """Add axes with ``top`` inches of title above and ``bottom`` inches below."""
+    total = figure.get_figheight()
+    return figure.add_axes((LEFT, bottom / total, RIGHT - LEFT, 1 - (top + 0.1 + bottom) / total))
 
 
 def clean(axes: Any) -> None:
     """Give axes the common look: no frame, a light grid behind everything."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#B0B0B0")
-    axes.tick_params(colors="#333333", labelsize=9, length=3)
-    axes.grid(True, color="#E6E6E6", linewidth=0.8)
+    axes.spines[["left", "bottom"]].set_color(FRAME)
+    axes.tick_params(colors=FRAME, labelcolor=INK, labelsize=SMALL_SIZE, length=3)
+    axes.set_facecolor("none")
+    axes.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
@@ -142,30 +170,39 @@ def time_axis(axes: Any, moments: Sequence[datetime], before: timedelta = timede
         pad = timedelta(days=1)
         axes.set_xticks([first], [f"{first:%Y-%m-%d}"])
     else:
-        locator = AutoDateLocator(minticks=3, maxticks=8)
+        locator = AutoDateLocator(minticks=3, maxticks=6)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.set_xlim(first - pad - before, last + pad)
 
 
-def legend_below(
-    figure: Any, handles: Sequence[Any], *, columns: int, centre: float, **options: Any
-) -> None:
-    """Draw a legend at the bottom; ``centre`` is a share of the figure's width."""
+def legend_height(entries: int, note: str = "") -> float:
+    """Return the inches of a legend of two columns and of a note under it."""
+    return 0.06 + LINE * (-(-entries // 2) + bool(note))
+
+
+def legend_below(figure: Any, handles: Sequence[Any], note: str = "") -> None:
+    """Draw a legend at the bottom in two columns, and a note under it."""
+    height = figure.get_figheight()
     figure.legend(
         handles,
         [handle.get_label() for handle in handles],
-        loc="lower center",
-        ncol=columns,
+        loc="lower left",
+        ncol=2,
         frameon=False,
-        fontsize=8.5,
-        bbox_to_anchor=(centre, 0.0),
-        **options,
+        fontsize=SMALL_SIZE,
+        labelspacing=0.35,
+        columnspacing=1.2,
+        borderpad=0.2,
+        markerscale=0.8,
+        bbox_to_anchor=(0.0, (LINE if note else 0.0) / height),
     )
+    if note:
+        figure.text(TEXT_LEFT, 0.05 / height, note, fontsize=SMALL_SIZE, color=GREY)
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
-    """Choose a colour for each forecaster; black is the ensemble's."""
+    """Choose a colour for each forecaster; the ink is the ensemble's."""
     models = [name for name in dict.fromkeys(names) if name != "ensemble"]
     chosen = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(models)}
     return chosen | {"ensemble": ENSEMBLE_COLOUR}
@@ -178,54 +215,3 @@ def series_styles(names: Sequence[str], width: int = LABEL_CHARACTERS) -> dict[s
         name: {"color": chosen[name], "marker": marker, "label": shorten(name, width)}
         for name, marker in zip(names, itertools.cycle(MARKERS), strict=False)
     }
-
-
-def outcome_colour(outcome: Outcome) -> str:
-    """Choose green for yes, red for no, grey for void."""
-    return GREY if outcome.value is None else "#009E73" if outcome.value else "#D55E00"
-
-
-# --- files ----------------------------------------------------------------------------------------
-
-
-def png(figure: Any) -> bytes:
-    """Render a figure as the bytes of a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    set_fonts(figure)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A character that no font has is drawn as a box; ``report_missing_scripts`` says so once.
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing.*")
-        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white")
-    return buffer.getvalue()
-
-
-def save(figure: Any, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all.
-
-    Raises:
-        PlotError: the file cannot be written.
-    """
-    content = png(figure)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-    except OSError as error:
-        reason = error.strerror or error
-        raise PlotError(f"{path}: the plot could not be written ({reason})") from error
-    return path
-
-
-def file_part(identifier: object) -> str:
-    """Turn an id into a part of a file name: letters, digits, dash and underscore.
-
-    An id with anything else in it is cleaned and gets a short hash, so that ids stay apart.
-    """
-    text = str(identifier)
-    clean_text = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:60]
-    if clean_text == text:
-        return text
-    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{clean_text}-{mark}" if clean_text else mark

@@ -281,7 +281,7 @@ def test_resolved_questions_are_scored_with_and_without(run, capsys):
 
 
 def test_the_report_shows_the_pairs(run, monkeypatch):
-    monkeypatch.setattr(report, "png", lambda _: b"png")
+    monkeypatch.setattr(report, "inline", lambda *_: "")
     _, path = run(*ASKED, "--logic")
     with Database(path) as database:
         page = report.render(database, 1)

@@ -227,7 +227,7 @@ def test_score_prints_and_draws_both_records(tmp_path, capsys):
     assert "# Record of live forecasts: 240 forecasts of 120 resolved questions count" in live
     assert dated.startswith("240 forecasts of 120 resolved questions count")
     assert {p.name for p in (tmp_path / "plots").iterdir()} == {
-        f"{name}{mark}.png"
+        f"{name}{mark}.svg"
         for name in ("reliability", "score_over_time")
         for mark in ("", ".back-dated")
     }

@@ -210,9 +210,9 @@ def test_retrieval_models_are_not_unpickled_either(tmp_path):
     ],
 )
 def test_a_hostile_question_id_is_a_plain_file_name(tmp_path, identifier):
-    from reporting.styles import file_part
+    from reporting.svg import file_part
 
-    name = f"run1_{file_part(identifier)}.png"
+    name = f"run1_{file_part(identifier)}.svg"
     path = tmp_path / name
     assert path.resolve().parent == tmp_path.resolve()
     assert name.isprintable()

@@ -54,11 +54,11 @@ def test_a_reader_that_leaves_ends_the_printing_only(path, monkeypatch):
 def test_redraw(path, capsys):
     assert call(path) == 0
     names = {p.name for p in (path.parent / "plots").iterdir()}
-    assert {"run2_a.png", "run2_c.png", "history_a.png", "latest_forecasts.png"} <= names
+    assert {"run2_a.svg", "run2_c.svg", "history_a.svg", "latest_forecasts.svg"} <= names
     assert len(names) == 7
     assert "7 plots" in capsys.readouterr().out
     assert call(path, "--run", 1) == 0
-    assert (path.parent / "plots" / "run1_a.png").is_file()
+    assert (path.parent / "plots" / "run1_a.svg").is_file()
 
 
 def test_resolve_lists_unknown_questions_and_keeps_history(path, capsys):
@@ -167,7 +167,7 @@ def test_score_prints_the_record_and_draws_it(path, capsys, monkeypatch):
     assert call(path, "--score", "--no-plots") == 0
     assert not plots.exists()
     assert call(path, "--score") == 0
-    assert {p.name for p in plots.iterdir()} == {"reliability.png", "score_over_time.png"}
+    assert {p.name for p in plots.iterdir()} == {"reliability.svg", "score_over_time.svg"}
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ import pytest
 
 from reporting.history_plot import history_figure
 from reporting.plot_data import HistoryPoint, Outcome, PlotError
-from reporting.styles import png
+from reporting.svg import render
 
-PNG = b"\x89PNG\r\n\x1a\n"
 START = datetime(2026, 1, 1)
 LONG = "Will the $100 price of the " + "very " * 60 + "long question hold?"
 
@@ -45,7 +44,7 @@ def test_agents_of_a_single_run_stand_side_by_side():
     "outcome", [None, Outcome(0.0, None), Outcome(None, START), Outcome(None, None)]
 )
 def test_history_with_every_kind_of_end(outcome):
-    assert png(history_figure(LONG, {}, history(5), outcome)).startswith(PNG)
+    assert "<svg" in render(history_figure(LONG, {}, history(5), outcome))
 
 
 def test_nothing_to_draw_is_a_plot_error():

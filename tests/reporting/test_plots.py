@@ -10,6 +10,7 @@ from evaluation.resolved import BACK_DATED, LIVE
 from questions.question import Question
 from reporting import plots
 from reporting.histories import histories
+from reporting.styles import PAPER
 from tests.support.record_database import add_run, around, calibrate, grown
 
 
@@ -30,11 +31,14 @@ def test_each_record_has_figures_of_its_own_name(ask, tmp_path, capsys):
         == 0
     )
     assert {path.name for path in (tmp_path / "plots").iterdir() if not path.name.startswith("run")} == {
-        "history_eu.png", "history_oil.png", "latest_forecasts.png",
-        "history_eu.back-dated.png", "history_oil.back-dated.png", "latest_forecasts.back-dated.png",
+        "history_eu.svg", "history_oil.svg", "latest_forecasts.svg",
+        "history_eu.back-dated.svg", "history_oil.back-dated.svg", "latest_forecasts.back-dated.svg",
     }  # fmt: skip
     with Database(tmp_path / "d.db") as db:
-        for record, start in ((LIVE, "1 live forecast, "), (BACK_DATED, "1 back-dated forecast, ")):
+        for record, start in (
+            (LIVE, "probability of yes: 1 live forecast, "),
+            (BACK_DATED, "probability of yes: 1 back-dated forecast, "),
+        ):
             figures = [figure for _, figure in plots.history_figures(db, record)]
             assert all(any(text.get_text().startswith(start) for text in f.texts) for f in figures)
 
@@ -46,7 +50,7 @@ def test_a_pool_of_fewer_models_has_a_hollow_marker_and_a_legend(ask, tmp_path):
         figure = next(figure for _, figure in plots.history_figures(db))
     (axes,) = figure.axes
     (hollow,) = [line for line in axes.lines if line.get_label() == "only 2 of 3 models"]
-    assert hollow.get_markerfacecolor() == "white"
+    assert hollow.get_markerfacecolor() == PAPER
     assert list(hollow.get_ydata()) == [history(tmp_path / "d.db", LIVE).ensemble[1].mean]
 
 
@@ -77,7 +81,9 @@ def test_agents_and_pool_of_one_run_stand_at_one_moment(tmp_path):
                 "UPDATE forecasts SET created_at = '2026-11-24T14:51:00Z' WHERE agent = 'n'"
             )
         ((_, figure),) = plots.history_figures(database)
-    assert any(text.get_text().startswith("1 live forecast,") for text in figure.texts)
+    assert any(
+        text.get_text().startswith("probability of yes: 1 live forecast,") for text in figure.texts
+    )
 
 
 def steps(path, work) -> int:
@@ -107,7 +113,7 @@ def test_the_end_of_a_run_reads_no_more_of_a_longer_record(tmp_path, monkeypatch
             tmp_path / f"{runs}.db", lambda db, run=run: plots.draw_history(db, tmp_path, run)
         )
     # The question's own history is longer; nothing of the other eleven is read but their last two pools.
-    assert saved == 2 * ["history_q0.png", "latest_forecasts.png"]
+    assert saved == 2 * ["history_q0.svg", "latest_forecasts.svg"]
     assert cost[28] < 2 * cost[3] + 100
 
 
@@ -122,5 +128,5 @@ def test_a_live_run_draws_no_back_dated_history(ask, tmp_path, monkeypatch):
             plots.draw_history(db, tmp_path, run)
             mark = ".back-dated" if run == 1 else ""
             assert saved == [
-                f"{name}{mark}.png" for name in ("history_eu", "history_oil", "latest_forecasts")
+                f"{name}{mark}.svg" for name in ("history_eu", "history_oil", "latest_forecasts")
             ]

@@ -54,7 +54,7 @@ def database(tmp_path, monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """No figure is rasterised: for tests of the text around the figures."""
-    monkeypatch.setattr(report, "png", lambda _: b"png")
+    monkeypatch.setattr(report, "inline", lambda *_: "")
 
 
 def test_nothing_is_fetched_and_nothing_runs(database, monkeypatch):
@@ -66,11 +66,19 @@ def test_nothing_is_fetched_and_nothing_runs(database, monkeypatch):
     sources = [
         value for _, name, value in page.attributes if name in ("src", "srcset", "background")
     ]
-    assert len(sources) == 9  # overview, two record figures, two for each question
-    assert all(value.startswith("data:image/png;base64,iVBOR") for value in sources)
+    assert sources == []
+    # Overview, two record figures, two for each question, each with a description.
+    assert page.tags.count("svg") == 9
+    described = [
+        value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")
+    ]
+    assert len(described) == 9
+    assert all(value.startswith("#") for _, name, value in page.attributes if name == "xlink:href")
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
     assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
-    assert not re.search(r"url\(|@import", html)
+    assert not re.search(r"url\((?!#)|@import", html)
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
 
 
 def test_text_of_models_and_articles_is_escaped_and_shown(database, undrawn):
@@ -154,7 +162,7 @@ def test_the_report_names_both_records_the_models_and_the_calibrated_value(
     ask, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(config, "MAX_PLOTTED_QUESTIONS", 1)
-    monkeypatch.setattr(report, "png", lambda _: b"png")
+    monkeypatch.setattr(report, "inline", lambda *_: "")
     ask("2026-03-02", fail="stub-c")
     calibrate(tmp_path / "d.db", 0.42)
     ask("2026-03-09", "--as-of", "2026-03-05")

@@ -6,20 +6,19 @@ import pytest
 
 from reporting.distribution_plot import distribution_figure
 from reporting.plot_data import Curve, PlotError
-from reporting.styles import LABEL_CHARACTERS, file_part, save, shorten
+from reporting.styles import LABEL_CHARACTERS, shorten
+from reporting.svg import file_part, save
 from tests.support.record_database import around
-
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_a_plot_that_cannot_be_written_is_one_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     figure = distribution_figure("Q", "", [Curve("m", around(10))])
     with pytest.raises(PlotError, match="could not be written"):
-        save(figure, tmp_path / "file" / "p.png")
-    path = save(figure, tmp_path / "new" / "p.png")
-    assert path.read_bytes().startswith(PNG)
-    assert [p.name for p in path.parent.iterdir()] == ["p.png"]  # no draft is left
+        save(figure, tmp_path / "file" / "p.svg")
+    path = save(figure, tmp_path / "new" / "p.svg")
+    assert "<svg" in path.read_text()
+    assert [p.name for p in path.parent.iterdir()] == ["p.svg"]  # no draft is left
 
 
 def test_file_names_come_from_ids_only():

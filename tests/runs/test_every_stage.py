@@ -20,7 +20,7 @@ import forecaster
 from database import Database
 from evidence import documents, freshness
 from questions.question import Question
-from reporting import plots, styles
+from reporting import plots, svg
 from runs import gather_evidence, plan, start, summary
 from scoring.tasks import AgentError
 from storage import connection as storage_connection
@@ -71,7 +71,7 @@ class World:
             "The bridge opens in May. The tunnel and the port open in June."
         )
         Path("plots").mkdir()
-        Path("plots/of_an_earlier_run.png").write_bytes(b"png")
+        Path("plots/of_an_earlier_run.svg").write_bytes(b"svg")
         with Database("other.db") as other:
             other.runs.start(
                 settings={}, versions={}, seed=1, as_of=None, questions=[Question("Other?")]
@@ -133,7 +133,7 @@ class World:
         patch(plan, "current_day", lambda: world.day)
         for module in (storage_connection, freshness):
             patch(module, "utc_now", lambda: f"{world.day}T12:00:00Z")
-        patch(styles, "png", lambda _: b"png")
+        patch(svg, "render", lambda *_: "svg")
         patch(plots, "history_figures", lambda *_: iter(()))
         patch(plots, "overview_figures", lambda *_: iter(()))
         asked = "SELECT question_id FROM run_questions WHERE run_id = ?"
@@ -244,7 +244,7 @@ def denied(*_):
 
 
 def read_only_plots(world):
-    world.temporary.setattr(styles, "write_whole", denied)
+    world.temporary.setattr(svg, "write_whole", denied)
 
 
 def unreadable_documents(world):
@@ -305,7 +305,7 @@ class Case:
 GONE: Final = r"forecaster\.py: run\.db: was moved, deleted or replaced while .*; put the file back"
 LOCKED: Final = r"forecaster\.py: run\.db: not writable; "
 NO_RUN: Final = r"forecaster\.py: run\.db: there is no run '1'"
-UNDRAWN: Final = r"error: plots/run1_bridge\.png: the plot could not be written \("
+UNDRAWN: Final = r"error: plots/run1_bridge\.svg: the plot could not be written \("
 UNLOADED: Final = r"error: stub-b failed: AgentError: stub-b did not load: \./stub-b: "
 OTHER_WEIGHTS: Final = r"forecaster\.py: run 1 cannot be resumed: weights of {} was "
 NO_FOLDER: Final = r"warning: --documents papers: there is no such folder"

@@ -107,7 +107,7 @@ def test_a_whole_run_stores_pools_draws_and_prints(run, capsys, tmp_path):
     expected = (((5050 + 399 * 20) + (5050 + 399 * 80)) / 2) / 500
     assert pooled[0] == (pytest.approx(expected), 2, 2, pytest.approx(1 - 399 / 500))
     assert rows(database, "select status from runs") == [("finished",)]
-    assert len(list((tmp_path / "plots").glob("run1_*.png"))) == 2
+    assert len(list((tmp_path / "plots").glob("run1_*.svg"))) == 2
     printed = capsys.readouterr().out
     assert "Will A happen?" in printed
     assert "50.0 %" in printed

@@ -12,7 +12,7 @@ import pytest
 import config
 import forecaster
 from agents_vllm import Agent
-from reporting import styles
+from reporting import svg
 from terminal.file_names import is_file_name, new_file, write_whole
 from tests.support.checkpoints import inspect, s3_store
 from tests.support.needed import needs
@@ -181,7 +181,7 @@ class Figure:
 
 
 def plot(folder: Path) -> Path:
-    return styles.save(Figure(), folder / "run1_a.png")
+    return svg.save(Figure(), folder / "run1_a.svg")
 
 
 def page(folder: Path) -> Path:
@@ -191,7 +191,7 @@ def page(folder: Path) -> Path:
 
 @pytest.mark.parametrize("write", [plot, page])
 def test_a_link_in_the_place_of_a_file_or_its_draft_is_never_followed(tmp_path, monkeypatch, write):
-    monkeypatch.setattr(styles, "png", lambda _: b"a picture")
+    monkeypatch.setattr(svg, "render", lambda _: "a picture")
     victim, shared = tmp_path / "victim", tmp_path / "shared"
     victim.write_text("precious")
     shared.mkdir()
