@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ SAME_NAME: Final = (
     "enforce_eager",
     "block_size",
 )
+# Models that may bring Mistral's own tokenizer (tekken.json) beside the usual one.
+MISTRAL: Final = re.compile(r"mistral|ministral|mixtral|pixtral|devstral|magistral", re.IGNORECASE)
 # Words of /proc/cpuinfo for processors that multiply bfloat16 matrices themselves.
 FAST_BFLOAT16: Final = {"avx512_bf16", "amx_bf16", "bf16"}
 
@@ -61,20 +64,29 @@ def engine_arguments(
     if swap_space := vllm_config.get("swap_space_gb"):
         # vLLM's swap space is gone; moving KV cache blocks to main memory took its place. GiB.
         arguments["kv_offloading_size"] = float(swap_space)
-    if window := _window(spec, vllm_config, str(folder or path)):
+    settings = machine.known_settings(str(folder or path))
+    if window := _window(spec, vllm_config, settings):
         arguments["max_model_len"] = window
+    name = f"{path if HUGGING_FACE_ID.fullmatch(path) else ''} {settings.get('model_type', '')}"
+    if MISTRAL.search(name):
+        # vLLM would take Mistral's own tokenizer where the model brings it, which has no chat
+        # template: the model would be asked in plain text.
+        arguments["tokenizer_mode"] = "hf"
     return arguments
 
 
-def _window(spec: ModelSpec, vllm_config: Mapping[str, Any], path: str) -> int | None:
+def _window(
+    spec: ModelSpec, vllm_config: Mapping[str, Any], settings: Mapping[str, Any]
+) -> int | None:
     """Return the window to ask for, in tokens.
 
-    vLLM refuses one beyond the model's own; the configured one is meant for the larger models.
+    vLLM refuses one beyond the model's own (``settings`` is its config.json); the configured one
+    is meant for the larger models.
     """
     configured = vllm_config.get("max_model_len")
     if spec.max_model_len or not configured:
         return spec.max_model_len
-    own = machine.window(machine.known_settings(path))
+    own = machine.window(settings)
     return int(min(configured, own or configured))
 
 

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from engine import arguments
-from engine.arguments import adapt_to_cpu, cpu_dtype, processor_flags
+from engine.arguments import adapt_to_cpu, cpu_dtype, engine_arguments, processor_flags
 from engine.environment import engine_environment, prepare_environment
+from preflight.model_entries import ModelSpec
 from tests.support.needed import needs
 
 QUANTIZED = {"quantization_config": {"quant_method": "awq"}}
@@ -41,6 +42,24 @@ def test_the_flags_are_those_of_the_first_processor(tmp_path, monkeypatch, word)
     monkeypatch.setattr(arguments, "Path", lambda _: tmp_path / "cpuinfo")
     monkeypatch.setattr(arguments.platform, "system", lambda: "Linux")
     assert processor_flags() == {"fpu", "avx2"}
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        ("mistralai/Mistral-Nemo-Instruct-2407", "hf"),
+        ("mistralai/Mixtral-8x7B-Instruct-v0.1", "hf"),
+        ("Qwen/Qwen3-14B", None),
+        ("deepseek-ai/DeepSeek-V3.2", None),
+    ],
+)
+def test_mistral_models_keep_the_tokenizer_that_has_a_chat_template(path, mode):
+    assert engine_arguments(ModelSpec("m", path), {}).get("tokenizer_mode") == mode
+
+
+def test_a_folder_of_a_mistral_model_is_known_by_its_config(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "mistral"}')
+    assert engine_arguments(ModelSpec("m", str(tmp_path)), {})["tokenizer_mode"] == "hf"
 
 
 def test_what_a_cpu_cannot_use_is_left_out():
