@@ -71,7 +71,9 @@ def test_twenty_questions_think_in_one_call_and_their_numbers_cost_three(spec, m
         assert (one.seed, one.said) == (same.seed, same.said)
     assert len({one.thought.text for one in written}) == 20
     for one, outcome in zip(written, outcomes, strict=True):
-        assert one.cut == (not one.thought.ended) == (one.tokens == 48)
+        # Some end their turn without the mark; none writes it.
+        assert one.cut == (one.tokens == 48)
+        assert not one.thought.ended
         assert outcome.prompt.text.count("<think>") == outcome.prompt.text.count("</think>") == 1
         assert outcome.prompt.text.endswith("</think>\n\nProbability:")
         # One sequence of tokens: what was generated, between what was written around it. A space
