@@ -7,6 +7,7 @@
     python analysis.py --calibrate platt         fit a calibration on resolved forecasts
     python analysis.py --same-question ID OTHER  let two ids share a history and their outcomes
     python analysis.py --explain QUESTION [RUN]  how a final number came about, step by step
+    python analysis.py --why QUESTION [RUN RUN]  what made a number change between two runs
     python analysis.py --report report.html      one self-contained page
     python analysis.py --list due                what is past its close date and not resolved
 
@@ -19,8 +20,10 @@ from preflight import startup
 
 # isort: split
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from database import Database
+    from evaluation.why import Engine
+    from preflight.model_entries import ModelSpec
+    from scoring.agent import BaseAgent
 
 
 def act(arguments: Namespace, database: Database) -> int:
@@ -61,6 +67,11 @@ def act(arguments: Namespace, database: Database) -> int:
         from evaluation.explanation import explain
 
         show(*explain(database, *arguments.explain))
+    elif arguments.why:
+        from evaluation.why import why
+
+        name, *runs = arguments.why
+        show(*why(database, name, runs, open_engine, passages=arguments.passages))
     elif arguments.report:
         from reporting.report import write_report
 
@@ -96,6 +107,73 @@ def as_json(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Write rows as a JSON array, one object a line."""
     objects = [json.dumps(row) for row in rows]
     return ["[", ",\n".join(objects), "]"] if objects else ["[]"]
+
+
+def open_engine(settings: Mapping[str, Any]) -> Engine:
+    """Return what loads the models of a stored run with today's settings.
+
+    Raises:
+        AgentError: no engine can start on this machine.
+    """
+    import importlib.util
+
+    from engine.environment import prepare_environment, vllm_is_cpu_build
+    from preflight.machine import visible_gpus
+    from scoring.tasks import AgentError
+
+    if importlib.util.find_spec("vllm") is None:
+        raise AgentError("vLLM is not installed here")
+    if not vllm_is_cpu_build() and visible_gpus() == 0:
+        raise AgentError("this is vLLM's CUDA build and no NVIDIA GPU is visible")
+    # Before any library reads it: only weights that are here are read.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    prepare_environment()
+    from agents_vllm import Agent
+    from engine.remote_agent import RemoteAgent
+    from evaluation.why import Engine
+
+    demo = settings.get("demo") is True
+    engine = dict(settings.get("vllm") or {}) if demo else config.VLLM_CONFIG
+
+    def agent(spec: ModelSpec) -> BaseAgent:
+        return RemoteAgent(spec) if spec.addresses else Agent(spec, vllm_config=engine)
+
+    return Engine(partial(demo_model, settings) if demo else stored_model, agent)
+
+
+def stored_model(name: str, path: str) -> ModelSpec:
+    """Return a stored run's model as config.py defines it, else by its path alone.
+
+    What a database says must not switch on ``trust_remote_code``.
+
+    Raises:
+        ConfigError: the path is no model path any more.
+    """
+    from preflight.model_entries import ModelSpec, model_spec
+    from terminal.redaction import redact
+
+    table = {**config.OPEN_FORECASTERS, **config.FORECAST_MODEL_PATHS_VLLM}
+    if name in table and redact((spec := model_spec(name, table)).path) == path:
+        return spec
+    model_spec(path, {})
+    return ModelSpec(name, path)
+
+
+def demo_model(settings: Mapping[str, Any], name: str, path: str) -> ModelSpec:
+    """Return the demonstration's model, with the prefix of a stored run.
+
+    Raises:
+        ConfigError: it is not packaged here.
+    """
+    from engine.packaged_model import prepare_model
+    from preflight.model_entries import ModelSpec
+    from preflight.packages import PackageError
+
+    try:
+        folder = str(prepare_model())
+    except PackageError as error:
+        raise ConfigError([f"{path}: {error}"]) from error
+    return ModelSpec(name, folder, answer_prefix=str(settings["models"][name]["answer_prefix"]))
 
 
 def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:

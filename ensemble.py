@@ -19,10 +19,11 @@ from evaluation.ablation import FULL
 from evaluation.run_differences import UNKNOWN_WEIGHTS
 from preflight.model_entries import ModelSpec
 from runs.forecast_records import Key, Piece, Scored, forecast_record, pieces, pool_record
-from runs.prompt_batches import Batch, Thoughts, fitted_task, noted_tasks, prompt_batch
+from runs.prompt_batches import Batch, Thoughts, prompt_batch
 from runs.thoughts import think
 from runs.weights_identity import weights_identity
 from scoring.agent import BaseAgent
+from scoring.samples import fitted_task, noted_tasks
 from scoring.tasks import AgentError, ForecastOutcome, Reasoning
 from storage.errors import DatabaseError
 from storage.records import Evidence, Forecast, ReasoningRecord

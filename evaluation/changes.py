@@ -8,7 +8,7 @@ from typing import Final
 
 from database import Database
 from evaluation.resolved import read_voices
-from evaluation.run_differences import Difference, RunSettings, differences
+from evaluation.run_differences import ABSENT, Difference, RunSettings, differences
 from scoring.pooling import Voice, pool_voices
 from storage.points import StoredChange
 from terminal.redaction import redact
@@ -44,8 +44,8 @@ class Change:
         """How many passages in the prompts are new or gone."""
         new, gone = self.stored.passages_new, self.stored.passages_gone
         if not (new or gone):
-            return "passages the same" if self.stored.passages else "no passages"
-        return f"passages {new} new, {gone} gone"
+            return "the same" if self.stored.passages else "none"
+        return f"{new} new, {gone} gone"
 
 
 def like_for_like(then: Mapping[str, Voice], now: Mapping[str, Voice], method: str) -> float | None:
@@ -64,9 +64,27 @@ def run_settings(database: Database, run_id: int) -> RunSettings:
 
 
 def run_differences(database: Database, then: int, now: int) -> list[Difference]:
-    """Compare two stored runs; what changes a number's last digits only is left out."""
+    """Compare two stored runs; what changes a number's last digits only is left out.
+
+    Of a group that one run does not have (``retrieval``) only its name is told.
+    """
     found = differences(run_settings(database, then), run_settings(database, now))
-    return [one for one in found if not one.harmless and one.name not in OF_THE_DAY]
+    names = {one.name for one in found}
+    return [
+        _group(one, names)
+        for one in found
+        if not one.harmless
+        and one.name not in OF_THE_DAY
+        and one.name.rpartition(".")[0].partition(".")[0] not in names
+    ]
+
+
+def _group(one: Difference, names: Iterable[str]) -> Difference:
+    """Return a difference; of a group of settings whether it is there."""
+    if not any(name.startswith(f"{one.name}.") for name in names):
+        return one
+    then, now = ("set" if value == ABSENT else value for value in (one.then, one.now))
+    return Difference(one.name, then, now)
 
 
 def changes(database: Database, run_id: int) -> list[Change]:
@@ -113,20 +131,27 @@ def change_lines(database: Database, run_id: int, columns: int) -> list[str]:
         return []
     runs = {one.stored.run_before for one in found}
     since = f"run {min(runs)}" if len(runs) == 1 else "the last run of each question"
-    lines = ["", cut(f"What changed since {since}, in points (models that both have)", columns)]
+    title = f"What changed since {since}, in points (models that both have)"
     final = any(one.stored.final != one.stored.models for one in found)
-    apart = max(len(", ".join(one.differs)) for one in found)
-    passages = max(len(one.passages) for one in found)
-    for one in found[:LISTED]:
-        numbers = f"{_signed(one.models)}  "
-        if final:
-            numbers += f"final {_signed(one.final)}  "
-        differs = f"{', '.join(one.differs):<{apart}}  " if apart else ""
-        start = f"{numbers}{one.passages:<{passages}}  {differs}"
-        lines.append(cut(visible_line(start + redact(one.stored.text)), columns).rstrip())
+    rows = [_cells(one, final=final) for one in found[:LISTED]]
+    head = [f"{'models':>6}", *([f"{'final':>6}"] if final else []), "passages", "differs"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    texts = ["question", *(redact(one.stored.text) for one in found)]
+    lines = ["", cut(title, columns)]
+    for cells, text in zip([head, *rows], texts, strict=False):
+        start = "  ".join(f"{cell:<{size}}" for cell, size in zip(cells, widths, strict=True))
+        lines.append(cut(visible_line(f"{start}  {text}"), columns))
     if rest := found[LISTED:]:
         lines.append(f"and {len(rest)} more, none by more than {rest[0].size:.1f}")
     return [*lines, *_settings_lines(database, run_id, runs)]
+
+
+def _cells(one: Change, *, final: bool) -> list[str]:
+    """Return a row; settings are the same for all questions and are named below."""
+    numbers = [_signed(one.models), *([_signed(one.final)] if final else [])]
+    return [*numbers, one.passages, ", ".join(name for name in one.differs if name != "settings")]
 
 
 def _signed(points: float | None) -> str:

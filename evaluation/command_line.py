@@ -23,6 +23,7 @@ JOBS = (
     "calibrate",
     "score",
     "explain",
+    "why",
     "report",
     "list",
 )
@@ -35,6 +36,7 @@ GOES_WITH = {
     "record": ("calibrate",),
     "run": ("report", ""),
     "by": ("score",),
+    "passages": ("why",),
     "no_plots": ("score",),
     "json": ("list", "score"),
 }
@@ -48,6 +50,7 @@ EXAMPLES = """examples:
   analysis.py --list due                             what is past its close date, not resolved
   analysis.py --resolve-one norway yes --date 2026-09-01
   analysis.py --score --by model run --no-plots      the record, also by model and by run
+  analysis.py --why norway --passages                what made it change since its last run
   analysis.py --report report.html --run 12          one page of run 12
 """
 
@@ -114,6 +117,12 @@ _JOB_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "help": "show how a question's final number came about: id or text, and a run"
         " (default: the newest that asked it)",
     },
+    "--why": {
+        "nargs": "+",
+        "metavar": ("QUESTION", "RUN"),
+        "help": "split a change into evidence, wording, date, models, pool: id or text, and two"
+        " runs (default: the last two that asked it)",
+    },
     "--list": {
         "choices": LISTS,
         "help": "print the questions, those that are due to be resolved, the runs, or the models",
@@ -121,6 +130,10 @@ _JOB_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--report": {"metavar": "FILE", "help": "write one self-contained HTML page"},
 }
 _MORE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--passages": {
+        "action": "store_true",
+        "help": "with --why: also leave out each of the three best passages",
+    },
     "--run": {
         "type": int,
         "metavar": "N",
@@ -162,6 +175,8 @@ def option_problems(arguments: argparse.Namespace) -> list[str]:
     job = next((name for name in JOBS if getattr(arguments, name)), "")
     if len(arguments.explain or ()) > 2:
         return ["--explain takes a question and a run; put the question in quotes"]
+    if len(arguments.why or (1,)) not in (1, 3):
+        return ["--why takes a question, or a question and two runs; put the question in quotes"]
     for option, jobs in GOES_WITH.items():
         value = getattr(arguments, option)
         if value is not None and value is not False and job not in jobs:

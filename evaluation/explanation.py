@@ -73,7 +73,7 @@ def explain(database: Database, name: str, run: str | None = None) -> list[str]:
     Raises:
         AnalysisError: no such run or question, or it has no forecast there.
     """
-    question, run_id = _find(database, name, run)
+    question, run_id = find_question(database, "--explain", name, run)
     record = RunRecord.read(database, run_id)
     if question.id not in record.pools:
         raise AnalysisError(f"--explain: run {run_id} has no forecast of {question.id!r}")
@@ -86,11 +86,18 @@ def explain(database: Database, name: str, run: str | None = None) -> list[str]:
     return lines
 
 
-def _find(database: Database, name: str, run: str | None) -> tuple[AskedQuestion, int]:
+def find_question(
+    database: Database, option: str, name: str, run: str | None
+) -> tuple[AskedQuestion, int]:
+    """Find a question by id, subject or text in a run (default: the newest to ask).
+
+    Raises:
+        AnalysisError: there is none, in a line that begins with the option and names a near one.
+    """
     runs = [row.id for row in database.runs.all() if row.origin_run is None or str(row.id) == run]
     if run is not None and run not in map(str, runs):
         known = ", ".join(map(str, runs[-10:])) or "none"
-        raise AnalysisError(f"--explain: there is no run {run!r}; stored: {known}")
+        raise AnalysisError(f"{option}: there is no run {run!r}; stored: {known}")
     for run_id in [int(run)] if run is not None else reversed(runs):
         for row in database.runs.questions(run_id):
             if name in (row.id, row.subject) or folded(name) == folded(row.text):
@@ -99,7 +106,7 @@ def _find(database: Database, name: str, run: str | None) -> tuple[AskedQuestion
     did = "did not ask" if run is not None else "asked"
     names = [word for row in database.runs.known_questions() for word in (row.id, row.text)]
     what = hint(name, names) or "; give an id or the whole question"
-    raise AnalysisError(f"--explain: {where} {did} {name!r}{what}")
+    raise AnalysisError(f"{option}: {where} {did} {name!r}{what}")
 
 
 def steps(record: RunRecord, question_id: str) -> list[Step]:

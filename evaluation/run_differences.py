@@ -18,6 +18,8 @@ RETIRED: Final = (
 FIRST_SCORING_RULE: Final = "1: no digit follows"
 # Packages whose version decides no more than a number's last digits.
 HARMLESS: Final = {f"version.{name}" for name in ("python", "numpy", "runai-model-streamer")}
+# What a run does not have, in words.
+ABSENT: Final = "not set"
 # The identity of weights that are not known before the model is loaded.
 UNKNOWN_WEIGHTS: Final = "unknown"
 
@@ -93,7 +95,7 @@ _ABSENT: Final = object()
 
 
 def _in_words(value: Any) -> str:
-    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
+    return ABSENT if value is _ABSENT else json.dumps(value, ensure_ascii=False)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

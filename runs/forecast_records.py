@@ -10,7 +10,7 @@ from evaluation.ablation import FULL, effect
 from preflight.model_entries import ModelSpec
 from scoring.distribution import spread
 from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
-from scoring.scorer import ScoringResult
+from scoring.samples import result_voice
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt
 from storage.new_records import AblationRecord, EnsembleRecord, ForecastRecord
 from storage.records import Evidence, Forecast
@@ -85,7 +85,7 @@ def forecast_record(
         common |= _wording_columns(samples)
     if full[0][0].reasoning is None and full[0][0].thought is None:
         # One prompt: its distribution as it was read, without the rounding of a mean.
-        voice = mean if len(full) > 1 else _voice(results[0])
+        voice = mean if len(full) > 1 else result_voice(results[0])
         return ForecastRecord(**common, **_voice_columns(voice))
     voices = [average(wordings) for wordings in samples]
     return ForecastRecord(**common, **_voice_columns(mean), **_sample_columns(voices))
@@ -98,7 +98,7 @@ def _samples(scored: Scored) -> list[list[Voice]]:
         if outcome.result is not None:
             if task.wording == 0:
                 found.append([])
-            found[-1].append(_voice(outcome.result))
+            found[-1].append(result_voice(outcome.result))
     return found
 
 
@@ -163,12 +163,9 @@ def failure(scored: Scored) -> str | None:
 
 def mean_voice(scored: Scored) -> Voice:
     """Return the mean over the samples, of which none has failed."""
-    return average([_voice(outcome.result) for _, outcome in scored if outcome.result is not None])
-
-
-def _voice(result: ScoringResult) -> Voice:
-    captured = result.captured_mass
-    return Voice(result.distribution, captured, result.residual_mass, captured)
+    return average(
+        [result_voice(outcome.result) for _, outcome in scored if outcome.result is not None]
+    )
 
 
 def _ablation(condition: str, scored: Scored, full: Voice) -> AblationRecord:

@@ -9,13 +9,13 @@ from dataclasses import replace
 import config
 from database import Database
 from evaluation.base_rates import CLASS, BaseRate, Past, base_rate
+from evaluation.mixed_prompts import facts
 from evaluation.past_record import past_questions
 from questions.cells import counted, is_nothing, listed, shortened
 from questions.checks import KIND_KEY, parent_id
 from questions.market import market_price
 from questions.question import Question
 from runs.plan import Plan
-from scoring.prompts import base_rate_fact, market_fact
 from storage.final_numbers import OutsideView
 from storage.records import Evidence
 
@@ -43,17 +43,6 @@ def with_outside_views(
         replace(one, facts=facts(views[one.question.id])) if one.question.id in views else one
         for one in found
     ]
-
-
-def facts(view: OutsideView) -> tuple[str, ...]:
-    """Return the lines that a prompt shows of a view."""
-    lines = []
-    if view.market is not None and view.market_shown:
-        lines.append(market_fact(view.market, view.market_date))
-    if view.relatives and view.base_rate_shown:
-        counts = len(view.relatives), view.yes or 0.0
-        lines.append(base_rate_fact(*counts, view.kind or "", view.family or ""))
-    return tuple(lines)
 
 
 def _new_views(questions: Sequence[Question], plan: Plan, database: Database) -> list[OutsideView]:

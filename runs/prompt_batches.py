@@ -8,11 +8,8 @@ from dataclasses import dataclass, replace
 import config
 from evaluation.ablation import variants
 from runs.forecast_records import Key, Piece, Scored
-from scoring.agent import BaseAgent
-from scoring.distribution import Distribution
-from scoring.number_trie import TokenizationError
-from scoring.prompts import NEGATED
-from scoring.tasks import ForecastOutcome, ForecastTask, PromptError, Thought
+from scoring.samples import turned
+from scoring.tasks import ForecastOutcome, ForecastTask, Thought
 
 # The notes of the logic model by piece, and a model's own thoughts for each of these notes.
 Notes = Mapping[Key, Sequence[str]]
@@ -68,30 +65,3 @@ def prompt_batch(
             owners += [(number, condition)] * len(worded)
             tasks += worded
     return Batch(tasks, owners)
-
-
-def turned(task: ForecastTask, outcome: ForecastOutcome) -> ForecastOutcome:
-    """Return the outcome for yes of a task that may ask for no."""
-    if task.wording != NEGATED or outcome.result is None:
-        return outcome
-    distribution = Distribution(outcome.result.distribution.probabilities[::-1])
-    return replace(outcome, result=replace(outcome.result, distribution=distribution))
-
-
-def fitted_task(
-    agent: BaseAgent, task: ForecastTask, texts: Sequence[str], *, think: bool
-) -> ForecastTask:
-    """Return the task with as many passages as fit beside notes and thoughts."""
-    if not (task.passages and (texts or think)):
-        return task
-    build = agent.thought_prompt if think else agent.build_prompt
-    try:
-        used = min(build(one).passages_used for one in noted_tasks(task, texts))
-    except (PromptError, TokenizationError):
-        return task  # thinking or scoring meets the error again and reports it
-    return replace(task, passages=task.passages[:used])
-
-
-def noted_tasks(task: ForecastTask, texts: Sequence[str]) -> list[ForecastTask]:
-    """Return the task with each of the notes, or as it is without any."""
-    return [replace(task, reasoning=text) for text in texts] or [task]

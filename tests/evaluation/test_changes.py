@@ -55,9 +55,10 @@ def test_other_models_are_left_out_and_the_final_number_has_no_change(database):
     (one,) = changes(database, alone)
     assert (one.models, one.size) == (None, 0)
     assert view(database, alone)["eu"]["models_change"] is None
-    assert "  none  no passages  models  Will a country join the EU?" in change_lines(
-        database, alone, 90
-    )
+    assert change_lines(database, alone, 90)[2:4] == [
+        "models  passages  differs  question",
+        "  none  none      models   Will a country join the EU?",
+    ]
 
 
 def test_weak_voices_weigh_as_in_their_pools(database):
@@ -132,7 +133,7 @@ def test_passages_count_by_their_text_whatever_the_revision(database):
         add_run(database, [EU], {"x": [point(10)]})
         quoted(database, run, texts)
     (one,) = changes(database, 2)
-    assert one.passages == "passages 3 new, 2 gone"
+    assert one.passages == "3 new, 2 gone"
     assert one.stored.passages == 4
 
 
@@ -153,7 +154,8 @@ def test_settings_are_named_and_long_lists_end(database):
         sql.execute("""UPDATE runs SET versions = '{"numpy": "1"}' WHERE id = ?""", (run,))
     lines = change_lines(database, run, 60)
     assert lines[1] == "What changed since run 1, in points (models that both have)"
-    assert lines[2].startswith(" +11.0  no passages  models, settings  Will thing 11")
+    assert lines[2] == "models  passages  differs  question"
+    assert lines[3] == " +11.0  none      models   Will thing 11 happen at the end …"
     assert all(len(line) <= 60 for line in lines[:-1])
     assert lines[-2:] == [
         "and 2 more, none by more than 1.0",
