@@ -35,11 +35,17 @@ OUTCOME: Final[dict[str, Any]] = {"linewidth": 4, "alpha": 0.75}
 
 
 def distribution_figure(
-    title: str, subtitle: str, curves: Sequence[Curve], outcome: Outcome | None = None
+    title: str,
+    subtitle: str,
+    curves: Sequence[Curve],
+    outcome: Outcome | None = None,
+    *,
+    models: Sequence[str] = (),
 ) -> Any:
     """Draw a row for each curve: probability of each %, mean, median, 80 % range.
 
-    A lone model is not drawn again as the ensemble; a pool that lacks models is hollow.
+    A lone model is not drawn again as the ensemble; a pool that lacks models is hollow. ``models``
+    may name all of the run, so that each keeps its colour in every figure.
 
     Raises:
         PlotError: there is nothing to draw.
@@ -53,7 +59,7 @@ def distribution_figure(
     figure = styles.new_figure(styles.title_height(title, subtitle) + 0.1 + bottom + UNIT * extent)
     axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), bottom)
     bases = -PITCH * np.arange(len(curves))
-    chosen = styles.colours(curve.name for curve in curves if not curve.ensemble)
+    chosen = styles.colours([*models, *(curve.name for curve in curves if not curve.ensemble)])
     colours = [styles.ENSEMBLE_COLOUR if c.ensemble else chosen[c.name] for c in curves]
     _set_axes(axes, curves, bases)
     _draw_marks(axes, curves, bases, colours)

@@ -50,7 +50,11 @@ OUTCOME: Final[dict[str, Any]] = {
 
 
 def overview_figures(rows: Sequence[OverviewRow], title: str) -> list[Any]:
-    """Draw each question's latest forecast, the one before, and the outcome, in pages."""
+    """Draw each question's latest forecast, the one before, and the outcome, in pages.
+
+    Open questions come first.
+    """
+    rows = sorted(rows, key=lambda row: row.outcome is not None)
     pages = [rows[start : start + OVERVIEW_ROWS] for start in range(0, len(rows), OVERVIEW_ROWS)]
     return [
         _draw_page(page, title + (f" ({number} of {len(pages)})" if len(pages) > 1 else ""))
@@ -111,8 +115,10 @@ def _draw_rows(axes: Any, rows: Sequence[OverviewRow]) -> None:
         where: dict[str, Any] = {"fontsize": styles.TEXT_SIZE, "fontweight": "bold"}
         axes.text(104, number, styles.percent(latest[number]), va="center", **where)
         text |= {"va": "center", "color": styles.GREY}
-        moved = "" if row.previous is None else f"{latest[number] - row.previous:+.1f}"
-        axes.text(104, number + 0.28, moved, **text)
+        if row.previous is not None:
+            # Adding 0 makes a rounded -0 a 0.
+            moved = round(latest[number] - row.previous, 1) + 0
+            axes.text(104, number + 0.28, f"{moved:+.1f}", **text)
         axes.text(104, number - 0.28, row.fewer, **text)
 
 

@@ -66,11 +66,17 @@ def draw_run(database: Database, run_id: int, plots_dir: str | Path) -> list[Pat
     return paths
 
 
-def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
-    """Draw each question of a run that has a forecast; yield its id and figure."""
+def run_figures(
+    database: Database, run_id: int, *, titles: bool = True
+) -> Iterator[tuple[str, Any]]:
+    """Draw each question of a run that has a forecast; yield its id and figure.
+
+    Without ``titles`` the questions are not part of the figures.
+    """
     started = database.runs.get(run_id).started_at[:16].replace("T", " ")
     outcomes = database.outcomes.latest()
     forecasts = by_question(row for row in database.forecasts.of_run(run_id) if row.error is None)
+    models = sorted({row.agent for rows in forecasts.values() for row in rows})
     ensembles = {row.question_id: row for row in database.forecasts.ensembles(run_id)}
     for question in with_progress(plotted(database.runs.questions(run_id)), "plots", "question"):
         rows, ensemble = forecasts.get(question.id, []), ensembles.get(question.id)
@@ -86,7 +92,9 @@ def run_figures(database: Database, run_id: int) -> Iterator[tuple[str, Any]]:
             subtitle += "" if calibrated is None else f"; calibrated {calibrated:.0f} %"
         outcome = outcome_of(outcomes.get(question.id))
         curves = _curves(rows, ensemble)
-        yield question.id, distribution_figure(question.text, subtitle, curves, outcome)
+        title = question.text if titles else ""
+        figure = distribution_figure(title, subtitle, curves, outcome, models=models)
+        yield question.id, figure
 
 
 def _curves(rows: Sequence[Forecast], ensemble: PooledForecast | None) -> list[Curve]:
@@ -170,17 +178,25 @@ def _draw_record_history(
 
 
 def history_figures(
-    database: Database, record: str = LIVE, subjects: Collection[str] = ()
+    database: Database,
+    record: str = LIVE,
+    subjects: Collection[str] = (),
+    *,
+    titles: bool = True,
 ) -> Iterator[tuple[History, Any]]:
-    """Draw each history of a record, or of ``subjects``, one at a time."""
+    """Draw each history of a record, or of ``subjects``, one at a time.
+
+    Without ``titles`` the questions are not part of the figures.
+    """
     questions = database.runs.latest_questions(record)
     if subjects:
         questions = [row for row in questions if row.subject in subjects]
     chosen = plotted(questions, newest=True)
     with progress("histories", len(chosen), "question") as bar:
         for history in histories(database, record, chosen):
+            title = history.text if titles else ""
             figure = history_figure(
-                history.text, history.agents, history.ensemble, history.outcome, kind=record
+                title, history.agents, history.ensemble, history.outcome, kind=record
             )
             yield history, figure
             bar.update()

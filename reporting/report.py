@@ -1,24 +1,26 @@
 """Write one HTML page that holds a run and the track record: a file to send.
 
-Everything is inside it (images as data URIs; no script, no font, no address is fetched), so it
-opens anywhere and tells nobody that it was opened. Jinja2 escapes all text from questions, models
-and articles; only http and https addresses become links.
+Everything is inside it (pictures as SVG; no script, no font, no address is fetched), so it opens
+anywhere and tells nobody that it was opened. Jinja2 escapes all text from questions, models and
+articles; only http and https addresses become links.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from database import Database
 from evaluation.ablation import CONDITIONS
-from evaluation.changes import changes
+from evaluation.changes import Change, changes
 from evaluation.explanation import RunRecord, Step, steps
-from evaluation.resolved import RECORDS, AnalysisError, collect, record_of
+from evaluation.headline import headline
+from evaluation.resolved import RECORDS, AnalysisError, Judged, collect, record_of
 from evaluation.scorecard import score_lines
 from questions.checks import parent_id
+from reporting import styles
 from reporting.fonts import report_missing_scripts
 from reporting.histories import outcome_of
 from reporting.overview_plot import overview_figures
@@ -37,7 +39,11 @@ from terminal.file_names import write_whole
 from terminal.text import visible
 
 # Characters of a passage in the report; the address leads to the whole text.
-EXCERPT_CHARACTERS = 400
+EXCERPT_CHARACTERS = 700
+# Of a passage in a prompt: it is quoted once, with the evidence.
+QUOTED_CHARACTERS = 60
+# Questions of the track record that are not folded.
+LISTED = 10
 TEMPLATE = Path(__file__).with_name("report.html")
 
 
@@ -71,11 +77,25 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """How good one record is: lines to quote, and what is scored, worst first."""
+
+    headline: Sequence[str]
+    rows: Sequence[Judged]
+
+
+@dataclass(frozen=True)
 class Details:
-    """What the page shows of a question below the table."""
+    """What the page shows of a question below the table.
+
+    ``new`` are the ids of passages that the last run's prompts did not have; ``prompts`` are by the
+    agents that were asked so.
+    """
 
     steps: Sequence[Step]
     evidence: Sequence[Passage]
+    new: Collection[int]
+    prompts: Mapping[str, str]
     forecasts: Sequence[Forecast]
     ablations: Sequence[AblationPair]
 
@@ -117,22 +137,27 @@ def render(database: Database, run_id: int) -> str:
     environment.filters |= {"link": link, "excerpt": excerpt, "points": points}
     run = database.runs.get(run_id)
     histories, overviews = _histories(database)
-    lines = closing_table(database, run_id)
-    scores, record_images = _record(database)
+    lines = sorted(closing_table(database, run_id), key=lambda line: line.outcome != "")
+    moved = changes(database, run_id)
+    scores, score_text, record_images = _record(database)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=run,
         made=utc_now(),
         lines=lines,
+        colours=styles.DARK,
         tables={
             record: part for record in RECORDS if (part := [x for x in lines if x.record == record])
         },
-        changes=changes(database, run_id),
+        changes=moved,
         overviews=overviews,
         distributions=_distributions(database, run_id),
         histories=histories,
-        details=_details(database, run_id),
+        details=_details(database, run_id, moved),
         conditions=CONDITIONS,
         scores=scores,
+        listed=LISTED,
+        score_text=score_text,
+        texts={row.id: row.text for row in database.runs.known_questions()},
         record_images=record_images,
         calibrations=database.outcomes.calibrations(),
         coherence=database.outcomes.coherence(run_id),
@@ -197,7 +222,7 @@ def _distributions(database: Database, run_id: int) -> dict[str, str]:
     said = "Distribution of every model and of the ensemble over 0 to 100 %"
     return {
         name: inline(figure, f"run {run_id} {name}", said)
-        for name, figure in run_figures(database, run_id)
+        for name, figure in run_figures(database, run_id, titles=False)
     }
 
 
@@ -208,7 +233,7 @@ def _histories(database: Database) -> tuple[dict[str, dict[str, str]], dict[str,
     for record in RECORDS:
         rows = []
         said = f"{record.capitalize()} forecasts of this question over time"
-        for history, figure in history_figures(database, record):
+        for history, figure in history_figures(database, record, titles=False):
             picture = inline(figure, f"{record} {history.subject}", said)
             pictures.setdefault(history.subject, {})[record] = picture
             rows.append(history.overview_row())
@@ -222,29 +247,69 @@ def _histories(database: Database) -> tuple[dict[str, dict[str, str]], dict[str,
     return pictures, overviews
 
 
-def _details(database: Database, run_id: int) -> dict[str, Details]:
+def _details(database: Database, run_id: int, moved: Sequence[Change]) -> dict[str, Details]:
     """Read what the page shows of each question that gets figures, by id."""
     forecasts = by_question(database.forecasts.of_run(run_id))
     ablations = by_question(database.forecasts.ablations(run_id))
     record = RunRecord.read(database, run_id)
-    return {
-        question.id: Details(
+    before = {c.stored.question_id: (c.stored.run_before, c.stored.question_before) for c in moved}
+    details = {}
+    for question in plotted(database.runs.questions(run_id)):
+        evidence = database.forecasts.prompt_evidence(run_id, question.id)
+        details[question.id] = Details(
             steps(record, question.id) if question.id in record.pools else [],
-            database.forecasts.prompt_evidence(run_id, question.id),
+            evidence,
+            _new_passages(database, evidence, before.get(question.id)),
+            _prompts(database.forecasts.prompts(run_id, question.id), evidence),
             forecasts.get(question.id, []),
             ablations.get(question.id, []),
         )
-        for question in plotted(database.runs.questions(run_id))
-    }
+    return details
 
 
-def _record(database: Database) -> tuple[str, Mapping[str, str]]:
-    """Print and draw the record; both are empty while nothing counts."""
+def _new_passages(
+    database: Database, evidence: Sequence[Passage], before: tuple[int, str] | None
+) -> set[int]:
+    """Return the ids of passages that an earlier run's prompts did not have."""
+    if before is None:
+        return set()
+    old = {(e.source, e.title, e.text) for e in database.forecasts.prompt_evidence(*before)}
+    new = [e for e in evidence if (e.source, e.title, e.text) not in old]
+    return {e.id for e in new if e.id is not None}
+
+
+def _prompts(
+    prompts: Sequence[tuple[str, int, str]], evidence: Sequence[Passage]
+) -> dict[str, str]:
+    """Group agents by their prompt, whose passages are cut: the page has them once."""
+    agents: dict[str, list[str]] = {}
+    for agent, chunk, text in prompts:
+        agents.setdefault(text, []).append(agent + (f", part {chunk + 1}" if chunk else ""))
+    found = {}
+    for text, names in agents.items():
+        for passage in evidence:
+            if len(passage.text) > 2 * QUOTED_CHARACTERS:
+                short = passage.text[:QUOTED_CHARACTERS]
+                text = text.replace(passage.text, f"{short} … [cut: see Evidence]")
+        found["; ".join(names)] = text
+    return found
+
+
+def _record(database: Database) -> tuple[dict[str, Scores], str, Mapping[str, str]]:
+    """Score and draw the record; all are empty while nothing counts."""
     record = collect(database)
     if not record.judged:
-        return "", {}
+        return {}, "", {}
+    scores = {}
+    for kind in RECORDS:
+        part = record.part(kind)
+        if part.judged:
+            head = part.forecasters()[0]
+            rows = part.latest(head)
+            worst = sorted(rows, key=lambda j: (-((j.probability - j.outcome) ** 2), j.question_id))
+            scores[kind] = Scores(headline(kind, head, rows), worst)
     images = {
         name: inline(figure, name, f"{name.replace('_', ' ')} of the resolved forecasts")
         for name, figure in record_figures(record)
     }
-    return "\n".join(score_lines(record, database)), images
+    return scores, "\n".join(score_lines(record, database)), images

@@ -109,19 +109,19 @@ def new_figure(height: float) -> Any:
 
 def title_height(title: str, subtitle: str = "") -> float:
     """Return the inches that ``add_title`` takes."""
-    lines = wrap(title).count("\n") + 1
+    lines = wrap(title).count("\n") + 1 if title else 0
     below = wrap(subtitle, SMALL_CHARACTERS, 3).count("\n") + 1 if subtitle else 0
     return 0.1 + 0.2 * lines + LINE * below
 
 
 def add_title(figure: Any, title: str, subtitle: str = "") -> float:
     """Draw a title and a grey line under it; return the inches they take."""
-    height, title = figure.get_figheight(), wrap(title)
+    height, title = figure.get_figheight(), title and wrap(title)
     place: dict[str, Any] = {"va": "top", "parse_math": False}
     bold: dict[str, Any] = {"fontsize": TITLE_SIZE, "fontweight": "bold", "linespacing": 1.2}
     figure.text(TEXT_LEFT, 1 - 0.06 / height, title, **bold, **place)
     if subtitle:
-        below = 0.1 + 0.2 * (title.count("\n") + 1)
+        below = 0.06 + (0.04 + 0.2 * (title.count("\n") + 1) if title else 0)
         small: dict[str, Any] = {"fontsize": SMALL_SIZE, "color": GREY, **place}
         text = wrap(subtitle, SMALL_CHARACTERS, 3)
         figure.text(TEXT_LEFT, 1 - below / height, text, linespacing=1.25, **small)

@@ -24,6 +24,9 @@ _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U001
 _HEAD: Final = re.compile(r"<!DOCTYPE[^>]*>\n|\s*<defs>\s*<style.*?</style>\s*</defs>", re.S)
 # Text holds no such marks: matplotlib escapes them.
 _TAG: Final = re.compile(r"<[^>]*>")
+# Paths of straight lines.
+_POINT: Final = re.compile(r"([ML]) (-?[\d.]+) (-?[\d.]+)")
+_PATH: Final = re.compile(r' d="((?:[ML] -?[\d.]+ -?[\d.]+\s*)+)(z?)\s*"')
 _LONG: Final = re.compile(r"-?\d+\.\d{3,}")
 # Numbered ids that nothing refers to, turns by nothing, the font that the root names.
 _SURPLUS: Final = re.compile(
@@ -57,17 +60,46 @@ def render(figure: Any, name: str = "forecaster") -> str:
     text = _FORBIDDEN.sub("\ufffd", buffer.getvalue().decode("utf-8", "replace"))
     text = _HEAD.sub("", text, count=2)
     text = text.replace("<svg", f'<svg style="{_ROOT_STYLE}"', 1)
-    return _TAG.sub(_shortened, re.sub(r"\n *", "\n", text))
+    return _shortened(text)
 
 
-def _shortened(tag: re.Match[str]) -> str:
-    return _LONG.sub(_rounded, _SURPLUS.sub("", tag[0]))
+def _shortened(text: str) -> str:
+    """Leave out of the tags what changes nothing: groups, ids, digits."""
+    kept: list[bool] = []
+
+    def short(tag: re.Match[str]) -> str:
+        found = _SURPLUS.sub("", tag[0])
+        if found == "</g>":
+            return found if kept.pop() else ""
+        if found == "<g/>":
+            return ""
+        if found.startswith("<g"):
+            kept.append(found != "<g>")
+            return found if kept[-1] else ""
+        return _LONG.sub(_rounded, _PATH.sub(_steps, found))
+
+    return re.sub(r"\n\s*", "\n", _TAG.sub(short, text))
 
 
 def _rounded(number: re.Match[str]) -> str:
-    """Round a length to a tenth, one of less than ten to a hundredth, of a CSS pixel."""
-    value = float(number[0])
-    return f"{value:.{2 if abs(value) < 10 else 1}f}".rstrip("0").rstrip(".")
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def _steps(path: re.Match[str]) -> str:
+    """Write a path of straight lines as steps in tenths of a CSS pixel."""
+    written, x, y = [], 0, 0
+    for command, right, down in _POINT.findall(path[1]):
+        to_x, to_y = round(10 * float(right)), round(10 * float(down))
+        if command == "M":
+            written.append(f"M{to_x / 10:g} {to_y / 10:g}")
+        elif to_y == y:
+            written.append(f"h{(to_x - x) / 10:g}")
+        elif to_x == x:
+            written.append(f"v{(to_y - y) / 10:g}")
+        else:
+            written.append(f"l{(to_x - x) / 10:g} {(to_y - y) / 10:g}")
+        x, y = to_x, to_y
+    return f' d="{"".join(written)}{path[2]}"'
 
 
 def inline(figure: Any, name: str, description: str) -> str:

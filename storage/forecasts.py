@@ -151,6 +151,16 @@ class ForecastStore:
             (run_id, question_id),
         )
 
+    def prompts(self, run_id: int, question_id: str) -> list[tuple[str, int, str]]:
+        """Return agent, chunk and text of each prompt of a question."""
+        rows = self._connection.query(
+            "SELECT f.agent, f.chunk, p.text FROM forecasts f"
+            " JOIN prompts p ON p.sha256 = f.prompt_sha256"
+            " WHERE f.run_id = ? AND f.question_id = ? ORDER BY f.agent, f.chunk",
+            (run_id, question_id),
+        )
+        return [(row["agent"], row["chunk"], row["text"]) for row in rows]
+
     def ablations(self, run_id: int) -> list[AblationPair]:
         """Return all pairs of a run, by question, agent, chunk and condition."""
         return self._connection.read(

@@ -41,8 +41,8 @@ def test_fewer_models_are_hollow_and_the_outcome_has_its_own_colour():
     ]
     (figure,) = overview_figures(rows, "Latest")
     lines = {line.get_ydata()[0]: line for line in figure.axes[0].lines if line.get_marker() == "o"}
-    assert lines[0].get_markerfacecolor() == PALETTE[0]
-    assert lines[1].get_markerfacecolor() == PAPER
+    assert lines[1].get_markerfacecolor() == PALETTE[0]
+    assert lines[0].get_markerfacecolor() == PAPER
     (star,) = (line for line in figure.axes[0].lines if line.get_marker() == "*")
     assert star.get_color() == OUTCOME_COLOUR
     assert OUTCOME_COLOUR not in PALETTE

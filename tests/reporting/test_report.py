@@ -23,6 +23,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
+        self.html = html
         self.tags, self.attributes, self.open, self.text = [], [], [], []
         self.feed(html)
         assert self.open == []
@@ -96,9 +97,8 @@ def test_only_web_addresses_become_links(tmp_path, undrawn):
         passage = add_evidence(database, url="javascript:alert(1)")
         run = add_run(database, [Question("A?", id="a")], {"x": [point(10)]}, passage=passage)
         page = Page(report.render(database, run))
-    assert [value for tag, name, value in page.attributes if tag == "a" and name == "href"] == [
-        "#q1"
-    ]
+    links = [value for tag, name, value in page.attributes if (tag, name) == ("a", "href")]
+    assert all(link.startswith("#") for link in links)
 
 
 def test_table_numbers_and_failures(database, undrawn):
@@ -173,11 +173,78 @@ def test_the_report_names_both_records_the_models_and_the_calibrated_value(
         pages.append((tmp_path / "r.html").read_text(encoding="utf-8"))
     live, dated = pages
     for page in pages:
-        assert "<h2>Latest live forecasts</h2>" in page
-        assert "<h2>Latest back-dated forecasts</h2>" in page
+        assert ">Latest live forecasts</h2>" in page
+        assert ">Latest back-dated forecasts</h2>" in page
     assert "<h3>Back-dated forecasts</h3>" not in live
     assert live.count("2 of 3 models") == 2
-    assert '<td class="n">42.0 %</td>' in live
+    assert '<td class="n" data-l="calibrated">42.0 %</td>' in live
     assert "<h3>Back-dated forecasts</h3>" in dated
     assert dated.count("back-dated: as of 2026-03-05") == 2
     assert "calibrated</th>" not in dated
+
+
+def test_open_questions_come_first_and_contents_lead_to_every_part(database, undrawn):
+    database.outcomes.add([Resolution("a", 1, "2025-06-01")])
+    html = report.render(database, 2)
+    page = Page(html)
+    results = html[html.index('id="results"') :]
+    order = [
+        results.index(text) for text in ("Will $B$ happen?", "Will C happen?", "Will A happen?")
+    ]
+    assert order == sorted(order)
+    ids = {value for _, name, value in page.attributes if name == "id"}
+    links = {
+        value[1:]
+        for tag, name, value in page.attributes
+        if (tag, name) == ("a", "href") and value.startswith("#")
+    }
+    assert links == ids
+    assert {"record", "results", "changes", "questions", "q1", "q3"} <= ids
+    # The lines to quote are on top, above all that is folded.
+    assert html.index("Brier 0.") < html.index("<details>")
+    assert "Results: 2 open, 1 ended" in page.shown
+
+
+def test_only_what_the_last_prompts_did_not_have_is_new(tmp_path, undrawn):
+    question = [Question("Will A happen?", id="a")]
+    with Database(tmp_path / "d.db") as database:
+        old = add_evidence(database)
+        new = add_evidence(database, "2025-02-01T00:00:00Z", text="What is new.")
+        for passages in ((old,), (old, new)):
+            run = add_run(database, question, {"x": [point(10)]}, passages=passages)
+        first, second = (Page(report.render(database, n)) for n in (1, run))
+    assert "mark" not in first.tags
+    assert "Evidence: 2 passages, 1 new" in second.shown
+    assert second.tags.count("mark") == 1
+    (marked,) = re.findall(r"<li><mark>new</mark>.*?</li>", second.html)
+    assert marked.endswith("What is new.</li>")
+
+
+def test_a_prompt_is_folded_once_for_all_its_agents_without_its_passages(tmp_path, undrawn):
+    text = "A passage of many words. " * 20
+    with Database(tmp_path / "d.db") as database:
+        passage = add_evidence(database, text=text)
+        prompt = f"[user]\n<|im_start|>Evidence: {text}\nAnswer:"
+        prompts = {"x": prompt, "y": prompt, "z": "Another prompt"}
+        forecasts = {name: [point(10)] for name in "xyz"}
+        run = add_run(
+            database, [Question("A?", id="a")], forecasts, passages=(passage,), prompts=prompts
+        )
+        page = Page(report.render(database, run))
+    assert "Prompt of x; y" in page.shown
+    assert "Prompt of z" in page.shown
+    assert "<|im_start|>Evidence: " + text[: report.QUOTED_CHARACTERS] in page.shown
+    assert "… [cut: see Evidence] Answer:" in page.shown
+    assert page.shown.count(text.strip()) == 1
+
+
+def test_every_cell_of_a_card_but_the_first_is_labelled(database, undrawn, monkeypatch):
+    database.outcomes.add([Resolution("a", 1, "2025-06-01")])
+    html = report.render(database, 2)
+    for row in re.findall(r"<tr>(<td>.*?)</tr>", html, re.S):
+        first, *others = re.findall(r"<td[^>]*>", row)
+        assert first == "<td>"
+        assert others
+        assert all("data-l=" in cell for cell in others)
+    assert "@media (max-width: 500px)" in html
+    assert "prefers-color-scheme: dark" in html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,16 @@ def point(percent: int) -> Distribution:
 
 
 def add_evidence(
-    database: Database, timestamp: str = "2025-01-01T00:00:00Z", url: str = "https://example.org/a"
+    database: Database,
+    timestamp: str = "2025-01-01T00:00:00Z",
+    url: str = "https://example.org/a",
+    text: str = "A passage with <script>alert(1)</script>.",
 ) -> int:
     """One article with one passage; returns the passage's id."""
     article = Article("wikipedia", "Title <i>", f"r{timestamp}", timestamp, url, "text")
     database.articles.add(
         article,
-        [Passage(text="A passage with <script>alert(1)</script>.", section="History", tokens=8)],
+        [Passage(text=text, section="History", tokens=8)],
     )
     return database.connection.query("SELECT max(id) AS id FROM passages")[0]["id"]
 
@@ -48,12 +52,15 @@ def add_run(
     forecasts: Mapping[str, Sequence[Distribution]],
     *,
     passage: int | None = None,
+    passages: Sequence[int] = (),
+    prompts: Mapping[str, str] = MappingProxyType({}),
     made: str | None = None,
     reasoning: str | None = None,
 ) -> int:
     """A run with one distribution per agent and question, and the linear pool; ``made`` sets every time of day it holds."""
     run = database.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=questions)
-    links = () if passage is None else (Passage(id=passage, text="", rank=1, score=0.5),)
+    quoted = passages if passage is None else (passage,)
+    links = tuple(Passage(id=id, text="", rank=n, score=0.5) for n, id in enumerate(quoted, 1))
     for number, question in enumerate(questions):
         distributions = []
         for agent, given in forecasts.items():
@@ -68,6 +75,7 @@ def add_run(
                 residual_mass=0.0,
                 reasoning=reasoning,
                 evidence=links,
+                prompt=prompts.get(agent, ""),
             )
             database.forecasts.save(run, record)
         e = pool(distributions, "mean")
