@@ -36,6 +36,18 @@ DOUBT: Final = 2.0
 # What is left of the distance at the least, so that the prior's strength stays a number to read.
 LEAST_TRUST: Final = 0.001
 
+# Words that decide which way a question asks. They are never names, whatever their capitals, and
+# questions that differ in them share no opening.
+POLARITY: Final = frozenset((
+    "not", "no", "never", "none", "nobody", "without", "yes", "above", "below", "over", "under",
+    "more", "less", "fewer", "greater", "higher", "lower", "least", "most", "up", "down", "rise",
+    "rises", "fall", "falls", "increase", "increases", "decrease", "decreases", "raise", "raises",
+    "cut", "cuts", "hike", "hikes", "gain", "gains", "drop", "drops", "win", "wins", "lose",
+    "loses", "exceed", "exceeds", "pass", "passes", "fail", "fails",
+))  # fmt: skip
+# Brackets, and what follows the question mark, name an answer ("More than 5") up to this length.
+LABEL_CHARACTERS: Final = 60
+
 _QUOTED = re.compile(r"(?<!\w)'[^']{1,60}'(?!\w)|\"[^\"]{1,80}\"|“[^”]{1,80}”|‘[^’]{1,80}’")
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
@@ -49,6 +61,7 @@ _DATE = re.compile(
     r"|\bq[1-4](?: of)?,? \d{4}\b|\b(?:19|20)\d\d\b",
     re.IGNORECASE,
 )
+_MINUS = re.compile(r"(?<!\S)[-−](?=[$€£¥]?\d)")
 _NUMBER = re.compile(r"[$€£¥]?[-+]?\d[\d,.]*(?<=\d)(?:%|(?:k|m|bn?|trn?)\b)?", re.IGNORECASE)
 _BRACKETS = re.compile(r" ?\([^()]*\)")
 _WORD = re.compile(r"<\w+>|[^\W_](?:[\w.&’']*\w)?|[^\w\s]")
@@ -107,23 +120,44 @@ class BaseRate:
 
 @lru_cache(maxsize=20_000)
 def question_template(text: str) -> str:
-    """Mask dates, quoted words, names and numbers in a question's first sentence."""
-    first = " ".join(text.split())
-    end = first.find("?")
-    first = first[: end + 1] if end > 0 else first
-    first = _DATE.sub(" <date> ", _QUOTED.sub(" <name> ", _BRACKETS.sub("", first)))
-    first = _NUMBER.sub(" <number> ", first)
+    """Mask dates, quoted words, names and numbers in a question's first sentence.
+
+    Behind a "|" follow the words of ``POLARITY`` in short brackets and behind the question mark.
+    """
+    whole = " ".join(text.split())
+    end = whole.find("?")
+    first, rest = (whole[: end + 1], whole[end + 1 :]) if end > 0 else (whole, "")
+    labels = [part for part in (*_BRACKETS.findall(first), rest) if len(part) <= LABEL_CHARACTERS]
+    first = _DATE.sub(" <date> ", _QUOTED.sub(_masked, _BRACKETS.sub("", first)))
+    first = _NUMBER.sub(" <number> ", _MINUS.sub(" minus ", first))
     words, begins = list[str](), True
     for word in _WORD.findall(first):
-        name = not word.startswith("<") and word != word.lower() and not begins
-        words.append("<name>" if name else word.lower())
+        lower = word.lower()
+        name = not (word.startswith("<") or word == lower or begins or _turns(lower))
+        words.append("<name>" if name else lower)
         begins = word in ".!?:"
-    return _JOINED.sub("<name>", " ".join(words))
+    template = _JOINED.sub("<name>", " ".join(words))
+    turning = [word for word in map(str.lower, _WORD.findall(" ".join(labels))) if _turns(word)]
+    return " ".join([template, "|", *turning]) if turning else template
+
+
+def _masked(quoted: re.Match[str]) -> str:
+    word = quoted[0][1:-1].lower()
+    return f" {word} " if _turns(word) else " <name> "
+
+
+def _turns(word: str) -> bool:
+    """Whether a word in lower case decides which way a question asks."""
+    return word in POLARITY or word.endswith(("n't", "n’t"))
 
 
 def opening(template: str) -> str:
-    """Return the first words of a template, which similar templates share."""
-    return " ".join(template.split()[:OPENING_WORDS])
+    """Return the first words of a template, which similar templates share.
+
+    Words of ``POLARITY`` follow from the rest: opposite questions are not similar.
+    """
+    words = template.split()
+    return " ".join(words[:OPENING_WORDS] + list(filter(_turns, words[OPENING_WORDS:])))
 
 
 class Past:

@@ -20,6 +20,7 @@ from evaluation.base_rates import (
     Past,
     PastQuestion,
     base_rate,
+    opening,
     question_template,
 )
 from questions.question import Question
@@ -73,10 +74,29 @@ def test_questions_of_one_template(first: str, second: str) -> None:
             "Will there be more than ten times as many 'Riots' in Haiti?",
             "Will there be more 'Riots' in Haiti?",
         ),
+        ("Will Bitcoin Close Above $9 in May?", "Will Bitcoin Close Below $9 in May?"),
+        ("WILL PELE WIN THE CUP?", "WILL PELE LOSE THE CUP?"),
+        ("Will the rate change by 5% or more?", "Will the rate change by -5% or more?"),
+        ("What will the CPI be? Above 3%", "What will the CPI be? Below 3%"),
+        ("How many riots? (More than 5)", "How many riots? (Fewer than 5)"),
+        ("Will Ann say 'yes'?", "Will Ann say 'no'?"),
+        ("Will Ann Sing?", "Won't Ann Sing?"),
     ],
 )
 def test_questions_of_different_templates(first: str, second: str) -> None:
     assert question_template(first) != question_template(second)
+
+
+def test_opposite_questions_share_no_opening() -> None:
+    start = "Will the price of gold at the end of May be"
+    first, second = (question_template(f"{start} {way} $5?") for way in ("above", "below"))
+    known = [past(n, 1.0, "2026-01-10", text=f"{start} above ${n}?") for n in range(20)]
+    assert opening(first) == "will the price of gold at the end above"
+    assert opening(second) == "will the price of gold at the end below"
+    asked = Question(f"{start} below $5?", extra={"source": "league"})
+    found = base_rate(asked, "2026-02-01", known)
+    assert found is not None
+    assert (found.kind, found.support) == ("source", 0)
 
 
 def test_a_template_by_hand() -> None:
