@@ -78,7 +78,7 @@ def fit_applied(past: Sequence[PastForecast], kind: str, as_of: str) -> Calibrat
     found = CalibrationCurve(kind, METHODS[0], count=len(own))
     if not own:
         return replace(found, reason="no forecast of this kind is resolved")
-    if reason := refusal(*_arrays(known)):
+    if reason := _refusal(known):
         return replace(found, reason=reason)
     judged = {method: rolling(known, kind, method) for method in METHODS}
     method = min(METHODS, key=lambda name: judged[name].after.sum())
@@ -137,7 +137,7 @@ def rolling(known: Sequence[PastForecast], kind: str, method: str) -> Judged:
     scores = defaultdict[str, list[tuple[float, float]]](list)
     for month, rows in months.items():
         earlier = [row for row in known if row.resolved_on[:7] < month]
-        if not earlier or refusal(*_arrays(earlier)):
+        if not earlier or _refusal(earlier):
             continue
         p, y, clusters = _arrays(rows)
         pairs = zip((p - y) ** 2, (_fit(earlier, kind, method)(p) - y) ** 2, strict=True)
@@ -145,6 +145,11 @@ def rolling(known: Sequence[PastForecast], kind: str, method: str) -> Judged:
             scores[cluster].append((float(raw), float(new)))
     means = np.array([np.mean(pairs, axis=0) for pairs in scores.values()]).reshape(-1, 2)
     return Judged(means[:, 0], means[:, 1])
+
+
+def _refusal(rows: Sequence[PastForecast]) -> str | None:
+    """Say why no curve can be fitted; however often a question was forecast, it is one."""
+    return refusal(*_arrays(list({row.question_id: row for row in rows}.values())))
 
 
 def _fit(rows: Sequence[PastForecast], kind: str, method: str) -> Curve:

@@ -103,13 +103,15 @@ def voices(
 ) -> list[Voice]:
     """List the voices of a question with their weights; the models alone if no other.
 
-    Beside a price a base rate has no voice: the market knows it (docs/quality.md). Nor has one of
-    which only the source is known.
+    Beside a price that counts or was shown a base rate has no voice: the market knows it
+    (docs/quality.md). Nor has one of which only the source is known.
     """
-    found = [Voice("models", models, weights.models)]
+    found, priced = [Voice("models", models, weights.models)], False
     if market is not None:
-        found.append(Voice("market", market, weights.market_weight(market_shown), market_note))
-    elif base_rate is not None and base_rate.support:
+        weight = weights.market_weight(market_shown)
+        found.append(Voice("market", market, weight, market_note))
+        priced = market_shown or weight > 0
+    if not priced and base_rate is not None and base_rate.support:
         weight = weights.base_rate_weight(base_rate.support)
         note = f"{base_rate.yes:g} of {base_rate.count} relatives"
         found.append(Voice("base_rate", base_rate.probability, weight, note))

@@ -95,7 +95,7 @@ def _text(extra: Mapping[str, Any], column: str) -> str:
 def _forecast(pool: PastPool, ended: Resolution) -> PastForecast:
     coherent = pool.mean / 100 if pool.coherent is None else pool.coherent
     return PastForecast(
-        question_id=pool.question_id,
+        question_id=pool.subject,
         kind=pool.calibration_kind or UNPRICED,
         cluster=cluster_of(pool.extra, pool.subject),
         date=pool.created_at[:10],

@@ -209,8 +209,16 @@ def _deadlines(
 def calibrated(
     numbers: Mapping[str, FinalNumbers], asked: Sequence[AskedQuestion], rule: Rule
 ) -> dict[str, FinalNumbers]:
-    """Apply the curve of each kind where it wins; checks follow their question."""
-    result = {}
+    """Apply the curve of each kind where it wins; checks follow their question.
+
+    Questions of one event before several days get one curve, which leaves them in their order.
+    """
+    numbers, result = dict(numbers), {}
+    for family in _deadlines(numbers, asked):
+        names = [name for _, name in family]
+        if any(numbers[name].calibration_kind == PRICED for name in names):
+            for name in names:
+                numbers[name] = replace(numbers[name], calibration_kind=PRICED)
     for name, one in numbers.items():
         curve = rule.curve(one.calibration_kind, one.calibration_day)
         final = min(1.0, max(0.0, curve.apply(one.coherent)))

@@ -128,6 +128,14 @@ def test_too_little_is_refused_with_the_reason(rows: list[PastForecast], reason:
     assert curve.apply(0.3) == 0.3
 
 
+def test_a_question_that_is_forecast_every_week_is_one() -> None:
+    weekly = [r for r in record(lambda x: 2 * x, count=5) for _ in range(52)]
+    curve = fit_applied(weekly, "market", "2026-01-01")
+    assert curve.reason.startswith("60 resolved questions, at least 100 are needed")
+    assert curve.count == 60 * 52
+    assert len(rolling(weekly, "market", "beta").before) == 0
+
+
 def test_forecasts_that_rank_wrongly_are_not_turned_round() -> None:
     curve = fit_applied(record(lambda x: -x), "market", "2026-01-01")
     assert not curve.used

@@ -79,6 +79,18 @@ def test_voices_and_their_weights() -> None:
     assert len(voices(0.4, base_rate=replace(RATE, kind="source"))) == 1
 
 
+def test_beside_a_price_that_is_left_out_the_base_rate_has_its_voice() -> None:
+    off = replace(DEFAULTS, market=0.0, market_shown=0.0)
+    weights = {v.name: v.weight for v in voices(0.4, market=0.1, base_rate=RATE, weights=off)}
+    assert weights == {
+        "models": 1.0,
+        "market": 0.0,
+        "base_rate": DEFAULTS.base_rate_weight(RATE.count),
+    }
+    shown = voices(0.4, market=0.1, market_shown=True, base_rate=RATE, weights=off)
+    assert assisted(shown) == 0.4
+
+
 def test_the_weight_of_a_base_rate_grows_with_its_count() -> None:
     weights = [DEFAULTS.base_rate_weight(n) for n in (0, 1, 10, 100, 10_000)]
     assert weights == sorted(weights)

@@ -341,6 +341,25 @@ def test_a_curve_makes_the_final_number_only_where_it_wins(place, monkeypatch, u
     ) == [("unpriced", "2026-05-10", int(used), "because", '["1:w0"]')]
 
 
+def test_a_later_day_stays_the_more_probable_one_where_only_one_has_a_price(place, monkeypatch):
+    class Curve(CalibrationCurve):
+        def apply(self, p: float) -> float:
+            return p if self.kind == "priced" else p / 2
+
+    monkeypatch.setattr(
+        final_numbers, "fit_applied", lambda past, kind, day: Curve(kind, "beta", used=True)
+    )
+    content = (
+        "x,Will Austria join NATO before 2028?,0.5,2026-05-01,,,,\n"
+        "y,Will Austria join NATO before 2029?,,,,,,\n"
+        "z,Will it rain?,,,,,,\n"
+    )
+    assert ask(content) == 0
+    found = finals()
+    assert found["x"][3] == found["x"][2] <= found["y"][2] == found["y"][3]
+    assert found["z"][3] == found["z"][2] / 2
+
+
 def test_the_real_fit_is_called_with_what_was_resolved(place):
     assert ask(WEEKLY) == 0
     assert rows("SELECT kind, count, used FROM applied_calibrations") == [("unpriced", 0, 0)]
