@@ -15,6 +15,7 @@ from evaluation.reliability import calibration_noise
 from evaluation.resolved import ENSEMBLE, Judged, arrays
 from evaluation.score_tables import (
     REFERENCES,
+    beside,
     brier_interval,
     reference_value,
     span,
@@ -22,13 +23,13 @@ from evaluation.score_tables import (
     younger,
 )
 from questions.cells import counted
-from terminal.text import visible_line
+from terminal.text import cut, visible_line
 
 # Questions in the table unless all are asked for.
 LISTED = 50
-# Columns beside the question's text, and the least that the text gets.
-NUMBERS_WIDE = 44
-TEXT_WIDE = 30
+# The most columns of an id, and the least of a question's text.
+ID_WIDE = 14
+TEXT_WIDE = 24
 
 
 def headline(kind: str, name: str, rows: Sequence[Judged]) -> list[str]:
@@ -131,7 +132,7 @@ def question_lines(
     cells = [
         [
             visible_line(texts.get(j.question_id, j.question_id)),
-            j.question_id[:20],
+            cut(visible_line(j.question_id), ID_WIDE),
             f"{100 * j.probability:.1f} %",
             outcome_word(j.outcome),
             f"{(j.probability - j.outcome) ** 2:.3f}",
@@ -140,7 +141,7 @@ def question_lines(
         for j in shown
     ]
     headers = ("question", "id", "forecast", "outcome", "Brier", "days before")
-    lines = table(headers, cells, wide=max(TEXT_WIDE, terminal - NUMBERS_WIDE - 16))
+    lines = table(headers, cells, wide=max(TEXT_WIDE, terminal - beside(headers, cells)))
     if len(shown) < len(ordered):
         lines.append(f"… and {len(ordered) - len(shown)} that scored better (--by question)")
     return lines

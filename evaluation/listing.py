@@ -9,24 +9,25 @@ from typing import Any, Final
 
 from database import Database
 from evaluation.outcomes import outcome_word
-from evaluation.score_tables import table
+from evaluation.score_tables import beside, table
 from questions.checks import parent_id
 from storage.records import Resolution
-from terminal.text import visible_line, width
+from terminal.text import cut, visible_line
 
-# Least columns of the first column, whatever the terminal has.
-LEAST: Final = 24
+# Least columns of the first column and of an id, whatever the terminal has.
+LEAST: Final = 20
+LEAST_ID: Final = 12
 
 Row = Mapping[str, Any]
 
 
 def listed(database: Database, what: str, today: str = "") -> list[Row]:
-    """Return rows by column; ``today`` is an ISO date (default: the clock's).
+    """Return rows by column; a forecast is a probability, 0-1.
 
     Args:
         database: the record.
         what: "questions", "due" (open, and past their close date), "runs" or "models".
-        today: the day on which a question is due.
+        today: the ISO day on which a question is due (default: the clock's).
     """
     if what == "runs":
         return [
@@ -67,7 +68,7 @@ def _questions(database: Database) -> list[Row]:
         {
             "question": row.text,
             "id": row.id,
-            "forecast": row.forecast,
+            "forecast": None if row.forecast is None else row.forecast / 100,
             "closes": row.close_date,
             "outcome": outcome_word(outcomes[row.id].outcome) if row.id in outcomes else None,
             "runs": row.runs,
@@ -84,17 +85,20 @@ def listing_lines(rows: Sequence[Row]) -> list[str]:
         return ["none"]
     headers = list(rows[0])
     cells = [[_cell(row[name], name) for name in headers] for row in rows]
-    columns = zip(headers[1:], *(row[1:] for row in cells), strict=True)
-    others = sum(2 + max(map(width, column)) for column in columns)
     terminal = shutil.get_terminal_size((100, 24)).columns
-    return table(headers, cells, wide=max(LEAST, terminal - others))
+    if "id" in headers:
+        at = headers.index("id")
+        others = beside(headers, [[*row[:at], "", *row[at + 1 :]] for row in cells])
+        for row in cells:
+            row[at] = cut(row[at], max(LEAST_ID, terminal - LEAST - others))
+    return table(headers, cells, wide=max(LEAST, terminal - beside(headers, cells)))
 
 
 def _cell(value: Any, name: str) -> str:
     if value is None:
         return "–"
     if name == "forecast":
-        return f"{value:.1f} %"
+        return f"{100 * value:.1f} %"
     if name == "started":
         return str(value)[:16].replace("T", " ")
     return visible_line(str(value))

@@ -63,6 +63,11 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, wide: int = 
     ]
 
 
+def beside(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return the columns of a terminal that all but a table's first column take."""
+    return sum(2 + max(map(width, column)) for column in [*zip(headers, *rows, strict=True)][1:])
+
+
 def _left(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 

@@ -23,7 +23,7 @@ def test_questions_have_their_last_forecast_and_outcome(path):
     with Database(path) as database:
         rows = {row["id"]: row for row in listed(database, "questions")}
     assert list(rows) == ["a", "b/ü", "c"]
-    assert rows["a"]["forecast"] == pytest.approx(80)
+    assert rows["a"]["forecast"] == pytest.approx(0.8)
     assert (rows["a"]["outcome"], rows["b/ü"]["outcome"]) == ("yes", None)
     assert {(row["runs"], row["last run"]) for row in rows.values()} == {(2, 2)}
 
@@ -60,6 +60,18 @@ def test_a_line_fits_the_terminal(path, monkeypatch):
         lines = listing_lines(listed(database, "questions"))
     assert max(map(len, lines)) <= 90
     assert len(lines) == 4
+
+
+def test_a_long_id_is_cut_only_as_far_as_it_must_be(path, monkeypatch):
+    with Database(path) as database:
+        row = {**listed(database, "questions")[0], "id": "0x" + "e" * 64}
+        monkeypatch.setenv("COLUMNS", "80")
+        head, line = listing_lines([row])
+        assert max(len(head), len(line)) <= 80
+        assert "  0xeeeeeeeeee…  " in line
+        monkeypatch.setenv("COLUMNS", "150")
+        assert row["id"] in listing_lines([row])[1]
+        assert "80.0 %" in line
 
 
 @pytest.mark.parametrize("words", [["--list", "questions"], ["--score"]])
