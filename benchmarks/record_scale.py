@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,15 +78,18 @@ def believed(centre: float) -> Distribution:
     return Distribution.from_weights(np.exp(-(((GRID - centre) / 12) ** 2) / 2) + 1e-6)
 
 
-def fill(path: Path, questions: int, weeks: int, *, resolved: bool = True) -> int:
-    """Store weekly runs of three models; returns the number of forecasts."""
+def fill(path: Path, questions: int, weeks: int, *, resolved: bool = True, words: int = 2) -> int:
+    """Store weekly runs of three models, prompted with passages of so many words.
+
+    Returns the number of forecasts.
+    """
     random = np.random.default_rng(7)
     events = asked(questions)
     level = random.uniform(5, 95, questions)
     with Database(path) as database:
         # Nothing here must survive a power cut.
         database.connection.sql.execute("PRAGMA synchronous = OFF")
-        passages = _evidence(database)
+        passages = _evidence(database, words)
         for week in range(weeks):
             with today(FIRST_DAY + timedelta(weeks=week)):
                 run = database.runs.start(
@@ -93,7 +97,7 @@ def fill(path: Path, questions: int, weeks: int, *, resolved: bool = True) -> in
                     questions=events,
                 )  # fmt: skip
                 links = tuple(
-                    Passage(id=passages[(week + k) % len(passages)], text="", rank=k + 1, score=0.5)
+                    replace(passages[(week + k) % len(passages)], rank=k + 1, score=0.5)
                     for k in range(QUOTED)
                 )
                 for n, question in enumerate(events):
@@ -109,12 +113,13 @@ def fill(path: Path, questions: int, weeks: int, *, resolved: bool = True) -> in
     return questions * weeks * len(MODELS)
 
 
-def _evidence(database: Database) -> list[int]:
+def _evidence(database: Database, words: int) -> list[Passage]:
     for n in range(20):
         article = Article("wikipedia", f"Title {n}", f"r{n}", "2025-01-01T00:00:00Z", "", "text")
-        passage = Passage(text=f"Passage {n}.", section="History", tokens=3)
-        database.articles.add(article, [passage])
-    return [row["id"] for row in database.connection.query("SELECT id FROM passages")]
+        text = " ".join(["Passage", *[f"word{n}"] * (words - 1)]) + "."
+        database.articles.add(article, [Passage(text=text, section="History", tokens=words + 1)])
+    rows = database.connection.query("SELECT id, text FROM passages ORDER BY id")
+    return [Passage(id=row["id"], text=row["text"]) for row in rows]
 
 
 def _store(
@@ -125,10 +130,11 @@ def _store(
     links: tuple[Passage, ...],
 ) -> None:
     """Store a question's forecasts and their pool."""
+    quoted = "\n".join(passage.text for passage in links)
     for name, distribution in zip(MODELS, voices, strict=True):
         record = ForecastRecord(
             question.id, name, f"owner/{name}", distribution=distribution, captured_mass=0.9,
-            residual_mass=0.0, evidence=links, prompt=f"{question.text} in run {run}",
+            residual_mass=0.0, evidence=links, prompt=f"{quoted}\n{question.text}",
         )  # fmt: skip
         database.forecasts.save(run, record)
     count = len(voices)
@@ -214,6 +220,20 @@ def figures(folder: Path) -> None:
     )
 
 
+def year(folder: Path) -> None:
+    """Print what pictures and report of a year cost, with passages of usual length."""
+    path, page, plots = folder / "year.db", folder / "year.html", folder / "year"
+    if not path.exists():
+        fill(path, 30, 52, words=110)
+    command = [sys.executable, "analysis.py", "--database", str(path)]
+    seconds, _ = cost([*command, "--plots", str(plots)])
+    sizes = [picture.stat().st_size for picture in plots.iterdir()]
+    print(f"a year's {len(sizes)} pictures: {seconds:.1f} s, {sum(sizes) / 1e6:.2f} MB")
+    seconds, memory = cost([*command, "--report", str(page)])
+    size = page.stat().st_size / 1e6
+    print(f"its report: {seconds:.1f} s, {memory:.0f} MB of memory, {size:.2f} MB")
+
+
 def run_counts(database: Path, plots: Path, questions: int) -> dict[str, float]:
     """Run the stand-in engine once more; count what is read and used."""
     from tests.support.stub_cli import stub_main
@@ -282,6 +302,7 @@ def main() -> None:
         for forecasts in arguments.forecasts:
             scores(folder, forecasts)
         figures(folder)
+        year(folder)
         runs(folder, arguments.weeks)
 
 

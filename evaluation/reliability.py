@@ -124,11 +124,12 @@ def equal_count_bins(probabilities: ArrayLike, outcomes: ArrayLike) -> list[Reli
     order = np.argsort(p, kind="stable")
     p, y = p[order], y[order]
     number = min(len(BIN_EDGES) - 1, max(1, p.size // LEAST_IN_BIN))
-    # A cut within equal forecasts moves to their first.
-    cuts = p.size * np.arange(number) // number
-    starts = np.unique(np.searchsorted(p, p[cuts])).tolist()
+    cuts = p.size * np.arange(1, number) // number
+    # A cut within equal forecasts moves to their nearer end.
+    first, last = (np.searchsorted(p, p[cuts], side) for side in ("left", "right"))
+    moved = np.where(cuts - first <= last - cuts, first, last).tolist()
     bins = []
-    for start, end in pairwise([*starts, p.size]):
+    for start, end in pairwise(sorted({0, *moved, p.size})):
         said, came = p[start:end], y[start:end]
         low, high = float(said[0]), float(said[-1])
         interval = wilson_interval(int(came.sum()), end - start)

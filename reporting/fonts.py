@@ -1,5 +1,7 @@
 """Find installed fonts for a figure's characters; name the scripts none has.
 
+A figure names its fonts and is laid out by them; who opens it sees fonts of that machine.
+
 DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic, Arabic, Hebrew and many symbols.
 For anything else the fonts of this machine are searched once. matplotlib's own list of them is not
 used: it misses fonts that were installed later. Right-to-left text is put in order by matplotlib
@@ -94,9 +96,9 @@ def report_missing_scripts() -> None:
     _reported.update(new)
     listed = ", ".join(f"{script} ({''.join(found[:LISTED])})" for script, found in new.items())
     packages = sorted({PACKAGES.get(script, OTHER_PACKAGE) for script in new} - {""})
-    remedy = f"; on Debian: apt-get install {' '.join(packages)}, then draw again"
+    remedy = f"; on Debian: apt-get install {' '.join(packages)}"
     log.warning(
-        "plots: no installed font has %s; boxes stand in their place%s",
+        "plots: no installed font has %s; where none has, plots show boxes%s",
         listed,
         remedy if packages else "",
     )

@@ -34,7 +34,7 @@ def reliability_figure(
     axes.plot([0, 100], [0, 100], label="perfectly calibrated", zorder=1, **line)
     looks = styles.series_styles(list(filled))
     for number, (name, bins) in enumerate(filled.items()):
-        _draw_bins(axes, bins, 0.9 * (number - (len(filled) - 1) / 2), **looks[name])
+        _draw_bins(axes, bins, number, 0.9 * (number - (len(filled) - 1) / 2), **looks[name])
     axes.set_xlim(-3, 103)
     axes.set_ylim(-3, 103)
     axes.set_xticks(range(0, 101, 20))
@@ -48,7 +48,10 @@ def reliability_figure(
     return figure
 
 
-def _draw_bins(axes: Any, bins: Sequence[ReliabilityBin], shift: float, **style: Any) -> None:
+def _draw_bins(
+    axes: Any, bins: Sequence[ReliabilityBin], number: int, shift: float, **style: Any
+) -> None:
+    """Draw a forecaster's bins; ``number`` keeps its counts off those of others."""
     errors = [
         (100 * (b.frequency - b.interval.low), 100 * (b.interval.high - b.frequency)) for b in bins
     ]
@@ -66,9 +69,8 @@ def _draw_bins(axes: Any, bins: Sequence[ReliabilityBin], shift: float, **style:
     )
     for place, b in zip(places, bins, strict=True):
         text: dict[str, Any] = {"fontsize": styles.SMALL_SIZE, "color": style["color"]}
-        axes.annotate(
-            f"{b.count}", (place, 100 * b.frequency), (4, 3), textcoords="offset points", **text
-        )
+        text["textcoords"] = "offset points"
+        axes.annotate(f"{b.count}", (place, 100 * b.frequency), (4, 4 - 10 * number), **text)
 
 
 def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScorePoint]]) -> Any:

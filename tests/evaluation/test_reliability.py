@@ -14,6 +14,7 @@ from evaluation.reliability import (
     calibration_noise,
     corrected,
     decompose,
+    equal_count_bins,
     expected_calibration_error,
     outcome_correlation,
     reliability_bins,
@@ -199,3 +200,22 @@ def test_corrected_reliability_of_a_calibrated_forecaster_is_zero_on_average():
     right, biased = np.mean(found, axis=0)
     assert right == pytest.approx(0, abs=0.003)
     assert biased > 0.03
+
+
+def test_bins_of_equal_count_by_hand():
+    p = [n / 30 for n in range(30)]
+    y = [0] * 10 + [0, 1] * 5 + [1] * 10
+    bins = equal_count_bins(p[::-1], y[::-1])
+    assert [b.count for b in bins] == [10, 10, 10]
+    assert [b.frequency for b in bins] == [0, 0.5, 1]
+    assert [b.mean_forecast for b in bins] == pytest.approx([0.15, 14.5 / 30, 24.5 / 30])
+    assert (bins[1].low, bins[1].high) == (10 / 30, 19 / 30)
+    assert bins[1].interval == wilson_interval(5, 10)
+
+
+def test_equal_forecasts_share_a_bin_and_few_have_one():
+    bins = equal_count_bins([0.2] * 25 + [0.9] * 5, [0] * 30)
+    assert [(b.low, b.high, b.count) for b in bins] == [(0.2, 0.2, 25), (0.9, 0.9, 5)]
+    assert [b.count for b in equal_count_bins([0.5] * 40, [0, 1] * 20)] == [40]
+    assert [b.count for b in equal_count_bins([0.1, 0.5, 0.9], [0, 1, 1])] == [3]
+    assert len(equal_count_bins([n / 1000 for n in range(1000)], [0, 1] * 500)) == 10

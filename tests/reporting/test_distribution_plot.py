@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from reporting.distribution_plot import RANGE_LINE, distribution_figure
-from reporting.plot_data import Curve, PlotError
+from reporting.plot_data import Curve, Outcome, PlotError
+from reporting.styles import ENSEMBLE_COLOUR, OUTCOME_COLOUR, PALETTE, RANGE_NOTE, colours
 from tests.support.record_database import around, point
 
 LONG = "Will the $100 price of the " + "very " * 60 + "long question hold?"
@@ -53,3 +54,43 @@ def test_text_stays_inside_the_figure_and_starts_no_formula():
 def test_nothing_to_draw_is_a_plot_error():
     with pytest.raises(PlotError):
         distribution_figure("Q", "", [])
+
+
+def names(figure):
+    return [text.get_text() for text in figure.axes[0].texts][::2]
+
+
+def test_a_lone_model_is_not_drawn_again_as_the_ensemble():
+    model, pooled = Curve("m", around(30)), Curve("ensemble", around(30), ensemble=True)
+    assert names(distribution_figure("Q", "", [model, pooled])) == ["m"]
+    other = Curve("ensemble", around(31), ensemble=True)
+    assert names(distribution_figure("Q", "", [model, other])) == ["m", "ensemble"]
+
+
+def test_a_pool_that_lacks_models_is_hollow_and_says_so():
+    pooled = Curve("ensemble", around(31), ensemble=True, incomplete="2 of 3")
+    figure = distribution_figure("Q", "", [Curve("m", around(30)), Curve("n", around(32)), pooled])
+    assert [bars.get_fill() for bars in figure.axes[0].patches] == [True, True, False]
+    assert names(figure)[-1] == "ensemble, only 2 of 3 models"
+    lone = Curve("ensemble", around(30), ensemble=True, incomplete="1 of 3")
+    figure = distribution_figure("Q", "", [Curve("m", around(30)), lone])
+    assert names(figure) == ["m, only 1 of 3 models"]
+    assert [bars.get_fill() for bars in figure.axes[0].patches] == [False]
+
+
+def test_the_range_is_not_taken_for_a_confidence_interval():
+    figure = distribution_figure("Q", "", [Curve("m", around(30))])
+    assert "not a confidence interval" in RANGE_NOTE
+    assert RANGE_NOTE in [text.get_text() for text in figure.texts]
+
+
+def test_the_outcome_has_a_colour_of_its_own():
+    figure = distribution_figure("Q", "", [Curve("m", around(30))], Outcome(1, None))
+    (handle,) = (h for h in figure.legends[0].legend_handles if h.get_label() == "outcome: yes")
+    assert handle.get_color() == OUTCOME_COLOUR
+    assert OUTCOME_COLOUR not in {*PALETTE, ENSEMBLE_COLOUR}
+
+
+def test_a_model_keeps_its_colour_where_others_are_missing():
+    figure = distribution_figure("Q", "", [Curve("n", around(30))], models=["m", "n"])
+    assert figure.axes[0].texts[0].get_color() == colours(["m", "n"])["n"]

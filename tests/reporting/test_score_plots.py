@@ -6,10 +6,17 @@ from datetime import datetime
 
 import pytest
 
+import config
+from database import Database
 from evaluation.intervals import Interval
 from evaluation.reliability import equal_count_bins
+from evaluation.resolved import Judged, collect
+from questions.question import Question
 from reporting.plot_data import PlotError, ScorePoint
+from reporting.plots import period, record_figures, score_points
 from reporting.score_plots import reliability_figure, score_figure
+from storage.records import Resolution
+from tests.support.record_database import add_run, point
 
 START = datetime(2026, 1, 1)
 
@@ -55,3 +62,37 @@ def test_nothing_to_draw_is_a_plot_error():
         reliability_figure("R", "", {"m": []})
     with pytest.raises(PlotError):
         score_figure("S", "", {})
+
+
+def judged(year, month, probability=0.5):
+    made = datetime(year, month, 9)
+    return Judged(1, f"q{month}", "m", probability, 1, f"c{month}", made, datetime(2030, 1, 1))
+
+
+def test_scores_over_time_are_of_months_then_quarters_then_years():
+    assert period([datetime(2026, 1, 1), datetime(2026, 12, 31)]) == 1
+    assert period([datetime(2026, 1, 1), datetime(2027, 1, 1)]) == 3
+    assert period([datetime(2026, 1, 1), datetime(2028, 12, 31)]) == 3
+    assert period([datetime(2026, 1, 1), datetime(2029, 1, 1)]) == 12
+    rows = [judged(2026, 1), judged(2026, 3, 0.9), judged(2026, 4)]
+    assert [(p.when.month, p.count) for p in score_points(rows)] == [(1, 1), (3, 1), (4, 1)]
+    quarters = score_points(rows, 3)
+    assert [(f"{p.when:%Y-%m}", p.count) for p in quarters] == [("2026-02", 2), ("2026-05", 1)]
+    assert quarters[0].brier == pytest.approx((0.25 + 0.01) / 2)
+
+
+@pytest.mark.parametrize("agents", ["x", "xy"])
+def test_a_lone_model_is_not_scored_again_as_the_ensemble(tmp_path, monkeypatch, agents):
+    monkeypatch.setattr(config, "MIN_CLAIM_QUESTIONS", 2)
+    questions = [Question(f"Will {name} happen?", id=name) for name in "ab"]
+    with Database(tmp_path / "d.db") as database:
+        given = {name: [point(30 + n), point(60 + n)] for n, name in enumerate(agents)}
+        add_run(database, questions, given, made="2025-02-01T10:00:00Z")
+        database.outcomes.add([Resolution("a", 1, "2025-06-01"), Resolution("b", 0, "2025-06-01")])
+        drawn = {
+            name: figure.axes[0].get_legend_handles_labels()[1]
+            for name, figure in record_figures(collect(database))
+        }
+    names = ["x"] if agents == "x" else ["ensemble", "x", "y"]
+    assert drawn["reliability"][1:] == names
+    assert drawn["score_over_time"][1:] == names
