@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from database import Database
+from evaluation.assistance import EPSILON
 from evaluation.outcomes import outcome_word
 from evaluation.resolved import AnalysisError
 from preflight.rules import hint
@@ -205,6 +206,9 @@ def _pooling(numbers: FinalNumbers) -> Iterable[str]:
         else "default or configured weights"
     )
     yield f"mean in log-odds of {' and '.join(parts)}; {how}"
+    if any(not EPSILON <= one["probability"] <= 1 - EPSILON for one in voices.values()):
+        least = 100 * EPSILON
+        yield f"each taken as {least:g} % at the least, {100 - least:g} % at the most"
     yield f"moved away from 50 %: {numbers.weights.get('sharpening', 1.0):.2f} for equal voices"
 
 
@@ -216,7 +220,8 @@ def _coherence(numbers: FinalNumbers) -> Step:
         turned = " (turned round)" if kind == "negation" else ""
         details.append(f"{kind}{turned}: {moved}, by {members}")
     if not details:
-        return Step("Coherence", None, ("no negation, paraphrase or other deadline was asked",))
+        why = "no negation or paraphrase was asked, and no deadline is out of order"
+        return Step("Coherence", None, (why,))
     return Step("Coherence", 100 * numbers.coherent, tuple(details))
 
 

@@ -61,6 +61,19 @@ def test_every_step_is_shown_with_its_data(path, capsys):
     ]
 
 
+def test_a_price_of_1_says_what_it_is_taken_as(path):
+    voices = {
+        "models": {"probability": 0.6, "weight": 1.0, "note": ""},
+        "market": {"probability": 1.0, "weight": 0.8, "note": ""},
+    }
+    with Database(path) as db:
+        db.final.save(1, [replace(NUMBERS, voices=voices, projections={})], [CURVE])
+        text = "\n".join(explain(db, "a"))
+    assert "0.80 x 100.0 %; default or configured weights" in text
+    assert "each taken as 0.1 % at the least, 99.9 % at the most" in text
+    assert "no negation or paraphrase was asked, and no deadline is out of order" in text
+
+
 def test_a_curve_that_is_not_used_says_why_and_an_older_run_is_its_models(path):
     with Database(path) as db:
         bad: AppliedCalibration = replace(CURVE, used=False, reason="it lost on later forecasts")
