@@ -114,6 +114,9 @@ SPEC_KEYS: Final = Keys(
         ),
     }
 )
+# What the record calls the pool and the numbers made of it: a model of that name would be scored as
+# one of them.
+TAKEN_NAMES: Final = ("ensemble", "assisted", "final")
 # Template arguments that switch thinking off.
 OFF: Final = {"enable_thinking": False, "thinking": False, "thinking_budget": 0}
 
@@ -157,7 +160,15 @@ def model_spec(
     if problems := list(model_problems("--models", {name: name})):
         raise ConfigError(problems)
     # A folder or an address is named by its last part: the tables stay readable.
-    return ModelSpec(name=name.rstrip("/").rsplit("/", 1)[-1], path=name)
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    if short.casefold() in TAKEN_NAMES:
+        raise ConfigError([f"--models {_taken(short)}; name it in {setting}"])
+    return ModelSpec(name=short, path=name)
+
+
+def _taken(name: str) -> str:
+    names = ", ".join(TAKEN_NAMES)
+    return f"names a model {name!r}; allowed: any name but {names}, which are the pool's own"
 
 
 def model_problems(
@@ -172,6 +183,8 @@ def model_problems(
         path = entry
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             yield f"{label} has a key that is no name; allowed: a printable text; correct it"
+        elif name.casefold() in TAKEN_NAMES:
+            yield f"{setting} {_taken(name)}; rename it"
         if isinstance(entry, Mapping):
             yield from SPEC_KEYS.problems(label, entry, {})
             yield from _switched_off(label, entry)

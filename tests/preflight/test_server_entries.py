@@ -69,3 +69,12 @@ def test_a_key_that_is_not_set_is_one_line(monkeypatch):
     spec = ModelSpec("far", "http://a:1", api_key_variable="GPU_BOX_KEY")
     (line,) = environment_problems({}, [spec])
     assert "GPU_BOX_KEY" in line
+
+
+@pytest.mark.parametrize("name", ["final", "Assisted", "ensemble"])
+def test_no_model_is_called_what_the_record_calls_a_number_of_the_pool(name):
+    (line,) = model_problems("MODELS", {name: "owner/model", f"{name}-2": "owner/model"})
+    assert line.startswith(f"MODELS names a model {name!r}; allowed: any name but ensemble, ")
+    with pytest.raises(ConfigError) as refused:
+        model_spec(f"owner/{name}", {}, "MODELS")
+    assert refused.value.problems[0].endswith("which are the pool's own; name it in MODELS")
