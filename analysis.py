@@ -21,6 +21,7 @@ from preflight import startup
 # isort: split
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from evaluation.why import Engine
     from preflight.model_entries import ModelSpec
     from scoring.agent import BaseAgent
+
+# Width of the lines of --why in a file or a pipe.
+PLAIN_COLUMNS = 200
 
 
 def act(arguments: Namespace, database: Database) -> int:
@@ -68,10 +72,7 @@ def act(arguments: Namespace, database: Database) -> int:
 
         show(*explain(database, *arguments.explain))
     elif arguments.why:
-        from evaluation.why import why
-
-        name, *runs = arguments.why
-        show(*why(database, name, runs, open_engine, passages=arguments.passages))
+        show(*why_lines(arguments, database))
     elif arguments.report:
         from reporting.report import write_report
 
@@ -107,6 +108,19 @@ def as_json(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Write rows as a JSON array, one object a line."""
     objects = [json.dumps(row) for row in rows]
     return ["[", ",\n".join(objects), "]"] if objects else ["[]"]
+
+
+def why_lines(arguments: Namespace, database: Database) -> list[str]:
+    """Return what made a number change; what engines print goes into the log file."""
+    from evaluation.why import why
+    from logger import configure_root_logger
+    from terminal.library_output import libraries_to_file
+
+    name, *runs = arguments.why
+    configure_root_logger()
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_COLUMNS
+    with libraries_to_file():
+        return why(database, name, runs, open_engine, passages=arguments.passages, columns=columns)
 
 
 def open_engine(settings: Mapping[str, Any]) -> Engine:

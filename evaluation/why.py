@@ -64,7 +64,7 @@ def why(
     open_engine: OpenEngine,
     *,
     passages: bool = False,
-    columns: int = 100,
+    columns: int,
 ) -> list[str]:
     """Return the lines of ``--why``: a question between two runs (default: its last).
 

@@ -144,7 +144,7 @@ def test_a_passage_left_out_is_what_a_run_without_it_says(ask):
     ask("2026-05-04")
     with_it = ask("2026-05-04", names=("north",))
     with Database("d.db") as database:
-        lines = why(database, "eu", (), lambda _: STUBS, passages=True)
+        lines = why(database, "eu", (), lambda _: STUBS, passages=True, columns=200)
         without = database.forecasts.ensembles(1)[0].mean
     assert lines[-5:-2] == ["Final = models in both runs.", "", "Settings that differ:"]
     assert lines[-2].startswith("  documents was null and is now ")
@@ -208,7 +208,7 @@ def test_a_stored_path_that_is_none_and_an_engine_that_fails_are_lines(ask):
         return make_agent(spec)
 
     with Database("d.db") as database:
-        lines = why(database, "eu", ("1", "2"), lambda _: Engine(spec, agent))
+        lines = why(database, "eu", ("1", "2"), lambda _: Engine(spec, agent), columns=200)
     assert {"Not asked again: owner/stub-b is gone", "Not asked again: stub-c did not load"} <= {
         *lines
     }
