@@ -91,10 +91,9 @@ class Year:
         for path in documents.iterdir():
             path.unlink()
         for part in ("country", f"month {week // 4}", f"week {week}" if week % 3 else "holiday"):
-            said = (
-                f"The central bank and the parliament of the {part} talk: treaty, budget, rate, levy."
-                f" A railway strike and a cup of the {part} before 2027. "
-            )
+            # Words of their own: near copies of each other would not be quoted.
+            own = " ".join(f"{word}{part.replace(' ', '')}" for word in TEXTS for _ in range(3))
+            said = f"Before 2027, {own}: central bank, parliament, treaty, strike, levy or cup? "
             (documents / f"{part}.txt").write_text(said * 2)
 
     def forecast(self, week, monkeypatch):
