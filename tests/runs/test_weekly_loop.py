@@ -428,7 +428,7 @@ def test_the_lists_agree_with_the_rows(year):
         assert (row["runs"], row["last run"]) == (len(runs), max(runs))
         assert row["outcome"] == outcomes.get(name)
         assert row["question"] == (REWORDED if name == "vote" else TEXTS[name])
-        assert row["forecast"] == pytest.approx(final[max(runs), name], abs=1e-3)
+        assert row["forecast"] == pytest.approx(final[max(runs), name] / 100, abs=1e-5)
     due = json.loads(year.analyse("--list", "due", "--json"))
     assert [row["id"] for row in due] in (["levy"], [])  # by the clock of the machine
     errors = {
