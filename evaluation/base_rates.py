@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from typing import Final
 
 from questions.cells import is_nothing
-from questions.question import Question, cluster_of
+from questions.question import Question, cluster_of, folded
 
 # A family's kind and name.
 Key = tuple[str, str]
@@ -295,12 +295,12 @@ def _chosen(keys: Sequence[Key], past: Past, day: str) -> list[Key]:
 
 
 def _keys(text: str, source: str, given: str, series: str) -> list[Key]:
-    """Name a question's families, the widest first."""
+    """Name a question's families, the widest first; case and space make no other class."""
     template = question_template(text)
     keys = [
         (ALL, "all"),
-        (SOURCE, source),
-        (CLASS, given),
+        (SOURCE, folded(source)),
+        (CLASS, folded(given)),
         (TEMPLATE, f"{opening(template)} …"),
         (TEMPLATE, template),
         (SERIES, series),

@@ -138,7 +138,9 @@ def question_block(question: Question, control_tokens: Sequence[str] = ()) -> st
 
 def market_fact(price: float, day: str | None) -> str:
     """State a market price (0-1) and its ISO day as evidence."""
-    return MARKET.format(price=f"{100 * price:.3g}", day=f"on {day}" if day else "(day not given)")
+    return MARKET.format(
+        price=f"{round(100 * price, 2):g}", day=f"on {day}" if day else "(day not given)"
+    )
 
 
 def base_rate_fact(count: int, yes: float, kind: str, family: str) -> str:

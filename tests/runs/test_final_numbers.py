@@ -197,8 +197,8 @@ def test_a_reference_class_with_no_past_is_one_line(place, caplog):
     ]
 
 
-def test_a_class_is_the_same_whatever_the_space_around_it(place):
-    assert ask("a,Will A happen?,,,,big wars ,,\n") == 0
+def test_a_class_is_the_same_whatever_its_case_and_the_space_around_it(place):
+    assert ask("a,Will A happen?,,,,Big  Wars ,,\n") == 0
     assert (
         analysis.main(["--database", "d.db", "--resolve-one", "a", "yes", "--date", "2026-05-05"])
         == 0

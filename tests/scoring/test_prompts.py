@@ -198,6 +198,11 @@ def test_facts_are_quoted_like_all_that_a_file_gives():
     assert "same series, all answered by now, 1 ended yes (33 percent)" in block[4]
 
 
+@pytest.mark.parametrize(("price", "words"), [(0.9999, "99.99"), (1e-7, "0"), (0.005, "0.5")])
+def test_a_price_near_the_ends_is_neither_rounded_up_nor_written_with_an_exponent(price, words):
+    assert f"of yes at {words} percent on" in prompts.market_fact(price, "2026-05-01")
+
+
 @pytest.mark.parametrize("number", range(1, 4))
 def test_other_wordings_differ_from_the_usual_prompt_in_the_request_alone(number):
     usual, other = (
