@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import config
-from engine.replicas import Fleet, Replica
+from engine.replicas import Fleet, Replica, cancel, in_background
 from engine.server_checks import (
     Signs,
     compare_tokenizers,
@@ -218,8 +218,7 @@ class RemoteAgent(BaseAgent):
         try:
             self._check(replica)
         except UnreachableError as error:
-            replica.alive = False
-            logger.warning("%s: %s; its prompts move to the others", self.name, error)
+            self._fleet.lose(replica, error)
 
     # --- write ------------------------------------------------------------------------------------
 
@@ -252,16 +251,14 @@ class RemoteAgent(BaseAgent):
         """
         if self.spec.server != "vllm":
             raise AgentError(f"{self.name}: notes and thoughts are written by vLLM servers only")
-        with ThreadPoolExecutor(WRITERS) as pool:
-            jobs = [pool.submit(self._written, one) for one in asked]
-            try:
-                for place, job in enumerate(jobs):
-                    completion = job.result()
-                    told(place, len(completion.token_ids))
-                    yield completion
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        jobs = in_background([partial(self._written, one) for one in asked], WRITERS)
+        try:
+            for place, job in enumerate(jobs):
+                completion = job.result()
+                told(place, len(completion.token_ids))
+                yield completion
+        finally:
+            cancel(jobs)
 
     def _written(self, asked: Writing) -> Completion:
         body = {

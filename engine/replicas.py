@@ -11,11 +11,12 @@ import hashlib
 import logging
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from engine.server_connection import ServerConnection, ServerError, UnreachableError
 from engine.server_protocols import ServerProtocol, chunks
@@ -23,6 +24,8 @@ from scoring.number_trie import TokenPath
 from scoring.scorer import Reply, Request
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def rendezvous(key: bytes, addresses: Sequence[str]) -> str:
@@ -53,12 +56,20 @@ class Replica:
         return self.connection.address
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Send one HTTP request; judge the server again where a try of it failed."""
+        """Ask for log-probabilities in one HTTP request."""
+        return self._checked(lambda: self.protocol.ask(self.connection.post, requests))
+
+    def post(self, path: str, body: Any) -> Any:
+        """Send one HTTP request."""
+        return self._checked(lambda: self.connection.post(path, body))
+
+    def _checked(self, call: Callable[[], T]) -> T:
+        """Make a call; judge the server again where a try of it failed."""
         failures = self.connection.failures
-        replies = self.protocol.ask(self.connection.post, requests)
+        answer = call()
         if self.connection.failures != failures:
             self.check(self)
-        return replies
+        return answer
 
 
 @dataclass
@@ -84,15 +95,18 @@ class Fleet:
         """
         replies: dict[int, Reply] = {}
         while left := [n for n in range(len(requests)) if n not in replies]:
-            with ExitStack() as pools:
-                jobs = [
-                    (replica, part, pool.submit(replica.ask, [requests[n] for n in part]))
-                    for replica, indices in self._shares(requests, left)
-                    for pool in [pools.enter_context(_pool(replica))]
-                    for part in _parts(indices, requests, replica.protocol)
-                ]
+            jobs: list[tuple[Replica, list[int], Future[list[Reply]]]] = []
+            for replica, indices in self._shares(requests, left):
+                parts = _parts(indices, requests, replica.protocol)
+                calls = [partial(replica.ask, [requests[n] for n in part]) for part in parts]
+                futures = in_background(calls, replica.in_flight)
+                jobs += [(replica, *pair) for pair in zip(parts, futures, strict=True)]
+            try:
                 for replica, part, job in jobs:
                     self._collect(replica, part, job.result, replies)
+            except BaseException:
+                cancel([job for *_, job in jobs])
+                raise
         return [replies[n] for n in range(len(requests))]
 
     def post(self, prompt: TokenPath, path: str, body: Any) -> Any:
@@ -107,9 +121,9 @@ class Fleet:
                 raise ServerError("; ".join(self._lost))
             replica = living[rendezvous(array("q", prompt).tobytes(), list(living))]
             try:
-                return replica.connection.post(path, body)
+                return replica.post(path, body)
             except UnreachableError as error:
-                self._lose(replica, error)
+                self.lose(replica, error)
 
     def _shares(
         self, requests: Sequence[Request], left: Sequence[int]
@@ -138,7 +152,7 @@ class Fleet:
         try:
             answered = result()
         except UnreachableError as error:
-            self._lose(replica, error)
+            self.lose(replica, error)
             self.moved += len(part)
             return
         except ServerError as error:
@@ -147,28 +161,48 @@ class Fleet:
             raise ServerError(text if known else f"{replica.address}: {text}") from error
         replies.update(zip(part, answered, strict=True))
 
-    def _lose(self, replica: Replica, error: UnreachableError) -> None:
+    def lose(self, replica: Replica, error: UnreachableError) -> None:
         """Note that a replica is gone, once."""
         with self._lock:
             if not replica.alive:
                 return
+            self._lost.append(str(error))  # first: who finds none alive says why
             replica.alive = False
-            self._lost.append(str(error))
             others = sum(one.alive for one in self.replicas)
         if others:
             logger.warning("%s: %s; its prompts move to the other %d", self.name, error, others)
 
 
-@contextmanager
-def _pool(replica: Replica) -> Iterator[ThreadPoolExecutor]:
-    """Yield threads for one replica; an error does not wait for their answers."""
-    pool = ThreadPoolExecutor(replica.in_flight)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+def in_background(calls: Sequence[Callable[[], T]], threads: int) -> list[Future[T]]:
+    """Make calls in so many threads, in order; returns their results to come.
+
+    Daemon threads: ``ThreadPoolExecutor`` would keep an interrupted program until each server has
+    answered.
+    """
+    futures: list[Future[T]] = [Future() for _ in calls]
+    waiting = deque(zip(futures, calls, strict=True))
+
+    def work() -> None:
+        while waiting:
+            try:
+                future, call = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
+
+    for _ in range(min(threads, len(calls))):
+        threading.Thread(target=work, daemon=True).start()
+    return futures
+
+
+def cancel(futures: Sequence[Future[T]]) -> None:
+    """Withdraw the calls that have not begun."""
+    for future in futures:
+        future.cancel()
 
 
 def _parts(

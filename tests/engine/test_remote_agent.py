@@ -15,14 +15,11 @@ import numpy as np
 import pytest
 
 import config
-from engine.remote_agent import RemoteAgent
 from engine.server_connection import Patience, ServerConnection, ServerError, retry_after
 from preflight.model_entries import ModelSpec
-from questions.question import Question
-from scoring.agent import BaseAgent
 from scoring.distribution import total_variation
-from scoring.scorer import Reply, Request
-from scoring.tasks import AgentError, ForecastTask
+from scoring.scorer import Request
+from scoring.tasks import AgentError
 from scoring.thoughts import Writing
 from tests.support.model_server import (
     DIGIT_IDS,
@@ -32,51 +29,7 @@ from tests.support.model_server import (
     ModelServer,
     log_probabilities,
 )
-
-TODAY = "2026-11-26"
-
-
-class LocalAgent(BaseAgent):
-    """The same model in this process."""
-
-    def load(self):
-        self.tokenizer, self.max_model_len = TOKENIZER, 4096
-
-    def shutdown(self):
-        pass
-
-    def next_token_logprobs(self, requests):
-        rows = [log_probabilities(request.token_ids) for request in requests]
-        return [
-            Reply({token: float(row[token]) for token in request.wanted})
-            for request, row in zip(requests, rows, strict=True)
-        ]
-
-
-def tasks(count):
-    return [ForecastTask(Question(f"Will event {n} happen?"), TODAY) for n in range(count)]
-
-
-def remote(*servers, tolerance=0.0, **keys):
-    path = ",".join(server if isinstance(server, str) else server.url for server in servers)
-    spec = ModelSpec("far", path, **{"model": MODEL, **keys})
-    agent = RemoteAgent(spec, tolerance=tolerance, tokenizer=TOKENIZER)
-    agent.patience = Patience(attempts=3, connect_seconds=2, read_seconds=20)
-    return agent
-
-
-def distributions(agent, count):
-    found = {}
-    for outcome in agent.score(tasks(count)):
-        assert outcome.error is None, outcome.error
-        found[outcome.index] = outcome.result.distribution
-    return [found[n] for n in range(count)]
-
-
-def expected(count):
-    agent = LocalAgent(ModelSpec("near", "near"), tolerance=0.0)
-    with agent:
-        return distributions(agent, count)
+from tests.support.served_agents import distributions, expected, remote, tasks
 
 
 @pytest.mark.parametrize("kind", ["vllm", "sglang"])
@@ -271,19 +224,6 @@ def test_nothing_is_lost_when_a_replica_is_killed_at_work(caplog):
             process.wait()
     assert all(total_variation(*p) < 1e-12 for p in zip(found, expected(count), strict=True))
     assert "its prompts move to the other 1" in caplog.text
-
-
-def test_an_interrupt_does_not_wait_for_the_server():
-    with ModelServer(delay=0.0) as server, remote(server) as agent:
-        server.behaviour.delay = 20.0
-        main = threading.main_thread().ident
-        assert main is not None
-        threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()
-        started = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
-            list(agent.score(tasks(1)))
-        assert time.monotonic() - started < 10
-        server.released.set()
 
 
 def test_notes_are_written_by_a_server_each_with_its_seed():
