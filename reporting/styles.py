@@ -40,6 +40,10 @@ DARK: Final = {
     FRAME: "#5A5F66",
     PALETTE[0]: "#4A9FE0",
 }
+# Ticks of years, months, days, hours, minutes, seconds: each is whole, without a rest at the end
+# of the axis. Then those of the first month, day, hour...
+DATES: Final = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
+ROUND_DATES: Final = ["", "%b %Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
 DASHED: Final = (0, (4, 3))
 # Inches, 72 units of an SVG each: 360 CSS pixels, the width of a phone's screen inside its margins.
 WIDTH: Final = 5.0
@@ -51,7 +55,7 @@ SMALL_SIZE: Final = 8.5
 LINE: Final = 0.175
 AXIS: Final = 0.46
 LEFT: Final = 0.115
-RIGHT: Final = 0.97
+RIGHT: Final = 0.94
 # Left edge of titles (share of the figure's width).
 TEXT_LEFT: Final = 0.012
 TITLE_CHARACTERS: Final = 46
@@ -170,9 +174,11 @@ def time_axis(axes: Any, moments: Sequence[datetime], before: timedelta = timede
         pad = timedelta(days=1)
         axes.set_xticks([first], [f"{first:%Y-%m-%d}"])
     else:
-        locator = AutoDateLocator(minticks=3, maxticks=6)
+        locator = AutoDateLocator(minticks=3, maxticks=5)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        dates: dict[str, Any] = {"formats": DATES, "zero_formats": ROUND_DATES}
+        formatter = ConciseDateFormatter(locator, show_offset=False, **dates)
+        axes.xaxis.set_major_formatter(formatter)
     axes.set_xlim(first - pad - before, last + pad)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from reporting.distribution_plot import distribution_figure
 from reporting.plot_data import Curve, PlotError
-from reporting.styles import LABEL_CHARACTERS, shorten
+from reporting.styles import LABEL_CHARACTERS, add_axes, new_figure, shorten, time_axis
 from reporting.svg import file_part, save
 from tests.support.record_database import around
 
@@ -37,3 +41,21 @@ def test_shortened_names_keep_both_ends():
     assert len(name) == LABEL_CHARACTERS
     assert name.startswith("organisation/")
     assert name.endswith("v3")
+
+
+def test_every_date_of_an_axis_is_inside_the_figure_and_names_its_year_or_day():
+    for last in (datetime(2026, 3, 23), datetime(2027, 1, 15), datetime(2031, 1, 1)):
+        figure = new_figure(3)
+        axes = add_axes(figure, 0.3, 0.5)
+        time_axis(axes, [datetime(2026, 3, 2), last])
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        labels = [label for label in axes.get_xticklabels() if label.get_text()]
+        assert len(labels) > 1
+        assert axes.xaxis.get_offset_text().get_text() == ""
+        low, high = axes.get_xlim()
+        for label in labels:
+            assert re.fullmatch(r"\d{4}|[A-Z][a-z]{2} \d{4}|\d\d [A-Z][a-z]{2}", label.get_text())
+            box = label.get_window_extent(canvas.get_renderer())
+            if low <= label.get_position()[0] <= high:
+                assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
