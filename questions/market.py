@@ -45,12 +45,13 @@ class MarketPrice:
 def usable_prices(rows: Sequence[Row]) -> tuple[list[Row], str]:
     """Return rows without the prices that cannot be used, and a line that names those.
 
-    A price is a number from 0 to 1 or a percentage with its sign. Where most numbers of a file are
-    above 1, the file is in percent without the sign, and no number of it can be trusted: 0.5 may be
-    a half or half a percent.
+    A price is a number from 0 to 1 or a percentage with its sign. Where no fewer numbers of a file
+    are above 1 than between 0 and 1, the file is in percent without the sign, and no number of it
+    can be trusted: 0.5 may be a half or half a percent, 1 may be certain or one percent.
     """
     numbers = [value for row in rows if (value := _plain(row.values.get(PRICE))) is not None]
-    percent = sum(value > 1 for value in numbers) * 2 > len(numbers)
+    above = sum(value > 1 for value in numbers)
+    percent = above > 0 and above >= sum(0 < value < 1 for value in numbers)
     kept, bad = list[Row](), list[str]()
     for row in rows:
         if PRICE not in row.values:
@@ -64,7 +65,9 @@ def usable_prices(rows: Sequence[Row]) -> tuple[list[Row], str]:
                 values[PRICE_DAY] = day
         except InputError as error:
             bad.append(f"{row.place}: {error}")
-            values.pop(PRICE)
+            # A freeze value is both (``freeze_price``).
+            if _plain(values.pop(PRICE)) == values.get("baseline_crowd"):
+                values.pop("baseline_crowd", None)
         kept.append(replace(row, values=values))
     if not bad:
         return kept, ""
@@ -89,11 +92,12 @@ def _price(value: Any, *, percent: bool) -> Any:
     number = _plain(text[:-1].strip()) if text.endswith("%") else None
     if number is not None and 0 <= number <= 100:
         return number / 100
+    probability(value, PRICE)
     if percent and _plain(value) is not None:
         raise InputError(
-            f"{PRICE} is {shortened(value)}, most are above 1; write 62 % as 0.62 or with its sign"
+            f"{PRICE} is {shortened(value)}, beside others above 1; write 62 % as 0.62 or with its"
+            " sign"
         )
-    probability(value, PRICE)
     return value
 
 

@@ -49,7 +49,23 @@ def test_a_column_in_percent_without_the_sign_is_not_trusted_below_1_either(tmp_
     assert [stated_price(q.extra) for q in questions] == [None, None, None, MarketPrice(0.03, None)]
     assert len(notes) == 1
     assert "3 market prices not used" in notes[0]
-    assert "line 3: market_probability is '0.5', most are above 1" in notes[0]
+    assert "line 3: market_probability is '0.5', beside others above 1" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "trusted"),
+    [
+        (("0", "1", "1", "62", "97"), []),  # one percent is not certain
+        (("0.5", "62"), []),
+        (("0.5", "0.25", "62"), [0.5, 0.25]),
+        (("0", "1", "1"), [0.0, 1.0, 1.0]),
+    ],
+)
+def test_numbers_that_may_be_percent_are_not_trusted(tmp_path, cells, trusted):
+    rows = "".join(f"Will {n}?,{cell}\n" for n, cell in enumerate(cells))
+    questions, _ = read(tmp_path, f"question,market_probability\n{rows}")
+    prices = [stated_price(q.extra) for q in questions]
+    assert [price.probability for price in prices if price] == trusted
 
 
 def test_a_day_that_is_none_takes_its_price_with_it(tmp_path):
@@ -91,6 +107,16 @@ def test_a_freeze_value_that_is_no_price_costs_a_line(tmp_path):
     (question,), (note,) = read(tmp_path, [{**row, "freeze_datetime": "2026-05-01"}], "q.json")
     assert stated_price(question.extra) is None
     assert note.startswith("1 market price not used, line 1: market_probability is '95'")
+
+
+def test_freeze_values_in_percent_are_no_prices_under_another_name(tmp_path):
+    rows = [
+        {"id": str(n), "question": f"Will {n}?", "source": "infer", "freeze_datetime": "2026-05-01",
+         "freeze_datetime_value": value}
+        for n, value in enumerate(("1", "62", "97"))
+    ]  # fmt: skip
+    questions, _ = read(tmp_path, rows, "q.json")
+    assert [stated_price(q.extra) for q in questions] == [None] * 3
 
 
 @pytest.mark.parametrize(
