@@ -48,7 +48,8 @@ class TopAgent(Agent):
                 self.kept[request.token_ids] = row
             row = self.kept[request.token_ids]
             best = np.argsort(-row)[: self.k or len(row)]
-            replies.append(bounded(request, {int(token): float(row[token]) for token in best}))
+            top = {int(token): float(row[token]) for token in best}
+            replies.append(bounded(request, top, len(top)))
         return replies
 
 

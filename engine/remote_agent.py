@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 30.0
 # Notes and thoughts written at once by one server: vLLM decodes 256 side by side by default.
 WRITERS: Final = 64
+# Token ids have 32 bits.
+MAX_TOKEN_ID: Final = 1 << 32
 
 
 class RemoteAgent(BaseAgent):
@@ -86,7 +88,10 @@ class RemoteAgent(BaseAgent):
         lost = []
         replicas = []
         for connection in connections:
-            connection.open()
+            try:
+                connection.open()
+            except ServerError as error:
+                raise self._failed(str(error)) from None
             protocol = PROTOCOLS[self.spec.server](self.spec.model, None, self.spec.top_tokens)
             replica = Replica(
                 connection, protocol, self._check, 1 if protocol.max_prompts > 1 else 4
@@ -271,7 +276,9 @@ class RemoteAgent(BaseAgent):
         try:
             answer = self._fleet.post(asked.token_ids, "/v1/completions", body)
             choice = answer["choices"][0]
-            ids = tuple(int(token) for token in choice["token_ids"])
+            ids = tuple(choice["token_ids"])
+            if not all(type(token) is int and 0 <= token < MAX_TOKEN_ID for token in ids):
+                raise ValueError
             return Completion(ids, str(choice.get("finish_reason") or ""))
         except ServerError as error:
             raise AgentError(f"{self.name}: {error}") from error

@@ -27,6 +27,8 @@ RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 BACKOFF_SECONDS: Final = 0.5
 # Characters of a server's own words that are repeated.
 CAUSE_LENGTH: Final = 200
+# Bytes of an answer: a thousand prompts of 128 log-probabilities are 5 MB.
+MAX_ANSWER: Final = 100_000_000
 
 
 class ServerError(Exception):
@@ -54,6 +56,31 @@ class Patience:
     max_wait_seconds: float = 60
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a server."""
+
+    status: int
+    content: bytes
+    retry_after: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Its text, whatever its bytes are."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """Parse it.
+
+        Raises:
+            ValueError: it is no JSON, or nested too deeply.
+        """
+        try:
+            return json.loads(self.content)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
 @dataclass
 class ServerConnection:
     """Send JSON requests to one address.
@@ -76,17 +103,38 @@ class ServerConnection:
     _client: Any = field(default=None, repr=False)
 
     def open(self) -> None:
-        """Make the client; nothing is sent yet."""
+        """Make the client; nothing is sent yet.
+
+        A proxy is taken from the environment, but not for an address of this machine.
+
+        Raises:
+            ServerError: the key or a proxy of the environment cannot be used.
+        """
         import httpx  # half a second to import
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request
-        headers = {}
-        if key := os.environ.get(self.key_variable) if self.key_variable else None:
+        headers = {"Accept-Encoding": "identity"}
+        if key := os.environ.get(self.key_variable, "").strip() if self.key_variable else "":
             keep_secret(key)
+            if not (key.isascii() and key.isprintable()):
+                raise ServerError(
+                    f"{self.address}: the key in {self.key_variable} has characters that no header"
+                    " can carry; allowed: printable ASCII; correct it"
+                )
             headers["Authorization"] = f"Bearer {key}"
         seconds = httpx.Timeout(self.patience.read_seconds, connect=self.patience.connect_seconds)
         limits = httpx.Limits(max_connections=None)
-        self._client = httpx.Client(headers=headers, timeout=seconds, limits=limits)
+        local = (httpx.URL(self.address).host or "") in ("localhost", "127.0.0.1", "::1")
+        try:
+            self._client = httpx.Client(
+                headers=headers, timeout=seconds, limits=limits, trust_env=not local
+            )
+        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+            raise ServerError(
+                f"{self.address}: a proxy or certificate of the environment cannot be used:"
+                f" {_transport_line(error)}; correct HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or"
+                " SSL_CERT_FILE"
+            ) from None
 
     def close(self) -> None:
         """Close all connections; may be called more than once."""
@@ -97,7 +145,7 @@ class ServerConnection:
     def get(self, path: str, *, missing: Any = None) -> Any:
         """Return the JSON at ``path`` (text where it is none); ``missing`` for a 404."""
         response = self._sent("GET", path, None, accepted=(404, 405, 501))
-        if response.status_code != 200:
+        if response.status != 200:
             return missing
         with contextlib.suppress(ValueError):
             return response.json()
@@ -113,7 +161,7 @@ class ServerConnection:
             ServerError: refused, or no JSON.
         """
         response = self._sent("POST", path, body, accepted=(404, 405, 501) if optional else ())
-        if response.status_code != 200:
+        if response.status != 200:
             return missing
         try:
             return response.json()
@@ -121,7 +169,7 @@ class ServerConnection:
             what = visible_line(redact(response.text[:CAUSE_LENGTH]))
             raise ServerError(f"{self.address}{path} answered no JSON: {what!r}") from None
 
-    def _sent(self, method: str, path: str, body: Any, *, accepted: tuple[int, ...]) -> Any:
+    def _sent(self, method: str, path: str, body: Any, *, accepted: tuple[int, ...]) -> Answer:
         """Send one request until it is answered for good."""
         import httpx
 
@@ -131,18 +179,16 @@ class ServerConnection:
         for attempt in range(1, self.patience.attempts + 1):
             wait = BACKOFF_SECONDS * 2 ** (attempt - 1)
             try:
-                response = self._client.request(
-                    method, self.address + path, content=content, headers=headers
-                )
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+                answer = self._exchange(method, path, content, headers)
+            except (httpx.RequestError, httpx.InvalidURL) as error:
                 reason = _transport_line(error)
             else:
-                if response.status_code == 200 or response.status_code in accepted:
-                    return response
-                reason = _status_line(response)
-                if response.status_code not in RETRIED_STATUS:
+                if answer.status == 200 or answer.status in accepted:
+                    return answer
+                reason = _status_line(answer)
+                if answer.status not in RETRIED_STATUS:
                     raise ServerError(f"{self.address}{path} answered {reason}")
-                asked = retry_after(response.headers.get("Retry-After"))
+                asked = retry_after(answer.retry_after)
                 if asked is not None and asked > self.patience.max_wait_seconds:
                     limit = self.patience.max_wait_seconds
                     raise UnreachableError(
@@ -156,6 +202,27 @@ class ServerConnection:
                 self.sleep(wait)
         raise UnreachableError(f"{self.address}: {reason}, {self.patience.attempts} tries")
 
+    def _exchange(
+        self, method: str, path: str, content: str | None, headers: dict[str, str]
+    ) -> Answer:
+        """Send one request once; read no more of the answer than is useful."""
+        client = self._client
+        if client is None:
+            raise UnreachableError(f"{self.address}: the connection is closed")
+        url, body = self.address + path, bytearray()
+        with client.stream(method, url, content=content, headers=headers) as response:
+            begun = time.monotonic()
+            for part in response.iter_bytes():
+                body += part
+                if len(body) > MAX_ANSWER:
+                    raise ServerError(
+                        f"{url} answered more than {MAX_ANSWER // 1_000_000} MB; allowed: less"
+                    )
+                if time.monotonic() - begun > self.patience.read_seconds:
+                    seconds = self.patience.read_seconds
+                    raise ServerError(f"{url} does not end its answer within {seconds:g} s")
+            return Answer(response.status_code, bytes(body), response.headers.get("Retry-After"))
+
 
 def retry_after(value: str | None) -> float | None:
     """Return the seconds a ``Retry-After`` header asks for (RFC 9110, 10.2.3)."""
@@ -167,7 +234,7 @@ def retry_after(value: str | None) -> float | None:
         pass
     try:
         when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
@@ -179,7 +246,7 @@ def _transport_line(error: Exception) -> str:
     return words[:CAUSE_LENGTH]
 
 
-def _status_line(response: Any) -> str:
+def _status_line(response: Answer) -> str:
     """Return a status with the server's own words, as far as they can be shown."""
     words = response.text[: 20 * CAUSE_LENGTH]
     with contextlib.suppress(ValueError, AttributeError, TypeError):
@@ -187,4 +254,4 @@ def _status_line(response: Any) -> str:
         error = error.get("error", error)
         words = error if isinstance(error, str) else str(error.get("message") or error)
     words = visible_line(redact(" ".join(words.split())))[:CAUSE_LENGTH]
-    return f"{response.status_code}: {words}" if words else str(response.status_code)
+    return f"{response.status}: {words}" if words else str(response.status)

@@ -7,6 +7,7 @@ answer something else, and say 200 OK.
 
 from __future__ import annotations
 
+import heapq
 import math
 import sys
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from engine.server_connection import ServerError
-from scoring.scorer import Reply, Request
+from scoring.scorer import ROUNDING, Reply, Request
 
 # vLLM writes minus infinity as -9999.0, which JSON can carry
 # (vllm/entrypoints/openai/completion/serving.py).
@@ -96,7 +97,8 @@ class VllmProtocol(ServerProtocol):
             body |= {"max_tokens": 1, "temperature": 0, "return_token_ids": True}
             answer = post("/v1/completions", body)
             choices = answer.get("choices") if isinstance(answer, Mapping) else None
-            return _ids(choices[0], "prompt_token_ids") if choices else None
+            first = choices[0] if isinstance(choices, list) and choices else None
+            return _ids(first, "prompt_token_ids")
         return _ids(answer, "tokens")
 
 
@@ -147,10 +149,10 @@ class LlamaCppProtocol(ServerProtocol):
         )
         try:
             first = answer["completion_probabilities"][0]
-            row = {int(one["id"]): float(one["logprob"]) for one in first["top_logprobs"]}
+            row = {_id(one["id"]): _logprob(one["logprob"]) for one in first["top_logprobs"]}
         except (KeyError, IndexError, TypeError, ValueError):
             raise ServerError("it gave no 'completion_probabilities' with token ids") from None
-        return [bounded(request, row)]
+        return [bounded(request, row, self.top)]
 
     def token_ids(self, post: Post, text: str) -> Sequence[int] | None:  # noqa: D102
         return _ids(post("/tokenize", {"content": text, "add_special": False}), "tokens")
@@ -183,7 +185,7 @@ class OpenAiProtocol(ServerProtocol):
         try:
             counted = answer["usage"]["prompt_tokens"]
             top = answer["choices"][0]["logprobs"]["top_logprobs"][0]
-            values = {str(text): float(value) for text, value in top.items()}
+            values = {str(text): _logprob(value) for text, value in top.items()}
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             raise ServerError("it gave no 'top_logprobs' and 'usage'") from None
         if counted != len(request.token_ids):
@@ -198,7 +200,7 @@ class OpenAiProtocol(ServerProtocol):
             texts.get(text, -1 - number): value
             for number, (text, value) in enumerate(values.items())
         }
-        return [bounded(request, row)]
+        return [bounded(request, row, self.top)]
 
 
 PROTOCOLS: Final[Mapping[str, type[ServerProtocol]]] = {
@@ -209,23 +211,29 @@ PROTOCOLS: Final[Mapping[str, type[ServerProtocol]]] = {
 }
 
 
-def bounded(request: Request, row: Mapping[int, float]) -> Reply:
+def bounded(request: Request, row: Mapping[int, float], top: int) -> Reply:
     """Return the reply of a top-k server, with a bound on what was not seen.
 
-    A token outside the k likeliest has at most the probability of the last of them, and all of them
-    together what the k leave over.
+    A token outside the k likeliest has at most the probability of the k-th, and all of them
+    together what the row leaves over. A row may hold one more token: the one that was drawn.
 
     Args:
         request: what was asked.
         row: natural log-probabilities of the k likeliest tokens by id.
+        top: k.
     """
     if not row:
         raise ServerError("it gave no likeliest tokens")
-    values = {token: _logprob(value) for token, value in row.items()}
-    seen = sum(math.exp(value) for value in values.values())
-    missing = [token for token in request.wanted if token not in values]
-    unseen = min(max(0.0, 1.0 - seen), len(missing) * math.exp(min(values.values())))
-    known = {token: values[token] for token in request.wanted if token in values}
+    if not all(value <= ROUNDING for value in row.values()):  # NaN too
+        raise ServerError("it gave log-probabilities that are NaN or above 0; allowed: at most 0")
+    probabilities = [math.exp(value) for value in row.values()]
+    seen = sum(probabilities)
+    if seen > 1 + ROUNDING:
+        raise ServerError(f"its likeliest tokens add up to {seen:.3g}; allowed: at most 1")
+    missing = [token for token in request.wanted if token not in row]
+    least = heapq.nlargest(top, probabilities)[-1]
+    unseen = min(max(0.0, 1.0 - seen), len(missing) * least)
+    known = {token: row[token] for token in request.wanted if token in row}
     # 0 would say that none is missing; the rows of a server may add up to a little more than 1.
     return Reply(known, unseen=max(unseen, sys.float_info.min) if missing else 0.0)
 
@@ -233,11 +241,11 @@ def bounded(request: Request, row: Mapping[int, float]) -> Reply:
 def _vllm_rows(answer: Any, count: int) -> list[dict[int, float]]:
     """Read one row of log-probabilities by token id for each prompt of a completion."""
     try:
-        choices = {int(choice["index"]): choice for choice in answer["choices"]}
+        choices = {_id(choice["index"]): choice for choice in answer["choices"]}
         tops = [choices[n]["logprobs"]["top_logprobs"][0] for n in range(count)]
         many = len(answer["choices"])
         rows = [
-            {int(key[9:]): float(value) for key, value in top.items() if key[:9] == "token_id:"}
+            {int(key[9:]): _logprob(v) for key, v in top.items() if key[:9] == "token_id:"}
             for top in tops
         ]
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
@@ -255,7 +263,7 @@ def _vllm_rows(answer: Any, count: int) -> list[dict[int, float]]:
 def _sglang_row(answer: Any) -> dict[int, float]:
     try:
         triples = answer["meta_info"]["output_token_ids_logprobs"][0]
-        return {int(token): float(value) for value, token, *_ in triples if value is not None}
+        return {_id(token): _logprob(value) for value, token, *_ in triples if value is not None}
     except (KeyError, IndexError, TypeError, ValueError):
         raise ServerError("it gave no 'output_token_ids_logprobs'") from None
 
@@ -269,11 +277,22 @@ def _wanted(request: Request, row: Mapping[int, float]) -> dict[int, float]:
             " older vLLM, another engine or a proxy that strips fields); allowed: a server that"
             " knows logprob_token_ids, such as vLLM of May 2026 or later"
         )
-    return {token: _logprob(row[token]) for token in request.wanted}
+    return {token: row[token] for token in request.wanted}
 
 
-def _logprob(value: float) -> float:
-    return -math.inf if value <= MINUS_INFINITY else value
+def _logprob(value: Any) -> float:
+    """Read a natural log-probability; whether it can be one is judged by who uses it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    if value <= MINUS_INFINITY:
+        return -math.inf
+    return value if isinstance(value, float) else float(min(value, sys.maxsize))
+
+
+def _id(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    return value
 
 
 def _ids(answer: Any, key: str) -> Sequence[Any] | None:

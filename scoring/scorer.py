@@ -27,6 +27,8 @@ SCORING_RULE: Final = "2: the longest spelling"
 ZERO_MASS: Final = 1e-12
 # Log-probabilities may exceed 0 by rounding of half-precision logits, not by more than this.
 ROUNDING: Final = 1e-2
+# The same for the sum of probabilities after one node.
+MAX_TOTAL: Final = 1.05
 
 
 class ScoringError(Exception):
@@ -104,7 +106,8 @@ class ForecastScoring:
         """Store the reply to a node's request.
 
         Raises:
-            ScoringError: a wanted log-probability is missing, NaN, or above 0 beyond rounding.
+            ScoringError: a wanted log-probability is missing or NaN; one of them, or all together,
+                exceed certainty by more than rounding.
         """
         self.requests += 1
         self.forward_tokens += reply.forward_tokens
@@ -118,8 +121,10 @@ class ForecastScoring:
             if math.isnan(value) or value > ROUNDING:
                 raise ScoringError(f"the engine returned the log-probability {value}")
             found[token] = math.exp(value)
-        # By rounding they may add up to more than 1.
+        # By rounding they may add up to a little more than 1.
         scale = max(1.0, sum(found.values()))
+        if scale > MAX_TOTAL:
+            raise ScoringError(f"the engine returned probabilities that add up to {scale:.3g}")
         self.probabilities[node] = {token: p / scale for token, p in found.items()}
         self.unseen[node] = reply.unseen
 

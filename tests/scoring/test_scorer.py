@@ -372,7 +372,15 @@ def test_hardly_any_mass_is_scored_and_none_at_all_refused():
 def test_a_log_probability_may_exceed_zero_by_a_hundredth():
     scoring = scoring_of(DIGITS)
     wanted = scoring.trie.asked[()]
-    scoring.record((), Reply(dict.fromkeys(wanted, 0.009)))
+    alone = dict.fromkeys(wanted, -math.inf)
+    scoring.record((), Reply(alone | {wanted[0]: 0.009}))
     assert sum(scoring.probabilities[()].values()) == pytest.approx(1)
     with pytest.raises(ScoringError, match=r"log-probability 0\.011"):
-        scoring.record((), Reply(dict.fromkeys(wanted, 0.011)))
+        scoring.record((), Reply(alone | {wanted[0]: 0.011}))
+
+
+def test_tokens_that_are_certain_each_are_refused():
+    scoring = scoring_of(DIGITS)
+    wanted = scoring.trie.asked[()]
+    with pytest.raises(ScoringError, match="probabilities that add up to 10"):
+        scoring.record((), Reply(dict.fromkeys(wanted, 0.0)))
