@@ -106,6 +106,7 @@ def find_question(
     where = f"run {run}" if run is not None else "no run"
     did = "did not ask" if run is not None else "asked"
     names = [word for row in database.runs.known_questions() for word in (row.id, row.text)]
+    names = [word for word in names if word != name]
     what = hint(name, names) or "; give an id or the whole question"
     raise AnalysisError(f"{option}: {where} {did} {name!r}{what}")
 

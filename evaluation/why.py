@@ -30,6 +30,7 @@ from evaluation.mixed_prompts import (
 from evaluation.resolved import AnalysisError
 from preflight.model_entries import ModelSpec
 from preflight.rules import ConfigError
+from questions.cells import counted
 from scoring.tasks import AgentError
 from storage.records import AskedQuestion
 from terminal.redaction import redact
@@ -156,9 +157,9 @@ def _part_lines(parts: Iterable[Part]) -> list[str]:
 
 
 def _method_lines(then: Side, now: Side, rescored: Rescored) -> list[str]:
-    asked = 2 ** len(rescored.parts)
+    asked = counted(2 ** len(rescored.parts), "mixed prompt")
     models = ", ".join(sorted({*rescored.models(then), *rescored.models(now)}))
-    lines = [f"Shapley values over {asked} mixed prompts of each model ({models})."]
+    lines = [f"Shapley values over {asked} of each model ({models})."]
     if any(len(names) > 1 for names in rescored.parts.values()):
         lines.append(f"{FACTS.capitalize()} count as evidence: all else differs too.")
     built = {
