@@ -47,7 +47,8 @@ def inspect_hub_model(path: str, seconds: float) -> HubModel:
     if constants.is_offline_mode():
         line = (
             f"{path}: is not complete in the cache and HF_HUB_OFFLINE is set (a replay and --why"
-            f" set it); allowed: models that are; download it first (hf download {path}), or unset it"
+            f" set it); allowed:"
+            f" models that are; download it first (hf download {path}), or unset it"
         )
         return HubModel((line,))
     try:
