@@ -131,7 +131,7 @@ def _draw_label(axes: Any, curve: Curve, base: float, colour: str) -> None:
     axes.text(
         left,
         base + NAME_LINE,
-        styles.wrap(name, 58, 1),
+        styles.wrap(name, 54, 1),
         fontsize=styles.TEXT_SIZE,
         fontweight=weight,
         color=colour,

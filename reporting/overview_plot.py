@@ -87,7 +87,7 @@ def row_label(row: OverviewRow) -> str:
     """Return the question, its day, and "voided", which the scale has no place for."""
     voided = row.outcome is not None and row.outcome.value is None
     remarks = [f"(as of {row.day})" if row.day else "", "(voided)" if voided else ""]
-    return styles.wrap(row.text, 62, 2, " ".join(remark for remark in remarks if remark))
+    return styles.wrap(row.text, 56, 2, " ".join(remark for remark in remarks if remark))
 
 
 def _draw_rows(axes: Any, rows: Sequence[OverviewRow]) -> None:

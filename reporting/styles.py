@@ -49,8 +49,8 @@ DASHED: Final = (0, (4, 3))
 WIDTH: Final = 5.0
 # Points, at that width CSS pixels.
 TITLE_SIZE: Final = 11.0
-TEXT_SIZE: Final = 9.5
-SMALL_SIZE: Final = 8.5
+TEXT_SIZE: Final = 10.0
+SMALL_SIZE: Final = 9.0
 # Inches of a line of small text, of the ticks and label of a horizontal axis, around the axes.
 LINE: Final = 0.175
 AXIS: Final = 0.46
@@ -59,7 +59,7 @@ RIGHT: Final = 0.94
 # Left edge of titles (share of the figure's width).
 TEXT_LEFT: Final = 0.012
 TITLE_CHARACTERS: Final = 46
-SMALL_CHARACTERS: Final = 70
+SMALL_CHARACTERS: Final = 66
 LABEL_CHARACTERS: Final = 26
 RANGE_NOTE: Final = "80 % range: spread of the belief, not a confidence interval"
 

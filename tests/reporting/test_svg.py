@@ -81,7 +81,7 @@ def test_text_can_be_read_on_a_phone():
     svg = render(distributions())
     assert f'viewBox="0 0 {72 * WIDTH:g} ' in svg
     sizes = {float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)}
-    assert min(sizes) == SMALL_SIZE >= 8.5
+    assert min(sizes) == SMALL_SIZE >= 9
 
 
 def test_figures_of_one_page_share_no_id_and_take_the_pages_colours():
