@@ -203,25 +203,27 @@ def model_problems(
             )
         if isinstance(path, str) and path.strip():
             yield from _path_problems(label, path, load_format)
-        for address in path if _is_addresses(path) else ():
-            yield from _address_problems(label, address)
-        served = _is_addresses(path) or (isinstance(path, str) and is_address(path))
-        if isinstance(entry, Mapping) and not served:
-            for key in (key for key in SERVER_KEYS if key in entry):
-                yield (
-                    f"{label} has the key {key!r}; allowed: only where 'path' is a server's"
-                    " address (http://host:port); drop it"
-                )
-        if (
-            isinstance(entry, Mapping)
-            and entry.get("think")
-            and entry.get("server", "vllm") != "vllm"
-        ):
+        yield from _server_problems(label, entry, path)
+
+
+def _server_problems(label: str, entry: Any, path: Any) -> Iterator[str]:
+    """Describe what is wrong with addresses and with keys about servers."""
+    for address in path if _is_addresses(path) else ():
+        yield from _address_problems(label, address)
+    if not isinstance(entry, Mapping):
+        return
+    if not (_is_addresses(path) or (isinstance(path, str) and is_address(path))):
+        for key in (key for key in SERVER_KEYS if key in entry):
             yield (
-                f"{label}['think'] is {shown(entry['think'])} but 'server' is"
-                f" {shown(entry['server'])}; allowed: only for a model that is loaded here or"
-                " served by vLLM; drop it"
+                f"{label} has the key {key!r}; allowed: only where 'path' is a server's"
+                " address (http://host:port); drop it"
             )
+    if entry.get("think") and entry.get("server", "vllm") != "vllm":
+        yield (
+            f"{label}['think'] is {shown(entry['think'])} but 'server' is"
+            f" {shown(entry['server'])}; allowed: only for a model that is loaded here or"
+            " served by vLLM; drop it"
+        )
 
 
 def _switched_off(label: str, entry: Mapping[Any, Any]) -> Iterator[str]:

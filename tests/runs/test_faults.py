@@ -93,9 +93,9 @@ def test_two_processes_on_one_new_database_both_finish(folder):
 
 
 def limited():
-    """Files of this process cannot grow beyond 560 kB: writing fails as it does on a full disk, here with EFBIG."""
+    """Files of this process cannot grow beyond 680 kB: writing fails as it does on a full disk, here with EFBIG."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (560_000, 560_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (680_000, 680_000))
 
 
 def test_a_file_that_cannot_grow_ends_the_run_and_a_resumed_one_finishes_it(folder):

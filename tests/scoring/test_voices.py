@@ -200,18 +200,22 @@ def test_a_question_without_any_forecast_is_0_of_all_models(run):
 def test_pools_that_are_recomputed_from_the_record_weigh_alike(monkeypatch):
     from datetime import UTC, datetime
 
-    from evaluation.pool_comparison import pooled
+    from evaluation import pool_comparison
     from evaluation.resolved import ENSEMBLE, Judged, Record
 
     monkeypatch.setattr(config, "MIN_CAPTURED_MASS", 0.5)
     day = datetime(2026, 1, 1, tzinfo=UTC)
-    judged = Judged(1, "a", ENSEMBLE, point(50), 1, "a", day, day, {})
+    record = Record((Judged(1, "a", ENSEMBLE, 0.5, 1, "a", day, day),), ())
     said = {"low": (20, 0.9), "high": (40, 0.8), "noise": (100, 1e-9)}
     voices = {n: Voice(point(at), mass, 0.0, mass) for n, (at, mass) in said.items()}
-    for method, rows in pooled(Record((judged,), (), {(1, "a"): voices})).items():
-        expected = {"without low": 40, "without high": 20}.get(method.removeprefix("mean "), 30)
-        if method in ("mean", "median", "entropy") or method.startswith("mean without"):
-            assert rows[0].distribution.mean == pytest.approx(expected, abs=1e-4), method
+
+    def means(found):
+        monkeypatch.setattr(pool_comparison, "read_voices", lambda *_: {(1, "a"): found})
+        pools = pool_comparison.pooled(record, None)
+        return {method: 100 * rows[0].probability for method, rows in pools.items()}
+
+    weighed = means(voices)
+    for method in ("mean", "median", "entropy"):
+        assert weighed[method] == pytest.approx(30, abs=1e-4), method
     whole = {name: replace(voice, captured=0.9) for name, voice in voices.items()}
-    rows = pooled(Record((judged,), (), {(1, "a"): whole}))["mean"]
-    assert rows[0].distribution.mean == pytest.approx(160 / 3)
+    assert means(whole)["mean"] == pytest.approx(160 / 3)
