@@ -17,7 +17,8 @@ _MONTH: Final = (
 )
 _DAY: Final = r"(?:the\s+)?(?P<day{0}>\d{{1,2}})(?:st|nd|rd|th)?"
 _BEFORE: Final = re.compile(
-    r"\b(?:(?P<with>on\s+or\s+before|no\s+later\s+than)|before)\s+(?:"
+    r"\b(?:(?P<with>on\s+or\s+before|no\s+later\s+than|before\s+(?:the\s+)?end\s+of)"
+    r"|before|prior\s+to)\s+(?:"
     r"(?P<iso>\d{4}-\d{2}-\d{2})"
     rf"|{_DAY.format(1)}\s+(?:of\s+)?(?P<month1>{_MONTH}),?\s+(?P<year1>\d{{4}})"
     rf"|(?P<month2>{_MONTH})\s+{_DAY.format(2)},?\s+(?P<year2>\d{{4}})"
@@ -40,9 +41,9 @@ _DOUBTFUL: Final = re.compile(
 def deadline(text: str) -> tuple[str, str] | None:
     """Return a question's text without its "before DAY", and the day (ISO) before which it asks.
 
-    "On or before" and "no later than" ask before the day, month or year that follows. None where
-    there is no such day, or more than one, and for texts whose answer need not get more probable
-    the later the day is ("Will it remain …", "fewer than").
+    "On or before", "no later than" and "before the end of" ask before the day, month or year that
+    follows. None where there is no such day, or more than one, and for texts whose answer need not
+    get more probable the later the day is ("Will it remain …", "fewer than").
     """
     found, masked = list(_BEFORE.finditer(text)), _BEFORE.sub("<before>", text)
     if len(found) != 1 or _DOUBTFUL.search(masked):

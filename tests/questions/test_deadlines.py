@@ -55,6 +55,8 @@ def test_other_words_for_the_same_day_are_one_deadline():
         "before July 2027",
         "on or before June 30, 2027",
         "no later than June 2027",
+        "before the end of June 2027",
+        "prior to July 1, 2027",
         "no later than 2027-06-30",
     )
     found = {deadline(f"Will more than 5 people land there {way}?") for way in ways}
