@@ -9,6 +9,7 @@ from typing import Final
 from database import Database
 from evaluation.resolved import read_voices
 from evaluation.run_differences import ABSENT, Difference, RunSettings, differences
+from questions.checks import parent_id
 from scoring.pooling import Voice, pool_voices
 from storage.points import StoredChange
 from terminal.redaction import redact
@@ -89,15 +90,17 @@ def _group(one: Difference, names: Iterable[str]) -> Difference:
 
 def changes(database: Database, run_id: int) -> list[Change]:
     """Return how a run's questions changed since their last run, largest first."""
-    stored = database.points.changes(run_id)
+    asked = database.runs.questions(run_id)
+    checks = {row.id for row in asked if parent_id(row.extra) is not None}
+    stored = [one for one in database.points.changes(run_id) if one.question_id not in checks]
     between = {
         then: run_differences(database, then, run_id) for then in {one.run_before for one in stored}
     }
-    methods = {pool.question_id: pool.method for pool in database.forecasts.ensembles(run_id)}
+    moved = _models_changes(database, run_id, stored)
     found = [
         Change(
             one,
-            _models_change(database, one, methods[one.question_id]),
+            moved[one.question_id],
             one.final_change,
             tuple(_differs(one, between[one.run_before])),
         )
@@ -106,13 +109,24 @@ def changes(database: Database, run_id: int) -> list[Change]:
     return sorted(found, key=lambda one: -one.size)
 
 
-def _models_change(database: Database, one: StoredChange, method: str) -> float | None:
-    """Take the stored change where it is the pools' own; else pool the voices again."""
-    if one.models_change is not None and one.models_change == one.models - one.models_before:
-        return one.models_change
-    then, now = (one.run_before, one.question_before), (one.run, one.question_id)
-    voices = read_voices(database, [then, now])
-    return like_for_like(voices.get(then, {}), voices.get(now, {}), method)
+def _models_changes(
+    database: Database, run_id: int, stored: Iterable[StoredChange]
+) -> dict[str, float | None]:
+    """Take stored changes where they are the pools' own; else pool the voices again."""
+    found: dict[str, float | None] = {}
+    others = []
+    for one in stored:
+        if one.models_change == one.models - one.models_before:
+            found[one.question_id] = one.models_change
+        else:
+            others.append(one)
+    pairs = [((one.run_before, one.question_before), (one.run, one.question_id)) for one in others]
+    voices = read_voices(database, [key for pair in pairs for key in pair])
+    methods = {pool.question_id: pool.method for pool in database.forecasts.ensembles(run_id)}
+    for then, now in pairs:
+        method = methods[now[1]]
+        found[now[1]] = like_for_like(voices.get(then, {}), voices.get(now, {}), method)
+    return found
 
 
 def _differs(one: StoredChange, between: Sequence[Difference]) -> Iterable[str]:

@@ -9,6 +9,7 @@ import pytest
 from database import Database
 from evaluation.changes import change_lines, changes
 from evaluation.run_differences import Difference
+from questions.checks import KIND_KEY, PARENT_KEY
 from questions.question import Question
 from storage.new_records import ForecastRecord
 from storage.records import Article, Passage
@@ -107,6 +108,16 @@ def test_other_records_replays_and_other_subjects_do_not_count(database):
         one.stored.question_id: one.stored.question_before for one in changes(database, third)
     }
     assert before == {"eu": "eu", "eu-2": "eu-2"}
+
+
+def test_coherence_checks_are_not_listed(database):
+    check = Question(
+        "Will no country join the EU?", id="not", extra={PARENT_KEY: "eu", KIND_KEY: "negation"}
+    )
+    for value in (10, 20):
+        run = add_run(database, [EU, check], {"x": [point(value), point(90)]})
+    assert [one.stored.question_id for one in changes(database, run)] == ["eu"]
+    assert {*view(database, run)} == {"eu", "not"}
 
 
 def quoted(database, run, texts, agent="z"):

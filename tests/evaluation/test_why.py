@@ -36,9 +36,9 @@ def ask(tmp_path, monkeypatch):
         for path in documents.iterdir():
             path.unlink()
         for name in names:
-            said = (
-                f"In the {name} talks to join the EU go on before 2030 as a country of the {name}. "
-            )
+            # Words of its own: near copies of each other would not be quoted.
+            own = " ".join(f"{name}{number}" for number in range(30))
+            said = f"A country may join the EU before 2030: {own}. "
             (documents / f"{name}.txt").write_text(said * 3)
         evidence = ["--documents", str(documents)] if names else ["--no-retrieval"]
         given = ["--questions", "q.csv", "--database", database]
@@ -129,6 +129,45 @@ def test_a_model_that_is_gone_is_a_stored_part(ask):
     assert "models" not in found
     stored = points(stored_parts(then, now))
     assert stored == pytest.approx({"answers": last - left, "models": left - first}, abs=1e-9)
+
+
+def test_notes_thoughts_and_chunks_are_repeated_too(ask):
+    names = ("north", "south", "east", "west")
+    models = {
+        "stub-a": {"path": "owner/stub-a", "think": True},
+        "stub-b": "owner/stub-b",
+    }
+    given = {"FORECAST_MODEL_PATHS_VLLM": models, "EVIDENCE_CHUNKS": 2, "THINK_SAMPLES": 4}
+    first = ask("2026-05-04", OLD, "--logic", names=names, **given, LOGIC_SAMPLES=2)
+    last = ask("2026-06-08", OLD, "--logic", names=names[1:], **given, LOGIC_SAMPLES=3)
+    then, now = sides()
+    assert (then.chunks, now.chunks) == (2, 2)
+    assert len(then.thoughts["stub-a"][1]) == 4
+    parts = swapped(then, now)
+    specs = {
+        "owner/stub-a": ModelSpec("stub-a", "owner/stub-a", think=True),
+        "owner/stub-b": ModelSpec("stub-b", "owner/stub-b"),
+    }
+    read = scored(Mixer(then, now), specs, make_agent, [(mix, 0) for mix in mixes(parts)])
+    found = points(exact_parts(then, now, Rescored(parts, *read)))
+    assert found.keys() == {"evidence", "notes and thoughts", "date", "not repeated"}
+    assert found["not repeated"] == pytest.approx(0, abs=1e-9)
+    assert abs(found["notes and thoughts"]) > 1e-3
+    assert sum(found.values()) == pytest.approx(last - first, abs=1e-9)
+
+
+def test_five_ingredients_are_swapped_as_four(ask):
+    first = ask("2026-05-04", OLD, "--logic", names=("north",), price="0.4")
+    last = ask("2026-06-08", NEW, "--logic", names=("south",), price="0.7", LOGIC_SAMPLES=2)
+    then, now = sides()
+    assert [*swapped(then, now)] == ["evidence", "notes and thoughts", "wording", "date"]
+    assert len(mixes(swapped(then, now))) == 16
+    found = points(exact_parts(then, now, rescored(then, now)))
+    assert found["not repeated"] == pytest.approx(0, abs=1e-9)
+    assert sum(found.values()) == pytest.approx(last - first, abs=1e-9)
+    with Database("d.db") as database:
+        lines = why(database, "eu", (), lambda _: STUBS, columns=200)
+    assert "Price and base rate shown count as evidence: all else differs too." in lines
 
 
 def test_weights_that_answer_otherwise_today_are_named_apart(ask, monkeypatch):
