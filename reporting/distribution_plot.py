@@ -63,8 +63,8 @@ def distribution_figure(
     colours = [styles.ENSEMBLE_COLOUR if c.ensemble else chosen[c.name] for c in curves]
     _set_axes(axes, curves, bases)
     _draw_marks(axes, curves, bases, colours)
-    for curve, base, colour in zip(curves, bases, colours, strict=True):
-        _draw_label(axes, curve, base, colour)
+    for curve, base in zip(curves, bases, strict=True):
+        _draw_label(axes, curve, base)
     if outcome is not None and outcome.value is not None:
         end, colour = 100 * outcome.value, styles.OUTCOME_COLOUR
         ends = bases + ROW_BOTTOM, bases + ROW_TOP
@@ -116,7 +116,7 @@ def _draw_marks(axes: Any, curves: Sequence[Curve], bases: Any, colours: Sequenc
     axes.vlines([one.median for one in distributions], *ends, colours, zorder=4, **MEDIAN)
 
 
-def _draw_label(axes: Any, curve: Curve, base: float, colour: str) -> None:
+def _draw_label(axes: Any, curve: Curve, base: float) -> None:
     distribution = curve.distribution
     low, high = distribution.interval(0.8)
     numbers = (
@@ -134,7 +134,6 @@ def _draw_label(axes: Any, curve: Curve, base: float, colour: str) -> None:
         styles.wrap(name, 54, 1),
         fontsize=styles.TEXT_SIZE,
         fontweight=weight,
-        color=colour,
         **place,
     )
     axes.text(left, base + NUMBER_LINE, numbers, fontsize=styles.SMALL_SIZE, **place)

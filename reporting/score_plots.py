@@ -126,13 +126,16 @@ def _draw_counts(
 
     text: dict[str, Any] = {"fontsize": styles.SMALL_SIZE, "va": "top", "annotation_clip": False}
     for number, (name, points) in enumerate(rows.items()):
-        colour = looks[name]["color"] if name else styles.INK
         down = -22 - 72 * styles.LINE * number
-        place: dict[str, Any] = {"textcoords": "offset points", "color": colour, **text}
-        axes.annotate("n", (0, 0), (-14, down), xycoords="axes fraction", ha="right", **place)
+        place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", **text}
+        left: dict[str, Any] = {"xycoords": "axes fraction", **place}
+        axes.annotate("n", (0, 0), (-15, down), **left)
+        if name:
+            mark = styles.MARKERS[looks[name]["marker"]]
+            axes.annotate(mark, (0, 0), (-26, down), color=looks[name]["color"], **left)
         for point in points:
             at, spot = axes.get_xaxis_transform(), (date2num(point.when), 0.0)
-            axes.annotate(f"{point.count}", spot, (0, down), xycoords=at, ha="center", **place)
+            axes.annotate(f"{point.count}", spot, (0, down), xycoords=at, **place)
 
 
 def _draw_scores(axes: Any, points: Sequence[ScorePoint], shift: timedelta, **style: Any) -> None:

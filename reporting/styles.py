@@ -21,7 +21,8 @@ from terminal.text import visible, without_direction_marks
 # Okabe & Ito (jfly.uni-koeln.de/color), for colour-blind readers too: without yellow, too pale for
 # lines on white, and without vermillion, the outcome's.
 PALETTE: Final = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+# With the characters that show them in text.
+MARKERS: Final = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
 OUTCOME_COLOUR: Final = "#D55E00"
 INK: Final = "#1A1A1A"
 ENSEMBLE_COLOUR: Final = INK
@@ -67,7 +68,7 @@ RANGE_NOTE: Final = "80 % range: spread of the belief, not a confidence interval
 # --- text -----------------------------------------------------------------------------------------
 
 
-def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 4, ending: str = "") -> str:
+def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 6, ending: str = "") -> str:
     """Wrap text to ``lines`` lines of ``width`` characters; never cut its ``ending``."""
     # An ideograph is as wide as two letters: it counts as two characters.
     wide = "".join(

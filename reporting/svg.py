@@ -56,7 +56,7 @@ def render(figure: Any, name: str = "forecaster") -> str:
         # ``report_missing_scripts`` names once what no font of this machine has.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing.*")
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
+        figure.savefig(buffer, format="svg", facecolor=styles.PAPER, metadata=nothing)
     text = _FORBIDDEN.sub("\ufffd", buffer.getvalue().decode("utf-8", "replace"))
     text = _HEAD.sub("", text, count=2)
     text = text.replace("<svg", f'<svg style="{_ROOT_STYLE}"', 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from reporting.distribution_plot import RANGE_LINE, distribution_figure
 from reporting.plot_data import Curve, Outcome, PlotError
@@ -93,4 +94,5 @@ def test_the_outcome_has_a_colour_of_its_own():
 
 def test_a_model_keeps_its_colour_where_others_are_missing():
     figure = distribution_figure("Q", "", [Curve("n", around(30))], models=["m", "n"])
-    assert figure.axes[0].texts[0].get_color() == colours(["m", "n"])["n"]
+    (bars,) = figure.axes[0].patches
+    assert to_hex(bars.get_facecolor()) == colours(["m", "n"])["n"].lower()

@@ -39,7 +39,7 @@ def test_every_point_of_scores_over_time_has_its_count():
     assert [text.get_text() for text in alike.axes[0].texts] == ["n", "3"]
     b = [ScorePoint(START, 5, 0.2, Interval(0.1, 0.3))]
     apart = score_figure("S", "", {"m": a, "n": b})
-    assert [text.get_text() for text in apart.axes[0].texts] == ["n", "3", "n", "5"]
+    assert [text.get_text() for text in apart.axes[0].texts] == ["n", "●", "3", "n", "■", "5"]
 
 
 def test_score_over_time_shows_every_forecaster_also_in_one_month():
