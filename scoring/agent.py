@@ -27,6 +27,9 @@ from scoring.tasks import (
 )
 from scoring.thoughts import Completion, Told, Writing, write_thoughts
 
+# ``probabilities`` and ``unseen`` of a ``ForecastScoring``.
+Kept = tuple[dict[TokenPath, dict[int, float]], dict[TokenPath, float]]
+
 
 class BaseAgent(PromptFitting, ABC):
     """One model's life: load, score, shut down. A context manager."""
@@ -47,8 +50,8 @@ class BaseAgent(PromptFitting, ABC):
         # they add up to all of them.
         self.progress: Callable[[float], object] = float
         self.wave = Wave(float, 0, 1)
-        # What was read of each prompt so far, by node and token id.
-        self._scorings: dict[bytes, dict[TokenPath, dict[int, float]]] = {}
+        # What was read of each prompt so far.
+        self._scorings: dict[bytes, Kept] = {}
         self._submitted: dict[int, Request] = {}
         self._numbered = 0
 
@@ -137,4 +140,5 @@ class BaseAgent(PromptFitting, ABC):
             return ForecastScoring(prompt.token_ids, prompt.trie)
         # The prompts themselves would be hundreds of kilobytes each.
         key = sha256(array("I", prompt.token_ids)).digest()
-        return ForecastScoring(prompt.token_ids, prompt.trie, self._scorings.setdefault(key, {}))
+        kept = self._scorings.setdefault(key, ({}, {}))
+        return ForecastScoring(prompt.token_ids, prompt.trie, *kept)

@@ -249,6 +249,14 @@ def test_the_bound_of_a_server_of_likeliest_tokens_holds(kind, top, monkeypatch)
         assert (bound > 0.1) == (top < 5)
 
 
+def test_a_prompt_asked_again_keeps_its_bound(monkeypatch):
+    monkeypatch.setattr(config, "SERVER_MAX_RESIDUAL", 1.0)
+    with ModelServer() as server, remote(server, server="llama.cpp", top_tokens=3) as agent:
+        first, again = (next(agent.score(tasks(1))).result for _ in range(2))
+    assert first.residual_mass == again.residual_mass > 0.1
+    assert again.requests == 0
+
+
 def test_a_bound_that_is_too_wide_is_refused_with_the_number():
     with ModelServer() as server, remote(server, server="llama.cpp", top_tokens=3) as agent:
         (outcome,) = agent.score(tasks(1))
