@@ -168,7 +168,7 @@ SERVER_MAX_ATTEMPTS: Annotated[int, at_least(1)] = 4
 SERVER_MAX_WAIT_SECONDS: Annotated[float, POSITIVE] = 60
 SERVER_READ_TIMEOUT_SECONDS: Annotated[float, POSITIVE] = 600
 # Largest residual_mass (0-1) of a forecast from a server that only tells its likeliest tokens; a
-# wider one is refused. docs/engines.md has the widths measured.
+# wider one is refused. docs/servers.md has the widths measured.
 SERVER_MAX_RESIDUAL: Annotated[float, share()] = 0.05
 
 # --- Scoring --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 An entry of the model table with an address (``{"path": "http://gpu-box:8000"}``) makes one. The
 client needs neither vLLM nor a GPU: only the model's tokenizer, which is compared with the server's
-before anything is scored. docs/engines.md says what each kind of server must offer.
+before anything is scored. docs/servers.md says what each kind of server must offer.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from scoring.tasks import (
     reasoning_seed,
 )
 from scoring.thoughts import Completion, Writing
+from terminal.text import visible_line
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,12 @@ class RemoteAgent(BaseAgent):
         window = model_window(served, self.spec.model)
         windows = [self.spec.max_model_len, window, self.max_model_len or None]
         self.max_model_len = min(filter(None, windows), default=0)
+        if not self.max_model_len:
+            logger.warning(
+                "%s: %s names no window, so prompts are not fitted to one; set 'max_model_len' in"
+                " the entry",
+                self.name, replica.address,
+            )  # fmt: skip
         if self.tokenizer is None:
             self.tokenizer = self._load_tokenizer()
         replica.protocol.tokenizer = self.tokenizer
@@ -161,7 +168,7 @@ class RemoteAgent(BaseAgent):
             )
         except (ImportError, OSError, ValueError) as error:
             raise ServerError(
-                f"its tokenizer {path!r} did not load: {str(error).splitlines()[0]}; set"
+                f"its tokenizer {path!r} did not load: {visible_line(str(error))[:200]}; set"
                 " 'tokenizer' in the entry to a folder or a Hugging Face id"
             ) from error
 

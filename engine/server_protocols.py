@@ -88,6 +88,7 @@ class VllmProtocol(ServerProtocol):
             },
         )
         rows = _vllm_rows(answer, len(requests))
+        _same_length(requests, answer.get("usage"), "prompt_tokens")
         return [Reply(_wanted(request, row)) for request, row in zip(requests, rows, strict=True)]
 
     def token_ids(self, post: Post, text: str) -> Sequence[int] | None:  # noqa: D102
@@ -121,10 +122,11 @@ class SglangProtocol(ServerProtocol):
         answers = answer if isinstance(answer, list) else [answer]
         if len(answers) != len(requests):
             raise ServerError(f"it answered {len(answers)} of {len(requests)} prompts")
-        return [
-            Reply(_wanted(request, _sglang_row(one)))
-            for request, one in zip(requests, answers, strict=True)
-        ]
+        replies = []
+        for request, one in zip(requests, answers, strict=True):
+            replies.append(Reply(_wanted(request, _sglang_row(one))))
+            _same_length([request], one["meta_info"], "prompt_tokens")
+        return replies
 
 
 class LlamaCppProtocol(ServerProtocol):
@@ -152,6 +154,11 @@ class LlamaCppProtocol(ServerProtocol):
             row = {_id(one["id"]): _logprob(one["logprob"]) for one in first["top_logprobs"]}
         except (KeyError, IndexError, TypeError, ValueError):
             raise ServerError("it gave no 'completion_probabilities' with token ids") from None
+        if answer.get("truncated"):
+            raise ServerError(
+                f"it cut a prompt of {len(request.token_ids)} tokens; set 'max_model_len' in the"
+                " entry to its window"
+            )
         return [bounded(request, row, self.top)]
 
     def token_ids(self, post: Post, text: str) -> Sequence[int] | None:  # noqa: D102
@@ -266,6 +273,17 @@ def _sglang_row(answer: Any) -> dict[int, float]:
         return {_id(token): _logprob(value) for value, token, *_ in triples if value is not None}
     except (KeyError, IndexError, TypeError, ValueError):
         raise ServerError("it gave no 'output_token_ids_logprobs'") from None
+
+
+def _same_length(requests: Sequence[Request], counts: Any, key: str) -> None:
+    """Refuse an answer to prompts that the server cut or added to, where it counts them."""
+    counted = counts.get(key) if isinstance(counts, Mapping) else None
+    sent = sum(len(request.token_ids) for request in requests)
+    if counted is not None and counted != sent:
+        raise ServerError(
+            f"it read {str(counted)[:20]} tokens of prompts, {sent} were sent; allowed: a server"
+            " that neither cuts prompts nor adds to them (check its window and 'max_model_len')"
+        )
 
 
 def _wanted(request: Request, row: Mapping[int, float]) -> dict[int, float]:

@@ -57,7 +57,7 @@ def exact(spec):
 
 @pytest.fixture(scope="module")
 def server(spec, exact, tmp_path_factory):
-    """Its address; started as docs/engines.md says for a CPU."""
+    """Its address; started as docs/servers.md says for a CPU."""
     prepare_environment()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

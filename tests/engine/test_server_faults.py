@@ -12,6 +12,7 @@ import time
 import pytest
 
 from engine import remote_agent, server_connection
+from engine.server_checks import Signs
 from engine.server_connection import Patience, ServerConnection, ServerError
 from engine.server_protocols import PROTOCOLS, bounded
 from scoring.number_trie import NumberTokenizer
@@ -230,3 +231,46 @@ def test_written_tokens_that_are_no_ids_are_refused(tokens, monkeypatch):
         monkeypatch.setattr(agent._fleet, "post", lambda *_: answer)
         with pytest.raises(AgentError, match="no token ids"):
             list(agent.write([Writing((1, 2), {"max_tokens": 8})], lambda *_: None))
+
+
+@pytest.mark.parametrize(
+    ("kind", "counted"),
+    [
+        ("vllm", {"choices": [{}], "usage": {"prompt_tokens": 1}}),
+        ("sglang", [{"meta_info": {"prompt_tokens": 1}}]),
+    ],
+)
+def test_a_prompt_that_the_server_cut_is_refused(kind, counted):
+    row = {f"token_id:{token}": -3.0 for token in DIGIT_IDS}
+    one = counted["choices"][0] if kind == "vllm" else counted[0]["meta_info"]
+    one["index"], one["logprobs"] = 0, {"top_logprobs": [row]}
+    one["output_token_ids_logprobs"] = [[[-3.0, token, None] for token in DIGIT_IDS]]
+    protocol = PROTOCOLS[kind]("", None, 1)
+    protocol.ask(lambda *_: counted, [Request((1,), DIGIT_IDS)])
+    with pytest.raises(ServerError, match="read 1 tokens of prompts, 2 were sent"):
+        protocol.ask(lambda *_: counted, [Request((1, 2), DIGIT_IDS)])
+
+
+def test_a_prompt_that_llama_cpp_cut_is_refused():
+    first = {"top_logprobs": [{"id": 1, "logprob": -1.0}]}
+    answer = {"completion_probabilities": [first], "truncated": True}
+    with pytest.raises(ServerError, match="set 'max_model_len'"):
+        PROTOCOLS["llama.cpp"]("", None, 1).ask(lambda *_: answer, [Request((1, 2), DIGIT_IDS)])
+
+
+def test_a_server_without_a_window_is_told(monkeypatch, caplog):
+    monkeypatch.setattr(remote_agent, "model_window", lambda *_: None)
+    with ModelServer() as server, remote(server, server="llama.cpp"):
+        assert "set 'max_model_len' in the entry" in caplog.text
+    caplog.clear()
+    with ModelServer() as server, remote(server, max_model_len=2048) as agent:
+        assert agent.max_model_len == 2048
+        assert "max_model_len" not in caplog.text
+
+
+def test_tokens_near_the_kth_do_not_tell_servers_apart():
+    before = Signs("", (), {1: -0.1, 2: -5.0})
+    assert before.alike(Signs("", (), {1: -0.2, 3: -5.0}))
+    assert not before.alike(Signs("", (), {1: -0.5, 2: -5.0}))
+    assert not before.alike(Signs("", (), {2: -5.0}))
+    assert Signs("", (), {1: -math.inf}).alike(Signs("", (), {1: -math.inf}))
