@@ -290,7 +290,7 @@ def _polymarket(row: _Cells) -> dict[str, Any]:
     if row.says("umaResolutionStatus", "resolved") and row.says("closed", "true"):
         values["outcome"] = by_name.get("yes")
         values["resolution_date"] = row.first("closedTime", "umaEndDate", "endDate", "endDateIso")
-    else:
+    elif not row.says("closed", "true"):  # the prices of a closed market are its answer
         values["market_probability"] = by_name.get("yes")
         values["market_date"] = row.get("updatedAt")
     return values
@@ -309,7 +309,7 @@ def _infer(row: _Cells) -> dict[str, Any]:
         if not set(by_name) <= {"yes", "no"}:
             name = shortened(row.get("id") or row.get("name"))
             raise LeftOutError(name, f"its answers are {listed(map(repr, by_name))}")
-        values["market_probability"] = by_name.get("yes")
+        values["market_probability"] = None if row.says("state", "resolved") else by_name.get("yes")
     return values
 
 

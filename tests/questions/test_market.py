@@ -89,6 +89,14 @@ PLATFORMS = [
      MarketPrice(0.41, "2026-05-01")),
     ({"id": "f", "question": "Will A?", "source": "infer", "freeze_datetime_value": "0.95",
       "freeze_datetime": "2026-05-01T00:00:00+00:00"}, MarketPrice(0.95, "2026-05-01")),
+    # The prices of what has ended are its answer.
+    ({"id": "q", "question": "Will A?", "conditionId": "0x", "outcomes": '["Yes", "No"]',
+      "outcomePrices": '["1", "0"]', "updatedAt": "2026-05-01T10:00:00Z", "closed": True}, None),
+    ({"id": 7, "name": "Will A?", "type": "Forecast::YesNoQuestion", "state": "resolved",
+      "answers": [{"name": "Yes", "probability": 1.0}, {"name": "No", "probability": 0.0}]}, None),
+    ({"id": 8, "name": "Will A?", "type": "Forecast::YesNoQuestion", "state": "active",
+      "answers": [{"name": "Yes", "probability": 0.9}, {"name": "No", "probability": 0.1}]},
+     MarketPrice(0.9, None)),
     # A level of a series is no price.
     ({"id": "s", "question": "Will A?", "source": "fred", "freeze_datetime_value": "0.95",
       "freeze_datetime": "2026-05-01T00:00:00+00:00"}, None),
