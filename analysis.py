@@ -126,8 +126,7 @@ def why_lines(arguments: Namespace, database: Database) -> list[str]:
 def open_engine(settings: Mapping[str, Any]) -> Engine:
     """Return what loads the models of a stored run with today's settings.
 
-    Raises:
-        AgentError: no engine can start on this machine.
+    Its agents raise AgentError where a model needs an engine and none can start here.
     """
     import importlib.util
 
@@ -135,10 +134,6 @@ def open_engine(settings: Mapping[str, Any]) -> Engine:
     from preflight.machine import visible_gpus
     from scoring.tasks import AgentError
 
-    if importlib.util.find_spec("vllm") is None:
-        raise AgentError("vLLM is not installed here")
-    if not vllm_is_cpu_build() and visible_gpus() == 0:
-        raise AgentError("this is vLLM's CUDA build and no NVIDIA GPU is visible")
     # Before any library reads it: only weights that are here are read.
     os.environ["HF_HUB_OFFLINE"] = "1"
     prepare_environment()
@@ -150,7 +145,13 @@ def open_engine(settings: Mapping[str, Any]) -> Engine:
     engine = dict(settings.get("vllm") or {}) if demo else config.VLLM_CONFIG
 
     def agent(spec: ModelSpec) -> BaseAgent:
-        return RemoteAgent(spec) if spec.addresses else Agent(spec, vllm_config=engine)
+        if spec.addresses:
+            return RemoteAgent(spec)
+        if importlib.util.find_spec("vllm") is None:
+            raise AgentError("vLLM is not installed here")
+        if not vllm_is_cpu_build() and visible_gpus() == 0:
+            raise AgentError("this is vLLM's CUDA build and no NVIDIA GPU is visible")
+        return Agent(spec, vllm_config=engine)
 
     return Engine(partial(demo_model, settings) if demo else stored_model, agent)
 

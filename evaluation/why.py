@@ -31,7 +31,6 @@ from evaluation.resolved import AnalysisError
 from preflight.model_entries import ModelSpec
 from preflight.rules import ConfigError
 from questions.cells import counted
-from scoring.tasks import AgentError
 from storage.records import AskedQuestion
 from terminal.redaction import redact
 from terminal.text import cut, visible_line
@@ -54,7 +53,7 @@ class Engine:
     agent: AgentFactory
 
 
-# Opens the engine of a run with these settings; AgentError where there is none.
+# Returns what loads the models of a run with these settings.
 OpenEngine = Callable[[Mapping[str, Any]], Engine]
 
 
@@ -122,10 +121,7 @@ def _rescored(
 ) -> Rescored:
     parts = swapped(then, now)
     wanted = {path: name for side in (then, now) for name, path in side.models.items()}
-    try:
-        engine = open_engine(database.runs.get(now.run_id).settings)
-    except AgentError as error:
-        return Rescored(parts, {}, dict.fromkeys(wanted, str(error)))
+    engine = open_engine(database.runs.get(now.run_id).settings)
     specs: dict[str, ModelSpec] = {}
     failed: dict[str, str] = {}
     for path, name in wanted.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from itertools import permutations
 
 import pytest
@@ -20,6 +22,15 @@ from tests.support.stub_cli import make_agent, stub_main
 OLD = "Will a country join the EU before 2030?"
 NEW = "Will another country join the EU before 2030?"
 STUBS = Engine(ModelSpec, make_agent)
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """Undo what an engine's start sets for the whole process."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
@@ -202,10 +213,8 @@ def test_without_an_engine_the_stored_part_is_listed(ask, monkeypatch, capsys):
     ask("2026-05-04", price="0.4")
     ask("2026-06-08", NEW, price="0.7")
 
-    def none(_):
-        raise AgentError("vLLM is not installed here")
-
-    monkeypatch.setattr(analysis, "open_engine", none)
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda n: None if n == "vllm" else found(n))
     capsys.readouterr()
     assert analysis.main(["--database", "d.db", "--why", "eu"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -224,6 +233,23 @@ def test_without_an_engine_the_stored_part_is_listed(ask, monkeypatch, capsys):
     assert "there is no run '3'; stored: 1, 2" in capsys.readouterr().err
     assert analysis.main(["--database", "d.db", "--passages"]) == 2
     assert "--passages; it goes with --why" in capsys.readouterr().err
+
+
+def test_stored_models_are_loaded_as_config_names_them_and_served_ones_need_no_engine(monkeypatch):
+    known = {"path": "owner/m", "trust_remote_code": True, "answer_prefix": "P:"}
+    monkeypatch.setattr("config.FORECAST_MODEL_PATHS_VLLM", {"m": known})
+    assert analysis.stored_model("m", "owner/m") == ModelSpec("m", **known)
+    # Another path under that name has nothing of its entry, nor has an unknown name.
+    assert analysis.stored_model("m", "owner/other") == ModelSpec("m", "owner/other")
+    assert analysis.stored_model("x", "owner/m") == ModelSpec("x", "owner/m")
+    with pytest.raises(ConfigError):
+        analysis.stored_model("x", "/no/such/folder")
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda n: None if n == "vllm" else found(n))
+    engine = analysis.open_engine({})
+    assert engine.agent(ModelSpec("m", "http://127.0.0.1:9")).name == "m"
+    with pytest.raises(AgentError, match="vLLM is not installed here"):
+        engine.agent(ModelSpec("m", "owner/m"))
 
 
 def test_the_first_forecast_has_nothing_before_it(ask, capsys):
