@@ -200,7 +200,7 @@ def reference_value(j: Judged, column: str) -> float | None:
     """Return the probability (0-1) in a column of the question file, None without one."""
     try:
         value = float(j.extra[column])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return value if 0 <= value <= 1 else None
 

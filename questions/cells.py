@@ -147,7 +147,7 @@ def is_fractional(value: Any) -> bool:
         return True
     try:
         return 0 < float(value) < 1
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

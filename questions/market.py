@@ -76,7 +76,7 @@ def usable_prices(rows: Sequence[Row]) -> tuple[list[Row], str]:
 
 def _plain(value: Any) -> float | None:
     """Return the number of a cell without a sign of per cent, None for anything else."""
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         number = float(value)
         return number if math.isfinite(number) and not isinstance(value, bool) else None
     return None

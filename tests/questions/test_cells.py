@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from questions import columns
+from questions.cells import is_fractional
 from tests.support.question_files import own
 
 
@@ -70,3 +71,8 @@ def test_characters_of_no_width_around_a_cell_do_not_count(ask):
     assert ask("r.csv", "id,question\nq1,Will A?\n")[0] == 0
     flag = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
     assert ask("f.csv", f"id,question\n{flag},Will England win?\n")[2][0]["id"] == flag
+
+
+def test_a_number_beyond_all_floats_is_no_fraction():
+    assert not is_fractional(10**400)
+    assert is_fractional("0.5")

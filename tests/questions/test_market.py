@@ -68,6 +68,18 @@ def test_numbers_that_may_be_percent_are_not_trusted(tmp_path, cells, trusted):
     assert [price.probability for price in prices if price] == trusted
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), True, [0.5], {"q2": 0.5}, "50％", "1e999"])
+def test_no_value_of_a_price_ends_the_program(tmp_path, value):
+    for row in (
+        {"market_probability": value},
+        {"outcomeType": "BINARY", "isResolved": False, "probability": value},
+        {"source": "infer", "freeze_datetime": "2026-05-01", "freeze_datetime_value": value},
+    ):
+        (question,), notes = read(tmp_path, [{"question": "Will A?", **row}], "q.json")
+        assert stated_price(question.extra) is None
+        assert "1 market price not used, line 1: market_probability is" in "".join(notes)
+
+
 def test_a_day_that_is_none_takes_its_price_with_it(tmp_path):
     table = "question,market_probability,market_date\nWill A?,0.5,last week\n"
     (question,), notes = read(tmp_path, table)
