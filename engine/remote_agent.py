@@ -24,7 +24,7 @@ from engine.server_checks import (
     signs,
 )
 from engine.server_connection import Patience, ServerConnection, ServerError, UnreachableError
-from engine.server_protocols import PROTOCOLS
+from engine.server_protocols import NEUTRAL, PROTOCOLS
 from preflight.model_entries import ModelSpec
 from scoring.agent import BaseAgent
 from scoring.reasoning_notes import notes_sampling, strip_reasoning
@@ -274,6 +274,7 @@ class RemoteAgent(BaseAgent):
 
     def _written(self, asked: Writing) -> Completion:
         body = {
+            **NEUTRAL,
             "model": self.spec.model,
             "prompt": list(asked.token_ids),
             "add_special_tokens": False,

@@ -11,7 +11,9 @@ import heapq
 import math
 import sys
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from engine.server_connection import ServerError
@@ -201,13 +203,19 @@ class OpenAiProtocol(ServerProtocol):
                 f" {len(request.token_ids)}; give the server's own tokenizer"
             )
         texts = {self.tokenizer.decode([token]): token for token in request.wanted}
-        if len(texts) != len(request.wanted):
-            raise ServerError("two of the wanted tokens have the same text")
+        if any(self._texts[text] > 1 for text in texts):
+            raise ServerError("tokens of this model have the same text as a number's")
         row = {
             texts.get(text, -1 - number): value
             for number, (text, value) in enumerate(values.items())
         }
         return [bounded(request, row, self.top)]
+
+    @cached_property
+    def _texts(self) -> Counter[str]:
+        """Count the tokens of each text; single bytes are not written where a token has them."""
+        names = self.tokenizer.get_vocab().items()
+        return Counter(self.tokenizer.decode([n]) for name, n in names if name[:3] != "<0x")
 
 
 PROTOCOLS: Final[Mapping[str, type[ServerProtocol]]] = {

@@ -224,6 +224,8 @@ def loops(token_ids: Sequence[int]) -> bool:
     """Whether a thought ends in one pattern repeated again and again."""
     ids = list(token_ids)
     for period in range(1, len(ids) // LOOP_REPEATS + 1):
+        if ids[-1 - period] != ids[-1]:  # most are told so, without a copy
+            continue
         length = max(LOOP_TOKENS, LOOP_REPEATS * period)
         tail = ids[-length:]
         if len(tail) == length and tail[period:] == tail[:-period]:

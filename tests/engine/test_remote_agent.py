@@ -285,6 +285,8 @@ def test_thoughts_are_written_token_by_token_with_their_own_settings():
     assert heard == [(place, len(tokens)) for place in range(3)]
     assert bodies[2]["prompt"] == [1, 2, 2]
     assert bodies[2]["stop"] == ["."]
+    # The model's generation_config.json changes nothing, as in this process.
+    assert (bodies[2]["top_k"], bodies[2]["repetition_penalty"]) == (0, 1.0)
 
 
 def test_specs_differ_only_by_their_keys():

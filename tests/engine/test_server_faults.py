@@ -8,6 +8,7 @@ import math
 import signal
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -19,6 +20,7 @@ from scoring.number_trie import NumberTokenizer
 from scoring.scorer import ForecastScoring, Request, ScoringError
 from scoring.tasks import AgentError
 from scoring.thoughts import Writing
+from tests.support.fake_tokenizer import FakeTokenizer
 from tests.support.loopback_server import LoopbackServer, QuietHandler
 from tests.support.model_server import DIGIT_IDS, TOKENIZER, ModelServer
 from tests.support.served_agents import remote, tasks
@@ -274,3 +276,22 @@ def test_tokens_near_the_kth_do_not_tell_servers_apart():
     assert not before.alike(Signs("", (), {1: -0.5, 2: -5.0}))
     assert not before.alike(Signs("", (), {2: -5.0}))
     assert Signs("", (), {1: -math.inf}).alike(Signs("", (), {1: -math.inf}))
+
+
+def test_a_server_of_texts_is_refused_where_another_token_is_written_as_a_digit():
+    class Twins(FakeTokenizer):
+        """Llama's kind: a token with a space before it decodes without."""
+
+        def decode(self, token_ids, **keys):
+            return super().decode(token_ids, **keys).strip()
+
+    tokenizer = Twins([" 7"])
+    answer = {
+        "usage": {"prompt_tokens": 1},
+        "choices": [{"logprobs": {"top_logprobs": [{"7": -0.5}]}}],
+    }
+    for wanted, refused in ((tokenizer.encode("7"), True), (tokenizer.encode("8"), False)):
+        with pytest.raises(ServerError, match="same text") if refused else nullcontext():
+            PROTOCOLS["openai"]("", tokenizer, 1).ask(
+                lambda *_: answer, [Request((1,), tuple(wanted))]
+            )
