@@ -1,6 +1,6 @@
 """Find installed fonts for a figure's characters; name the scripts none has.
 
-A figure names its fonts and is laid out by them; who opens it sees fonts of that machine.
+A figure is laid out by these fonts and names them; a viewer elsewhere uses its own.
 
 DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic, Arabic, Hebrew and many symbols.
 For anything else the fonts of this machine are searched once. matplotlib's own list of them is not

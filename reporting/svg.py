@@ -1,7 +1,7 @@
 """Turn figures into SVG: files, and parts of the report.
 
-Text stays text, so that it can be searched, copied and read aloud, and files stay small; who opens
-one sees it in the first of its fonts that is installed. Equal data give equal bytes.
+Text stays text: it can be searched and copied, and files stay small. A viewer draws it in the first
+font of its list that is installed there. Equal data give equal bytes.
 """
 
 from __future__ import annotations
