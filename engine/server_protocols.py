@@ -213,7 +213,7 @@ class OpenAiProtocol(ServerProtocol):
 
     @cached_property
     def _texts(self) -> Counter[str]:
-        """Count the tokens of each text; single bytes are not written where a token has them."""
+        """Count the tokens of each text, but for those of single bytes."""
         names = self.tokenizer.get_vocab().items()
         return Counter(self.tokenizer.decode([n]) for name, n in names if name[:3] != "<0x")
 
@@ -284,7 +284,7 @@ def _sglang_row(answer: Any) -> dict[int, float]:
 
 
 def _same_length(requests: Sequence[Request], counts: Any, key: str) -> None:
-    """Refuse an answer to prompts that the server cut or added to, where it counts them."""
+    """Refuse an answer whose count of prompt tokens is not what was sent."""
     counted = counts.get(key) if isinstance(counts, Mapping) else None
     sent = sum(len(request.token_ids) for request in requests)
     if counted is not None and counted != sent:

@@ -148,7 +148,7 @@ def rolling(known: Sequence[PastForecast], kind: str, method: str) -> Judged:
 
 
 def _refusal(rows: Sequence[PastForecast]) -> str | None:
-    """Say why no curve can be fitted; however often a question was forecast, it is one."""
+    """Return why no curve can be fitted; a question forecast often counts once."""
     return refusal(*_arrays(list({row.question_id: row for row in rows}.values())))
 
 

@@ -295,7 +295,7 @@ def _chosen(keys: Sequence[Key], past: Past, day: str) -> list[Key]:
 
 
 def _keys(text: str, source: str, given: str, series: str) -> list[Key]:
-    """Name a question's families, the widest first; case and space make no other class."""
+    """Name a question's families, widest first; classes ignore case and space."""
     template = question_template(text)
     keys = [
         (ALL, "all"),

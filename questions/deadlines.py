@@ -39,7 +39,7 @@ _DOUBTFUL: Final = re.compile(
 
 
 def deadline(text: str) -> tuple[str, str] | None:
-    """Return a question's text without its "before DAY", and the day (ISO) before which it asks.
+    """Return a question's text without its "before DAY", and that day (ISO).
 
     "On or before", "no later than" and "before the end of" ask before the day, month or year that
     follows. None where there is no such day, or more than one, and for texts whose answer need not
