@@ -96,8 +96,10 @@ def _set_axes(axes: Any, curves: Sequence[Curve], bases: Any) -> None:
     axes.spines[["left", "bottom"]].set_visible(False)
     styles.percent_axis(axes.xaxis)
     axes.set_xlabel("probability of yes", fontsize=styles.TEXT_SIZE, labelpad=3)
-    low, high = np.repeat(bases, len(TICKS)) + ROW_BOTTOM, np.repeat(bases, len(TICKS)) + ROW_TOP
-    axes.vlines([*TICKS] * len(bases), low, high, styles.GRID, linewidth=0.8, zorder=0)
+    # One line with gaps is one path in the file.
+    places = [[tick, tick, np.nan] for _ in bases for tick in TICKS]
+    heights = [[base + ROW_BOTTOM, base + ROW_TOP, np.nan] for base in bases for _ in TICKS]
+    axes.plot(np.ravel(places), np.ravel(heights), color=styles.GRID, linewidth=0.8, zorder=0)
     frame: dict[str, Any] = {"colors": styles.FRAME, "linewidth": 0.8, "zorder": 2.5}
     axes.hlines(bases + ROW_BOTTOM, *ENDS, **frame)
     axes.vlines([ENDS[0]] * len(bases), bases + ROW_BOTTOM, bases + ROW_TOP, **frame)

@@ -39,7 +39,7 @@ from terminal.file_names import write_whole
 from terminal.text import visible
 
 # Characters of a passage in the report; the address leads to the whole text.
-EXCERPT_CHARACTERS = 700
+EXCERPT_CHARACTERS = 1200
 # Of a passage in a prompt: it is quoted once, with the evidence.
 QUOTED_CHARACTERS = 60
 # Questions of the track record that are not folded.

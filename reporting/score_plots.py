@@ -106,6 +106,8 @@ def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScoreP
     highest = max(p.interval.high if p.interval.known else p.brier for p in everything)
     axes.set_ylim(0, min(1.0, max(0.3, highest) * 1.05))
     styles.clean(axes)
+    # Below the number at the corner.
+    axes.tick_params(axis="x", pad=8)
     _draw_counts(axes, counts, looks)
     handles, _ = axes.get_legend_handles_labels()
     styles.legend_below(figure, handles)

@@ -143,7 +143,7 @@ def clean(axes: Any) -> None:
     """Give axes the common look: no frame, a light grid behind everything."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FRAME)
-    axes.tick_params(colors=FRAME, labelcolor=INK, labelsize=SMALL_SIZE, length=3)
+    axes.tick_params(colors=FRAME, labelcolor=INK, labelsize=SMALL_SIZE, length=0, pad=5)
     axes.set_facecolor("none")
     axes.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -27,6 +27,7 @@ _TAG: Final = re.compile(r"<[^>]*>")
 # Paths of straight lines.
 _POINT: Final = re.compile(r"([ML]) (-?[\d.]+) (-?[\d.]+)")
 _PATH: Final = re.compile(r' d="((?:[ML] -?[\d.]+ -?[\d.]+\s*)+)(z?)\s*"')
+_STYLE: Final = re.compile(r' style="[^"]*"')
 _LONG: Final = re.compile(r"-?\d+\.\d{3,}")
 # Numbered ids that nothing refers to, turns by nothing, the font that the root names.
 _SURPLUS: Final = re.compile(
@@ -37,7 +38,7 @@ _ROOT_STYLE: Final = (
     f"font-family: '{OWN_FONT}', Verdana, sans-serif; stroke-linejoin: round; stroke-linecap: butt"
 )
 # The colours that a dark page changes.
-_COLOUR: Final = re.compile(f'(?<=: )#({"|".join(c[1:].lower() for c in styles.DARK)})(?=[;"])')
+_COLOUR: Final = re.compile(f'(?<=:)#({"|".join(c[1:].lower() for c in styles.DARK)})(?=[;"])')
 
 
 def render(figure: Any, name: str = "forecaster") -> str:
@@ -76,6 +77,7 @@ def _shortened(text: str) -> str:
         if found.startswith("<g"):
             kept.append(found != "<g>")
             return found if kept[-1] else ""
+        found = _STYLE.sub(lambda style: re.sub("([:;]) ", r"\1", style[0]), found)
         return _LONG.sub(_rounded, _PATH.sub(_steps, found))
 
     return re.sub(r"\n\s*", "\n", _TAG.sub(short, text))

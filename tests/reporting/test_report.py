@@ -145,7 +145,7 @@ def test_write_is_whole_and_excerpts_are_cut(database, tmp_path, undrawn):
     assert "self-contained" in line
     assert [p.name for p in tmp_path.glob("*html*")] == ["r.html"]
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
-    cut = report.excerpt("word " * 200)
+    cut = report.excerpt("word " * 300)
     assert cut.endswith("word …")
     assert len(cut) <= report.EXCERPT_CHARACTERS + 2
 
