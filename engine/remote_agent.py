@@ -133,7 +133,7 @@ class RemoteAgent(BaseAgent):
         if names and self.spec.model not in names:
             raise ServerError(
                 f"{replica.address} serves no model {self.spec.model!r}; it has:"
-                f" {', '.join(names)}; correct 'model' in the entry"
+                f" {', '.join(names[:20])}; correct 'model' in the entry"
             )
         replica.protocol.model = self.spec.model
         window = model_window(served, self.spec.model)
@@ -287,7 +287,7 @@ class RemoteAgent(BaseAgent):
             ids = tuple(choice["token_ids"])
             if not all(type(token) is int and 0 <= token < MAX_TOKEN_ID for token in ids):
                 raise ValueError
-            return Completion(ids, str(choice.get("finish_reason") or ""))
+            return Completion(ids, str(choice.get("finish_reason") or "")[:20])
         except ServerError as error:
             raise AgentError(f"{self.name}: {error}") from error
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):

@@ -9,12 +9,16 @@ from typing import Any, Final
 from engine.replicas import Replica
 from engine.server_connection import ServerError
 from scoring.scorer import Request
+from terminal.redaction import redact
+from terminal.text import visible_line
 
 # Compared between two tokenizers: what numbers, spaces, scripts and line ends turn into.
 PROBE_TEXT: Final = "Probability: 0 7 42 100 %\n\nÉvénement, 日本語, naïve; (50.5)\tend"
 # By how much the log-probability of the probe's likeliest token may differ between two answers of
 # one model in half precision.
 PROBE_TOLERANCE: Final = 0.25
+# Characters of a version or name that are kept.
+MAX_NAME: Final = 200
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def signs(replica: Replica) -> Signs:
     digits = protocol.tokenizer.encode("0123456789", add_special_tokens=False)
     wanted = tuple(dict.fromkeys((*digits, ids[0])))
     (reply,) = protocol.ask(connection.post, [Request(ids, wanted)])
-    return Signs(str(version)[:100], tuple(names), dict(reply.logprobs))
+    return Signs(_line(version), tuple(names), dict(reply.logprobs))
 
 
 def compare_tokenizers(replica: Replica, source: str) -> bool:
@@ -87,16 +91,21 @@ def compare_tokenizers(replica: Replica, source: str) -> bool:
 
 def model_names(served: Any) -> list[str]:
     """Return the names in an answer of ``/v1/models``."""
-    return [str(one["id"]) for one in _entries(served) if "id" in one]
+    return [_line(one["id"]) for one in _entries(served) if "id" in one]
 
 
 def model_window(served: Any, model: str) -> int | None:
     """Return the window in tokens that a server names for a model, if it does."""
     for one in _entries(served):
-        if one.get("id") == model:
+        if _line(one.get("id")) == model:
             window = one.get("max_model_len")
             return window if type(window) is int and window > 0 else None
     return None
+
+
+def _line(value: Any) -> str:
+    """Return a server's words as they can be stored and shown."""
+    return visible_line(redact(str(value)))[:MAX_NAME]
 
 
 def _entries(served: Any) -> list[dict[str, Any]]:

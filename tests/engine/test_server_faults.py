@@ -295,3 +295,21 @@ def test_a_server_of_texts_is_refused_where_another_token_is_written_as_a_digit(
             PROTOCOLS["openai"]("", tokenizer, 1).ask(
                 lambda *_: answer, [Request((1,), tuple(wanted))]
             )
+
+
+def test_a_servers_words_are_shown_as_one_short_line_without_the_key(monkeypatch):
+    monkeypatch.setenv("FAR_SERVER_LOGIN", "s3cret-of-the-server")
+    words = "\x1b[2J\ns3cret-of-the-server" + "x" * 1000
+    with ModelServer(version=words) as server:
+        with remote(server, api_key_variable="FAR_SERVER_LOGIN") as agent:
+            served_by = agent.served_by
+        server.behaviour.model = words
+        with (
+            pytest.raises(AgentError, match="serves no model") as caught,
+            remote(server, api_key_variable="FAR_SERVER_LOGIN"),
+        ):
+            pass
+    for text in (served_by, str(caught.value)):
+        assert "s3cret" not in text
+        assert text.isprintable()
+        assert len(text) < 400
