@@ -235,7 +235,7 @@ class RemoteAgent(BaseAgent):
     # --- write ------------------------------------------------------------------------------------
 
     def reason(self, tasks: Sequence[ForecastTask], samples: int) -> Iterator[Reasoning]:
-        """Write ``samples`` reasonings for each task, in order of task and sample."""
+        """Write ``samples`` reasonings for each task; prompts that do not fit come first."""
         asked: list[tuple[int, int, Writing]] = []
         for index, task in enumerate(tasks):
             try:
@@ -249,10 +249,17 @@ class RemoteAgent(BaseAgent):
         completions = self.write([writing for *_, writing in asked], lambda *_: None)
         for (index, n, writing), one in zip(asked, completions, strict=True):
             self.progress(1 / samples)
-            text = strip_reasoning(self.tokenizer.decode(list(one.token_ids)))
+            text = strip_reasoning(self._text(one))
             problem = None if text else f"{self.name} wrote no reasoning"
             tokens, reason = len(one.token_ids), one.finish_reason
             yield Reasoning(index, n, text, tokens, reason, writing.sampling["seed"], problem)
+
+    def _text(self, written: Completion) -> str:
+        """Return what was written, without the token that ended it."""
+        ids = list(written.token_ids)
+        if written.finish_reason == "stop" and ids[-1:]:
+            ids = ids[: len(ids) - (ids[-1] in self.tokenizer.all_special_ids)]
+        return str(self.tokenizer.decode(ids))
 
     def write(
         self, asked: Sequence[Writing], told: Callable[[int, int], object]

@@ -226,6 +226,14 @@ def test_nothing_is_lost_when_a_replica_is_killed_at_work(caplog):
     assert "its prompts move to the other 1" in caplog.text
 
 
+def test_the_token_that_ends_notes_is_no_part_of_them(monkeypatch):
+    ended = {"choices": [{"token_ids": TOKENIZER.encode("Rain~"), "finish_reason": "stop"}]}
+    monkeypatch.setattr(TOKENIZER, "all_special_ids", TOKENIZER.encode("~"))
+    with ModelServer() as server, remote(server) as agent:
+        monkeypatch.setattr(agent._fleet, "post", lambda *_: ended)
+        assert [one.text for one in agent.reason(tasks(1), 1)] == ["Rain"]
+
+
 def test_notes_are_written_by_a_server_each_with_its_seed():
     with ModelServer() as server, remote(server) as agent:
         before = len(server.behaviour.seen)
