@@ -47,9 +47,12 @@ EQUIVALENT: Final = ROOT / "benchmarks" / "equivalent_mutants.csv"
 # Quick test files, beside tests/PACKAGE/test_MODULE.py, in which a module's meaning is asserted.
 ALSO: Final[dict[str, tuple[str, ...]]] = {
     "database": ("storage/test_database", "storage/test_database_rows"),
+    "evaluation/attribution": ("evaluation/test_why",),
     "evaluation/calibration": ("evaluation/test_calibrate_command",),
     "evaluation/metrics": ("evaluation/test_scorecard",),
+    "evaluation/mixed_prompts": ("evaluation/test_why",),
     "evaluation/outcomes": ("evaluation/test_outcome_files",),
+    "evaluation/run_differences": ("runs/test_manifest",),
     "evaluation/scorecard": ("reporting/test_analysis", "evaluation/test_backtest"),
     "questions/files": ("questions/test_platforms", "questions/test_examples"),
     "questions/question": ("runs/test_admission",),

@@ -118,12 +118,9 @@ def exact_parts(then: Side, now: Side, rescored: Rescored) -> list[Part]:
     if gone:
         which = f"stored; {', '.join(gone)} cannot be asked again"
         parts.append(Part("models gone", change - (read_now - read_then), which))
-    left = (read_now if gone else now.pool.mean) - (read_then if gone else then.pool.mean)
     repeated = value(frozenset(players)) - value(frozenset())
-    return [
-        *parts,
-        Part("not repeated", left - repeated, "engine, batch, versions, weights, settings"),
-    ]
+    causes = "engine, batch, versions, weights, settings"
+    return [*parts, Part("not repeated", read_now - read_then - repeated, causes)]
 
 
 def stored_parts(then: Side, now: Side) -> list[Part]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sqlite3
 from itertools import permutations
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import analysis
 import forecaster
 from database import Database
-from evaluation.attribution import Rescored, exact_parts, shapley, stored_parts
+from evaluation.attribution import Rescored, detail, exact_parts, shapley, stored_parts
 from evaluation.mixed_prompts import Mixer, Side, mixes, scored, swapped
 from evaluation.why import Engine, why
 from preflight.model_entries import ModelSpec
@@ -39,7 +40,7 @@ def ask(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setattr(forecaster, "draw", lambda *_: True)
-    documents = tmp_path / "documents"
+    documents, reworded = tmp_path / "documents", []
 
     def run(today, text=OLD, *words, database="d.db", names=(), price="", **settings):
         (tmp_path / "q.csv").write_text(f"id,question,market_price\neu,{text},{price}\n")
@@ -53,7 +54,8 @@ def ask(tmp_path, monkeypatch):
             (documents / f"{name}.txt").write_text(said * 3)
         evidence = ["--documents", str(documents)] if names else ["--no-retrieval"]
         given = ["--questions", "q.csv", "--database", database]
-        given += ["--reworded", "eu"] if (text, database) == (NEW, "d.db") else []
+        given += ["--reworded", "eu"] if (text, database) == (NEW, "d.db") and not reworded else []
+        reworded.extend(given[4:])
         assert stub_main([*given, *evidence, *words], today=today, **settings) == 0
         with Database(database) as opened:
             return opened.forecasts.ensembles(len(opened.runs.all()))[0].mean
@@ -179,6 +181,35 @@ def test_five_ingredients_are_swapped_as_four(ask):
     with Database("d.db") as database:
         lines = why(database, "eu", (), lambda _: STUBS, columns=200)
     assert "Price and base rate shown count as evidence: all else differs too." in lines
+
+
+def test_the_day_is_the_one_that_the_models_were_told(ask):
+    ask("2026-05-04")
+    ask("2026-05-04", OLD, "--as-of", "2026-04-01")
+    with sqlite3.connect("d.db") as connection:
+        # A run that is resumed later keeps the day on which it was planned.
+        connection.execute("UPDATE runs SET settings = json_set(settings, '$.today', '2026-05-03')")
+    assert [side.day for side in sides()] == ["2026-05-03", "2026-04-01"]
+    assert [*swapped(*sides())] == ["date"]
+
+
+def test_stored_parts_of_another_pool_and_of_models_that_no_run_shares(ask):
+    first = ask("2026-05-04")
+    last = ask("2026-06-08", NEW, POOL_METHOD="median")
+    alone = ask("2026-06-15", NEW, "--models", "owner/other")
+    then, now, other = sides(runs=(1, 2, 3))
+    means = [voice.distribution.mean for voice in now.voices.values()]
+    found = points(stored_parts(then, now))
+    # By the first run's method its models' answers alone: the mean of their means.
+    assert found["answers"] == pytest.approx(sum(means) / 3 - first, abs=1e-9)
+    assert found["pool"] == pytest.approx(last - sum(means) / 3, abs=1e-9)
+    assert {*found} == {"answers", "pool"}
+    parts = stored_parts(now, other)
+    assert points(parts) == {"models": pytest.approx(alone - last, abs=1e-9)}
+    assert detail("wording", then, now) == f"“{OLD}” -> “{NEW}”"
+    assert detail("wording", now, other) == "background or criteria"
+    assert detail("pool", then, now) == "mean -> median"
+    assert detail("models", now, other) == "+ other, - stub-a, - stub-b, - stub-c"
 
 
 def test_weights_that_answer_otherwise_today_are_named_apart(ask, monkeypatch):
