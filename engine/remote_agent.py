@@ -146,7 +146,7 @@ class RemoteAgent(BaseAgent):
                 self.name, replica.address,
             )  # fmt: skip
         if self.tokenizer is None:
-            self.tokenizer = self._load_tokenizer()
+            self.tokenizer = _load_tokenizer(self.spec)
         replica.protocol.tokenizer = self.tokenizer
         source = self.spec.tokenizer or self.spec.model
         if not compare_tokenizers(replica, source):
@@ -157,20 +157,6 @@ class RemoteAgent(BaseAgent):
                 )
             logger.warning("%s: %s tells no token ids to compare", self.name, replica.address)
         self._signs[replica.address] = signs(replica)
-
-    def _load_tokenizer(self) -> Any:
-        path = self.spec.tokenizer or self.spec.model
-        try:
-            from transformers import AutoTokenizer
-
-            return AutoTokenizer.from_pretrained(
-                path, trust_remote_code=self.spec.trust_remote_code
-            )
-        except (ImportError, OSError, ValueError) as error:
-            raise ServerError(
-                f"its tokenizer {path!r} did not load: {visible_line(str(error))[:200]}; set"
-                " 'tokenizer' in the entry to a folder or a Hugging Face id"
-            ) from error
 
     def _check(self, replica: Replica) -> None:
         """Compare a server with what it was at the start.
@@ -302,6 +288,24 @@ class RemoteAgent(BaseAgent):
                 f"{self.name}: the server's answer has no token ids; allowed: a vLLM server that"
                 " knows return_token_ids"
             ) from None
+
+
+def _load_tokenizer(spec: ModelSpec) -> Any:
+    """Load the served model's tokenizer.
+
+    Raises:
+        ServerError: it did not load.
+    """
+    path = spec.tokenizer or spec.model
+    try:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=spec.trust_remote_code)
+    except (ImportError, OSError, ValueError) as error:
+        raise ServerError(
+            f"its tokenizer {path!r} did not load: {visible_line(str(error))[:200]}; set"
+            " 'tokenizer' in the entry to a folder or a Hugging Face id"
+        ) from error
 
 
 def _tokens(request: Request) -> int:
