@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -37,11 +38,13 @@ SCORE_HEADERS = (
     "Brier",
     "95 %",
     "log score",
-    "95 %",
+    "log 95 %",
     "ECE",
     "if calibrated",
     "AUC",
 )
+# What a narrow terminal does without, the first of them first.
+SPARE_SCORES = ("if calibrated", "log 95 %", "clusters", "AUC", "ECE", "log score")
 PARTS_HEADERS = (
     "",
     "Brier",
@@ -52,15 +55,36 @@ PARTS_HEADERS = (
     "sharpness",
 )
 SKILL_HEADERS = ("reference", "n", "its Brier", "ours", "skill", "ours - its", "95 %")
+SPARE_SKILLS = ("skill", "its Brier", "ours")
+SPARE_PARTS = ("sharpness", "within bins")
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, wide: int = 38) -> list[str]:
-    """Align columns: the first left and cut at ``wide`` columns, the others right."""
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    wide: int = 38,
+    spare: Sequence[str] = (),
+) -> list[str]:
+    """Align columns: the first left and cut at ``wide`` columns, the others right.
+
+    On a narrow terminal the ``spare`` columns are left out, the first of them first, as far as they
+    must be; a last line names them.
+    """
     cells = [[cut(first, wide), *rest] for first, *rest in (headers, *rows)]
+    # What is no terminal is as wide as any table.
+    terminal, left = shutil.get_terminal_size((1000, 24)).columns, list[str]()
+    for name in spare:
+        if sum(2 + max(map(width, column)) for column in zip(*cells, strict=True)) - 2 <= terminal:
+            break
+        at = cells[0].index(name)
+        cells = [row[:at] + row[at + 1 :] for row in cells]
+        left.append(name)
     first, *others = (max(map(width, column)) for column in zip(*cells, strict=True))
-    return [
+    lines = [
         "  ".join([_left(row[0], first), *map(_right, row[1:], others)]).rstrip() for row in cells
     ]
+    return [*lines, f"(a wider terminal shows: {', '.join(left)})"] if left else lines
 
 
 def beside(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
@@ -101,7 +125,8 @@ def log_interval(values: NDArray[np.float64], clusters: Sequence[Hashable]) -> I
 
 def score_table(groups: Mapping[str, Sequence[Judged]], *, wide: int = 38) -> list[str]:
     """Score each group of forecasts on a line of its own."""
-    return table(SCORE_HEADERS, [score_row(*group) for group in groups.items()], wide=wide)
+    rows = [score_row(*group) for group in groups.items()]
+    return table(SCORE_HEADERS, rows, wide=wide, spare=SPARE_SCORES)
 
 
 def score_row(name: str, rows: Sequence[Judged]) -> list[str]:

@@ -29,6 +29,8 @@ from evaluation.resolved import (
 from evaluation.score_tables import (
     PARTS_HEADERS,
     SKILL_HEADERS,
+    SPARE_PARTS,
+    SPARE_SKILLS,
     parts_row,
     reference_problems,
     reliability_lines,
@@ -162,13 +164,14 @@ def _model_lines(kind: str, record: Record, apart: Sequence[str]) -> list[str]:
     lines = _section(_SCORED_ONCE[kind])
     lines += score_table(latest)
     lines += _section("Decomposition of the Brier score (ten bins, corrected for few forecasts)")
-    lines += table(PARTS_HEADERS, [parts_row(name, latest[name]) for name in names])
+    parts = [parts_row(name, latest[name]) for name in names]
+    lines += table(PARTS_HEADERS, parts, spare=SPARE_PARTS)
     for name in apart:
         lines += _section(
             f"Skill of {name} (Brier; each reference on the questions it has; the in-sample base"
             " rate is known only afterwards)"
         )
-        lines += table(SKILL_HEADERS, skill_rows(latest[name]), wide=52)
+        lines += table(SKILL_HEADERS, skill_rows(latest[name]), wide=52, spare=SPARE_SKILLS)
     head = names[0]
     lines += _section(f"Reliability, {head} (Wilson intervals, questions taken as independent)")
     return lines + reliability_lines(latest[head])
@@ -201,7 +204,8 @@ def _pool_lines(record: Record, database: Database) -> list[str]:
     linear = np.array([j.probability for j in pools.pop("mean")])
     lines += _section("… and their difference to the linear pool on the same questions")
     headers = ("pool", "n", "linear pool", "this pool", "skill", "difference", "95 %")
-    return lines + table(headers, [skill_row(name, rows, linear) for name, rows in pools.items()])
+    rows = [skill_row(name, judged, linear) for name, judged in pools.items()]
+    return lines + table(headers, rows, spare=("skill", "linear pool", "this pool"))
 
 
 def _group_table(

@@ -162,3 +162,21 @@ def test_stored_values_that_are_no_probability_are_counted_in_one_line():
         "not counted: 2 of 3 stored values of crowd are no probability from 0 to 1 (such as '12' of q0)"
     )
     assert reference_problems(forecasts(2)) == []
+
+
+def test_a_narrow_terminal_does_without_spare_columns_and_says_so(monkeypatch):
+    headers, rows = ("", "n", "Brier", "log", "AUC"), [["x", "12", "0.1234", "0.5", "0.75"]]
+    whole = ["    n   Brier  log   AUC", "x  12  0.1234  0.5  0.75"]
+    monkeypatch.setenv("COLUMNS", "24")
+    assert table(headers, rows, spare=("log", "AUC")) == whole
+    monkeypatch.setenv("COLUMNS", "23")
+    assert table(headers, rows, spare=("log", "AUC")) == [
+        "    n   Brier   AUC",
+        "x  12  0.1234  0.75",
+        "(a wider terminal shows: log)",
+    ]
+    monkeypatch.setenv("COLUMNS", "5")
+    assert table(headers, rows, spare=("log", "AUC"))[1:] == [
+        "x  12  0.1234",
+        "(a wider terminal shows: log, AUC)",
+    ]
