@@ -117,6 +117,9 @@ class RemoteAgent(BaseAgent):
     def shutdown(self) -> None:
         """Close the connections; the servers go on."""
         self._scorings.clear()
+        if moved := self._fleet.moved:
+            logger.warning("%s: %d requests moved to another server", self.name, moved)
+            self._fleet.moved = 0
         for replica in self._fleet.replicas:
             replica.connection.close()
 

@@ -124,6 +124,7 @@ class Fleet:
                 return replica.post(path, body)
             except UnreachableError as error:
                 self.lose(replica, error)
+                self.moved += 1
 
     def _shares(
         self, requests: Sequence[Request], left: Sequence[int]

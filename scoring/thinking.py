@@ -217,7 +217,9 @@ class _Probe:
 # A loop is a tail of at least this many tokens in which one pattern recurs so often.
 LOOP_TOKENS: Final = 60
 LOOP_REPEATS: Final = 4
-_NUMBER = re.compile(r"(?<![\w.])(\d{1,3}(?:\.\d+)?|\.\d+)(?!,?\d)\s*(%|percent\b)?", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?<![\w.])(?<!\d,)(\d{1,3}(?:\.\d+)?|\.\d+)(?!,?\d)\s*(%|percent\b)?", re.IGNORECASE
+)
 
 
 def loops(token_ids: Sequence[int]) -> bool:

@@ -267,7 +267,8 @@ def test_named_open_forecasters_are_asked_by_name_only(run, monkeypatch, capsys)
     ("text", "percent"),
     [
         ("35", 35), ("35 %", 35), ("0.35", 35), ("0.35%", 0.35), (".4", 40), ("1", 1), ("1.0", 100), ("100", 100),
-        ("About 12.5 percent.", 12.5), ("In 2027 it is 60%", 60), ("none", None), ("1,250", None), ("<answer>0.07", 7),
+        ("About 12.5 percent.", 12.5), ("In 2027 it is 60%", 60), ("none", None), ("1,250", None), ("7,000", None),
+        ("<answer>0.07", 7),
     ],
 )  # fmt: skip
 def test_the_number_in_an_answer(text, percent):
