@@ -199,7 +199,7 @@ class OpenAiProtocol(ServerProtocol):
             raise ServerError("it gave no 'top_logprobs' and 'usage'") from None
         if counted != len(request.token_ids):
             raise ServerError(
-                f"it read the prompt as {counted} tokens, this tokenizer as"
+                f"it read the prompt as {counted!r:.20} tokens, this tokenizer as"
                 f" {len(request.token_ids)}; give the server's own tokenizer"
             )
         texts = {self.tokenizer.decode([token]): token for token in request.wanted}
@@ -289,7 +289,7 @@ def _same_length(requests: Sequence[Request], counts: Any, key: str) -> None:
     sent = sum(len(request.token_ids) for request in requests)
     if counted is not None and counted != sent:
         raise ServerError(
-            f"it read {str(counted)[:20]} tokens of prompts, {sent} were sent; allowed: a server"
+            f"it read {counted!r:.20} tokens of prompts, {sent} were sent; allowed: a server"
             " that neither cuts prompts nor adds to them (check its window and 'max_model_len')"
         )
 

@@ -313,3 +313,35 @@ def test_a_servers_words_are_shown_as_one_short_line_without_the_key(monkeypatch
         assert "s3cret" not in text
         assert text.isprintable()
         assert len(text) < 400
+
+
+@pytest.mark.parametrize("kind", ["vllm", "openai"])
+def test_a_count_that_is_none_is_shown_as_one_line(kind):
+    row = {f"token_id:{token}": -3.0 for token in DIGIT_IDS}
+    one = {"index": 0, "logprobs": {"top_logprobs": [row]}}
+    answer = {"choices": [one], "usage": {"prompt_tokens": "\n\x1b[2J" * 100}}
+    with pytest.raises(ServerError, match="it read") as caught:
+        PROTOCOLS[kind]("", TOKENIZER, 1).ask(lambda *_: answer, [Request((1,), DIGIT_IDS)])
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("page", ["[" * 5000, "[1, 2]", '{"data": [1, {"id": null}]}', "", "null"])
+def test_a_page_of_models_that_is_none_ends_in_one_line(page):
+    with ModelServer() as server:
+        server.server.RequestHandlerClass._answer = answer_with(page)
+        with pytest.raises(AgentError) as caught, remote(server):
+            pass
+    assert "\n" not in str(caught.value)
+
+
+def answer_with(page):
+    """Answer everything with these words."""
+
+    def answer(self, *_):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page.encode())
+
+    return answer
