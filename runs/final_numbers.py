@@ -18,6 +18,7 @@ from evaluation.past_record import PRICED, UNPRICED, PastRecord
 from evaluation.projections import common_projection, isotonic_over_dates
 from questions.checks import KIND_KEY, parent_id
 from questions.deadlines import deadline
+from questions.question import folded
 from runs.outside_views import stored_base_rate
 from runs.plan import Plan
 from storage.final_numbers import AppliedCalibration, FinalNumbers, OutsideView
@@ -194,13 +195,18 @@ def _with_checks(
 def _deadlines(
     numbers: Mapping[str, FinalNumbers], asked: Sequence[AskedQuestion]
 ) -> list[list[tuple[str, str]]]:
-    """Group questions of one event before several days: (day, id) of each."""
+    """Group questions of one event before several days: (day, id) of each.
+
+    One day in other words ("before July", "no later than June") makes a family too. Where a text is
+    asked twice there is none, as backgrounds may tell two events apart.
+    """
     families: dict[tuple[str, str | None], list[tuple[str, str]]] = {}
+    texts = {row.id: folded(row.text) for row in asked}
     for row in asked:
         found = deadline(row.text) if parent_id(row.extra) is None and row.id in numbers else None
         if found:
             families.setdefault((found[0], row.as_of), []).append((found[1], row.id))
-    return [family for family in families.values() if len({day for day, _ in family}) > 1]
+    return [family for family in families.values() if len({texts[name] for _, name in family}) > 1]
 
 
 # --- calibration ----------------------------------------------------------------------------------

@@ -316,6 +316,21 @@ def test_an_event_is_not_less_probable_before_a_later_day(place):
     assert found["o"][0] == found["o"][3]
 
 
+def test_one_day_in_other_words_is_one_number_and_a_text_asked_twice_stays_two(place):
+    content = (
+        "x,Will Austria join NATO before July 2027?,0.2,2026-05-01,,,,\n"
+        "y,Will Austria join NATO no later than 30 June 2027?,0.4,2026-05-01,,,,\n"
+        "z,Will the firm report before July 2027?,0.2,2026-05-01,Acme,,,\n"
+        "w,Will the firm report before July 2027?,0.4,2026-05-01,Bolt,,,\n"
+        "v,Will the firm report before July 2028?,0.1,2026-05-01,Bolt,,,\n"
+    )
+    assert ask(content) == 0
+    found = finals()
+    assert found["x"][1] != found["y"][1]
+    assert found["x"][3] == found["y"][3] == pytest.approx((found["x"][1] + found["y"][1]) / 2)
+    assert all(found[name][3] == found[name][1] for name in "zwv")
+
+
 # --- calibration ----------------------------------------------------------------------------------
 
 
