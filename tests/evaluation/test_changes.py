@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from database import Database
-from evaluation.changes import change_lines, changes
+from evaluation.changes import Change, change_lines, changes, run_differences
 from evaluation.run_differences import Difference
 from questions.checks import KIND_KEY, PARENT_KEY
 from questions.question import Question
 from storage.new_records import ForecastRecord
+from storage.points import StoredChange
 from storage.records import Article, Passage
 from tests.support.record_database import add_run, around, point
 
@@ -173,3 +174,43 @@ def test_settings_are_named_and_long_lists_end(database):
         "Differs between the runs: model x, pool_method.",
     ]
     assert Difference("seed", "1", "2").of_models is False
+
+
+def test_the_larger_change_decides_the_place_and_what_is_gone_is_a_change(database):
+    stored = StoredChange(
+        2, "a", "A?", 1, "a", 50, 40, 10, 60, 58, 2, ("x",), ("x",), 3, 0, 1, False
+    )
+    assert Change(stored, -10.0, 2.0, ()).size == 10
+    assert Change(stored, None, -2.0, ()).size == 2
+    assert Change(stored, None, None, ()).size == 0
+    assert Change(stored, 0.0, 0.0, ()).passages == "0 new, 1 gone"
+    assert Change(replace(stored, passages_gone=0), 0.0, 0.0, ()).passages == "the same"
+
+
+def test_columns_that_say_nothing_are_left_out(database):
+    for value in (10, 20):
+        run = add_run(database, [EU], {"x": [point(value)]})
+    assert change_lines(database, run, 90)[2:] == [
+        "models  passages  question",
+        " +10.0  none      Will a country join the EU?",
+    ]
+
+
+def test_a_group_of_settings_that_one_run_lacks_is_one_difference(database):
+    for value in (10, 20):
+        add_run(database, [EU], {"x": [point(value)]})
+    settings = (
+        '{"retrieval": null, "today": "2026-01-01", "pool": {"a": 1, "b": 2}}',
+        '{"retrieval": {"articles": 3, "wiki": {"url": "u"}}, "pool": {"a": 1, "b": 3}}',
+    )
+    with database.connection.atomic() as sql:
+        for run, text in enumerate(settings, start=1):
+            sql.execute("UPDATE runs SET settings = ? WHERE id = ?", (text, run))
+    assert [str(one) for one in run_differences(database, 1, 2)] == [
+        "pool.b was 2 and is now 3",
+        "retrieval was null and is now set",
+    ]
+    assert [str(one) for one in run_differences(database, 2, 1)] == [
+        "pool.b was 3 and is now 2",
+        "retrieval was set and is now null",
+    ]

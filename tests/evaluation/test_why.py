@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sqlite3
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -13,11 +14,12 @@ import analysis
 import forecaster
 from database import Database
 from evaluation.attribution import Rescored, detail, exact_parts, shapley, stored_parts
-from evaluation.mixed_prompts import Mixer, Side, mixes, scored, swapped
+from evaluation.mixed_prompts import Mixer, Side, facts, mixes, scored, swapped
 from evaluation.why import Engine, why
 from preflight.model_entries import ModelSpec
 from preflight.rules import ConfigError
 from scoring.tasks import AgentError
+from storage.final_numbers import OutsideView
 from tests.support.stub_cli import make_agent, stub_main
 
 OLD = "Will a country join the EU before 2030?"
@@ -181,6 +183,42 @@ def test_five_ingredients_are_swapped_as_four(ask):
     with Database("d.db") as database:
         lines = why(database, "eu", (), lambda _: STUBS, columns=200)
     assert "Price and base rate shown count as evidence: all else differs too." in lines
+
+
+def test_facts_are_what_was_shown(ask):
+    view = OutsideView(
+        "eu", market=0.25, market_date="2026-05-01", market_shown=True, base_rate=0.4,
+        kind="series", family="s", yes=1.0, relatives=("a", "b"), base_rate_shown=True,
+    )  # fmt: skip
+    price, rate = facts(view)
+    assert "25 percent on 2026-05-01" in price
+    assert "Of 2 earlier questions about the same series" in rate
+    assert "1 ended yes (50 percent)" in rate
+    assert facts(replace(view, market_shown=False)) == (rate,)
+    assert facts(replace(view, base_rate_shown=False)) == (price,)
+    assert facts(replace(view, relatives=())) == (price,)
+    assert facts(OutsideView("eu", base_rate_shown=True, market_shown=True)) == ()
+
+
+def test_prompts_that_are_built_otherwise_today_are_named(ask, monkeypatch):
+    ask("2026-05-04")
+    ask("2026-06-08")
+    note = "The stored prompts are built differently today; see “not repeated”."
+    with Database("d.db") as database:
+        assert note not in why(database, "eu", (), lambda _: STUBS, columns=200)
+        monkeypatch.setattr("scoring.prompts.SYSTEM", "You guess.")
+        assert note in why(database, "eu", (), lambda _: STUBS, columns=200)
+
+
+def test_passages_are_listed_by_what_they_moved(ask):
+    ask("2026-05-04", names=("north", "south", "east"))
+    ask("2026-06-08", names=("north", "south", "east", "west"))
+    with Database("d.db") as database:
+        lines = why(database, "eu", ("1", "2"), lambda _: STUBS, passages=True, columns=200)
+    place = lines.index("The best passages, each left out (points with minus without):")
+    moved = [float(line.rpartition(": ")[2]) for line in lines[place + 1 : place + 4]]
+    assert moved == sorted(moved, key=lambda points: -abs(points))
+    assert lines[place + 4] == ""
 
 
 def test_the_day_is_the_one_that_the_models_were_told(ask):
