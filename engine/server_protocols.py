@@ -197,6 +197,10 @@ class OpenAiProtocol(ServerProtocol):
             values = {str(text): _logprob(value) for text, value in top.items()}
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             raise ServerError("it gave no 'top_logprobs' and 'usage'") from None
+        return [self._by_text(request, values, counted)]
+
+    def _by_text(self, request: Request, values: Mapping[str, float], counted: Any) -> Reply:
+        """Turn texts into tokens, where the server read the prompt as so many tokens."""
         if counted != len(request.token_ids):
             raise ServerError(
                 f"it read the prompt as {counted!r:.20} tokens, this tokenizer as"
@@ -209,7 +213,7 @@ class OpenAiProtocol(ServerProtocol):
             texts.get(text, -1 - number): value
             for number, (text, value) in enumerate(values.items())
         }
-        return [bounded(request, row, self.top)]
+        return bounded(request, row, self.top)
 
     @cached_property
     def _texts(self) -> Counter[str]:
@@ -218,11 +222,44 @@ class OpenAiProtocol(ServerProtocol):
         return Counter(self.tokenizer.decode([n]) for name, n in names if name[:3] != "<0x")
 
 
+class OllamaProtocol(OpenAiProtocol):
+    """Ollama's ``/api/generate`` (0.12.11 and later): at most 20 tokens, as texts.
+
+    A window (``num_ctx``) that cuts a prompt shows in ``prompt_eval_count``.
+    """
+
+    def __init__(self, model: str, tokenizer: Any, top: int) -> None:
+        super().__init__(model, tokenizer, min(top, 20))
+
+    def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:  # noqa: D102
+        (request,) = requests
+        answer = post(
+            "/api/generate",
+            {
+                "model": self.model,
+                "prompt": self.tokenizer.decode(list(request.token_ids)),
+                "raw": True,
+                "stream": False,
+                "logprobs": True,
+                "top_logprobs": self.top,
+                "options": {"num_predict": 1, "temperature": 0},
+            },
+        )
+        try:
+            counted = answer["prompt_eval_count"]
+            top = answer["logprobs"][0]["top_logprobs"]
+            values = {str(one["token"]): _logprob(one["logprob"]) for one in top}
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+            raise ServerError("it gave no 'top_logprobs' and 'prompt_eval_count'") from None
+        return [self._by_text(request, values, counted)]
+
+
 PROTOCOLS: Final[Mapping[str, type[ServerProtocol]]] = {
     "vllm": VllmProtocol,
     "sglang": SglangProtocol,
     "llama.cpp": LlamaCppProtocol,
     "openai": OpenAiProtocol,
+    "ollama": OllamaProtocol,
 }
 
 

@@ -64,7 +64,7 @@ class ModelSpec:
         return tuple(self.path.split(",")) if is_address(self.path) else ()
 
 
-SERVERS: Final = ("vllm", "sglang", "llama.cpp", "openai")
+SERVERS: Final = ("vllm", "sglang", "llama.cpp", "openai", "ollama")
 # Keys of an entry that mean nothing where a model is loaded here.
 SERVER_KEYS: Final = ("server", "model", "tokenizer", "api_key_variable", "top_tokens")
 

@@ -246,7 +246,7 @@ def test_notes_are_written_by_a_server_each_with_its_seed():
     assert len(seeds) == 6
 
 
-@pytest.mark.parametrize("kind", ["llama.cpp", "openai"])
+@pytest.mark.parametrize("kind", ["llama.cpp", "openai", "ollama"])
 @pytest.mark.parametrize("top", [3, 20, 90])
 def test_the_bound_of_a_server_of_likeliest_tokens_holds(kind, top, monkeypatch):
     monkeypatch.setattr(config, "SERVER_MAX_RESIDUAL", 1.0)

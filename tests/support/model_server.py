@@ -97,6 +97,7 @@ class Handler(QuietHandler):
             "/v1/completions": self._completions,
             "/generate": self._generate,
             "/completion": self._completion,
+            "/api/generate": self._ollama,
             "/tokenize": self._tokenize,
         }
         if self.path == "/tokenize" and not known.tokenize:
@@ -186,6 +187,17 @@ class Handler(QuietHandler):
         ]
         first = {**tops[0], "top_logprobs": tops}
         return {"content": first["token"], "completion_probabilities": [first]}
+
+    def _ollama(self, body: dict) -> dict:
+        known = self.behaviour
+        ids = known.tokenizer.encode(body["prompt"], add_special_tokens=False)
+        row = self._row(ids)
+        tops = [
+            {"token": known.tokenizer.decode([token]), "logprob": float(row[token]), "bytes": []}
+            for token in np.argsort(-row)[: body["top_logprobs"]]
+        ]
+        first = {**tops[0], "top_logprobs": tops}
+        return {"response": first["token"], "logprobs": [first], "prompt_eval_count": len(ids)}
 
 
 class ModelServer(LoopbackServer):
