@@ -175,7 +175,7 @@ def stored_model(name: str, path: str) -> ModelSpec:
 
 
 def demo_model(settings: Mapping[str, Any], name: str, path: str) -> ModelSpec:
-    """Return the demonstration's model, with the prefix of a stored run.
+    """Return the demonstration's model, with the prefix of its run; another as stored.
 
     Raises:
         ConfigError: it is not packaged here.
@@ -184,11 +184,14 @@ def demo_model(settings: Mapping[str, Any], name: str, path: str) -> ModelSpec:
     from preflight.model_entries import ModelSpec
     from preflight.packages import PackageError
 
+    entry = (settings.get("models") or {}).get(name)
+    if not isinstance(entry, Mapping) or entry.get("path") != path:
+        return stored_model(name, path)
     try:
         folder = str(prepare_model())
     except PackageError as error:
         raise ConfigError([f"{path}: {error}"]) from error
-    return ModelSpec(name, folder, answer_prefix=str(settings["models"][name]["answer_prefix"]))
+    return ModelSpec(name, folder, answer_prefix=str(entry.get("answer_prefix") or ""))
 
 
 def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:

@@ -73,9 +73,12 @@ def why(
     """
     then, now = _sides(database, name, runs)
     rescored = _rescored(database, then, now, open_engine, passages=passages)
-    lines = [now.asked.text, f"{now.asked.id}, run {then.run_id} of {then.day} to run"]
-    lines[1] += f" {now.run_id} of {now.day}"
-    lines += ["", _numbers("models' number", then.pool.mean, now.pool.mean)]
+    lines = [
+        now.asked.text,
+        f"{now.asked.id}, run {then.run_id} of {then.day} to run {now.run_id} of {now.day}",
+        "",
+        _numbers("models' number", then.pool.mean, now.pool.mean),
+    ]
     if rescored.models(then) and rescored.models(now):
         lines += _part_lines(exact_parts(then, now, rescored))
         lines += ["", *_method_lines(then, now, rescored)]
@@ -102,11 +105,11 @@ def _sides(database: Database, name: str, runs: Sequence[str]) -> tuple[Side, Si
         earlier = found[asked.id].run_before
         questions = database.runs.questions(earlier)
         before = next(row for row in questions if row.id == found[asked.id].question_before)
-    sides = Side.read(database, earlier, before), Side.read(database, later, asked)
-    for run_id, side in zip((earlier, later), sides, strict=True):
-        if side is None:
-            raise AnalysisError(f"--why: run {run_id} has no forecast of {asked.id!r}")
-    return sides  # type: ignore[return-value]
+    then, now = Side.read(database, earlier, before), Side.read(database, later, asked)
+    if then is None or now is None:
+        lacking = earlier if then is None else later
+        raise AnalysisError(f"--why: run {lacking} has no forecast of {asked.id!r}")
+    return then, now
 
 
 def _asked_as(database: Database, asked: AskedQuestion, run: str) -> tuple[int, AskedQuestion]:

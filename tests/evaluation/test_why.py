@@ -315,6 +315,13 @@ def test_stored_models_are_loaded_as_config_names_them_and_served_ones_need_no_e
         analysis.stored_model("x", "/no/such/folder")
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda n: None if n == "vllm" else found(n))
+    demo = {"models": {"d": {"path": "/cache/d", "answer_prefix": "P:"}}}
+    monkeypatch.setattr("engine.packaged_model.prepare_model", lambda: "/here/d")
+    assert analysis.demo_model(demo, "d", "/cache/d") == ModelSpec(
+        "d", "/here/d", answer_prefix="P:"
+    )
+    assert analysis.demo_model(demo, "m", "owner/m") == ModelSpec("m", **known)
+    assert analysis.demo_model({}, "x", "owner/x") == ModelSpec("x", "owner/x")
     engine = analysis.open_engine({})
     assert engine.agent(ModelSpec("m", "http://127.0.0.1:9")).name == "m"
     with pytest.raises(AgentError, match="vLLM is not installed here"):
