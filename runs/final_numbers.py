@@ -206,7 +206,11 @@ def _deadlines(
         found = deadline(row.text) if parent_id(row.extra) is None and row.id in numbers else None
         if found:
             families.setdefault((found[0], row.as_of), []).append((found[1], row.id))
-    return [family for family in families.values() if len({texts[name] for _, name in family}) > 1]
+    return [
+        family
+        for family in families.values()
+        if 1 < len(family) == len({texts[name] for _, name in family})
+    ]
 
 
 # --- calibration ----------------------------------------------------------------------------------
