@@ -124,8 +124,8 @@ class ServerConnection:
             headers["Authorization"] = f"Bearer {key}"
         seconds = httpx.Timeout(self.patience.read_seconds, connect=self.patience.connect_seconds)
         limits = httpx.Limits(max_connections=None)
-        local = (httpx.URL(self.address).host or "") in ("localhost", "127.0.0.1", "::1")
         try:
+            local = httpx.URL(self.address).host in ("localhost", "127.0.0.1", "::1")
             self._client = httpx.Client(
                 headers=headers, timeout=seconds, limits=limits, trust_env=not local
             )

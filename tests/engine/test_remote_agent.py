@@ -298,7 +298,7 @@ def test_thoughts_are_written_token_by_token_with_their_own_settings():
     assert (bodies[2]["top_k"], bodies[2]["repetition_penalty"]) == (0, 1.0)
 
 
-def test_specs_differ_only_by_their_keys():
+def test_only_a_served_model_has_addresses():
     spec = ModelSpec("far", "http://a:1,http://b:2")
     assert spec.addresses == ("http://a:1", "http://b:2")
     assert dataclasses.replace(spec, path="owner/name").addresses == ()
