@@ -22,6 +22,7 @@ from engine.server_checks import (
     model_names,
     model_window,
     signs,
+    slot_window,
 )
 from engine.server_connection import Patience, ServerConnection, ServerError, UnreachableError
 from engine.server_protocols import NEUTRAL, PROTOCOLS
@@ -140,6 +141,8 @@ class RemoteAgent(BaseAgent):
             )
         replica.protocol.model = self.spec.model
         window = model_window(served, self.spec.model)
+        if window is None and self.spec.server == "llama.cpp":
+            window = slot_window(replica.connection.get("/props", missing={}))
         windows = [self.spec.max_model_len, window, self.max_model_len or None]
         self.max_model_len = min(filter(None, windows), default=0)
         if not self.max_model_len:

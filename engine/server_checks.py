@@ -103,6 +103,13 @@ def model_window(served: Any, model: str) -> int | None:
     return None
 
 
+def slot_window(props: Any) -> int | None:
+    """Return the window in tokens that llama.cpp names in ``/props``, if it does."""
+    settings = props.get("default_generation_settings") if isinstance(props, dict) else None
+    window = settings.get("n_ctx") if isinstance(settings, dict) else None
+    return window if type(window) is int and window > 0 else None
+
+
 def _line(value: Any) -> str:
     """Return a server's words as they can be stored and shown."""
     return visible_line(redact(str(value)))[:MAX_NAME]

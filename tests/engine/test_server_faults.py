@@ -262,11 +262,13 @@ def test_a_prompt_that_llama_cpp_cut_is_refused():
 
 def test_a_server_without_a_window_is_told(monkeypatch, caplog):
     monkeypatch.setattr(remote_agent, "model_window", lambda *_: None)
-    with ModelServer() as server, remote(server, server="llama.cpp"):
+    with ModelServer() as server, remote(server, server="openai"):
         assert "set 'max_model_len' in the entry" in caplog.text
     caplog.clear()
     with ModelServer() as server, remote(server, max_model_len=2048) as agent:
         assert agent.max_model_len == 2048
+    with ModelServer() as server, remote(server, server="llama.cpp") as agent:
+        assert agent.max_model_len == 3072
         assert "max_model_len" not in caplog.text
 
 

@@ -70,6 +70,7 @@ class Handler(QuietHandler):
         pages = {
             "/health": {},
             "/version": {"version": known.version},
+            "/props": {"default_generation_settings": {"id": 0, "n_ctx": 3072}, "total_slots": 1},
             "/v1/models": {
                 "object": "list",
                 "data": [{"id": known.model, "object": "model", "max_model_len": 4096}],
