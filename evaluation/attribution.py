@@ -176,6 +176,7 @@ def _signs(then: Iterable[str], now: Iterable[str]) -> str:
 
 def _evidence(then: Sequence[Passage], now: Sequence[Passage]) -> str:
     old, new = ({(one.source, one.title, one.text) for one in side} for side in (then, now))
-    titles = [*dict.fromkeys(title for _, title, _ in sorted(new - old))][:LISTED]
+    fresh = (one.title for one in now if (one.source, one.title, one.text) not in old)
+    titles = [*dict.fromkeys(fresh)][:LISTED]
     found = f"{counted(len(new - old), 'passage')} new, {len(old - new)} gone"
     return f"{found}; new: {', '.join(titles)}" if titles else found
