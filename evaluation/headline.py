@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,21 +14,17 @@ from evaluation.reliability import calibration_noise
 from evaluation.resolved import ENSEMBLE, Judged, arrays
 from evaluation.score_tables import (
     REFERENCES,
-    beside,
     brier_interval,
+    fitted_table,
     reference_value,
     span,
-    table,
     younger,
 )
 from questions.cells import counted
-from terminal.text import cut, visible_line
+from terminal.text import visible_line
 
 # Questions in the table unless all are asked for.
 LISTED = 50
-# The most columns of an id, and the least of a question's text.
-ID_WIDE = 14
-TEXT_WIDE = 24
 
 
 def headline(kind: str, name: str, rows: Sequence[Judged]) -> list[str]:
@@ -128,11 +123,10 @@ def question_lines(
     """List each forecast that is scored, worst first; ``texts`` by question id."""
     ordered = sorted(rows, key=lambda j: (-((j.probability - j.outcome) ** 2), j.question_id))
     shown = ordered if everything else ordered[:LISTED]
-    terminal = shutil.get_terminal_size((100, 24)).columns
     cells = [
         [
             visible_line(texts.get(j.question_id, j.question_id)),
-            cut(visible_line(j.question_id), ID_WIDE),
+            visible_line(j.question_id),
             f"{100 * j.probability:.1f} %",
             outcome_word(j.outcome),
             f"{(j.probability - j.outcome) ** 2:.3f}",
@@ -141,7 +135,7 @@ def question_lines(
         for j in shown
     ]
     headers = ("question", "id", "forecast", "outcome", "Brier", "days before")
-    lines = table(headers, cells, wide=max(TEXT_WIDE, terminal - beside(headers, cells)))
+    lines = fitted_table(headers, cells)
     if len(shown) < len(ordered):
         lines.append(f"… and {len(ordered) - len(shown)} that scored better (--by question)")
     return lines

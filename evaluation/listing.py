@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from database import Database
 from evaluation.outcomes import outcome_word
-from evaluation.score_tables import beside, table
+from evaluation.score_tables import fitted_table
 from questions.checks import parent_id
 from storage.records import Resolution
-from terminal.text import cut, visible_line
-
-# Least columns of the first column and of an id, whatever the terminal has.
-LEAST: Final = 20
-LEAST_ID: Final = 12
+from terminal.text import visible_line
 
 Row = Mapping[str, Any]
 
@@ -85,13 +80,7 @@ def listing_lines(rows: Sequence[Row]) -> list[str]:
         return ["none"]
     headers = list(rows[0])
     cells = [[_cell(row[name], name) for name in headers] for row in rows]
-    terminal = shutil.get_terminal_size((100, 24)).columns
-    if "id" in headers:
-        at = headers.index("id")
-        others = beside(headers, [[*row[:at], "", *row[at + 1 :]] for row in cells])
-        for row in cells:
-            row[at] = cut(row[at], max(LEAST_ID, terminal - LEAST - others))
-    return table(headers, cells, wide=max(LEAST, terminal - beside(headers, cells)))
+    return fitted_table(headers, cells)
 
 
 def _cell(value: Any, name: str) -> str:

@@ -31,6 +31,8 @@ REFERENCES: Mapping[str, tuple[str, str | None]] = {
     "crowd_at_due": ("crowd at due date", "forecast_due_date"),
     "superforecaster_median": ("superforecaster median", "forecast_due_date"),
 }
+# Least columns of a first column and of an id, whatever the terminal has.
+LEAST_TEXT, LEAST_ID = 20, 12
 SCORE_HEADERS = (
     "",
     "n",
@@ -87,7 +89,22 @@ def table(
     return [*lines, f"(a wider terminal shows: {', '.join(left)})"] if left else lines
 
 
-def beside(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+def fitted_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Align columns in the terminal's width, each row on one line.
+
+    The column "id" is cut as far as the first one needs, which gets what is left.
+    """
+    cells = [list(row) for row in rows]
+    terminal = shutil.get_terminal_size((100, 24)).columns
+    if "id" in headers:
+        at = headers.index("id")
+        others = _beside(headers, [[*row[:at], "", *row[at + 1 :]] for row in cells])
+        for row in cells:
+            row[at] = cut(row[at], max(LEAST_ID, terminal - LEAST_TEXT - others))
+    return table(headers, cells, wide=max(LEAST_TEXT, terminal - _beside(headers, cells)))
+
+
+def _beside(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """Return the columns of a terminal that all but a table's first column take."""
     return sum(2 + max(map(width, column)) for column in [*zip(headers, *rows, strict=True)][1:])
 
