@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from agents import Agent  # noqa: E402 - the folder of the modules has to be known first
-from engine.server_protocols import bounded  # noqa: E402
+from engine.top_tokens import bounded  # noqa: E402
 from runs import demo  # noqa: E402
 from scoring.distribution import total_variation  # noqa: E402
 from scoring.number_trie import TokenPath  # noqa: E402

@@ -212,7 +212,7 @@ class RemoteAgent(BaseAgent):
                 yield outcome
                 continue
             why = (
-                f"the {self.spec.top_tokens} likeliest tokens leave a bound of"
+                f"the {self._fleet.replicas[0].protocol.top} likeliest tokens leave a bound of"
                 f" {result.residual_mass:.3f} on the error (SERVER_MAX_RESIDUAL is {limit:g});"
                 " raise 'top_tokens' in the entry or use a vLLM server"
             )

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from engine.protocol_base import ServerProtocol, chunks
 from engine.server_connection import ServerConnection, ServerError, UnreachableError
-from engine.server_protocols import ServerProtocol, chunks
 from scoring.number_trie import TokenPath
 from scoring.scorer import Reply, Request
 

@@ -15,7 +15,8 @@ import pytest
 from engine import remote_agent, server_connection
 from engine.server_checks import Signs
 from engine.server_connection import Patience, ServerConnection, ServerError
-from engine.server_protocols import PROTOCOLS, bounded
+from engine.server_protocols import PROTOCOLS
+from engine.top_tokens import bounded
 from scoring.number_trie import NumberTokenizer
 from scoring.scorer import ForecastScoring, Request, ScoringError
 from scoring.tasks import AgentError
