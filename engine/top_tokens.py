@@ -1,4 +1,4 @@
-"""Ask servers that only give the likeliest tokens, and bound what they do not show."""
+"""Ask servers that give only the likeliest tokens; bound what they leave out."""
 
 from __future__ import annotations
 
