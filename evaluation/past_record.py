@@ -6,7 +6,7 @@ Everything resolved is read; who uses it keeps to what was resolved before a for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 from database import Database
@@ -16,7 +16,7 @@ from evaluation.base_rates import SOURCE, PastQuestion
 from evaluation.resolved import parse_time
 from questions.cells import is_nothing
 from questions.checks import parent_id
-from questions.question import cluster_of
+from questions.question import cluster_of, folded
 from storage.final_numbers import PastPool
 from storage.records import KnownQuestion, Resolution
 
@@ -62,14 +62,22 @@ def _outcomes(database: Database) -> dict[str, Resolution]:
 
 
 def past_questions(database: Database) -> tuple[PastQuestion, ...]:
-    """Return each resolved subject once, in its newest wording; no forecast is read."""
+    """Return each resolved subject once, in its newest wording; no forecast is read.
+
+    One text that ended on one day under several ids is one question.
+    """
     outcomes = _outcomes(database)
     found = {
         row.subject: _question(row, outcomes[row.id])
         for row in database.runs.known_questions()
         if row.id in outcomes and parent_id(row.extra) is None
     }
-    return tuple(found.values())
+    return tuple({_event(question): question for question in found.values()}.values())
+
+
+def _event(question: PastQuestion) -> tuple[Any, ...]:
+    """Return all of a question but its id."""
+    return folded(question.text), *astuple(replace(question, id="", text=""))
 
 
 def _question(row: KnownQuestion, ended: Resolution) -> PastQuestion:

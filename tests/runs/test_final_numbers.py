@@ -186,6 +186,20 @@ def test_resolved_questions_become_base_rates_and_nothing_leaks(place, caplog):
     ) == [(0,)]
 
 
+def test_a_text_that_ended_under_many_ids_is_one_relative(place):
+    again = "".join(f"a{n},Will Ajax win its match on 2026-05-06?,,,league,,,\n" for n in range(9))
+    assert ask(again + WEEKLY) == 0
+    ended = "".join(f"a{n},yes,2026-05-06\n" for n in range(9))
+    (place / "o.csv").write_text(f"id,outcome,date\n{ended}w1,no,2026-05-07\n")
+    assert analysis.main(["--database", "d.db", "--resolve", "o.csv"]) == 0
+    assert ask("n,Will team Derby win its match on 2026-06-01?,,,league,,,\n", "2026-05-18") == 0
+    ((relatives, yes),) = rows("SELECT relatives, yes FROM outside_views WHERE run_id = 2")
+    assert (len(json.loads(relatives)), yes) == (1, 0)
+    assert ask("m,Will Celtic win its match on 2026-06-01?,,,league,,,\n", "2026-05-18") == 0
+    ((relatives, yes),) = rows("SELECT relatives, yes FROM outside_views WHERE run_id = 3")
+    assert (len(json.loads(relatives)), yes) == (1, 1)
+
+
 def test_a_reference_class_with_no_past_is_one_line(place, caplog):
     content = "a,Will A happen?,,,,wars,,\nb,Will B happen?,,,,wars,,\n"
     with caplog.at_level(logging.WARNING):
