@@ -4,7 +4,7 @@
 
 The demonstration's model and questions, in float32 on the CPU with transformers: every node of the
 number trie is read whole, then again with all but the k likeliest tokens hidden, as a server without
-chosen token ids would (engine/server_protocols.py). Prints the bound that ``residual_mass`` gets, the
+chosen token ids would (engine/top_tokens.py). Prints the bound that ``residual_mass`` gets, the
 true total-variation error against the whole reading, and how far the mean is off.
 """
 

@@ -126,7 +126,8 @@ class OllamaProtocol(OpenAiProtocol):
                 "stream": False,
                 "logprobs": True,
                 "top_logprobs": self.top,
-                "options": {"num_predict": 1, "temperature": 0},
+                # Its own default penalises what was said before.
+                "options": {"num_predict": 1, "temperature": 0, "repeat_penalty": 1},
             },
         )
         try:

@@ -55,6 +55,8 @@ def test_neutral_sampling_is_sent():
     assert body["repetition_penalty"] == 1.0
     assert body["temperature"] == 0
     assert body["return_tokens_as_token_ids"] is True
+    with ModelServer() as server, remote(server, server="ollama"):
+        assert server.behaviour.seen[-1][1]["options"]["repeat_penalty"] == 1
 
 
 @pytest.mark.parametrize(
