@@ -49,7 +49,9 @@ def usable_prices(rows: Sequence[Row]) -> tuple[list[Row], str]:
     are above 1 than between 0 and 1, the file is in percent without the sign, and no number of it
     can be trusted: 0.5 may be a half or half a percent, 1 may be certain or one percent.
     """
-    numbers = [value for row in rows if (value := _plain(row.values.get(PRICE))) is not None]
+    # A decimal comma is refused below, but says what the others are written in.
+    cells = (str(row.values.get(PRICE)).replace(",", ".", 1) for row in rows)
+    numbers = [value for cell in cells if (value := _plain(cell)) is not None]
     above = sum(value > 1 for value in numbers)
     percent = above > 0 and above >= sum(0 < value < 1 for value in numbers)
     kept, bad = list[Row](), list[str]()

@@ -59,6 +59,8 @@ def test_a_column_in_percent_without_the_sign_is_not_trusted_below_1_either(tmp_
         (("0.5", "62"), []),
         (("0.5", "0.25", "62"), [0.5, 0.25]),
         (("0", "1", "1"), [0.0, 1.0, 1.0]),
+        (('"62,5"', '"97,5"', "1"), []),
+        (('"0,625"', "1"), [1.0]),
     ],
 )
 def test_numbers_that_may_be_percent_are_not_trusted(tmp_path, cells, trusted):
