@@ -119,8 +119,8 @@ class RemoteAgent(BaseAgent):
         """Close the connections; the servers go on."""
         self._scorings.clear()
         if moved := self._fleet.moved:
-            logger.warning("%s: %d requests moved to another server", self.name, moved)
-            self._fleet.moved = 0
+            logger.warning("%s: %d prompts moved to another server", self.name, len(moved))
+            self._fleet.moved = {}
         for replica in self._fleet.replicas:
             replica.connection.close()
 
@@ -204,7 +204,8 @@ class RemoteAgent(BaseAgent):
 
     def score(self, tasks: Sequence[ForecastTask]) -> Iterator[ForecastOutcome]:
         """Score every task; refuse what a top-k server left too uncertain."""
-        for outcome in super().score(tasks):
+        for scored in super().score(tasks):
+            outcome = self._marked(scored)
             limit = config.SERVER_MAX_RESIDUAL
             result = outcome.result
             exact = PROTOCOLS[self.spec.server].exact
@@ -217,6 +218,16 @@ class RemoteAgent(BaseAgent):
                 " raise 'top_tokens' in the entry or use a vLLM server"
             )
             yield replace(outcome, result=None, error=why)
+
+    def _marked(self, outcome: ForecastOutcome) -> ForecastOutcome:
+        """Note on a forecast that its replica was lost."""
+        prompt = outcome.prompt
+        lost = self._fleet.moved.get(hash(prompt.token_ids)) if prompt is not None else None
+        return (
+            replace(outcome, note=f"{lost} was lost, another replica was asked")
+            if lost
+            else outcome
+        )
 
     def _check_or_lose(self, replica: Replica) -> None:
         try:

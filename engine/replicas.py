@@ -79,11 +79,12 @@ class Fleet:
     Args:
         name: the model's, for messages.
         replicas: at least one.
+        moved: by the hash of a prompt's tokens, the address of the replica that it lost.
     """
 
     name: str
     replicas: Sequence[Replica]
-    moved: int = 0
+    moved: dict[int, str] = field(default_factory=dict)
     _lost: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -103,7 +104,11 @@ class Fleet:
                 jobs += [(replica, *pair) for pair in zip(parts, futures, strict=True)]
             try:
                 for replica, part, job in jobs:
-                    self._collect(replica, part, job.result, replies)
+                    if answered := self._collected(replica, job.result):
+                        replies.update(zip(part, answered, strict=True))
+                        continue
+                    lost = dict.fromkeys((hash(requests[n].prompt) for n in part), replica.address)
+                    self.moved.update(lost)
             except BaseException:
                 cancel([job for *_, job in jobs])
                 raise
@@ -124,7 +129,7 @@ class Fleet:
                 return replica.post(path, body)
             except UnreachableError as error:
                 self.lose(replica, error)
-                self.moved += 1
+                self.moved[hash(prompt)] = replica.address
 
     def _shares(
         self, requests: Sequence[Request], left: Sequence[int]
@@ -142,25 +147,17 @@ class Fleet:
             shares[chosen[prompt]].append(n)
         return [(living[address], indices) for address, indices in shares.items() if indices]
 
-    def _collect(
-        self,
-        replica: Replica,
-        part: Sequence[int],
-        result: Callable[[], list[Reply]],
-        replies: dict[int, Reply],
-    ) -> None:
-        """Keep the replies of one HTTP request; note a replica that is gone."""
+    def _collected(self, replica: Replica, result: Callable[[], list[Reply]]) -> list[Reply] | None:
+        """Return the replies of one HTTP request; None if its replica is gone."""
         try:
-            answered = result()
+            return result()
         except UnreachableError as error:
             self.lose(replica, error)
-            self.moved += len(part)
-            return
+            return None
         except ServerError as error:
             text = str(error)
             known = replica.address in text
             raise ServerError(text if known else f"{replica.address}: {text}") from error
-        replies.update(zip(part, answered, strict=True))
 
     def lose(self, replica: Replica, error: UnreachableError) -> None:
         """Note that a replica is gone, once."""

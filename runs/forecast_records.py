@@ -70,6 +70,7 @@ def forecast_record(
         "reasoning": _reasoning(full),
         "reasoning_error": reasoning_error,
         "context_error": piece.evidence.context_error,
+        "note": next((outcome.note for _, outcome in full if outcome.note), None),
         "seconds": sum(outcome.seconds for _, outcome in full),
         "forward_tokens": sum(result.forward_tokens for result in results),
         "requests": sum(result.requests for result in results),

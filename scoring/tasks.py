@@ -126,13 +126,17 @@ class Prompt:
 
 @dataclass(frozen=True)
 class ForecastOutcome:
-    """The result of ``tasks[index]`` or an error; ``seconds`` is its share."""
+    """The result of ``tasks[index]`` or an error; ``seconds`` is its share.
+
+    ``note`` says what was unusual and changed no number.
+    """
 
     index: int
     prompt: Prompt | None
     result: ScoringResult | None
     error: str | None
     seconds: float = 0.0
+    note: str | None = None
 
 
 class Wave:

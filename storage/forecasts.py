@@ -28,7 +28,7 @@ _SAME: Final = (
     "question_id", "agent", "model", "chunk", "captured_mass", "residual_mass", "low_confidence",
     "prompt_tokens", "forward_tokens", "requests", "seconds", "reasoning", "error",
     "context_error", "samples", "within_deviation", "between_deviation", "reasoning_error",
-    "wording_deviation",
+    "wording_deviation", "note",
 )  # fmt: skip
 FORECAST_JOINS: Final = (
     "JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"

@@ -16,7 +16,7 @@ class ForecastRecord:
     Masses are probabilities (0-1), deviations in percentage points, ``seconds`` wall-clock time.
     ``samples`` counts the scored samples of reasoning (0 without), ``sample_distributions`` has
     each one's number and distribution. ``evidence`` is in the order of the numbers that the prompt
-    gives its passages, from 1.
+    gives its passages, from 1. ``note`` says what was unusual and changed no number.
     """
 
     question_id: str
@@ -40,6 +40,7 @@ class ForecastRecord:
     within_deviation: float | None = None
     between_deviation: float | None = None
     reasoning_error: str | None = None
+    note: str | None = None
     sample_distributions: tuple[tuple[int, Distribution], ...] = ()
     wording_deviation: float | None = None
     wording_distributions: tuple[tuple[int, Distribution], ...] = ()

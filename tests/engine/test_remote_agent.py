@@ -211,7 +211,7 @@ def test_ten_thousand_prompts_lose_nothing_when_a_replica_is_killed(caplog):
 def test_nothing_is_lost_when_a_replica_is_killed_at_work(caplog):
     count = 3 * config.SCORING_WAVE
     servers = [started_server() for _ in range(2)]
-    found = {}
+    found, notes = {}, []
     try:
         with remote(*(url for _, url in servers)) as agent:
             for outcome in agent.score(tasks(count)):
@@ -219,6 +219,7 @@ def test_nothing_is_lost_when_a_replica_is_killed_at_work(caplog):
                     servers[0][0].kill()
                     assert servers[0][0].wait(10) == -signal.SIGKILL
                 found[outcome.index] = outcome.result.distribution
+                notes.append(outcome.note)
     finally:
         for process, _ in servers:
             process.kill()
@@ -226,6 +227,9 @@ def test_nothing_is_lost_when_a_replica_is_killed_at_work(caplog):
     assert sorted(found) == list(range(count))
     for n, exact in enumerate(expected(count)):
         assert total_variation(found[n], exact) < 1e-12
+    marked = [note for note in notes if note]
+    assert set(marked) == {f"{servers[0][1]} was lost, another replica was asked"}
+    assert 0 < len(marked) < count
     assert "its prompts move to the other 1" in caplog.text
 
 
