@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -205,7 +205,7 @@ class RemoteAgent(BaseAgent):
     def score(self, tasks: Sequence[ForecastTask]) -> Iterator[ForecastOutcome]:
         """Score every task; refuse what a top-k server left too uncertain."""
         for scored in super().score(tasks):
-            outcome = self._marked(scored)
+            outcome = _marked(scored, self._fleet.moved)
             limit = config.SERVER_MAX_RESIDUAL
             result = outcome.result
             exact = PROTOCOLS[self.spec.server].exact
@@ -218,16 +218,6 @@ class RemoteAgent(BaseAgent):
                 " raise 'top_tokens' in the entry or use a vLLM server"
             )
             yield replace(outcome, result=None, error=why)
-
-    def _marked(self, outcome: ForecastOutcome) -> ForecastOutcome:
-        """Note on a forecast that its replica was lost."""
-        prompt = outcome.prompt
-        lost = self._fleet.moved.get(hash(prompt.token_ids)) if prompt is not None else None
-        return (
-            replace(outcome, note=f"{lost} was lost, another replica was asked")
-            if lost
-            else outcome
-        )
 
     def _check_or_lose(self, replica: Replica) -> None:
         try:
@@ -323,6 +313,13 @@ def _load_tokenizer(spec: ModelSpec) -> Any:
             f"its tokenizer {path!r} did not load: {visible_line(str(error))[:200]}; set"
             " 'tokenizer' in the entry to a folder or a Hugging Face id"
         ) from error
+
+
+def _marked(outcome: ForecastOutcome, moved: Mapping[int, str]) -> ForecastOutcome:
+    """Note on a forecast that its replica was lost."""
+    prompt = outcome.prompt
+    lost = moved.get(hash(prompt.token_ids)) if prompt is not None else None
+    return replace(outcome, note=f"{lost} was lost, another replica was asked" if lost else None)
 
 
 def _tokens(request: Request) -> int:

@@ -167,7 +167,7 @@ def test_notes_thoughts_and_chunks_are_repeated_too(ask):
     found = points(exact_parts(then, now, Rescored(parts, *read)))
     assert found.keys() == {"evidence", "notes and thoughts", "date", "not repeated"}
     assert found["not repeated"] == pytest.approx(0, abs=1e-9)
-    assert abs(found["notes and thoughts"]) > 1e-3
+    assert abs(found["notes and thoughts"]) > 1e-6
     assert sum(found.values()) == pytest.approx(last - first, abs=1e-9)
 
 
