@@ -19,11 +19,10 @@ from __future__ import annotations
 from preflight import startup
 
 # isort: split
-import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,8 @@ import config
 from evaluation.command_line import RECORDING, option_problems, parser
 from preflight.rules import ConfigError
 from preflight.settings import load
-from terminal.screen import reader_may_leave, show
+from terminal.redaction import redacted
+from terminal.screen import reader_may_leave, show, show_json
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -59,7 +59,7 @@ def act(arguments: Namespace, database: Database) -> int:
         from evaluation.listing import listed, listing_lines
 
         rows = listed(database, arguments.list)
-        show(*(as_json(rows) if arguments.json else listing_lines(rows)))
+        output(arguments, rows, listing_lines(rows))
     elif arguments.score:
         score(arguments, database)
     elif arguments.calibrate:
@@ -70,9 +70,10 @@ def act(arguments: Namespace, database: Database) -> int:
     elif arguments.explain:
         from evaluation.explanation import explain
 
-        show(*explain(database, *arguments.explain))
+        steps = explain(database, *arguments.explain)
+        output(arguments, redacted(steps.document()), steps.lines())
     elif arguments.why:
-        show(*why_lines(arguments, database))
+        show_why(arguments, database)
     elif arguments.report:
         from reporting.report import write_report
 
@@ -80,6 +81,14 @@ def act(arguments: Namespace, database: Database) -> int:
     else:
         redraw(database, Path(arguments.plots), arguments.run)
     return 0
+
+
+def output(arguments: Namespace, document: Any, lines: Iterable[str]) -> None:
+    """Print lines, or with ``--json`` the document of the same values."""
+    if arguments.json:
+        show_json(document)
+    else:
+        show(*lines)
 
 
 def score(arguments: Namespace, database: Database) -> None:
@@ -92,7 +101,7 @@ def score(arguments: Namespace, database: Database) -> None:
     with waiting("scores"):
         record = collect(database)
         if arguments.json:
-            show(*as_json(score_rows(record, database)))
+            show_json(score_rows(record, database))
             return
         lines = score_lines(record, database, arguments.by or ())
     show(*lines)
@@ -104,14 +113,8 @@ def score(arguments: Namespace, database: Database) -> None:
     show("", *lines)
 
 
-def as_json(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Write rows as a JSON array, one object a line."""
-    objects = [json.dumps(row) for row in rows]
-    return ["[", ",\n".join(objects), "]"] if objects else ["[]"]
-
-
-def why_lines(arguments: Namespace, database: Database) -> list[str]:
-    """Return what made a number change; what engines print goes into the log file."""
+def show_why(arguments: Namespace, database: Database) -> None:
+    """Print what made a number change; what engines print goes into the log file."""
     from evaluation.why import why
     from logger import configure_root_logger
     from terminal.library_output import libraries_to_file
@@ -120,7 +123,8 @@ def why_lines(arguments: Namespace, database: Database) -> list[str]:
     configure_root_logger()
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_COLUMNS
     with libraries_to_file():
-        return why(database, name, runs, open_engine, passages=arguments.passages, columns=columns)
+        change = why(database, name, runs, open_engine, passages=arguments.passages)
+    output(arguments, redacted(change.document()), change.lines(columns))
 
 
 def open_engine(settings: Mapping[str, Any]) -> Engine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from database import Database
 from evaluation.resolved import read_voices
@@ -160,6 +160,32 @@ def change_lines(database: Database, run_id: int, columns: int) -> list[str]:
     if rest := found[LISTED:]:
         lines.append(f"and {len(rest)} more, none by more than {rest[0].size:.1f}")
     return [*lines, *_settings_lines(database, run_id, runs)]
+
+
+def change_rows(database: Database, run_id: int) -> list[dict[str, Any]]:
+    """Return every change for programs, largest first; probabilities are 0-1."""
+    found = changes(database, run_id)
+    runs = sorted({one.stored.run_before for one in found})
+    between = {then: list(map(str, run_differences(database, then, run_id))) for then in runs}
+    return [
+        {
+            "question": one.stored.text,
+            "id": one.stored.question_id,
+            "run_before": one.stored.run_before,
+            "models": one.stored.models / 100,
+            "models_before": one.stored.models_before / 100,
+            "models_points": one.models,
+            "final": one.stored.final / 100,
+            "final_before": one.stored.final_before / 100,
+            "final_points": one.final,
+            "passages": one.stored.passages,
+            "passages_new": one.stored.passages_new,
+            "passages_gone": one.stored.passages_gone,
+            "differs": one.differs,
+            "differences": between[one.stored.run_before],
+        }
+        for one in found
+    ]
 
 
 def _cells(one: Change, *, final: bool) -> list[str]:

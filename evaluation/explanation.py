@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from database import Database
 from evaluation.assistance import EPSILON
@@ -26,15 +26,26 @@ WORDS: Final = {
     "series": "about the same series",
     "source": "from the same source",
 }
+# What a step is made of, for programs: columns of outside_views and applied_calibrations.
+BASE_RATE_DATA: Final = (
+    "kind", "family", "yes", "relatives", "prior", "strength", "base_rate_shown",
+)  # fmt: skip
+CURVE_DATA: Final = (
+    "kind", "day", "method", "parameters", "count", "brier_before", "brier_after", "used", "reason",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its name, the number it leads to in percent if any, and its details."""
+    """One step: its name, the number it leads to in percent if any, and its details.
+
+    ``data`` has what the details are made of, for programs; its probabilities are 0-1.
+    """
 
     name: str
     percent: float | None
     details: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def value(self) -> str:
@@ -68,8 +79,51 @@ class RunRecord:
         )
 
 
-def explain(database: Database, name: str, run: str | None = None) -> list[str]:
-    """Return the lines of ``--explain``: a question by id or text, in its newest run.
+@dataclass(frozen=True)
+class Explanation:
+    """The steps to a question's final number in one run, which began on a day."""
+
+    question: AskedQuestion
+    run: int
+    day: str
+    steps: Sequence[Step]
+
+    def lines(self) -> list[str]:
+        """Return what is printed."""
+        as_of = self.question.as_of
+        kind = f"back-dated to {as_of}" if as_of else "live"
+        lines = [
+            self.question.text,
+            f"{self.question.id}, run {self.run} of {self.day}, {kind}",
+            "",
+        ]
+        for number, step in enumerate(self.steps, start=1):
+            lines.append(f"{number}. {step.name + ':':<22} {step.value}".rstrip())
+            lines += [f"     {detail}" for detail in step.details]
+        return lines
+
+    def document(self) -> dict[str, Any]:
+        """Return the same for programs; probabilities are 0-1."""
+        return {
+            "question": self.question.text,
+            "id": self.question.id,
+            "run": self.run,
+            "day": self.day,
+            "as_of": self.question.as_of,
+            "steps": [
+                {
+                    "step": step.name,
+                    "probability": None if step.percent is None else step.percent / 100,
+                    **step.data,
+                    "details": step.details,
+                }
+                for step in self.steps
+            ],
+        }
+
+
+def explain(database: Database, name: str, run: str | None = None) -> Explanation:
+    """Explain a question's number (``--explain``): by id or text, in its newest run.
 
     Raises:
         AnalysisError: no such run or question, or it has no forecast there.
@@ -78,13 +132,8 @@ def explain(database: Database, name: str, run: str | None = None) -> list[str]:
     record = RunRecord.read(database, run_id)
     if question.id not in record.pools:
         raise AnalysisError(f"--explain: run {run_id} has no forecast of {question.id!r}")
-    kind = f"back-dated to {question.as_of}" if question.as_of else "live"
-    started = database.runs.get(run_id).started_at[:10]
-    lines = [question.text, f"{question.id}, run {run_id} of {started}, {kind}", ""]
-    for number, step in enumerate(steps(record, question.id), start=1):
-        lines.append(f"{number}. {step.name + ':':<22} {step.value}".rstrip())
-        lines += [f"     {detail}" for detail in step.details]
-    return lines
+    day = database.runs.get(run_id).started_at[:10]
+    return Explanation(question, run_id, day, steps(record, question.id))
 
 
 def find_question(
@@ -114,8 +163,10 @@ def find_question(
 def steps(record: RunRecord, question_id: str) -> list[Step]:
     """Return the steps from the models to the final number of a pooled question."""
     pool, numbers = record.pools[question_id], record.numbers.get(question_id)
+    models = list(_models(record.forecasts, pool))
+    voices = {"models": [data for _, data in models]}
     found = [
-        Step("Models", None, tuple(_models(record.forecasts, pool))),
+        Step("Models", None, tuple(line for line, _ in models), voices),
         Step(f"Pool ({pool.method})", pool.mean),
     ]
     if numbers is None:
@@ -125,7 +176,12 @@ def steps(record: RunRecord, question_id: str) -> list[Step]:
     found += [
         _market(view, numbers),
         _base_rate(record, view, numbers),
-        Step("Assisted", 100 * numbers.assisted, tuple(_pooling(numbers))),
+        Step(
+            "Assisted",
+            100 * numbers.assisted,
+            tuple(_pooling(numbers)),
+            {"voices": numbers.voices, "weights": numbers.weights},
+        ),
         _coherence(numbers),
         _calibration(record.curves, numbers),
     ]
@@ -134,23 +190,37 @@ def steps(record: RunRecord, question_id: str) -> list[Step]:
     return [*found, Step(last, pool.final_mean, (rule,))]
 
 
-def _models(forecasts: Iterable[Forecast], pool: PooledForecast) -> Iterable[str]:
+def _models(
+    forecasts: Iterable[Forecast], pool: PooledForecast
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Return each model's line and the same for programs; its probabilities are 0-1."""
     own = [row for row in forecasts if row.question_id == pool.question_id]
     for agent, group in groupby(own, key=lambda row: row.agent):
         parts = list(group)
         voice = average([row.voice for row in parts])
-        low, high = voice.distribution.interval(0.8)
+        mean, (low, high) = voice.distribution.mean, voice.distribution.interval(0.8)
         share = (pool.weights or {}).get(agent)
-        weight = f", weight {share:.2f}" if isinstance(share, float) else ""
-        yield (
-            f"{agent}: {voice.distribution.mean:.1f} %, 80 % range {low:.0f} to {high:.0f} %,"
-            f" captured {voice.captured:.2f}{weight}{_wordings(parts)}"
+        share = share if isinstance(share, float) else None
+        spread = [row.wording_deviation for row in parts if row.wording_deviation is not None]
+        apart = max(spread, default=None)
+        weight = "" if share is None else f", weight {share:.2f}"
+        wordings = "" if apart is None else f", wordings {apart:.1f} points apart"
+        line = (
+            f"{agent}: {mean:.1f} %, 80 % range {low:.0f} to {high:.0f} %,"
+            f" captured {voice.captured:.2f}{weight}{wordings}"
         )
-
-
-def _wordings(parts: Iterable[Forecast]) -> str:
-    apart = [row.wording_deviation for row in parts if row.wording_deviation is not None]
-    return f", wordings {max(apart):.1f} points apart" if apart else ""
+        yield (
+            line,
+            {
+                "model": agent,
+                "probability": mean / 100,
+                "p10": low / 100,
+                "p90": high / 100,
+                "captured": voice.captured,
+                "weight": share,
+                "wordings_apart_points": apart,
+            },
+        )
 
 
 def _market(view: OutsideView, numbers: FinalNumbers) -> Step:
@@ -159,7 +229,9 @@ def _market(view: OutsideView, numbers: FinalNumbers) -> Step:
     day = f"of {view.market_date}" if view.market_date else "without a date"
     shown = "shown to the models" if view.market_shown else "not shown to the models"
     weight = _weight(numbers, "market")
-    return Step("Market price", 100 * view.market, (f"{day}, {shown}; {weight}",))
+    data: dict[str, Any] = {"market_date": view.market_date, "market_shown": view.market_shown}
+    data |= _share(numbers, "market")
+    return Step("Market price", 100 * view.market, (f"{day}, {shown}; {weight}",), data)
 
 
 def _base_rate(record: RunRecord, view: OutsideView, numbers: FinalNumbers) -> Step:
@@ -180,7 +252,12 @@ def _base_rate(record: RunRecord, view: OutsideView, numbers: FinalNumbers) -> S
         details.append(f"  {name}: {how}: {record.texts.get(name, '')[:100]}")
     if count > LISTED:
         details.append(f"  and {count - LISTED} more (table outside_views)")
-    return Step("Base rate", 100 * view.base_rate, tuple(details))
+    data = {name: getattr(view, name) for name in BASE_RATE_DATA} | _share(numbers, "base_rate")
+    return Step("Base rate", 100 * view.base_rate, tuple(details), data)
+
+
+def _share(numbers: FinalNumbers, voice: str) -> dict[str, Any]:
+    return {"weight": (numbers.voices.get(voice) or {}).get("weight")}
 
 
 def _weight(numbers: FinalNumbers, voice: str) -> str:
@@ -223,7 +300,8 @@ def _coherence(numbers: FinalNumbers) -> Step:
     if not details:
         why = "no negation or paraphrase was asked, and no deadline is out of order"
         return Step("Coherence", None, (why,))
-    return Step("Coherence", 100 * numbers.coherent, tuple(details))
+    data = {"projections": numbers.projections}
+    return Step("Coherence", 100 * numbers.coherent, tuple(details), data)
 
 
 def _calibration(curves: Iterable[AppliedCalibration], numbers: FinalNumbers) -> Step:
@@ -236,7 +314,8 @@ def _calibration(curves: Iterable[AppliedCalibration], numbers: FinalNumbers) ->
     if curve.brier_before is not None and curve.brier_after is not None:
         before, after = curve.brier_before, curve.brier_after
         details.append(f"Brier score on later forecasts {before:.4f} without, {after:.4f} with")
+    fitted = {name: getattr(curve, name) for name in CURVE_DATA}
     if not curve.used:
-        return Step("Calibration", None, (*details, f"not used: {curve.reason}"))
+        return Step("Calibration", None, (*details, f"not used: {curve.reason}"), fitted)
     parameters = ", ".join(f"{name} {value}" for name, value in curve.parameters.items())
-    return Step("Calibration", 100 * numbers.final, (*details, f"used: {parameters}"))
+    return Step("Calibration", 100 * numbers.final, (*details, f"used: {parameters}"), fitted)

@@ -28,9 +28,11 @@ from evaluation.mixed_prompts import (
     swapped,
 )
 from evaluation.resolved import AnalysisError
+from evaluation.run_differences import Difference
 from preflight.model_entries import ModelSpec
 from preflight.rules import ConfigError
 from questions.cells import counted
+from scoring.prompts import Passage
 from storage.records import AskedQuestion
 from terminal.redaction import redact
 from terminal.text import cut, visible_line
@@ -57,6 +59,81 @@ class Engine:
 OpenEngine = Callable[[Mapping[str, Any]], Engine]
 
 
+@dataclass(frozen=True)
+class Explained:
+    """A change between two runs: its parts, and how each was found.
+
+    ``exact`` says whether prompts were scored again; ``left_out`` has the points that each of the
+    best passages moved, None where that was not asked; ``differ`` what settings differ.
+    """
+
+    then: Side
+    now: Side
+    rescored: Rescored
+    exact: bool
+    parts: Sequence[Part]
+    final_parts: Sequence[Part]
+    left_out: Sequence[tuple[float, Passage]] | None
+    differ: Sequence[Difference]
+
+    def lines(self, columns: int) -> list[str]:
+        """Return what is printed, in lines of at most so many columns."""
+        then, now = self.then, self.now
+        lines = [
+            now.asked.text,
+            f"{now.asked.id}, run {then.run_id} of {then.day} to run {now.run_id} of {now.day}",
+            "",
+            _numbers("models' number", then.pool.mean, now.pool.mean),
+            *_part_lines(self.parts),
+            "",
+            *(_method_lines if self.exact else _stored_lines)(then, now, self.rescored),
+        ]
+        if self.left_out is not None:
+            lines += ["", *_left_out_lines(self.left_out)]
+        lines += ["", *self._final_lines(), *_setting_lines(self.differ)]
+        return [cut(visible_line(redact(line)), columns) for line in lines]
+
+    @property
+    def final(self) -> tuple[float, float]:
+        """The final numbers of both runs in percent."""
+        old, new = self.then.numbers, self.now.numbers
+        if old is None or new is None:
+            return self.then.pool.final_mean, self.now.pool.final_mean
+        return 100 * old.final, 100 * new.final
+
+    def _final_lines(self) -> list[str]:
+        """Return the stored steps from the models' to the final number."""
+        if self.then.numbers and self.now.numbers and not self.final_parts:
+            return ["Final = models in both runs."]
+        return [_numbers("final number", *self.final), *_part_lines(self.final_parts)]
+
+    def document(self) -> dict[str, Any]:
+        """Return the same for programs; probabilities are 0-1."""
+        then, now = self.then, self.now
+        notes = _method_lines if self.exact else _stored_lines
+        before, after = self.final
+        passages = None
+        if self.left_out is not None:
+            passages = [
+                {"title": one.title, "section": one.section, "points": moved}
+                for moved, one in self.left_out
+            ]
+        return {
+            "question": now.asked.text,
+            "id": now.asked.id,
+            "run_before": then.run_id,
+            "day_before": then.day,
+            "run": now.run_id,
+            "day": now.day,
+            "models": _change(then.pool.mean, now.pool.mean, self.parts),
+            "scored_again": self.exact,
+            "notes": [line.strip() for line in notes(then, now, self.rescored)],
+            "passages_left_out": passages,
+            "final": _change(before, after, self.final_parts),
+            "settings": list(map(vars, self.differ)),
+        }
+
+
 def why(
     database: Database,
     name: str,
@@ -64,31 +141,25 @@ def why(
     open_engine: OpenEngine,
     *,
     passages: bool = False,
-    columns: int,
-) -> list[str]:
-    """Return the lines of ``--why``: a question between two runs (default: its last).
+) -> Explained:
+    """Split a question's change between two runs (``--why``; default: its last).
 
     Raises:
         AnalysisError: no such question or run, or no forecast of it to compare.
     """
     then, now = _sides(database, name, runs)
     rescored = _rescored(database, then, now, open_engine, passages=passages)
-    lines = [
-        now.asked.text,
-        f"{now.asked.id}, run {then.run_id} of {then.day} to run {now.run_id} of {now.day}",
-        "",
-        _numbers("models' number", then.pool.mean, now.pool.mean),
-    ]
-    if rescored.models(then) and rescored.models(now):
-        lines += _part_lines(exact_parts(then, now, rescored))
-        lines += ["", *_method_lines(then, now, rescored)]
-        if passages:
-            lines += ["", *_left_out(now, rescored)]
-    else:
-        lines += _part_lines(stored_parts(then, now))
-        lines += ["", *_stored_lines(then, now, rescored)]
-    lines += ["", *_final_lines(then, now), *_setting_lines(database, then, now)]
-    return [cut(visible_line(redact(line)), columns) for line in lines]
+    exact = bool(rescored.models(then) and rescored.models(now))
+    return Explained(
+        then,
+        now,
+        rescored,
+        exact,
+        exact_parts(then, now, rescored) if exact else stored_parts(then, now),
+        _final_parts(then, now),
+        _left_out(now, rescored) if exact and passages else None,
+        _settings(database, then, now),
+    )
 
 
 def _sides(database: Database, name: str, runs: Sequence[str]) -> tuple[Side, Side]:
@@ -180,7 +251,8 @@ def _stored_lines(then: Side, now: Side, rescored: Rescored) -> list[str]:
     ]
 
 
-def _left_out(now: Side, rescored: Rescored) -> list[str]:
+def _left_out(now: Side, rescored: Rescored) -> list[tuple[float, Passage]]:
+    """Return points with minus without each of the best passages, largest first."""
     models, whole = rescored.models(now), rescored.whole
     method, wordings = now.pool.method, now.wordings
     base = rescored.pooled(models, whole, wordings, method)
@@ -188,38 +260,53 @@ def _left_out(now: Side, rescored: Rescored) -> list[str]:
         (base - rescored.pooled(models, whole, wordings, method, one.id), one)
         for one in now.quoted[:LEFT_OUT]
     ]
+    return sorted(effects, key=lambda pair: -abs(pair[0]))
+
+
+def _left_out_lines(effects: Iterable[tuple[float, Passage]]) -> list[str]:
     lines = [
         f"  {one.title + ', ' + one.section if one.section else one.title}: {moved:+.1f}"
-        for moved, one in sorted(effects, key=lambda pair: -abs(pair[0]))
+        for moved, one in effects
     ]
     return ["The best passages, each left out (points with minus without):", *(lines or ["  none"])]
 
 
-def _final_lines(then: Side, now: Side) -> list[str]:
-    """Return the stored steps from the models' to the final number."""
-    if then.numbers is None or now.numbers is None:
-        return [_numbers("final number", then.pool.final_mean, now.pool.final_mean)]
+def _final_parts(then: Side, now: Side) -> list[Part]:
+    """Return the steps from the models' to the final number, where any was taken."""
     old, new = then.numbers, now.numbers
-    if not (old.ingredients or new.ingredients):
-        return ["Final = models in both runs."]
+    if old is None or new is None or not (old.ingredients or new.ingredients):
+        return []
     steps = (
         ("models' number", old.models, new.models),
         ("market price, base rate", old.assisted - old.models, new.assisted - new.models),
         ("coherence", old.coherent - old.assisted, new.coherent - new.assisted),
         ("calibration", old.final - old.coherent, new.final - new.coherent),
     )
-    parts = [Part(name, 100 * (after - before)) for name, before, after in steps]
-    return [_numbers("final number", 100 * old.final, 100 * new.final), *_part_lines(parts)]
+    return [Part(name, 100 * (after - before)) for name, before, after in steps]
 
 
-def _setting_lines(database: Database, then: Side, now: Side) -> list[str]:
+def _settings(database: Database, then: Side, now: Side) -> list[Difference]:
+    """Return what differs between the runs beside what is a part of its own."""
     apart = [f"models.{name}." for name in {*then.models} ^ {*now.models}]
-    found = [
+    return [
         one
         for one in run_differences(database, then.run_id, now.run_id)
         if not one.name.startswith((*APART, *apart))
     ]
+
+
+def _setting_lines(found: Sequence[Difference]) -> list[str]:
     if not found:
         return []
     more = [f"  and {len(found) - LISTED} more"] if len(found) > LISTED else []
     return ["", "Settings that differ:", *(f"  {one}" for one in found[:LISTED]), *more]
+
+
+def _change(then: float, now: float, parts: Sequence[Part]) -> dict[str, Any]:
+    """Return two numbers in percent and the parts of their change for programs."""
+    return {
+        "before": then / 100,
+        "after": now / 100,
+        "points": now - then,
+        "parts": [{"part": one.name, "points": one.points, "detail": one.detail} for one in parts],
+    }

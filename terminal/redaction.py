@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 REDACTED: Final = "***"
@@ -71,6 +71,15 @@ def redact(text: str) -> str:
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\1{REDACTED}", text)
     return text
+
+
+def redacted(document: Any) -> Any:
+    """Return a JSON document with every secret in its texts replaced."""
+    if isinstance(document, Mapping):
+        return {name: redacted(value) for name, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [redacted(value) for value in document]
+    return redact(document) if isinstance(document, str) else document
 
 
 def _secret_values() -> Iterator[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -42,6 +44,25 @@ def show(*lines: str, error: bool = False) -> None:
     """Print lines, safe for any terminal: results as they are, errors without secrets."""
     text = visible("\n".join(lines))
     print(redact(text) if error else text, file=sys.stderr if error else sys.stdout)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document, a list one item a line; what is not finite is null."""
+    value = _finite(document)
+    if not isinstance(value, list):
+        show(json.dumps(value, indent=1, allow_nan=False))
+    elif items := [json.dumps(item, allow_nan=False) for item in value]:
+        show("[", ",\n".join(items), "]")
+    else:
+        show("[]")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class CommandLine(argparse.ArgumentParser):

@@ -68,7 +68,7 @@ def test_a_price_of_1_says_what_it_is_taken_as(path):
     }
     with Database(path) as db:
         db.final.save(1, [replace(NUMBERS, voices=voices, projections={})], [CURVE])
-        text = "\n".join(explain(db, "a"))
+        text = "\n".join(explain(db, "a").lines())
     assert "0.80 x 100.0 %; default or configured weights" in text
     assert "each taken as 0.1 % at the least, 99.9 % at the most" in text
     assert "no negation or paraphrase was asked, and no deadline is out of order" in text
@@ -79,10 +79,10 @@ def test_a_curve_that_is_not_used_says_why_and_an_older_run_is_its_models(path):
         bad: AppliedCalibration = replace(CURVE, used=False, reason="it lost on later forecasts")
         same = replace(NUMBERS, assisted=0.6, coherent=0.6, final=0.6, projections={})
         db.final.save(1, [same], [bad])
-        text = "\n".join(explain(db, "will a"))
+        text = "\n".join(explain(db, "will a").lines())
         assert "not used: it lost on later forecasts" in text
         assert "8. Final = models:        60.0 %" in text
-        assert "3. Final = models:        20.0 %" in "\n".join(explain(db, "r1", "1"))
+        assert "3. Final = models:        20.0 %" in "\n".join(explain(db, "r1", "1").lines())
 
 
 @pytest.mark.parametrize(

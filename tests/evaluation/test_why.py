@@ -181,7 +181,7 @@ def test_five_ingredients_are_swapped_as_four(ask):
     assert found["not repeated"] == pytest.approx(0, abs=1e-9)
     assert sum(found.values()) == pytest.approx(last - first, abs=1e-9)
     with Database("d.db") as database:
-        lines = why(database, "eu", (), lambda _: STUBS, columns=200)
+        lines = why(database, "eu", (), lambda _: STUBS).lines(200)
     assert "Price and base rate shown count as evidence: all else differs too." in lines
 
 
@@ -205,16 +205,16 @@ def test_prompts_that_are_built_otherwise_today_are_named(ask, monkeypatch):
     ask("2026-06-08")
     note = "The stored prompts are built differently today; see “not repeated”."
     with Database("d.db") as database:
-        assert note not in why(database, "eu", (), lambda _: STUBS, columns=200)
+        assert note not in why(database, "eu", (), lambda _: STUBS).lines(200)
         monkeypatch.setattr("scoring.prompts.SYSTEM", "You guess.")
-        assert note in why(database, "eu", (), lambda _: STUBS, columns=200)
+        assert note in why(database, "eu", (), lambda _: STUBS).lines(200)
 
 
 def test_passages_are_listed_by_what_they_moved(ask):
     ask("2026-05-04", names=("north", "south", "east"))
     ask("2026-06-08", names=("north", "south", "east", "west"))
     with Database("d.db") as database:
-        lines = why(database, "eu", ("1", "2"), lambda _: STUBS, passages=True, columns=200)
+        lines = why(database, "eu", ("1", "2"), lambda _: STUBS, passages=True).lines(200)
     place = lines.index("The best passages, each left out (points with minus without):")
     moved = [float(line.rpartition(": ")[2]) for line in lines[place + 1 : place + 4]]
     assert moved == sorted(moved, key=lambda points: -abs(points))
@@ -263,7 +263,7 @@ def test_a_passage_left_out_is_what_a_run_without_it_says(ask):
     ask("2026-05-04")
     with_it = ask("2026-05-04", names=("north",))
     with Database("d.db") as database:
-        lines = why(database, "eu", (), lambda _: STUBS, passages=True, columns=200)
+        lines = why(database, "eu", (), lambda _: STUBS, passages=True).lines(200)
         without = database.forecasts.ensembles(1)[0].mean
     assert lines[-5:-2] == ["Final = models in both runs.", "", "Settings that differ:"]
     assert lines[-2].startswith("  documents was null and is now ")
@@ -349,7 +349,7 @@ def test_a_stored_path_that_is_none_and_an_engine_that_fails_are_lines(ask):
         return make_agent(spec)
 
     with Database("d.db") as database:
-        lines = why(database, "eu", ("1", "2"), lambda _: Engine(spec, agent), columns=200)
+        lines = why(database, "eu", ("1", "2"), lambda _: Engine(spec, agent)).lines(200)
     assert {"Not asked again: owner/stub-b is gone", "Not asked again: stub-c did not load"} <= {
         *lines
     }

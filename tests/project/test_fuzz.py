@@ -607,7 +607,7 @@ def used(path: Path) -> None:
             for run in db.runs.all():
                 summary(db, run.id)
                 ablation_lines(db, run.id)
-                explain(db, "a", str(run.id))
+                explain(db, "a", str(run.id)).lines()
             scorecard.score_lines(resolved.collect(db), db)
             for question in db.runs.known_questions():
                 history(db, question.id)
