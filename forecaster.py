@@ -31,7 +31,8 @@ import config
 from preflight.settings import load
 from questions.question import Question
 from runs.command_line import UsageError, parser
-from terminal.screen import reader_may_leave, show
+from terminal.redaction import redacted
+from terminal.screen import reader_may_leave, show, show_json
 
 if TYPE_CHECKING:
     from database import Database
@@ -105,7 +106,6 @@ def run(
     from runs.gather_evidence import gather_evidence
     from runs.resume import resume_command
     from runs.start import begin
-    from runs.summary import summary
     from terminal.library_output import libraries_to_file
 
     run_id = begin(plan, database)
@@ -133,10 +133,7 @@ def run(
             ending = replace(ending, drawn=draw(plan.plots, database, run_id))
         except KeyboardInterrupt:
             ending = replace(ending, status="interrupted")
-    table = summary(database, run_id)
-    # Last of all: what is printed is stored where the user will look for it.
-    database.check_in_place()
-    report(plan, table, ending, command)
+    report(plan, database, run_id, ending, command)
     return ending.exit_code
 
 
@@ -157,18 +154,29 @@ def draw(plots: Path, database: Database, run_id: int) -> bool:
     return True
 
 
-def report(plan: Plan, table: str, ending: Ending, command: str) -> None:
-    """Print the table, the lines below it, and what to do about what is missing."""
-    from runs.summary import wrapped
+def report(plan: Plan, database: Database, run_id: int, ending: Ending, command: str) -> None:
+    """Print the table, the lines below it, and what to do about what is missing.
 
+    With ``--json`` the document of the table's values, and the lines on standard error.
+    """
+    from runs.document import run_document
+    from runs.summary import summary, wrapped
+
+    document = run_document(plan, database, run_id, ending) if plan.json else None
+    lines = [*([] if plan.json else [summary(database, run_id)]), *ending.lines]
+    if plan.demo:
+        from runs.demo import NOTICE
+
+        lines += ["", wrapped(NOTICE)]
+    if advice := ending.advice(command):
+        lines += ["", advice]
+    # Last of all: what is printed is stored where the user will look for it.
+    database.check_in_place()
     with reader_may_leave():
-        show(table, *ending.lines)
-        if plan.demo:
-            from runs.demo import NOTICE
-
-            show(f"\n{wrapped(NOTICE)}")
-        if advice := ending.advice(command):
-            show(f"\n{advice}")
+        if plan.json:
+            show_json(redacted(document))
+        if lines:
+            show(*lines, error=plan.json)
 
 
 def main(argv: Sequence[str] | None = None, *, agent_factory: AgentFactory | None = None) -> int:
@@ -220,10 +228,12 @@ def planned(arguments: argparse.Namespace, *, environment: bool) -> Plan:
         from runs.plan import admitted, make_plan
 
         plan = make_plan(arguments, QUESTIONS, environment=environment)
-        return admitted(plan, arguments)
-    from runs.resume import stored_plan
+        plan = admitted(plan, arguments)
+    else:
+        from runs.resume import stored_plan
 
-    return stored_plan(arguments, environment=environment)
+        plan = stored_plan(arguments, environment=environment)
+    return replace(plan, json=arguments.json)
 
 
 def vllm_agents(plan: Plan) -> AgentFactory:

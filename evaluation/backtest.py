@@ -206,14 +206,19 @@ def question_warnings(questions: Sequence[Question]) -> list[str]:
 # --- comparison -----------------------------------------------------------------------------------
 
 
+def run_record(database: Database, run_id: int) -> Record:
+    """Collect what counts of one run's forecasts."""
+    subjects = {question.subject for question in database.runs.questions(run_id)}
+    return collect(database, subjects).of_run(run_id)
+
+
 def score_run(database: Database, run_id: int) -> list[str]:
     """Score one run, and apart the questions that no model may know.
 
     Raises:
         AnalysisError: no forecast of the run counts.
     """
-    subjects = {question.subject for question in database.runs.questions(run_id)}
-    part = collect(database, subjects).of_run(run_id)
+    part = run_record(database, run_id)
     return score_lines(part, database, ["model", "pool", "horizon"]) + _untouched(
         part, database, run_id
     )

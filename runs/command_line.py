@@ -86,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--database", metavar="FILE", help=database)
     result.add_argument("--plots", metavar="DIR", help=f"default: {config.PLOTS_DIR}")
     result.add_argument("--no-plots", action="store_true", help="draw nothing")
+    text = "print the table, and what changed, as one JSON document for programs"
+    result.add_argument("--json", action="store_true", help=text)
     verbose = "show the libraries' messages, not only in the log file"
     result.add_argument("--verbose", action="store_true", help=verbose)
     return result

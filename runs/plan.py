@@ -50,6 +50,7 @@ class Plan:
         logic: the model that writes reasoning before the number.
         ablate: whether each forecast is also made without reasoning and without evidence.
         notes: lines about the questions to log when the run begins.
+        json: whether the closing table is printed as JSON.
     """
 
     questions: list[Question]
@@ -70,6 +71,7 @@ class Plan:
     ablate: bool = False
     rewordings: tuple[Rewording, ...] = ()
     notes: tuple[str, ...] = ()
+    json: bool = False
 
 
 class Problems(list[str]):

@@ -76,21 +76,40 @@ class Columns:
         )
 
 
+@dataclass(frozen=True)
+class Closing:
+    """What the closing table of a run is made of: pools and articles used by question id."""
+
+    asked: Sequence[AskedQuestion]
+    pools: Mapping[str, PooledForecast]
+    configured: int
+    articles: Mapping[str, int]
+    notes: Sequence[str]
+
+    @classmethod
+    def read(cls, database: Database, run_id: int) -> Closing:
+        """Read it from an open database."""
+        pools = {pool.question_id: pool for pool in database.forecasts.ensembles(run_id)}
+        configured = max(
+            (pool.agents_configured for pool in pools.values()),
+            default=_models_configured(database.runs.get(run_id).settings),
+        )
+        articles = database.forecasts.articles_used(run_id)
+        notes = _footnotes(database, run_id, list(pools.values()))
+        return cls(database.runs.questions(run_id), pools, configured, articles, notes)
+
+
 def summary(database: Database, run_id: int) -> str:
     """Return the closing table of a run and its footnotes."""
-    pools = {pool.question_id: pool for pool in database.forecasts.ensembles(run_id)}
-    asked = database.runs.questions(run_id)
-    configured = max(
-        (pool.agents_configured for pool in pools.values()),
-        default=_models_configured(database.runs.get(run_id).settings),
-    )
+    closing = Closing.read(database, run_id)
+    asked, pools, configured = closing.asked, closing.pools, closing.configured
     columns = Columns(
         width=0,
         configured=configured,
         final=any(pool.final is not None for pool in pools.values()),
         calibrated=any(pool.calibrated is not None for pool in pools.values()),
         short=any(q.id not in pools or pools[q.id].agents < configured for q in asked),
-        articles=database.forecasts.articles_used(run_id),
+        articles=closing.articles,
     )
     terminal = shutil.get_terminal_size().columns
     columns = replace(columns, width=max(23, min(60, terminal - len(columns.head()))))
@@ -102,9 +121,8 @@ def summary(database: Database, run_id: int) -> str:
     if dated:
         lines += _table(_back_dated(dated), dated, pools, columns)
     lines += [wrapped(line) for line in change_lines(database, run_id, terminal)]
-    notes = _footnotes(database, run_id, list(pools.values()))
-    if notes:
-        lines += ["", *(wrapped(visible_line(redact(note))) for note in notes)]
+    if closing.notes:
+        lines += ["", *(wrapped(visible_line(redact(note))) for note in closing.notes)]
     return "\n".join(lines)
 
 
