@@ -66,7 +66,8 @@ def act(arguments: Namespace, database: Database) -> int:
         from evaluation.calibration import calibrate_database
 
         kind = arguments.calibrate
-        show(calibrate_database(database, arguments.forecaster, kind, arguments.record))
+        stored = calibrate_database(database, arguments.forecaster, kind, arguments.record)
+        output(arguments, redacted(stored.document()), stored.lines())
     elif arguments.explain:
         from evaluation.explanation import explain
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 import config
 from database import Database
 from evaluation.curves import Curve, cross_validate, fit, refusal, uninformative
-from evaluation.intervals import mean_interval
+from evaluation.intervals import Interval, mean_interval
 from evaluation.metrics import brier_scores, log_scores
 from evaluation.reliability import CalibrationNoise, calibration_noise
 from evaluation.resolved import (
@@ -39,6 +40,43 @@ from storage.records import CalibrationRecord
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScorePair:
+    """A mean score of the raw and of the calibrated forecasts, with 95 % intervals.
+
+    ``means`` and ``intervals`` are pairs; ``difference`` is calibrated minus raw, ``gain`` its
+    interval.
+    """
+
+    name: str
+    means: tuple[float, float]
+    intervals: tuple[Interval, Interval]
+    difference: float
+    gain: Interval
+
+    def line(self) -> str:
+        """Return what is printed."""
+        (raw, new), (raw_span, new_span) = self.means, map(span, self.intervals)
+        return (
+            f"  {self.name} raw {raw:.4f} (95 %: {raw_span}), calibrated {new:.4f} ({new_span});"
+            f" difference {self.difference:+.4f} ({span(self.gain, '+.4f')}):"
+            f" {verdict(self.gain.low, self.gain.high)}"
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the same for programs; intervals are a low and a high end."""
+        raw, new = ([one.low, one.high] for one in self.intervals)
+        return {
+            "raw": self.means[0],
+            "raw_interval": raw,
+            "calibrated": self.means[1],
+            "calibrated_interval": new,
+            "difference": self.difference,
+            "difference_interval": [self.gain.low, self.gain.high],
+            "verdict": verdict(self.gain.low, self.gain.high),
+        }
 
 
 @dataclass(frozen=True)
@@ -72,26 +110,70 @@ class Comparison:
         samples = config.CALIBRATION_SIMULATIONS
         return calibration_noise(p, self.outcomes, self.clusters, samples=samples, seed=config.SEED)
 
+    @cached_property
+    def scores(self) -> list[ScorePair]:
+        """Each score with its 95 % intervals."""
+        kinds = (("Brier", self.brier, brier_interval), ("log score", self.log, log_interval))
+        return [
+            ScorePair(
+                name,
+                (float(raw.mean()), float(new.mean())),
+                (interval(raw, self.clusters), interval(new, self.clusters)),
+                float((new - raw).mean()),
+                mean_interval(new - raw, self.clusters),
+            )
+            for name, (raw, new), interval in kinds
+        ]
+
     def lines(self) -> list[str]:
         """Print each score, raw and calibrated, with its 95 % interval and a verdict."""
-        lines = []
-        for name, (raw, new), interval in (
-            ("Brier", self.brier, brier_interval),
-            ("log score", self.log, log_interval),
-        ):
-            gain = mean_interval(new - raw, self.clusters)
-            lines.append(
-                f"  {name} raw {raw.mean():.4f} (95 %: {span(interval(raw, self.clusters))}),"
-                f" calibrated {new.mean():.4f} ({span(interval(new, self.clusters))});"
-                f" difference {(new - raw).mean():+.4f} ({span(gain, '+.4f')}):"
-                f" {verdict(gain.low, gain.high)}"
-            )
+        lines = [one.line() for one in self.scores]
         raw_noise, new_noise = self.noise
         lines.append(
             f"  ECE raw {noise_text(raw_noise)}, calibrated {noise_text(new_noise)};"
             " all calibrated scores are cross-validated by cluster"
         )
         return lines
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A stored calibration: its id, what judged it, and how many values it has."""
+
+    number: int
+    record: CalibrationRecord
+    compared: Comparison
+    notes: Sequence[str]
+    values: int
+
+    def lines(self) -> list[str]:
+        """Return what is printed."""
+        one = self.record
+        return [
+            f"calibration {self.number}: {one.method} for {one.forecaster}, {one.questions}"
+            f" {one.record} forecasts of resolved questions in {one.clusters} clusters",
+            *self.notes,
+            *self.compared.lines(),
+            f"  {self.values} forecasts have a calibrated value beside the raw one"
+            " (table calibrated_forecasts)",
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """Return the same for programs."""
+        one, (raw, new) = self.record, self.compared.noise
+        return {
+            "calibration": self.number,
+            "method": one.method,
+            "parameters": one.parameters,
+            "forecaster": one.forecaster,
+            "record": one.record,
+            "forecasts": one.questions,
+            "clusters": one.clusters,
+            "values": self.values,
+            "scores": {score.name: score.document() for score in self.compared.scores},
+            "ece": {"raw": asdict(raw), "calibrated": asdict(new)},
+            "notes": [note.strip() for note in self.notes],
+        }
 
 
 def verdict(low: float, high: float) -> str:
@@ -125,8 +207,8 @@ def chosen_record(record: Record, forecaster: str, wanted: str | None) -> tuple[
 
 def calibrate_database(
     database: Database, forecaster: str | None, method: str, wanted: str | None = None
-) -> str:
-    """Fit, judge and store a calibration of one forecaster; return lines to print.
+) -> Calibrated:
+    """Fit, judge and store a calibration of one forecaster.
 
     ``forecaster`` is an agent or the ensemble (None). It is fitted on its counting forecasts of
     resolved questions in one record (``wanted``, see ``chosen_record``). Those get the
@@ -139,10 +221,10 @@ def calibrate_database(
     forecaster = forecaster or ENSEMBLE
     everything = collect(database)
     kind, notes = chosen_record(everything, forecaster, wanted)
-    record = everything.part(kind)
-    rows = record.latest(forecaster)
+    part = everything.part(kind)
+    rows = part.latest(forecaster)
     if not rows:
-        known = ", ".join(record.forecasters()) or "none"
+        known = ", ".join(part.forecasters()) or "none"
         raise AnalysisError(
             f"{forecaster!r} has no resolved {kind} forecast that counts;"
             f" forecasters with one: {known}"
@@ -160,19 +242,10 @@ def calibrate_database(
     stored = {key: (raw, value, False) for key, (raw, value) in final.items()}
     for j, raw, value in zip(rows, p, compared.calibrated, strict=True):
         stored[j.run_id, j.question_id] = (float(raw), float(value), True)
-    number = database.outcomes.save_calibration(
-        _calibration(forecaster, kind, curve, compared),
-        [(*key, *values) for key, values in stored.items()],
-    )
-    head = (
-        f"calibration {number}: {method} for {forecaster}, {len(rows)} {kind} forecasts of"
-        f" resolved questions in {len(set(clusters))} clusters"
-    )
-    end = (
-        f"  {len(stored)} forecasts have a calibrated value beside the raw one"
-        " (table calibrated_forecasts)"
-    )
-    return "\n".join([head, *notes, *compared.lines(), end])
+    record = _calibration(forecaster, kind, curve, compared)
+    values = [(*key, *values) for key, values in stored.items()]
+    number = database.outcomes.save_calibration(record, values)
+    return Calibrated(number, record, compared, notes, len(stored))
 
 
 def _calibration(

@@ -38,7 +38,7 @@ GOES_WITH = {
     "by": ("score",),
     "passages": ("why",),
     "no_plots": ("score",),
-    "json": ("list", "score", "explain", "why"),
+    "json": ("list", "score", "explain", "why", "calibrate"),
 }
 # What scores are grouped by on request.
 LISTS = ("questions", "due", "runs", "models")
@@ -155,7 +155,7 @@ _MORE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     },
     "--json": {
         "action": "store_true",
-        "help": "with --list, --score, --explain or --why: print JSON for programs",
+        "help": "with --list, --score, --explain, --why or --calibrate: print one JSON document",
     },
     "--no-plots": {"action": "store_true", "help": "with --score: print only, draw nothing"},
     "--forecaster": {

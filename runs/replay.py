@@ -12,7 +12,7 @@ from storage.records import Forecast
 
 @dataclass(frozen=True)
 class Pair:
-    """A model's forecast of a question in a run and in its replay, where each made one.
+    """A model's forecast of a question in a run and in its replay.
 
     Args:
         distance: total variation between the distributions.

@@ -78,7 +78,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class Closing:
-    """What the closing table of a run is made of: pools and articles used by question id."""
+    """What the closing table of a run is made of.
+
+    ``pools`` and ``articles`` (how many were used) are by question id, ``configured`` is how many
+    models were, ``notes`` are the lines below the table.
+    """
 
     asked: Sequence[AskedQuestion]
     pools: Mapping[str, PooledForecast]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -290,3 +292,24 @@ def test_a_calibration_that_another_program_wrote_is_not_applied(tmp_path, caplo
         later = add_run(database, [Question("Will B happen?", id="B")], {"x": [point(30)]})
         assert calibration.apply_latest(database, later) == 0
         assert "calibration 1 is not one that Forecaster writes; it is not applied" in caplog.text
+
+
+def test_json_has_the_scores_that_are_printed(tmp_path, capsys):
+    said, outcomes = percents(2.0)
+    with Database(tmp_path / "d.db") as database:
+        add(database, "q", said, outcomes)
+    assert call(tmp_path / "d.db", "--calibrate", "platt", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert call(tmp_path / "d.db", "--calibrate", "platt") == 0
+    text = capsys.readouterr().out
+    (stored, _), _ = rows(tmp_path / "d.db")
+    assert (found["calibration"], found["forecasts"], found["values"]) == (1, COUNT, COUNT)
+    brier = found["scores"]["Brier"]
+    assert (brier["raw"], brier["calibrated"]) == (stored.raw_brier, stored.calibrated_brier)
+    assert found["scores"]["log score"]["raw"] == stored.raw_log
+    low, high = brier["difference_interval"]
+    printed = (
+        f"difference {brier['difference']:+.4f} ({low:+.4f} … {high:+.4f}): {brier['verdict']}"
+    )
+    assert printed in text
+    assert found["ece"]["raw"]["error"] == stored.raw_ece
