@@ -127,7 +127,7 @@ class Explained:
             "day": now.day,
             "models": _change(then.pool.mean, now.pool.mean, self.parts),
             "scored_again": self.exact,
-            "notes": [line.strip() for line in notes(then, now, self.rescored)],
+            "notes": [" ".join(line.split()) for line in notes(then, now, self.rescored)],
             "passages_left_out": passages,
             "final": _change(before, after, self.final_parts),
             "settings": list(map(vars, self.differ)),

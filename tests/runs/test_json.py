@@ -186,6 +186,26 @@ def test_an_error_is_one_line_and_exit_2(call, words):
     assert err.count("\n") == 1
 
 
+def test_an_interrupted_run_prints_what_it_has_and_ends_with_130(call, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ensemble.Ensemble.forecast", interrupted)
+    code, out, err = call(stub_main, "--questions", "q.csv", "--no-retrieval", "--json")
+    found = document(out)
+    assert (code, found["status"], found["exit_code"]) == (130, "interrupted", 130)
+    assert [row["final"] for row in found["forecasts"]] == [None, None]
+    assert "Resume with: " in err
+
+
+def test_a_secret_is_not_printed_and_the_document_stays_whole(call, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", 'tok"en\\0123456789')
+    asked = 'Will tok"en\\0123456789 be revoked?'
+    code, out, _ = call(stub_main, "--question", asked, "--no-retrieval", "--json")
+    assert code == 0
+    assert document(out)["forecasts"][0]["question"] == "Will *** be revoked?"
+
+
 def test_a_wrong_command_line_prints_no_document(call):
     code, out, err = call(stub_main, "--questions", "none.csv", "--json")
     assert (code, out) == (2, "")
