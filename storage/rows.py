@@ -10,7 +10,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -31,7 +31,7 @@ def read(kind: type[R], rows: Iterable[sqlite3.Row]) -> list[R]:
     """Make a record of each row; a field without a column keeps its default.
 
     Raises:
-        ForeignValueError: a value that does not fit its field.
+        ForeignValueError: a value that does not fit its field, or a column that is gone.
     """
     found: list[R] = []
     columns: list[tuple[str, str, Callable[[Any], Any], bool]] = []
@@ -39,6 +39,8 @@ def read(kind: type[R], rows: Iterable[sqlite3.Row]) -> list[R]:
         if not columns:
             names = row.keys()
             columns = [one for one in _columns(kind) if one[1] in names]  # type: ignore[arg-type]
+            for name in sorted(_required(kind) - {one[0] for one in columns}):
+                raise ForeignValueError(f"a row has no {name}")
         values: dict[str, Any] = {}
         for name, column, parse, optional in columns:
             value = row[column]
@@ -60,6 +62,11 @@ def read(kind: type[R], rows: Iterable[sqlite3.Row]) -> list[R]:
                 )
         found.append(kind(**values))
     return found
+
+
+def _required(kind: Any) -> set[str]:
+    """Return the fields of a record that have no default."""
+    return {one.name for one in fields(kind) if one.default is MISSING is one.default_factory}
 
 
 @cache

@@ -33,6 +33,7 @@ from storage.records import (
     Resolution,
     Rewording,
 )
+from storage.rows import ForeignValueError, read
 from storage.thoughts import ThoughtRecord
 from tests.support.record_database import calibrated_values, history, point
 
@@ -797,3 +798,15 @@ def test_a_thoughts_tokens_come_back_as_they_were(db):
         sql.execute("UPDATE thoughts SET token_ids = X'0102'")
     with pytest.raises(DatabaseError, match=r"a row has .* as token_ids"):
         db.thoughts.of_run(run, "m")
+
+
+def test_a_column_that_is_gone_is_one_line_and_one_with_a_default_is_not_missed():
+    with contextlib.closing(sqlite3.connect(":memory:")) as opened:
+        opened.row_factory = sqlite3.Row
+        found = opened.execute(
+            "SELECT 'a' AS question_id, '2026-01-01' AS resolved_at, 1 AS outcome"
+        )
+        assert read(Resolution, found) == [Resolution("a", 1, "2026-01-01")]
+        found = opened.execute("SELECT 'a' AS question_id, '2026-01-01' AS resolved_at")
+        with pytest.raises(ForeignValueError, match=r"^a row has no outcome$"):
+            read(Resolution, found)
