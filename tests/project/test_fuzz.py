@@ -53,6 +53,7 @@ from runs.summary import summary
 from storage.errors import DatabaseError
 from storage.records import Resolution
 from terminal.interrupts import Interrupts
+from terminal.screen import show_json
 from tests.storage.test_three_numbers import CURVE, NUMBERS, VIEW
 from tests.support.checkpoints import s3_store
 from tests.support.kill_driver import Agent
@@ -598,7 +599,7 @@ def healthy(tmp_path_factory):
 
 def used(path: Path) -> None:
     """Everything that reads a database without drawing: table, scores, resume, replay, history."""
-    for arguments in (["--resume"], ["--resume", "1"], ["--replay", "1"]):
+    for arguments in (["--resume"], ["--resume", "1", "--json"], ["--replay", "1"]):
         code, _, err = forecast(*arguments, "--database", str(path))
         assert code in (0, 1, 2)
         assert "Traceback" not in err
@@ -607,7 +608,9 @@ def used(path: Path) -> None:
             for run in db.runs.all():
                 summary(db, run.id)
                 ablation_lines(db, run.id)
-                explain(db, "a", str(run.id)).lines()
+                steps = explain(db, "a", str(run.id))
+                steps.lines()
+                show_json(steps.document())
             scorecard.score_lines(resolved.collect(db), db)
             for question in db.runs.known_questions():
                 history(db, question.id)
