@@ -256,7 +256,8 @@ def test_ctrl_c_at_a_real_engine_in_this_process_and_in_its_own(folder, stage, m
         line
         for line in shown[start_ + 3 : -1]
         if not re.match(
-            r"loading one|one: dtype|one loaded|scoring|question|----|Will|Every|Final|!|  |\^C", line
+            r"loading one|one: dtype|one loaded|scoring|question|----|Will|Every|Final|!|  |\^C",
+            line,
         )
     ] == ["stopping; press Ctrl-C again to end at once"], run.screen
     assert shown[-1].endswith("Resume with: python forecaster.py --resume 1 --database run.db")
