@@ -123,7 +123,9 @@ def save(figure: Any, path: Path) -> Path:
     Raises:
         PlotError: the file cannot be written.
     """
-    content = render(figure).encode()
+    # Opened by itself on a narrow screen it shrinks as it does inside a page.
+    narrow = '<svg style="max-width:100%;height:auto;'
+    content = render(figure).replace('<svg style="', narrow, 1).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
