@@ -109,9 +109,8 @@ class Fleet:
                         continue
                     lost = dict.fromkeys((hash(requests[n].prompt) for n in part), replica.address)
                     self.moved.update(lost)
-            except BaseException:
+            finally:  # after an error or an interrupt nothing more is asked
                 cancel([job for *_, job in jobs])
-                raise
         return [replies[n] for n in range(len(requests))]
 
     def post(self, prompt: TokenPath, path: str, body: Any) -> Any:
@@ -121,29 +120,32 @@ class Fleet:
             ServerError: no replica is left, or it was refused.
         """
         while True:
-            living = {replica.address: replica for replica in self.replicas if replica.alive}
-            if not living:
-                raise ServerError("; ".join(self._lost))
-            replica = living[rendezvous(array("q", prompt).tobytes(), list(living))]
+            living = self._living()
+            replica = living[_owner(prompt, list(living))]
             try:
                 return replica.post(path, body)
             except UnreachableError as error:
                 self.lose(replica, error)
                 self.moved[hash(prompt)] = replica.address
 
+    def _living(self) -> dict[str, Replica]:
+        """Return the replicas that are left by address; ServerError where none is."""
+        living = {replica.address: replica for replica in self.replicas if replica.alive}
+        if not living:
+            raise ServerError("; ".join(self._lost))
+        return living
+
     def _shares(
         self, requests: Sequence[Request], left: Sequence[int]
     ) -> list[tuple[Replica, list[int]]]:
         """Return the living replicas with the indices of their requests."""
-        living = {replica.address: replica for replica in self.replicas if replica.alive}
-        if not living:
-            raise ServerError("; ".join(self._lost))
+        living = self._living()
         shares: dict[str, list[int]] = {address: [] for address in living}
         chosen: dict[TokenPath, str] = {}
         for n in left:
             prompt = requests[n].prompt
             if prompt not in chosen:
-                chosen[prompt] = rendezvous(array("q", prompt).tobytes(), list(living))
+                chosen[prompt] = _owner(prompt, list(living))
             shares[chosen[prompt]].append(n)
         return [(living[address], indices) for address, indices in shares.items() if indices]
 
@@ -169,6 +171,11 @@ class Fleet:
             others = sum(one.alive for one in self.replicas)
         if others:
             logger.warning("%s: %s; its prompts move to the other %d", self.name, error, others)
+
+
+def _owner(prompt: TokenPath, addresses: Sequence[str]) -> str:
+    """Return the address that a prompt belongs to."""
+    return rendezvous(array("q", prompt).tobytes(), addresses)
 
 
 def in_background(calls: Sequence[Callable[[], T]], threads: int) -> list[Future[T]]:

@@ -15,12 +15,16 @@ from engine.server_connection import ServerError
 from scoring.scorer import ROUNDING, Reply, Request
 
 
-class LlamaCppProtocol(ServerProtocol):
-    """llama.cpp's ``/completion`` with ``n_probs``: the likeliest tokens, by id."""
+class TopTokensProtocol(ServerProtocol):
+    """What these servers share: a prompt a request, and not every wanted token."""
 
     max_prompts = 1
     max_wanted = None
     exact = False
+
+
+class LlamaCppProtocol(TopTokensProtocol):
+    """llama.cpp's ``/completion`` with ``n_probs``: the likeliest tokens, by id."""
 
     def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:  # noqa: D102
         (request,) = requests
@@ -51,16 +55,12 @@ class LlamaCppProtocol(ServerProtocol):
         return token_ids_of(post("/tokenize", {"content": text, "add_special": False}), "tokens")
 
 
-class OpenAiProtocol(ServerProtocol):
+class OpenAiProtocol(TopTokensProtocol):
     """An OpenAI-compatible ``/v1/completions``: the likeliest tokens, as texts.
 
     The prompt is sent as text; that the server made the same tokens of it is checked by their
     number (``usage.prompt_tokens``).
     """
-
-    max_prompts = 1
-    max_wanted = None
-    exact = False
 
     def ask(self, post: Post, requests: Sequence[Request]) -> list[Reply]:  # noqa: D102
         (request,) = requests

