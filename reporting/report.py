@@ -8,6 +8,7 @@ articles; only http and https addresses become links.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ QUOTED_CHARACTERS = 60
 # Questions of the track record that are not folded.
 LISTED = 10
 TEMPLATE = Path(__file__).with_name("report.html")
+# How every page begins; the bytes of a file that are read to look for it.
+PAGE_BEGIN, PAGE_HEAD = b"<!doctype html", 512
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,10 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
     """Write the report of a run (default: the newest); return a line to print.
 
     Raises:
-        AnalysisError: there is no run, or the file cannot be written. DatabaseError: no such run.
+        AnalysisError: there is no run, the path is a folder's or that of a file of another kind,
+            or the file cannot be written. DatabaseError: no such run.
     """
+    _refuse_target(path)
     runs = database.runs.all()
     if not runs:
         raise AnalysisError(
@@ -121,6 +126,21 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
             f"{path}: the report could not be written ({error.strerror or error})"
         ) from error
     return f"{path}: {len(html) / 1e6:.1f} MB, self-contained"
+
+
+def _refuse_target(path: Path) -> None:
+    """Refuse to put a page in the place of a folder or of what is no page: a database, a list."""
+    head = b""
+    with suppress(OSError):  # which writing meets too
+        if path.is_dir():
+            raise AnalysisError(f"{path}: is a folder; name a file in it, like report.html")
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(PAGE_HEAD).removeprefix(b"\xef\xbb\xbf").strip().lower()
+    if head and not head.startswith(PAGE_BEGIN):
+        raise AnalysisError(
+            f"{path}: there is a file that is no web page; name another one, or move it away"
+        )
 
 
 def render(database: Database, run_id: int) -> str:

@@ -123,6 +123,32 @@ def test_bad_input_is_one_line_and_exit_2(path, capsys, arguments, words):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["d.db", "list.csv", ".", "folder", "folder/.."])
+def test_a_report_takes_the_place_of_no_folder_and_of_no_other_file(
+    path, monkeypatch, capsys, name
+):
+    """``--report database.db`` once replaced the record itself."""
+    monkeypatch.chdir(path.parent)
+    (path.parent / "folder").mkdir()
+    (path.parent / "list.csv").write_text("question\nWill A happen?\n")
+    before = path.read_bytes()
+    assert call(path, "--report", name) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "web page" in captured.err or "is a folder" in captured.err
+    assert path.read_bytes() == before
+    assert (path.parent / "list.csv").read_text() == "question\nWill A happen?\n"
+
+
+def test_a_report_takes_the_place_of_an_older_one_and_of_an_empty_file(path, capsys):
+    target = path.with_name("r.html")
+    target.touch()
+    for _ in range(2):
+        assert call(path, "--report", str(target)) == 0
+        assert target.read_text().startswith("<!doctype html>")
+    capsys.readouterr()
+
+
 def test_a_malformed_line_writes_nothing(path, capsys):
     file = write(path, "id,outcome,date\na,1,2025-06-01\nc,maybe,2025-06-01\n")
     assert call(path, "--resolve", file) == 2
