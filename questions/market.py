@@ -18,6 +18,7 @@ from questions.cells import (
     counted,
     from_milliseconds,
     iso_date,
+    json_list,
     listed,
     probability,
     shortened,
@@ -29,6 +30,8 @@ from questions.question import Question
 # Columns of a price and its day, the first that a question has counts.
 PRICES: Final = (("market_probability", "market_date"), ("baseline_crowd", "freeze_date"))
 PRICE, PRICE_DAY = PRICES[0]
+# How far from 1 the prices of all answers may add up.
+PRICES_TOLERANCE: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,21 @@ def freeze_price(values: dict[str, Any]) -> None:
         values.setdefault(PRICE_DAY, values["freeze_date"])
     with suppress(InputError):
         values.setdefault("baseline_crowd", probability(price, "freeze_datetime_value"))
+
+
+def yes_price(names: Any, prices: Any) -> Any:
+    """Return the price of "yes" by the cells with a market's answers and their prices, else None.
+
+    Prices that do not add up to 1 are none: a market that was never traded has 0 and 0.
+    """
+    names, prices = json_list(names), json_list(prices)
+    if not names or not prices or len(names) != len(prices):
+        return None
+    numbers = [number for price in prices if (number := _plain(price)) is not None]
+    if len(numbers) == len(prices) and abs(sum(numbers) - 1) > PRICES_TOLERANCE:
+        return None
+    by_name = dict(zip([str(n).strip().casefold() for n in names], prices, strict=True))
+    return by_name.get("yes")
 
 
 def community_price(question: Mapping[str, Any]) -> dict[str, Any]:

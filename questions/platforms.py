@@ -37,7 +37,7 @@ from questions.columns import (
     our_name,
     unused_line,
 )
-from questions.market import community_price, freeze_price, usable_prices
+from questions.market import community_price, freeze_price, usable_prices, yes_price
 from questions.rows import raw_table
 
 # What platforms call a yes/no question, and other kinds that a plain column "type" may name.
@@ -82,13 +82,13 @@ def read_table(path: Path) -> Table:
     """
     raw = raw_table(path)
     rows, left_out = list[Row](), list[str]()
-    used: dict[str, None] = dict.fromkeys(filter(None, raw.headings or ()))
+    used: dict[str, None] = {}
     for row in raw.rows:
         try:
             with located(row.place):
                 rows.append(standard(row, raw.head))
             if rows[-1].platform in ("", "forecastbench"):
-                used |= dict.fromkeys(row.values)
+                used |= dict.fromkeys([*filter(None, raw.headings or ()), *row.values])
         except LeftOutError as reason:
             left_out.append(f"{row.place}: {reason}")
     rows, unusable = usable_prices(rows)
@@ -283,15 +283,14 @@ def _polymarket(row: _Cells) -> dict[str, Any]:
     values["id"] = row.first("id", "conditionId")
     values["condition_id"] = row.get("conditionId")
     values["close_date"] = row.first("endDate", "endDateIso")
-    names, prices = json_list(row.get("outcomes")), json_list(row.get("outcomePrices"))
-    if not names or not prices or len(names) != len(prices):
+    yes = yes_price(row.get("outcomes"), row.get("outcomePrices"))
+    if yes is None:
         return values
-    by_name = dict(zip([str(n).strip().casefold() for n in names], prices, strict=True))
     if row.says("umaResolutionStatus", "resolved") and row.says("closed", "true"):
-        values["outcome"] = by_name.get("yes")
+        values["outcome"] = yes
         values["resolution_date"] = row.first("closedTime", "umaEndDate", "endDate", "endDateIso")
     elif not row.says("closed", "true"):  # the prices of a closed market are its answer
-        values["market_probability"] = by_name.get("yes")
+        values["market_probability"] = yes
         values["market_date"] = row.get("updatedAt")
     return values
 

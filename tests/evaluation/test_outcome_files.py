@@ -227,6 +227,7 @@ def test_outcomes_of_platforms(resolve, platform):
         ("manifold", {"outcomeType": "MULTIPLE_CHOICE"}, "'AbC' (MULTIPLE_CHOICE)"),
         ("manifold", {"resolutionTime": 1700000000}, "line 1: resolutionTime is 1700000000, expected milliseconds"),
         ("polymarket", {"outcomePrices": '["0.5", "0.5"]'}, "(resolved to '0.5')"),
+        ("polymarket", {"outcomePrices": '["0", "0"]'}, "1 open question skipped"),
         ("polymarket", {"umaResolutionStatus": "proposed"}, "1 open question skipped"),
         ("polymarket", {"outcomes": '["Chiefs", "Eagles"]'}, "its outcomes are 'Chiefs', 'Eagles'"),
         ("metaculus", {"question": {"id": 5, "type": "numeric", "resolution": "12"}}, "5 (numeric)"),

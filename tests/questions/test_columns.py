@@ -65,6 +65,17 @@ def test_columns_that_are_not_used_are_named_once_with_the_nearest_known_name(as
     }  # fmt: skip
 
 
+def test_columns_that_a_platform_uses_are_not_named_as_unused(ask):
+    text = (
+        "id,question,conditionId,endDate,closed,outcomes,outcomePrices,volume\n"
+        '1,Will A?,0x1,2027-12-31,False,"[""Yes"", ""No""]","[""0.2"", ""0.8""]",7\n'
+    )
+    code, err, (asked,) = ask("q.csv", text)
+    assert code == 0
+    assert asked["extra"]["market_probability"] == "0.2"
+    assert "not used" not in err
+
+
 def test_every_reference_column_is_known_as_a_probability():
     assert set(score_tables.REFERENCES) <= set(columns.PROBABILITIES)
 

@@ -106,6 +106,9 @@ PLATFORMS = [
     # The prices of what has ended are its answer.
     ({"id": "q", "question": "Will A?", "conditionId": "0x", "outcomes": '["Yes", "No"]',
       "outcomePrices": '["1", "0"]', "updatedAt": "2026-05-01T10:00:00Z", "closed": True}, None),
+    # Never traded: the prices of both answers do not add up to 1.
+    ({"id": "u", "question": "Will A?", "conditionId": "0x", "outcomes": '["Yes", "No"]',
+      "outcomePrices": '["0", "0"]', "updatedAt": "2026-05-01T10:00:00Z", "closed": False}, None),
     ({"id": 7, "name": "Will A?", "type": "Forecast::YesNoQuestion", "state": "resolved",
       "answers": [{"name": "Yes", "probability": 1.0}, {"name": "No", "probability": 0.0}]}, None),
     ({"id": 8, "name": "Will A?", "type": "Forecast::YesNoQuestion", "state": "active",
