@@ -86,6 +86,8 @@ def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
     placed = [Placed(f"question {number}", q) for number, q in enumerate(questions, start=1)]
     try:
         for row in placed:
+            with located(row.place):
+                _refuse_wordless(row.question.text)
             for name in placeholders(row.question.text):
                 raise InputError(f"{row.place}: {unfilled('question', name)}; write it out")
         reading = distinct(placed)
@@ -103,6 +105,11 @@ def _placed(table: Table, question_of: QuestionOf) -> Iterator[Placed]:
                     yield Placed(row.place, question)
 
 
+def _refuse_wordless(value: str | int) -> None:
+    if not any(map(str.isalpha, str(value))):
+        raise QuestionError(f"question is {shortened(value)}, expected a question in words")
+
+
 def question_from(values: Mapping[str, Any]) -> Question:
     """Make a question of a row under our names.
 
@@ -110,7 +117,8 @@ def question_from(values: Mapping[str, Any]) -> Question:
         InputError: a cell that cannot be used; the message lacks the place.
     """
     if "question" not in values:
-        raise QuestionError("the question is empty")
+        has = listed(with_guesses(values))
+        raise QuestionError(f"the question is empty; the row has {has or 'nothing'}")
     known: dict[str, str] = {}
     used = ("question", *TEXT_FIELDS, "fine_print")
     for column in ("question", *TEXT_FIELDS[1:], "fine_print"):
@@ -120,8 +128,8 @@ def question_from(values: Mapping[str, Any]) -> Question:
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise QuestionError(f"{column} is {shortened(value)}, expected text")
         known[column] = str(value)
-        if column == "question" and not any(map(str.isalpha, known[column])):
-            raise QuestionError(f"question is {shortened(value)}, expected a question in words")
+        if column == "question":
+            _refuse_wordless(value)
     if fine_print := known.pop("fine_print", ""):
         criteria = f"{known.get('resolution_criteria', '')}\n\n{fine_print}"
         known["resolution_criteria"] = criteria.strip()

@@ -90,6 +90,11 @@ def jsonl_rows(lines: list[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         if text := line.strip():
             place = f"line {number}"
+            if text in ("{", "["):
+                raise InputError(
+                    f"{place}: it goes on in the next line; a .jsonl file has a whole object in"
+                    " each line, name other JSON .json"
+                )
             value, end = _decode(text, 0, place)
             if text[end:].strip():
                 raise InputError(f"{place}: not JSON (more than one value in the line)")

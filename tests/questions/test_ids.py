@@ -170,6 +170,12 @@ def test_an_id_that_a_spreadsheet_has_cut_is_said(ask, name):
     assert (code, f"whose last digits are lost: {name};" in err) == (0, True)
 
 
+@pytest.mark.parametrize("text", ["?", "2027", "0,35 %"])
+def test_a_question_of_the_command_line_has_words_as_that_of_a_file(text):
+    with pytest.raises(QuestionError, match=r"^--question: question 2: question is .* in words"):
+        unique_questions([Question("Will A?"), Question(text)], "--question")
+
+
 def test_two_questions_of_a_list_under_one_id_are_refused_with_its_name():
     with pytest.raises(QuestionError, match=r"^list: question 2: id 'x' stands for two questions"):
         unique_questions([Question("A?", id="x"), Question("B?", id="x")], "list")
