@@ -15,11 +15,14 @@ from typing import Final
 from evidence.parser_process import ParserError, parse_document
 from evidence.readers import READERS, DocumentError
 from evidence.sections import Section
+from questions.cells import counted, listed
 
 logger = logging.getLogger(__name__)
 
 # A file larger than this is no document an analyst wrote (bytes).
 MAX_DOCUMENT_BYTES: Final = 50_000_000
+# Why a file is left out whose name ends otherwise: .docx, .xlsx, pictures.
+OTHER_KIND: Final = f"no {', '.join(READERS)}"
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,17 @@ def check_folder(folder: str | Path) -> Path:
 def find_documents(folder: str | Path) -> Iterator[Document]:
     """Yield the documents of a folder and its subfolders, by name.
 
-    Hidden files and links out of the folder are left out. What cannot be opened, is too large or
-    has no name in UTF-8 is logged and left out. Raises DocumentError as ``check_folder``.
+    Hidden files and links out of the folder are left out. What cannot be opened, is too large, of
+    another kind or has no name in UTF-8 is logged and left out. Raises DocumentError as
+    ``check_folder``.
     """
     root = check_folder(folder).resolve()
+    others = list[str]()
     for path, problem in _files(root):
         title = f"{root.name}/{path.relative_to(root).as_posix()}"
+        if problem == OTHER_KIND:
+            others.append(title)
+            continue
         try:
             if problem is None:
                 yield _document(path, title)
@@ -76,6 +84,9 @@ def find_documents(folder: str | Path) -> Iterator[Document]:
             problem = f"its time of modification is no date: {error}"
         if problem is not None:
             logger.warning("%s: left out (%s)", title, problem)
+    if others:
+        files = counted(len(others), "file")
+        logger.warning("%s left out (%s): %s", files, OTHER_KIND, listed(others))
 
 
 def _document(path: Path, title: str) -> Document:
@@ -106,9 +117,11 @@ def _files(root: Path) -> list[tuple[Path, str | None]]:
     for place, folders, names in os.walk(root, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(place, name) for name in names if not name.startswith(".")):
-            if path.suffix.casefold() in READERS and _is_own_file(path, root):
-                problem = None if _is_text(str(path)) else "its name is not UTF-8; rename it"
-                found.append((path, problem))
+            if not _is_own_file(path, root):
+                continue
+            problem = None if _is_text(str(path)) else "its name is not UTF-8; rename it"
+            other = path.suffix.casefold() not in READERS
+            found.append((path, OTHER_KIND if other else problem))
     return sorted(found, key=lambda item: item[0])
 
 

@@ -6,11 +6,19 @@ when such a file is met.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import codecs
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from evidence.sections import Section, sections_from_html, tidy
+
+# Pages are written in the wider encoding than they declare (WHATWG Encoding Standard, labels).
+WIDER_ENCODINGS: Final[Mapping[str, str]] = {
+    "iso-8859-1": "cp1252", "ascii": "cp1252", "us-ascii": "cp1252", "iso-8859-9": "cp1254",
+    "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "x-sjis": "cp932",
+    "euc-kr": "cp949", "ks_c_5601-1987": "cp949",
+}  # fmt: skip
 
 
 class DocumentError(Exception):
@@ -22,10 +30,11 @@ def read_sections(path: Path) -> list[Section]:
     return READERS[path.suffix.casefold()](path)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, declared: Callable[[bytes], str | None] = lambda _: None) -> str:
     """Read a text file as UTF-8, UTF-16 (by its mark) or else Windows-1252.
 
-    Raises DocumentError when it holds zero bytes, as binary files do.
+    What is no UTF-8 is read in its ``declared`` encoding where that names one. Raises DocumentError
+    when it holds zero bytes, as binary files do.
     """
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -35,7 +44,20 @@ def read_text(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+        return data.decode(declared(data) or "cp1252", errors="replace")
+
+
+def _declared_encoding(page: bytes) -> str | None:
+    """Return Python's name of a page's encoding, None for UTF-8 and unknown ones."""
+    from bs4.dammit import EncodingDetector
+
+    name = EncodingDetector.find_declared_encoding(page, is_html=True) or ""
+    try:
+        known = codecs.lookup(WIDER_ENCODINGS.get(name, name)).name
+        b"x".decode(known, errors="ignore")
+    except LookupError:  # also a codec that makes no text, such as "hex"
+        return None
+    return None if known in ("utf-8", "utf-8-sig") else known
 
 
 def _read_plain(path: Path) -> list[Section]:
@@ -44,7 +66,7 @@ def _read_plain(path: Path) -> list[Section]:
 
 
 def _read_html(path: Path) -> list[Section]:
-    return sections_from_html(read_text(path))
+    return sections_from_html(read_text(path, _declared_encoding))
 
 
 def _read_markdown(path: Path) -> list[Section]:

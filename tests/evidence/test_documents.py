@@ -86,6 +86,21 @@ def read(folder):
             "<h1>Plan</h1><script>x()</script><p>The <b>bridge</b> opens.</p>",
             [("Plan", "The bridge opens.")],
         ),
+        (
+            "a.html",
+            '<meta charset="windows-1251"><p>Мост откроют.</p>'.encode("cp1251"),
+            [("", "Мост откроют.")],
+        ),
+        (
+            "a.htm",
+            '<meta http-equiv="Content-Type" content="text/html; charset=gb2312"><p>橋開镕</p>'.encode(
+                "gbk"
+            ),
+            [("", "橋開镕")],
+        ),
+        ("a.html", '<meta charset="iso-8859-1"><p>Brücke</p>'.encode(), [("", "Brücke")]),
+        ("a.html", b'<meta charset="hex"><p>Br\xfccke</p>', [("", "Brücke")]),
+        ("a.html", b'<meta charset="utf-8"><p>Br\xfccke</p>', [("", "Brücke")]),
         ("a.pdf", pdf("The bridge opens."), [("page 1", "The bridge opens.")]),
     ],
 )
@@ -131,6 +146,8 @@ def test_hidden_foreign_huge_and_outside_files_are_left_out(folder, tmp_path, mo
     monkeypatch.setattr(documents, "MAX_DOCUMENT_BYTES", 1000)
     assert [document.title for document in find_documents(folder)] == ["papers/kept.txt"]
     assert "papers/huge.txt: left out" in caplog.text
+    kinds = "no .txt, .md, .html, .htm, .pdf"
+    assert f"2 files left out ({kinds}): papers/no_suffix, papers/sheet.xlsx" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["absent", "empty", "file.txt"])
