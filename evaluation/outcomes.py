@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from questions.cells import (
@@ -279,7 +280,9 @@ def _alike(identifier: str) -> str:
 
 
 def match(
-    entries: Iterable[Entry], questions: Iterable[KnownQuestion | EarlierQuestion]
+    entries: Iterable[Entry],
+    questions: Iterable[KnownQuestion | EarlierQuestion],
+    checks: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[Resolution], list[tuple[Entry, str]]]:
     """Find each entry's question: by its id when the file gives one, else by its text.
 
@@ -288,6 +291,7 @@ def match(
     Args:
         entries: what a file says.
         questions: those of the database; several of one id are its wordings.
+        checks: the subjects of coherence checks, whose outcomes count nowhere, and what they check.
 
     Returns:
         The resolutions to record, one for each subject, and the entries without a question, each
@@ -307,7 +311,10 @@ def match(
             _refuse_two_questions(entry, subject, ids, known)
         if not entry.id and len(ids) == 1:
             subject = next(iter(ids))
-        if subject is not None:
+        if subject in checks:
+            checked = shortened(checks[subject])
+            unknown.append((entry, f"it checks {checked}; give the outcome of that question"))
+        elif subject is not None:
             _refuse_contradiction(found.setdefault(subject, entry), entry, subject)
         elif ids and not entry.id:
             give = f"{len(ids)} questions have this text; give the id: {listed(ids.values())}"
@@ -331,19 +338,3 @@ def _refuse_two_questions(
     place = f"{entry.place}: " if entry.place else ""
     both = f"id {shortened(entry.id)} and the text {shortened(entry.text)}"
     raise InputError(f"{place}{both} name two questions: {', '.join(parts)}")
-
-
-def late_outcomes(
-    found: Sequence[Resolution], first_forecasts: Mapping[str, datetime]
-) -> list[str]:
-    """Return the subjects whose outcome was known before their first forecast.
-
-    ``first_forecasts`` has the moment of each subject's first forecast, in UTC without a zone.
-    """
-    late = []
-    for r in found:
-        when = moment(r.resolved_at, "date")
-        first = first_forecasts.get(r.question_id)
-        if when is not None and first is not None and first >= when.replace(tzinfo=None):
-            late.append(r.question_id)
-    return late

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,14 +11,13 @@ from evaluation.outcomes import (
     NO_SUCH_QUESTION,
     Entry,
     ResolutionFile,
-    late_outcomes,
     match,
     outcome_word,
     parse_date,
 )
 from evaluation.resolved import RECORDS, AnalysisError, forecast_time, parse_time
 from preflight.rules import hint
-from questions.cells import InputError, listed, parse_outcome
+from questions.cells import InputError, listed, moment, parse_outcome
 from questions.characters import composed, trimmed
 from questions.checks import parent_id
 from questions.rows import prefixed
@@ -42,8 +41,12 @@ def resolve(
         InputError: outcomes contradict one another, or name two questions; nothing is recorded.
     """
     questions = database.runs.known_questions()
+    checks = {
+        row.subject: parent for row in questions if (parent := parent_id(row.extra)) is not None
+    }
     try:
-        found, unknown = match(outcomes.entries, [*questions, *database.runs.asked_before()])
+        known = [*questions, *database.runs.asked_before()]
+        found, unknown = match(outcomes.entries, known, checks)
     except InputError as error:
         raise InputError(prefixed(path, error) if path else str(error)) from None
     late = late_outcomes(found, first_forecasts(database, [r.question_id for r in found]))
@@ -145,3 +148,19 @@ def first_forecasts(database: Database, subjects: Iterable[str]) -> dict[str, da
         made = forecast_time(row.as_of, row.created_at)
         first[row.subject] = min(made, first.get(row.subject, made))
     return first
+
+
+def late_outcomes(
+    found: Sequence[Resolution], first_forecasts: Mapping[str, datetime]
+) -> list[str]:
+    """Return the subjects whose outcome was known before their first forecast.
+
+    ``first_forecasts`` has the moment of each subject's first forecast, in UTC without a zone.
+    """
+    late = []
+    for r in found:
+        when = moment(r.resolved_at, "date")
+        first = first_forecasts.get(r.question_id)
+        if when is not None and first is not None and first >= when.replace(tzinfo=None):
+            late.append(r.question_id)
+    return late

@@ -8,6 +8,7 @@ from typing import Final
 from storage.connection import Connection, insert
 from storage.records import CalibrationRecord, CoherenceRecord, Resolution
 from storage.rows import to_json
+from terminal.redaction import redact
 
 # The question under which an outcome is stored; ``name`` is an id, or else a subject.
 _HOME: Final = (
@@ -35,7 +36,7 @@ class OutcomeStore:
             for r in resolutions:
                 home = sql.execute(_HOME, {"name": r.question_id}).fetchone()
                 question_id, subject = tuple(home) if home else (r.question_id, r.question_id)
-                ended = (r.outcome, r.resolved_at, r.source)
+                ended = (r.outcome, r.resolved_at, redact(r.source))
                 latest = sql.execute(
                     "SELECT r.outcome, r.resolved_at, r.source FROM resolutions r JOIN questions q"
                     " ON q.id = r.question_id WHERE q.subject = ? ORDER BY r.id DESC LIMIT 1",

@@ -12,6 +12,7 @@ import pytest
 import analysis
 from database import Database
 from evaluation import resolving
+from questions.checks import coherence_questions
 from questions.question import Question
 from tests.support.record_database import add_run, around
 
@@ -196,6 +197,28 @@ def test_what_is_skipped_left_out_and_unknown_is_said(resolve):
     assert "'0xabc' (resolved, but its date 2099-02-20 lies in the future)" in said
     assert said.count("no such question in the database") == resolving.LISTED_ENTRIES
     assert "and 5 more that were not recorded" in said
+
+
+def test_an_outcome_of_a_coherence_check_is_not_recorded(database, resolve):
+    """It counts nowhere: that of the question it checks does."""
+    checks = coherence_questions(
+        Question("Will B happen?", id="b", extra={"negation": "Will B stay away?"})
+    )
+    with Database(database) as db:
+        add_run(db, checks, {"one": [around(70)]}, made="2026-01-12T10:00:00Z")
+    for row in ("b~not,,yes", ",Will B stay away,yes"):
+        code, said, recorded = resolve("r.csv", f"id,question,outcome,date\n{row},2026-02-20\n")
+        assert code == 1
+        assert "it checks 'b'; give the outcome of that question" in said
+        assert recorded == {}
+
+
+def test_a_secret_in_the_address_of_a_source_is_not_stored(resolve, database):
+    source = "https://user:PASSWORD-1@host/x?token=0123456789abcdef"
+    code, _, _ = resolve("r.csv", f"id,outcome,date,source\nAbC,yes,2026-02-20,{source}\n")
+    assert code == 0
+    with Database(database) as db:
+        assert db.outcomes.latest()["AbC"].source == "https://***@host/x?token=***"
 
 
 # What platforms write about one yes/no question with the id AbC that ended yes on 14 November 2023 (a Tuesday).

@@ -10,11 +10,11 @@ import pytest
 
 from evaluation.outcomes import (
     Entry,
-    late_outcomes,
     match,
     parse_date,
     read_resolutions,
 )
+from evaluation.resolving import late_outcomes
 from questions.cells import InputError, parse_outcome
 from storage.records import KnownQuestion, Resolution
 
