@@ -120,7 +120,7 @@ def freeze_price(values: dict[str, Any]) -> None:
 
 
 def yes_price(names: Any, prices: Any) -> Any:
-    """Return the price of "yes" by the cells with a market's answers and their prices, else None.
+    """Return the price of "yes" among a market's answers and prices, or None.
 
     Prices that do not add up to 1 are none: a market that was never traded has 0 and 0.
     """

@@ -129,7 +129,7 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
 
 
 def _refuse_target(path: Path) -> None:
-    """Refuse to put a page in the place of a folder or of what is no page: a database, a list."""
+    """Refuse to replace a folder, or a file that is no page: a database, a list."""
     head = b""
     with suppress(OSError):  # which writing meets too
         if path.is_dir():
