@@ -311,7 +311,7 @@ def match(
             _refuse_two_questions(entry, subject, ids, known)
         if not entry.id and len(ids) == 1:
             subject = next(iter(ids))
-        if subject in checks:
+        if subject is not None and subject in checks:
             checked = shortened(checks[subject])
             unknown.append((entry, f"it checks {checked}; give the outcome of that question"))
         elif subject is not None:

@@ -21,7 +21,7 @@ from questions.cells import InputError, listed, moment, parse_outcome
 from questions.characters import composed, trimmed
 from questions.checks import parent_id
 from questions.rows import prefixed
-from storage.records import KnownQuestion, Resolution
+from storage.records import EarlierQuestion, KnownQuestion, Resolution
 
 # Outcomes without a question that are listed one by one.
 LISTED_ENTRIES = 20
@@ -45,8 +45,8 @@ def resolve(
         row.subject: parent for row in questions if (parent := parent_id(row.extra)) is not None
     }
     try:
-        known = [*questions, *database.runs.asked_before()]
-        found, unknown = match(outcomes.entries, known, checks)
+        asked: list[KnownQuestion | EarlierQuestion] = [*questions, *database.runs.asked_before()]
+        found, unknown = match(outcomes.entries, asked, checks)
     except InputError as error:
         raise InputError(prefixed(path, error) if path else str(error)) from None
     late = late_outcomes(found, first_forecasts(database, [r.question_id for r in found]))
