@@ -183,7 +183,8 @@ def question_warnings(questions: Sequence[Question]) -> list[str]:
     """Warn of late days, related questions and the sample's base rate."""
     lines = []
     questions = [q for q in questions if parent_id(q.extra) is None]
-    late = [q for q in questions if str(q.extra["resolution_date"])[:10] <= str(q.as_of)]
+    ended = [(q, parse_time(str(q.extra["resolution_date"])).date().isoformat()) for q in questions]
+    late = [q for q, day in ended if day <= str(q.as_of)]
     if late:
         lines.append(
             f"{len(late)} questions were resolved on or before their as_of day; their forecasts"

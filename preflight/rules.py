@@ -28,6 +28,10 @@ class ConfigError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+# User and password of an address, also with spaces, which no address has.
+_CREDENTIALS = re.compile(r"\A\s*([a-z][a-z0-9+.-]{1,20}://).*@", re.IGNORECASE | re.DOTALL)
+
+
 def hint(word: str, allowed: Iterable[str]) -> str:
     """Return the nearest allowed word as the end of a message, "" where none is near."""
     close = difflib.get_close_matches(word, list(allowed), n=1)
@@ -36,6 +40,8 @@ def hint(word: str, allowed: Iterable[str]) -> str:
 
 def shown(value: Any) -> str:
     """Show a value in a message: on one line, without secrets, not too long."""
+    if isinstance(value, str):
+        value = _CREDENTIALS.sub(r"\1***@", value)
     try:
         text = redact(repr(value))
     except (ValueError, RecursionError):  # Python writes no whole number of more than 4300 digits

@@ -111,6 +111,10 @@ def conflicts(arguments: argparse.Namespace, *, thinking: bool = False) -> list[
         problems.append(
             "--ablate with --no-retrieval has nothing to take away; add --logic, or retrieve"
         )
+    if arguments.as_of and arguments.backtest:
+        problems.append(
+            "--as-of and --backtest exclude each other; its questions have days of their own"
+        )
     if arguments.documents and arguments.no_retrieval:
         problems.append("--documents and --no-retrieval exclude each other; documents are evidence")
     return problems

@@ -305,6 +305,16 @@ def test_a_sample_below_one_is_refused_in_one_line(run, capsys, tmp_path, count)
     assert f"--sample is {count}; it takes 1 or more" in line
 
 
+def test_a_day_for_a_backtest_is_refused(run, capsys, tmp_path):
+    """Its questions have their own; the run was stored as of a day that no forecast is of."""
+    file = tmp_path / "past.csv"
+    file.write_text("question,as_of,outcome,resolution_date\nWill A?,2025-01-01,yes,2025-06-01\n")
+    code, database = run("--backtest", str(file), "--as-of", "2025-01-02")
+    assert code == 2
+    assert "--as-of and --backtest exclude each other" in capsys.readouterr().err
+    assert not database.exists()
+
+
 def test_a_malformed_file_names_its_line(run, capsys, tmp_path):
     file = tmp_path / "questions.jsonl"
     file.write_text('{"question": "Will A happen?"}\n{"question": \n', encoding="utf-8")

@@ -66,7 +66,8 @@ def test_from_http_to_https_of_one_host_is_the_same_server():
 
 
 @pytest.mark.parametrize(
-    "password", ["geheim/wort-1", "geheim@wort-1", "geheim?wort-1", "geheim#wort-1"]
+    "password",
+    ["geheim/wort-1", "geheim@wort-1", "geheim?wort-1", "geheim#wort-1", "geheim wort-1"],
 )
 def test_a_password_that_is_not_encoded_is_refused_without_being_shown(password):
     name = "WIKIPEDIA_API_URL"
