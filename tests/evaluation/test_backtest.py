@@ -157,8 +157,8 @@ def test_question_warnings(tmp_path):
     assert lines[0].startswith("1 questions were resolved on or before")
     # In UTC it is the next day, and the forecast counts.
     evening = {**early, "resolution_date": "2025-10-26T23:00:00-05:00"}
-    lines = question_warnings(read_backtest(write(tmp_path, [evening])).questions)
-    assert not any("resolved on or before" in line for line in lines)
+    later = question_warnings(read_backtest(write(tmp_path, [evening])).questions)
+    assert not any("resolved on or before" in line for line in later)
     assert "3 questions form 1 clusters" in lines[1]
     assert lines[2].startswith("67 % of them ended yes")
 
