@@ -35,10 +35,8 @@ from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
 
-# Candidates of each ranking that are fused, and from which the passages are chosen. Where
-# near-duplicates or one long article fill those, four times as many are ranked, and so on, but at
-# most so many more at a time.
-CANDIDATES: Final = 100
+# Where near-duplicates or one long article fill the candidates, four times as many are ranked, and
+# so on, but at most so many more at a time.
 MORE_CANDIDATES: Final = 1600
 # Times a ranking is repeated because articles it chose turned out to have newer revisions.
 FRESHENINGS: Final = 3
@@ -213,7 +211,7 @@ class SemanticRetriever:
         candidates = self._ranker.candidates([question.text for question in questions], articles)
         distinct = [candidates.distinct() for _ in questions]
         found = [Evidence(question) for question in questions]
-        short, limit = list(range(len(questions))), CANDIDATES
+        short, limit = list(range(len(questions))), self.settings.candidates
         while short:
             rankings = candidates.best(short, limit)
             cut_off = []

@@ -44,11 +44,12 @@ from evidence.settings import RetrievalSettings
 from questions.characters import WORD
 from questions.question import Question
 from scoring.prompts import Passage
-from semanticretriever import CANDIDATES, SemanticRetriever
+from semanticretriever import SemanticRetriever
 from storage.records import Article, Evidence
 
 MODEL = "random unit vectors"
 PASSAGES_AN_ARTICLE = 50
+CANDIDATES = RetrievalSettings.candidates
 
 
 def unit_vectors(count: int, dimension: int, generator: np.random.Generator) -> Vectors:

@@ -72,8 +72,9 @@ class Embedder:
         if not texts:
             return []
         encoded = self.model.tokenizer(
-            list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False
-        )
+            list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False,
+            return_attention_mask=False, return_token_type_ids=False,
+        )  # fmt: skip
         return [len(ids) for ids in encoded["input_ids"]]
 
 

@@ -65,7 +65,10 @@ class WikiSettings:
 
 @dataclass(frozen=True)
 class RetrievalSettings:
-    """What is searched and how it is ranked; sizes in the embedding model's tokens."""
+    """What is searched and how it is ranked; sizes in the embedding model's tokens.
+
+    ``candidates`` of each ranking are fused, and the passages are chosen among them.
+    """
 
     embedding_model: str = _configured("EMBEDDING_MODEL_PATH")
     max_embedding_size: int = _configured("MAX_EMBEDDING_SIZE")
@@ -75,6 +78,7 @@ class RetrievalSettings:
     cross_encoder: str = _configured("CROSS_ENCODER_MODEL_PATH")
     rerank_candidates: int = _configured("RERANK_CANDIDATES")
     ranking: str = _configured("RANKING")
+    candidates: int = 100
     passage_tokens: int = _configured("PASSAGE_TOKENS")
     passage_overlap: int = _configured("PASSAGE_OVERLAP_TOKENS")
     passages_per_question: int = _configured("PASSAGES_PER_QUESTION")

