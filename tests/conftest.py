@@ -11,28 +11,49 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Files with such a test take whole cores for minutes: they begin first.
-LONG = ("engine", "debian_root")
+# Groups that take whole cores for minutes, in the order they begin. Two engines at most run at once.
+ENGINE, ENGINE_HERE, DEBIAN = LONG = ("engine", "engine in this process", "debian_root")
+# Engines in processes of their own mostly wait for interpreters to start; those of these files compute.
+COMPUTES = {
+    f"tests/engine/test_{name}.py"
+    for name in ("cache_independence", "engine", "real_server", "thinking", "thinking_families", "tiny_models")
+}  # fmt: skip
 # Kept between sessions: without what vLLM knows of a model's class, a start takes an interpreter more.
 CACHE = Path.home() / ".cache" / "forecaster-tests"
 
 
+# Quick tests that import vLLM, which takes ten seconds: once for all of them.
+IMPORTS_VLLM = {"tests/engine/test_arguments.py", "tests/preflight/test_machine.py"}
+
+
 def pytest_configure() -> None:
-    """Give vLLM and huggingface_hub folders that no other program writes to."""
+    """Give vLLM and huggingface_hub folders that no other program writes to, and engines less memory."""
     os.environ["VLLM_CACHE_ROOT"] = str(CACHE / "vllm")
     os.environ["HF_HOME"] = str(CACHE / "huggingface")
+    # Half of what a run takes: every engine fills it with zeros, and two run at once.
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
 
 
 @cache
 def group(file: str) -> str:
-    """The tests that one process runs: those of a file, or of all files that start engines."""
+    """The tests that one process runs: those of a file, or of several files that start engines."""
+    if file in COMPUTES:
+        return ENGINE_HERE
+    if file in IMPORTS_VLLM:
+        return ENGINE
     text = (ROOT / file).read_text(encoding="utf-8")
-    return next((name for name in LONG if f"pytest.mark.{name}" in text), file)
+    return next((name for name in (ENGINE, DEBIAN) if f"pytest.mark.{name}" in text), file)
+
+
+def place(item: pytest.Item) -> int:
+    """Where among the groups a test's begins; the sort that asks is stable."""
+    found = group(item.nodeid.split("::")[0])
+    return LONG.index(found) if found in LONG else len(LONG)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest."""
-    items.sort(key=lambda item: group(item.nodeid.split("::")[0]) not in LONG)  # stable
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -97,13 +97,17 @@ class Terminal:
         return [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in self.screen.split("\n")]
 
 
+def filled(folder: Path) -> Path:
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    questions = [json.dumps({"id": f"q{n}", "question": f"Will {n} happen?"}) for n in range(4)]
+    (folder / "q.jsonl").write_text("\n".join(questions))
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    questions = [json.dumps({"id": f"q{n}", "question": f"Will {n} happen?"}) for n in range(4)]
-    (tmp_path / "q.jsonl").write_text("\n".join(questions))
-    return tmp_path
+    return filled(tmp_path)
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> Terminal:
@@ -119,9 +123,10 @@ def rows(path: Path, sql: str) -> list[tuple]:
 ASKED = ("--questions", "q.jsonl", "--logic", "--database")
 
 
-@pytest.fixture
-def whole(folder):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
     """What a run that nobody interrupts prints and stores."""
+    folder = filled(tmp_path_factory.mktemp("whole"))
     run = start(folder, *ASKED, "whole.db")
     assert run.end() == 0, run.screen
     return table(run), rows(folder / "whole.db", FORECASTS)

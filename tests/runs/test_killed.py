@@ -22,7 +22,7 @@ from tests.support.tiny_models import save_model, single_token_tokenizer
 
 DRIVER = Path(__file__).parents[1] / "support" / "kill_driver.py"
 # .ci/run asks for more.
-KILLS = int(os.environ.get("KILLS", "16"))
+KILLS = int(os.environ.get("KILLS", "10"))
 CONTENT = (
     "SELECT question_id, agent, chunk, probabilities, prompt_sha256, error, context_error FROM forecasts ORDER BY 1, 2, 3",
     "SELECT question_id, method, probabilities, agents, agents_configured FROM ensembles ORDER BY 1",

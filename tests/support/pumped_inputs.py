@@ -28,12 +28,12 @@ def patterns(module: ModuleType) -> Iterator[tuple[str, re.Pattern[str], str]]:
 
     Those it holds in its variables, however deep in tuples, and those written where they are used.
     """
-    tree = ast.parse(inspect.getsource(module))
+    nodes = list(ast.walk(ast.parse(inspect.getsource(module))))
     held = {name: value for name, value in vars(module).items() if not name.startswith("__")}
     for name, value in held.items():
         for number, pattern in enumerate(_inside(value)):
-            yield f"{module.__name__}.{name}[{number}]", pattern, _method(tree, name)
-    for call in ast.walk(tree):
+            yield f"{module.__name__}.{name}[{number}]", pattern, _method(nodes, name)
+    for call in nodes:
         if isinstance(call, ast.Call) and (method := _method_of_re(call)):
             try:
                 parts = [call.args[0], *_flags(call, method)]
@@ -70,11 +70,11 @@ def _inside(value: Any) -> Iterator[re.Pattern[str]]:
             yield from _inside(one)
 
 
-def _method(tree: ast.AST, name: str) -> str:
+def _method(nodes: list[ast.AST], name: str) -> str:
     """The method a held pattern is used with; one that scans where there are several or none."""
     used = {
         node.attr
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == name
