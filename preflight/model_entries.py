@@ -103,6 +103,7 @@ SPEC_KEYS: Final = Keys(
             lambda v: isinstance(v, str) and bool(re.fullmatch(r"[A-Za-z_]\w*", v)),
             "the name of an environment variable",
             "write the name, never the key itself",
+            secret=True,
         ),
         "top_tokens": at_least(1, 1000, "100 is usual"),
         "think": Rule(
@@ -277,7 +278,7 @@ def _address_problems(label: str, address: str) -> Iterator[str]:
     try:
         parts = web_address(address)
     except ValueError as error:
-        yield f"{start}, which {error}; allowed: http://host:port; correct it"
+        yield f"{start} ({error}); allowed: http://host:port; correct it"
         return
     if parts.auth is not None:
         yield (

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Final, Protocol, TypeGuard
 
 from preflight.model_folders import folder_of, is_local
-from terminal.redaction import redact
+from terminal.redaction import REDACTED, redact
 from terminal.web_addresses import web_address
 
 
@@ -82,11 +82,14 @@ class Rule:
     advice: str
     # All of them, where they are few.
     values: tuple[Any, ...] = ()
+    # Whether a wrong value may be a secret, which no message shows.
+    secret: bool = False
 
     def problems(self, name: str, value: Any, settings: Mapping[str, Any]) -> Iterator[str]:
         """Describe a value that fails the test."""
         if not self.check(value):
-            yield f"{name} is {shown(value)}; allowed: {self.allowed}; {self.advice}"
+            given = REDACTED if self.secret else shown(value)
+            yield f"{name} is {given}; allowed: {self.allowed}; {self.advice}"
 
 
 @dataclass(frozen=True)

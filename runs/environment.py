@@ -14,6 +14,7 @@ from typing import Any, Final
 from engine.environment import vllm_is_cpu_build
 from preflight import machine
 from preflight.model_entries import ModelSpec
+from terminal.redaction import REDACTED
 
 logger = logging.getLogger("forecaster")
 
@@ -60,6 +61,8 @@ def _key_problems(specs: Sequence[ModelSpec]) -> Iterator[str]:
     for spec in specs:
         name = spec.api_key_variable
         if name and not os.environ.get(name):
+            # Another spelling may be the key itself.
+            name = name if name.isupper() else REDACTED
             yield (
                 f"{spec.name}: the environment variable {name} of its API key is not set; allowed:"
                 f" a key; export {name}=…"

@@ -87,6 +87,11 @@ class Problems(list[str]):
             self.append(str(error))
         return default
 
+    def unique(self) -> list[str]:
+        """Return each problem once; with its place where one of two lines has that."""
+        lines = list(dict.fromkeys(self))
+        return [line for line in lines if not any(x.endswith(f": {line}") for x in lines)]
+
 
 def make_plan(
     arguments: argparse.Namespace, listed: Sequence[Question], *, environment: bool = False
@@ -116,7 +121,7 @@ def make_plan(
         models = [spec for spec in (*specs, logic) if spec not in (None, DEMO_LOGIC)]
         problems += environment_problems(engine, models)
     if problems:
-        raise UsageError("\n".join(dict.fromkeys(problems)))
+        raise UsageError("\n".join(problems.unique()))
     default = "demo.db" if arguments.demo else config.DATABASE_PATH
     return Plan(
         questions=reading.questions,

@@ -282,6 +282,14 @@ def test_a_command_line_starts_nothing_with_a_wrong_file(program, tmp_path):
     code, out, errors = run(ROOT / program)
     assert (code, out) == (2, "")
     assert f"{program}: forecaster.toml, line 1: SEED is -1; allowed: " in errors
+    Path("forecaster.toml").write_text(
+        'DEFAULT_MODEL_VLLM = "a"\nDEFAULT_LOGIC_MODEL_PATH = "a"\n'
+        '[FORECAST_MODEL_PATHS_VLLM]\na = {path = "owner/a", max_model_len = "x"}\n'
+    )
+    code, out, errors = run(ROOT / program)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in errors.splitlines() if "max_model_len" in line]
+    assert line.startswith(f"{program}: forecaster.toml, line 3: FORECAST_MODEL_PATHS_VLLM['a']")
     assert [path.name for path in tmp_path.iterdir()] == ["forecaster.toml"]
 
 

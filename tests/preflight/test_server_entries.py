@@ -39,7 +39,14 @@ def test_right_entries(entry):
         ({"path": ["http://a:1", "owner/name"]}, "list of servers' addresses"),
         ({"path": []}, "list of servers' addresses"),
         ({"path": "http://a:1", "server": "vlm"}, "one of 'vllm', 'sglang'"),
-        ({"path": "http://a:1", "api_key_variable": "sk-not-a-name"}, "environment variable"),
+        (
+            {"path": "http://a:1", "api_key_variable": "sk-secret-word"},
+            "['api_key_variable'] is ***; allowed: the name of an environment variable",
+        ),
+        (
+            {"path": "http://a:99999"},
+            "has the address 'http://a:99999' (Port out of range 0-65535); allowed",
+        ),
         ({"path": "http://a:1", "top_tokens": 0}, "top_tokens"),
         ({"path": "http://a:1", "modle": "m"}, "did you mean 'model'?"),
         ({"path": "owner/name", "tokenizer": "owner/name"}, "only where 'path' is a server's"),
@@ -69,6 +76,9 @@ def test_a_key_that_is_not_set_is_one_line(monkeypatch):
     spec = ModelSpec("far", "http://a:1", api_key_variable="GPU_BOX_KEY")
     (line,) = environment_problems({}, [spec])
     assert "GPU_BOX_KEY" in line
+    # A key may look like a name.
+    spec = ModelSpec("far", "http://a:1", api_key_variable="gsk_0a1b2c3d4e")
+    assert "gsk_0a1b2c3d4e" not in "".join(environment_problems({}, [spec]))
 
 
 @pytest.mark.parametrize("name", ["final", "Assisted", "ensemble"])
