@@ -287,7 +287,9 @@ def _pooling(numbers: FinalNumbers) -> Iterable[str]:
     if any(not EPSILON <= one["probability"] <= 1 - EPSILON for one in voices.values()):
         least = 100 * EPSILON
         yield f"each taken as {least:g} % at the least, {100 - least:g} % at the most"
-    yield f"moved away from 50 %: {numbers.weights.get('sharpening', 1.0):.2f} for equal voices"
+    sharpening = numbers.weights.get("sharpening", 1.0)
+    moved = "towards" if sharpening < 1 else "away from"
+    yield f"moved {moved} 50 %: {sharpening:.2f} for equal voices"
 
 
 def _coherence(numbers: FinalNumbers) -> Step:
@@ -310,6 +312,8 @@ def _calibration(curves: Iterable[AppliedCalibration], numbers: FinalNumbers) ->
     if curve is None:
         return Step("Calibration", None, ("none",))
     data = counted(len(curve.forecasts), "resolved forecast")
+    if curve.count < len(curve.forecasts):  # the curve is shrunk towards that of all kinds
+        data = f"{curve.count} of their kind among {data}"
     details = [f"{curve.method} for {curve.kind} questions, from {data} before {curve.day}"]
     if curve.brier_before is not None and curve.brier_after is not None:
         before, after = curve.brier_before, curve.brier_after

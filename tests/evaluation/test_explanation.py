@@ -61,6 +61,20 @@ def test_every_step_is_shown_with_its_data(path, capsys):
     ]
 
 
+def test_the_forecasts_of_a_kind_and_of_all_kinds_are_told_apart(path):
+    """The text gave the number of all kinds, the document that of the kind."""
+    voices = {
+        name: {"probability": 0.6, "weight": 1.0, "note": ""} for name in ("models", "market")
+    }
+    numbers = replace(NUMBERS, voices=voices, weights={**NUMBERS.weights, "sharpening": 0.8})
+    with Database(path) as db:
+        db.final.save(1, [numbers], [replace(CURVE, count=1)])
+        steps = explain(db, "a")
+    text = "\n".join(steps.lines())
+    assert "from 1 of their kind among 2 resolved forecasts before" in text
+    assert "moved towards 50 %: 0.80 for equal voices" in text
+
+
 def test_a_price_of_1_says_what_it_is_taken_as(path):
     voices = {
         "models": {"probability": 0.6, "weight": 1.0, "note": ""},
