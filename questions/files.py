@@ -19,10 +19,11 @@ file can carry the outcomes of its questions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from questions.cells import (
     InputError,
@@ -40,6 +41,9 @@ from questions.placeholders import dated, placeholders, unfilled
 from questions.platforms import left_out_line, read_table
 from questions.question import TEXT_FIELDS, Question, QuestionError
 from questions.rows import prefixed
+
+# What spreadsheets show for a formula that failed, in any language: #REF!, #NAME?, #DIV/0!, #N/A.
+_SHEET_ERROR: Final = re.compile(r"#(?:[^\W\d_]+(?:/0)?[!?]|N/A|NV)")
 
 QuestionOf = Callable[[Mapping[str, Any]], Question | None]
 
@@ -87,7 +91,7 @@ def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
     try:
         for row in placed:
             with located(row.place):
-                _refuse_wordless(row.question.text)
+                _refuse_no_text("question", row.question.text)
             for name in placeholders(row.question.text):
                 raise InputError(f"{row.place}: {unfilled('question', name)}; write it out")
         reading = distinct(placed)
@@ -105,8 +109,11 @@ def _placed(table: Table, question_of: QuestionOf) -> Iterator[Placed]:
                     yield Placed(row.place, question)
 
 
-def _refuse_wordless(value: str | int) -> None:
-    if not any(map(str.isalpha, str(value))):
+def _refuse_no_text(column: str, value: str | int) -> None:
+    """Refuse a spreadsheet's error, and a question without a word."""
+    if _SHEET_ERROR.fullmatch(str(value).strip()):
+        raise QuestionError(f"{column} is {shortened(value)}, a spreadsheet's error; correct it")
+    if column == "question" and not any(map(str.isalpha, str(value))):
         raise QuestionError(f"question is {shortened(value)}, expected a question in words")
 
 
@@ -128,8 +135,7 @@ def question_from(values: Mapping[str, Any]) -> Question:
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise QuestionError(f"{column} is {shortened(value)}, expected text")
         known[column] = str(value)
-        if column == "question":
-            _refuse_wordless(value)
+        _refuse_no_text(column, value)
     if fine_print := known.pop("fine_print", ""):
         criteria = f"{known.get('resolution_criteria', '')}\n\n{fine_print}"
         known["resolution_criteria"] = criteria.strip()

@@ -122,7 +122,12 @@ def json_rows(text: str) -> tuple[list[Row], Mapping[str, Any]]:
         place = f"line {_line(text, begin)}"
         whole, end = _decode(text, begin, place)
         rows = [_row(whole, place)]
-        if name := next((n for n in CONTAINERS if isinstance(whole.get(n), list)), ""):
+        lists = [name for name in CONTAINERS if isinstance(whole.get(name), list)]
+        full = [name for name in lists if any(isinstance(one, dict) for one in whole[name])]
+        if len(full) > 1:
+            both = " and ".join(map(repr, full))
+            raise InputError(f"{place}: lists of rows under {both}; give each a file of its own")
+        if name := next(iter(full or lists), ""):
             rows = _inner_list(text, begin, name)
             head = {key: value for key, value in whole.items() if key != name}
     if end < len(text):

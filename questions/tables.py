@@ -53,6 +53,9 @@ def csv_table(lines: list[str], suffix: str) -> Table:
                 missing += max(0, len(header.headings) - len(cells))
                 if missing > MAX_MISSING:
                     raise InputError("too many lines have fewer columns than the header; fill them")
+                if header.comes_again(cells):
+                    notes.append(f"{place}: the headings again, which are skipped")
+                    continue
                 cells = header.fitted(cells)
                 if doubt := header.doubt(cells, "".join(lines[first - 1 : end - 1])):
                     notes.append(f"{place}: {doubt}")
@@ -116,6 +119,20 @@ class _Header:
         return cls(
             headings, word, names.index("question") if names.count("question") == 1 else None
         )
+
+    def comes_again(self, cells: list[str]) -> bool:
+        """Return whether a line repeats the headings, as where one file is behind another.
+
+        Raises:
+            InputError: it has headings in another order, so that what follows has it too.
+        """
+        names = [" ".join(cell.split()) for cell in cells]
+        if [*map(folded_heading, names)] == [*map(folded_heading, self.headings)]:
+            return True
+        known = [our_name(name) for name in names if name]
+        if len(known) > 1 and all(known):
+            raise InputError("the line holds other headings; give each table a file of its own")
+        return False
 
     def fitted(self, cells: list[str]) -> list[str]:
         """Cut off blank cells behind the headings.

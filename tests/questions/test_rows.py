@@ -98,6 +98,19 @@ def test_a_refusal_names_the_line_of_the_file(ask, name, content, message):
     assert message in err
 
 
+def test_headings_in_the_middle_are_skipped_and_said(ask):
+    """``cat week1.csv week2.csv`` once asked the question "question"."""
+    code, err, asked = ask("q.csv", "id,question\na,Will A?\nID,Question\nb,Will B?\n")
+    assert code == 0
+    assert [question["text"] for question in asked] == ["Will A?", "Will B?"]
+    assert "warning: q.csv: line 3: the headings again, which are skipped" in err
+
+
+def test_an_empty_list_beside_that_of_the_rows_is_nothing(ask):
+    _, _, asked = ask("q.json", '{"questions": [], "results": [{"question": "Will A?"}]}')
+    assert [question["text"] for question in asked] == ["Will A?"]
+
+
 def test_text_file_has_one_question_a_line_and_comments(tmp_path):
     path = write(
         tmp_path, "q.txt", "# my questions\nWill A happen?\n\n   Will   B happen? \n  # no\n"
@@ -172,6 +185,11 @@ def test_line_separators_inside_a_question_do_not_split_it(tmp_path):
         ("q.jsonl", '{"question": [3]}\n', r"line 1: question is \[3\], expected text"),
         ("q.jsonl", '{"id": 3}\n', "line 1: the question is empty; the row has 'id'"),
         ("q.json", '{"data": {"questions": []}}', "line 1: the question is empty; the row has 'data'"),
+        ("q.json", '{"questions": [{"question": "A?"}], "results": [{"question": "B?"}]}', "line 1: lists of rows under 'questions' and 'results'; give each"),
+        ("q.csv", "id,question\na,A?\nquestion,id\nB?,b\n", "line 3: the line holds other headings; give each table a file"),
+        ("q.csv", "id,question\na,#REF!\n", "line 2: question is '#REF!', a spreadsheet's error; correct it"),
+        ("q.csv", "id,question,background\na,A?,x\nb,B?,#N/A\n", "line 3: background is '#N/A', a spreadsheet's error"),
+        ("q.csv", "id,question\n#BEZUG!,A?\n", "line 2: id is '#BEZUG!', a spreadsheet's error"),
         ("q.json", '[{"qestion": "A?"}]', r"the row has 'qestion' \(did you mean question\?\)"),
         ("q.jsonl", '\n{\n "question": "A?"\n}\n', r"line 2: it goes on in the next line; .* name other JSON \.json"),
         ("q.jsonl", '{"question": "A?", "background": ["x"]}\n', "line 1: background is .*, expected text"),
