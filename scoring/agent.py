@@ -22,7 +22,6 @@ from scoring.tasks import (
     ForecastTask,
     Prompt,
     Reasoning,
-    Wave,
     WrittenThought,
 )
 from scoring.thoughts import Completion, Told, Writing, write_thoughts
@@ -49,7 +48,6 @@ class BaseAgent(PromptFitting, ABC):
         # Told how many tasks are newly done, in parts of a task too; over a ``score`` or ``reason``
         # they add up to all of them.
         self.progress: Callable[[float], object] = float
-        self.wave = Wave(float, 0, 1)
         # What was read of each prompt so far.
         self._scorings: dict[bytes, Kept] = {}
         self._submitted: dict[int, Request] = {}

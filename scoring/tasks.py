@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import config
@@ -137,32 +136,3 @@ class ForecastOutcome:
     error: str | None
     seconds: float = 0.0
     note: str | None = None
-
-
-class Wave:
-    """Report how far a batch of engine calls is.
-
-    Args:
-        tell: told how many tasks are newly done, in parts of a task too.
-        tasks: tasks of the batch.
-        first: share (0-1) of the work that the first call is; each further one counts as half of
-            what is left.
-    """
-
-    def __init__(self, tell: Callable[[float], object], tasks: int, first: float) -> None:
-        self.tell, self.left, self.share = tell, float(tasks), first
-        self.each = 0.0
-
-    def begin(self, requests: int) -> None:
-        """Begin an engine call with so many requests."""
-        self.each = self.left * self.share / requests
-        self.share = 0.5
-
-    def tick(self) -> None:
-        """Count one of them as answered."""
-        self.left -= self.each
-        self.tell(self.each)
-
-    def end(self) -> None:
-        """Report the rest of the batch as done."""
-        self.tell(self.left)

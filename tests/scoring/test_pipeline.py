@@ -7,7 +7,6 @@ import pytest
 import config
 from agents_vllm import Agent
 from scoring.pipeline import CACHE_SHARE, QUEUED_STEPS
-from scoring.tasks import Wave
 from tests.scoring.test_agent_stub import SPEC, StubLLM, agent_with, task
 
 
@@ -120,17 +119,3 @@ def test_what_is_not_answered_is_taken_back_when_scoring_ends_early():
     outcomes.close()
     assert not agent.llm.queue
     assert [outcome.index for outcome in agent.score(tasks("XY"))] == [0, 1]
-
-
-def test_what_a_wave_tells_adds_up_to_its_tasks():
-    told = []
-    wave = Wave(told.append, 4, 0.8)
-    wave.begin(4)
-    for _ in range(4):
-        wave.tick()
-    assert sum(told) == pytest.approx(3.2)
-    wave.begin(10)
-    wave.tick()
-    assert told[-1] == pytest.approx(0.04)  # half of what is left, a tenth of it
-    wave.end()
-    assert sum(told) == pytest.approx(4)
