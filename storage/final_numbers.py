@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,9 +9,7 @@ from typing import Any, Final
 from storage.connection import Connection, insert
 from storage.records import Mass, Moment
 from storage.rows import to_json
-from storage.runs import ASKED_AMONG, ASKED_IN_RUNS
 
-Asked = Sequence[tuple[int, str]]
 # Each voice by name: probability (0-1), weight and note. Each projection by kind: the number before
 # and after it, and those of its members (0-1) by question.
 Numbers = Mapping[str, float]
@@ -85,7 +82,6 @@ class FinalNumbers:
     projections: Steps
     calibration_kind: str
     calibration_day: Moment
-    run_id: int = 0
 
     @property
     def ingredients(self) -> list[str]:
@@ -158,17 +154,6 @@ class FinalNumberStore:
         statement = "SELECT * FROM final_numbers WHERE run_id = ?"
         rows = self._connection.read(FinalNumbers, statement, (run_id,))
         return {row.question_id: row for row in rows}
-
-    def all(self, asked: Asked | None = None) -> dict[tuple[int, str], FinalNumbers]:
-        """Return the final numbers of every run, or of ``asked``, by run and question."""
-        among = ASKED_IN_RUNS if asked is None else ASKED_AMONG
-        rows = self._connection.read(
-            FinalNumbers,
-            f"SELECT d.* FROM {among} JOIN final_numbers d"
-            " ON d.run_id = rq.run_id AND d.question_id = rq.question_id",
-            () if asked is None else (json.dumps(asked),),
-        )
-        return {(row.run_id, row.question_id): row for row in rows}
 
     def calibrations(self, run_id: int) -> list[AppliedCalibration]:
         """Return the curves that a run's final numbers name, by kind and day."""
