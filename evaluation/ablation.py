@@ -15,13 +15,12 @@ A thought stays where notes or evidence are taken away, although it was written 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from evaluation.metrics import brier_score
-from scoring.distribution import Distribution, jensen_shannon
 from scoring.tasks import ForecastTask, Thought
 from storage.records import AblationPair
 
@@ -33,26 +32,6 @@ CONDITIONS: Final[Mapping[str, str]] = {
     "no_evidence": "evidence",
     "neither": "both",
 }
-
-
-@dataclass(frozen=True)
-class Effect:
-    """The difference that reasoning, evidence or both make to a forecast.
-
-    A shift of zero with a large divergence is a wider or narrower distribution.
-
-    Args:
-        shift: mean with the part minus mean without, in percentage points.
-        divergence: Jensen-Shannon divergence in bits, 0-1.
-    """
-
-    shift: float
-    divergence: float
-
-
-def effect(full: Distribution, without: Distribution) -> Effect:
-    """Compare a forecast with the one without a part."""
-    return Effect(full.mean - without.mean, jensen_shannon(full, without))
 
 
 def variants(

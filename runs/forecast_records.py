@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evaluation.ablation import FULL, effect
+from evaluation.ablation import FULL
 from preflight.model_entries import ModelSpec
-from scoring.distribution import spread
+from scoring.distribution import jensen_shannon, spread
 from scoring.pooling import Voice, average, pool_voices, voice_weights, weak
 from scoring.samples import result_voice
 from scoring.tasks import ForecastOutcome, ForecastTask, Prompt
@@ -176,15 +176,14 @@ def _ablation(condition: str, scored: Scored, full: Voice) -> AblationRecord:
     if error := failure(scored):
         return AblationRecord(condition, text, error=error)
     mean = mean_voice(scored)
-    found = effect(full.distribution, mean.distribution)
     return AblationRecord(
         condition,
         text,
         distribution=mean.distribution,
         captured_mass=mean.captured,
         residual_mass=mean.residual,
-        shift=found.shift,
-        divergence=found.divergence,
+        shift=full.distribution.mean - mean.distribution.mean,
+        divergence=jensen_shannon(full.distribution, mean.distribution),
     )
 
 

@@ -52,7 +52,7 @@ class AblationRecord:
     """A forecast without reasoning, evidence or both (``condition``), or its error.
 
     ``shift`` is the forecast's mean minus this one's (percentage points), ``divergence`` the
-    Jensen-Shannon divergence between them (bits).
+    Jensen-Shannon divergence between them (bits): with no shift it is a change of width.
     """
 
     condition: str

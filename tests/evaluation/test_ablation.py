@@ -12,7 +12,7 @@ import pytest
 import config
 import forecaster
 from database import Database
-from evaluation.ablation import FULL, effect, effect_lines, variants
+from evaluation.ablation import FULL, effect_lines, variants
 from questions.question import Question
 from reporting import report
 from runs import start
@@ -60,13 +60,6 @@ def test_a_condition_takes_away_what_it_names_and_none_repeats_another(passages,
             for one in tasks
         )
     assert variants(task, notes, ablate=False) == {FULL: found[FULL]}
-
-
-def test_the_effect_is_with_minus_without():
-    found = effect(peak(80), peak(20))
-    assert found.shift == pytest.approx(60 * 399 / 500)
-    assert found.divergence == pytest.approx(jensen_shannon(peak(80), peak(20)))
-    assert effect(peak(20), peak(20)).divergence == pytest.approx(0, abs=1e-12)
 
 
 def test_the_table_sums_up_pairs_and_scores_resolved_ones():
