@@ -23,12 +23,10 @@ from storage.rows import summary_columns, to_json
 from storage.runs import ASKED_AMONG, ASKED_IN_RUNS
 
 Asked = Sequence[tuple[int, str]]
-# Fields of a ForecastRecord that are columns of the same name.
-_SAME: Final = (
-    "question_id", "agent", "model", "chunk", "captured_mass", "residual_mass", "low_confidence",
-    "prompt_tokens", "forward_tokens", "requests", "seconds", "reasoning", "error",
-    "context_error", "samples", "within_deviation", "between_deviation", "reasoning_error",
-    "wording_deviation", "note",
+# Fields of a ForecastRecord that are rows of other tables; the others are columns.
+_PARTS: Final = (
+    "prompt", "distribution", "evidence", "sample_distributions", "wording_distributions",
+    "ablations",
 )  # fmt: skip
 FORECAST_JOINS: Final = (
     "JOIN forecasts f ON f.run_id = rq.run_id AND f.question_id = rq.question_id"
@@ -69,7 +67,7 @@ class ForecastStore:
                 " AND chunk = ? AND error IS NOT NULL",
                 (run_id, record.question_id, record.agent, record.chunk),
             )
-            values = {name: getattr(record, name) for name in _SAME}
+            values = {name: value for name, value in vars(record).items() if name not in _PARTS}
             values |= {"run_id": run_id, "created_at": created_at}
             values |= {"prompt_sha256": _save_prompt(sql, record.prompt)}
             number = insert(sql, "forecasts", values | summary_columns(record.distribution))
