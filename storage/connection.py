@@ -249,6 +249,18 @@ def insert(
     return sql.execute(statement, values).lastrowid or 0
 
 
+def copy_rows(
+    sql: sqlite3.Connection, table: str, columns: Sequence[str], origin: int, run_id: int
+) -> None:
+    """Give a run the rows that another one has in a table; what it has itself stays."""
+    names = ", ".join(columns)
+    sql.execute(
+        f"INSERT OR IGNORE INTO {table} (run_id, {names})"
+        f" SELECT ?, {names} FROM {table} WHERE run_id = ?",
+        (run_id, origin),
+    )
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """Tell a file from another one of the same name; None where there is none."""
     try:

@@ -6,10 +6,10 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final
 
-from storage.connection import Connection, insert
+from storage.connection import Connection, copy_rows, insert
 from storage.new_records import AblationRecord, EnsembleRecord, ForecastRecord
 from storage.records import (
     AblationPair,
@@ -185,14 +185,9 @@ class ForecastStore:
 
     def copy_reasonings(self, origin: int, run_id: int) -> None:
         """Give a run the reasonings of another one that asks the same questions."""
+        columns = [one.name for one in fields(ReasoningRecord)]
         with self._connection.atomic() as sql:
-            sql.execute(
-                "INSERT OR IGNORE INTO reasonings (run_id, question_id, chunk, sample, model, text,"
-                " tokens, finish_reason, cut, seed, created_at) SELECT ?, question_id, chunk,"
-                " sample, model, text, tokens, finish_reason, cut, seed, created_at"
-                " FROM reasonings WHERE run_id = ?",
-                (run_id, origin),
-            )
+            copy_rows(sql, "reasonings", [*columns, "created_at"], origin, run_id)
 
 
 def _save_prompt(sql: sqlite3.Connection, prompt: str) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from storage.connection import Connection, insert
+from storage.connection import Connection, copy_rows, insert
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,6 @@ class ThoughtStore:
 
     def copy(self, origin: int, run_id: int) -> None:
         """Give a run the thoughts of another one that asks the same questions."""
-        columns = (
-            "question_id, chunk, agent, sample, model, text, rest, token_ids, tokens,"
-            " finish_reason, ended, cut, looped, empty, seed, answer, said, created_at"
-        )
+        columns = [one.name for one in fields(ThoughtRecord)]
         with self._connection.atomic() as sql:
-            sql.execute(
-                f"INSERT OR IGNORE INTO thoughts (run_id, {columns})"
-                f" SELECT ?, {columns} FROM thoughts WHERE run_id = ?",
-                (run_id, origin),
-            )
+            copy_rows(sql, "thoughts", [*columns, "created_at"], origin, run_id)
