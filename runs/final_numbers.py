@@ -80,16 +80,8 @@ class Rule:
 
     def _record(self, day: str, curve: CalibrationCurve) -> AppliedCalibration:
         pairs = zip(self.past.keys, self.past.forecasts, strict=True)
-        return AppliedCalibration(
-            **{name: getattr(curve, name) for name in _CURVE},
-            day=day,
-            forecasts=tuple(key for key, one in pairs if one.resolved_on[:10] < day),
-        )
-
-
-_CURVE: Final = (
-    "kind", "method", "parameters", "count", "brier_before", "brier_after", "used", "reason",
-)  # fmt: skip
+        forecasts = tuple(key for key, one in pairs if one.resolved_on[:10] < day)
+        return AppliedCalibration(**vars(curve), day=day, forecasts=forecasts)
 
 
 def _assisted(pool: PooledForecast, view: OutsideView, rule: Rule, day: str) -> FinalNumbers:
