@@ -149,11 +149,11 @@ def clean(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
-def percent_axis(axis: Any, decimals: int = 0) -> None:
+def percent_axis(axis: Any) -> None:
     """Label an axis in percent."""
     from matplotlib.ticker import FuncFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{decimals}f} %"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
 
 
 def time_extent(moments: Iterable[datetime]) -> timedelta:
@@ -215,10 +215,10 @@ def colours(names: Iterable[str]) -> dict[str, str]:
     return chosen | {"ensemble": ENSEMBLE_COLOUR}
 
 
-def series_styles(names: Sequence[str], width: int = LABEL_CHARACTERS) -> dict[str, dict[str, Any]]:
+def series_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Choose colour, marker and legend label of each forecaster."""
     chosen = colours(names)
     return {
-        name: {"color": chosen[name], "marker": marker, "label": shorten(name, width)}
+        name: {"color": chosen[name], "marker": marker, "label": shorten(name)}
         for name, marker in zip(names, itertools.cycle(MARKERS), strict=False)
     }
