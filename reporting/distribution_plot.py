@@ -56,8 +56,7 @@ def distribution_figure(
     handles = _legend_handles(outcome)
     bottom = styles.AXIS + styles.legend_height(len(handles), styles.RANGE_NOTE)
     extent = (len(curves) - 1) * PITCH + NAME_LINE + 0.3 - ROW_BOTTOM
-    figure = styles.new_figure(styles.title_height(title, subtitle) + 0.1 + bottom + UNIT * extent)
-    axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), bottom)
+    figure, axes = styles.new_axes(title, subtitle, UNIT * extent, bottom)
     bases = -PITCH * np.arange(len(curves))
     chosen = styles.colours([*models, *(curve.name for curve in curves if not curve.ensemble)])
     colours = [styles.ENSEMBLE_COLOUR if c.ensemble else chosen[c.name] for c in curves]

@@ -41,8 +41,7 @@ def history_figure(
     entries = len(series) + (2 + _marks(ensemble) if ensemble else 0) + (outcome is not None)
     note = styles.RANGE_NOTE if ensemble else ""
     bottom = styles.AXIS - 0.16 + styles.legend_height(entries, note)
-    figure = styles.new_figure(styles.title_height(title, subtitle) + 0.1 + 2.7 + bottom)
-    axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), bottom)
+    figure, axes = styles.new_axes(title, subtitle, 2.7, bottom)
 
     dates = [*moments, *([outcome.when] if outcome and outcome.when else [])]
     # The markers of one single run would hide each other: models are moved left of the ensemble.

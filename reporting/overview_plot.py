@@ -65,8 +65,7 @@ def overview_figures(rows: Sequence[OverviewRow], title: str) -> list[Any]:
 def _draw_page(rows: Sequence[OverviewRow], title: str) -> Any:
     handles = _legend_handles(rows)
     bottom = styles.AXIS + styles.legend_height(len(handles), styles.RANGE_NOTE)
-    figure = styles.new_figure(styles.title_height(title) + 0.1 + bottom + ROW * len(rows))
-    axes = styles.add_axes(figure, styles.add_title(figure, title), bottom)
+    figure, axes = styles.new_axes(title, "", ROW * len(rows), bottom)
     place = axes.get_position()
     axes.set_position((0.03, place.y0, AXES_RIGHT - 0.03, place.height))
     axes.set_ylim(len(rows) - 0.75, -0.75)

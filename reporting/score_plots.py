@@ -28,8 +28,7 @@ def reliability_figure(
     if not any(filled.values()):
         raise PlotError("no resolved forecast to draw a reliability diagram of")
     bottom = styles.AXIS + styles.legend_height(len(filled) + 1)
-    figure = styles.new_figure(styles.title_height(title, subtitle) + 0.1 + 3.6 + bottom)
-    axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), bottom)
+    figure, axes = styles.new_axes(title, subtitle, 3.6, bottom)
     line: dict[str, Any] = {"color": styles.GREY, "linewidth": 1, "linestyle": styles.DASHED}
     axes.plot([0, 100], [0, 100], label="perfectly calibrated", zorder=1, **line)
     looks = styles.series_styles(list(filled))
@@ -88,8 +87,7 @@ def score_figure(title: str, subtitle: str, series: Mapping[str, Sequence[ScoreP
     counts = _count_rows(series)
     below = 0.34 + styles.LINE * len(counts)
     bottom = below + styles.legend_height(len(series) + 1)
-    figure = styles.new_figure(styles.title_height(title, subtitle) + 0.1 + 2.6 + bottom)
-    axes = styles.add_axes(figure, styles.add_title(figure, title, subtitle), bottom)
+    figure, axes = styles.new_axes(title, subtitle, 2.6, bottom)
     line: dict[str, Any] = {"color": styles.GREY, "linewidth": 1, "linestyle": styles.DASHED}
     axes.axhline(0.25, label="always 50 %", **line)
     moments = [p.when for p in everything]

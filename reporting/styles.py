@@ -79,13 +79,13 @@ def wrap(text: str, width: int = TITLE_CHARACTERS, lines: int = 6, ending: str =
     return "\n".join(wrapped or [""]).replace("\0", "")
 
 
-def shorten(name: str, width: int = LABEL_CHARACTERS) -> str:
+def shorten(name: str) -> str:
     """Cut the middle of a long name: beginning and end tell models apart."""
     name = _drawable(name)
-    if len(name) <= width:
+    if len(name) <= LABEL_CHARACTERS:
         return name
-    head = (width - 1) * 2 // 3
-    return f"{name[:head]}…{name[-(width - 1 - head) :]}"
+    head = (LABEL_CHARACTERS - 1) * 2 // 3
+    return f"{name[:head]}…{name[-(LABEL_CHARACTERS - 1 - head) :]}"
 
 
 def percent(value: float) -> str:
@@ -100,8 +100,11 @@ def _drawable(text: str) -> str:
 # --- parts of a figure ----------------------------------------------------------------------------
 
 
-def new_figure(height: float) -> Any:
-    """Make an empty figure of the usual width; ``height`` is in inches."""
+def new_axes(title: str, subtitle: str, height: float, below: float) -> tuple[Any, Any]:
+    """Make a figure of the usual width with a title and axes; return both.
+
+    ``height`` is that of the axes, ``below`` what is left under them, in inches.
+    """
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -109,34 +112,19 @@ def new_figure(height: float) -> Any:
     rcParams["text.parse_math"] = rcParams["text.usetex"] = False
     rcParams["font.family"] = [OWN_FONT]
     rcParams["text.color"] = rcParams["axes.labelcolor"] = INK
-    return Figure(figsize=(WIDTH, height), facecolor=PAPER)
-
-
-def title_height(title: str, subtitle: str = "") -> float:
-    """Return the inches that ``add_title`` takes."""
-    lines = wrap(title).count("\n") + 1 if title else 0
-    below = wrap(subtitle, SMALL_CHARACTERS, 3).count("\n") + 1 if subtitle else 0
-    return 0.1 + 0.2 * lines + LINE * below
-
-
-def add_title(figure: Any, title: str, subtitle: str = "") -> float:
-    """Draw a title and a grey line under it; return the inches they take."""
-    height, title = figure.get_figheight(), title and wrap(title)
+    title, subtitle = title and wrap(title), subtitle and wrap(subtitle, SMALL_CHARACTERS, 3)
+    head = 0.2 * (title.count("\n") + 1) if title else 0
+    above = 0.1 + head + (LINE * (subtitle.count("\n") + 1) if subtitle else 0) + 0.1
+    total = above + below + height
+    figure = Figure(figsize=(WIDTH, total), facecolor=PAPER)
     place: dict[str, Any] = {"va": "top", "parse_math": False}
     bold: dict[str, Any] = {"fontsize": TITLE_SIZE, "fontweight": "bold", "linespacing": 1.2}
-    figure.text(TEXT_LEFT, 1 - 0.06 / height, title, **bold, **place)
+    figure.text(TEXT_LEFT, 1 - 0.06 / total, title, **bold, **place)
     if subtitle:
-        below = 0.06 + (0.04 + 0.2 * (title.count("\n") + 1) if title else 0)
+        under = 0.06 + (0.04 + head if title else 0)
         small: dict[str, Any] = {"fontsize": SMALL_SIZE, "color": GREY, **place}
-        text = wrap(subtitle, SMALL_CHARACTERS, 3)
-        figure.text(TEXT_LEFT, 1 - below / height, text, linespacing=1.25, **small)
-    return title_height(title, subtitle)
-
-
-def add_axes(figure: Any, top: float, bottom: float) -> Any:
-    """Add axes with ``top`` inches of title above and ``bottom`` inches below."""
-    total = figure.get_figheight()
-    return figure.add_axes((LEFT, bottom / total, RIGHT - LEFT, 1 - (top + 0.1 + bottom) / total))
+        figure.text(TEXT_LEFT, 1 - under / total, subtitle, linespacing=1.25, **small)
+    return figure, figure.add_axes((LEFT, below / total, RIGHT - LEFT, 1 - (above + below) / total))
 
 
 def clean(axes: Any) -> None:

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from reporting.distribution_plot import distribution_figure
 from reporting.plot_data import Curve, PlotError
-from reporting.styles import LABEL_CHARACTERS, add_axes, new_figure, shorten, time_axis
+from reporting.styles import LABEL_CHARACTERS, new_axes, shorten, time_axis
 from reporting.svg import file_part, save
 from tests.support.record_database import around
 
@@ -45,8 +45,7 @@ def test_shortened_names_keep_both_ends():
 
 def test_every_date_of_an_axis_is_inside_the_figure_and_names_its_year_or_day():
     for last in (datetime(2026, 3, 23), datetime(2027, 1, 15), datetime(2031, 1, 1)):
-        figure = new_figure(3)
-        axes = add_axes(figure, 0.3, 0.5)
+        figure, axes = new_axes("Title", "", 2.1, 0.5)
         time_axis(axes, [datetime(2026, 3, 2), last])
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
