@@ -14,15 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from terminal.redaction import keep_secret, redact
 from terminal.text import visible_line
+from terminal.web_addresses import RETRIED_STATUS, parse_retry_after
 
 logger = logging.getLogger(__name__)
 
-RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 # First pause before a retry without Retry-After, in seconds; doubled each time.
 BACKOFF_SECONDS: Final = 0.5
 # Characters of a server's own words that are repeated.
@@ -188,7 +187,7 @@ class ServerConnection:
                 reason = _status_line(answer)
                 if answer.status not in RETRIED_STATUS:
                     raise ServerError(f"{self.address}{path} answered {reason}")
-                asked = retry_after(answer.retry_after)
+                asked = parse_retry_after(answer.retry_after, datetime.now(UTC))
                 if asked is not None and asked > self.patience.max_wait_seconds:
                     limit = self.patience.max_wait_seconds
                     raise UnreachableError(
@@ -222,23 +221,6 @@ class ServerConnection:
                     seconds = self.patience.read_seconds
                     raise ServerError(f"{url} does not end its answer within {seconds:g} s")
             return Answer(response.status_code, bytes(body), response.headers.get("Retry-After"))
-
-
-def retry_after(value: str | None) -> float | None:
-    """Return the seconds a ``Retry-After`` header asks for (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
 def _transport_line(error: Exception) -> str:

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -31,7 +30,7 @@ from requests.exceptions import ConnectTimeout, ProxyError, ReadTimeout, SSLErro
 
 from evidence.settings import WikiSettings
 from terminal.text import visible_line
-from terminal.web_addresses import same_server
+from terminal.web_addresses import RETRIED_STATUS, parse_retry_after, same_server
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,6 @@ BACKOFF_SECONDS: Final = 1.0
 UNREACHABLE_TRIES: Final = 2
 MAX_REDIRECTS: Final = 3
 REDIRECT_STATUS: Final = frozenset({301, 302, 303, 307, 308})
-RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 # The wiki, or the proxy before it, wants no requests of ours; after ``offline_after`` such answers
 # in a row it gets none.
 DENIED_STATUS: Final = frozenset({401, 403, 407})
@@ -276,23 +274,6 @@ def _decode(body: bytes, retry_after: float | None) -> dict[str, Any]:
         raise _RetryableError(f"the wiki answers {code!r}", retry_after)
     info = " ".join(str(details.get("info", ""))[:200].split())
     raise MediaWikiError(f"the wiki answers {code!r}: {info}")
-
-
-def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds of a Retry-After header, None if it cannot be read.
-
-    A number of seconds or an HTTP date. Source: RFC 9110, section 10.2.3.
-    """
-    value = (value or "").strip()
-    if re.fullmatch(r"\d{1,9}(?:\.\d+)?", value):
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
 
 
 # --- failures -------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
-"""Separate user and password from servers' addresses."""
+"""Read servers' addresses without their secrets, and what a busy server asks for."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+# Answers to a request that may succeed later.
+RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,20 @@ def _port(parts: SplitResult) -> int | None:
         return parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds of a Retry-After header, None if it cannot be read.
+
+    A number of seconds or an HTTP date. Source: RFC 9110, section 10.2.3.
+    """
+    value = (value or "").strip()
+    if re.fullmatch(r"\d{1,9}(?:\.\d+)?", value):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())

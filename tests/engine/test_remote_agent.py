@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import config
-from engine.server_connection import Patience, ServerConnection, ServerError, retry_after
+from engine.server_connection import Patience, ServerConnection, ServerError
 from preflight.model_entries import ModelSpec
 from scoring.distribution import total_variation
 from scoring.scorer import Request
@@ -123,13 +123,6 @@ def test_temporary_failures_are_tried_again_and_others_are_not():
         with pytest.raises(ServerError, match="asks to wait 3600 s"):
             connection.post("/generate", {})
         connection.close()
-
-
-def test_retry_after_is_read_in_both_forms():
-    assert retry_after("7") == 7
-    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert retry_after("soon") is None
-    assert retry_after(None) is None
 
 
 def test_the_key_comes_from_the_environment_and_is_in_no_message(monkeypatch):
