@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import config
 from preflight.model_entries import ModelSpec
@@ -27,7 +27,8 @@ ANSWER_TOKENS: Final = 8
 # Most tokens that a passage adds beside its own.
 EDGE_TOKENS: Final = 8
 
-T = TypeVar("T")
+# Renders a task with some of its passages, as they are quoted.
+Build = Callable[[ForecastTask, Sequence[str]], Prompt]
 
 
 class PromptFitting:
@@ -82,12 +83,7 @@ class PromptFitting:
             TokenizationError: the integers have no unambiguous spelling.
         """
         limit = self.max_model_len - ANSWER_TOKENS
-        prompt = self._fitted(
-            self._blocks_in_budget(task),
-            limit,
-            lambda blocks: self._forecast_prompt(task, blocks),
-            lambda prompt: len(prompt.token_ids),
-        )
+        prompt = self._fitted(task, limit, self._forecast_prompt)
         if self.max_model_len and len(prompt.token_ids) > limit:
             what = "the question with its reasoning" if task.reasoning else "the question"
             raise PromptError(
@@ -109,19 +105,7 @@ class PromptFitting:
         Raises:
             PromptError: the question and ``config.THINK_MAX_TOKENS`` do not fit, evidence or none.
         """
-        limit = self.max_model_len - ANSWER_TOKENS - config.THINK_MAX_TOKENS
-        prompt = self._fitted(
-            self._blocks_in_budget(task),
-            limit,
-            lambda blocks: self._opened(task, blocks),
-            lambda prompt: len(prompt.token_ids),
-        )
-        if self.max_model_len and len(prompt.token_ids) > limit:
-            raise PromptError(
-                f"the question needs {len(prompt.token_ids)} tokens and THINK_MAX_TOKENS is"
-                f" {config.THINK_MAX_TOKENS}, the window of {self.name} has {self.max_model_len}"
-            )
-        return prompt
+        return self._before_text(task, self._opened, "THINK_MAX_TOKENS", ANSWER_TOKENS)
 
     def reasoning_prompt(self, task: ForecastTask) -> TokenPath:
         """Return token ids of the prompt that asks for reasoning; its answer fits.
@@ -129,19 +113,19 @@ class PromptFitting:
         Raises:
             PromptError: the question and ``config.LOGIC_MAX_TOKENS`` do not fit, evidence or none.
         """
-        limit = self.max_model_len - config.LOGIC_MAX_TOKENS
-        ids = self._fitted(
-            self._blocks_in_budget(task),
-            limit,
-            lambda blocks: self._reasoning_ids(task, blocks),
-            len,
-        )
-        if self.max_model_len and len(ids) > limit:
+        return self._before_text(task, self._reasoning_prompt, "LOGIC_MAX_TOKENS", 0).token_ids
+
+    def _before_text(self, task: ForecastTask, build: Build, setting: str, spare: int) -> Prompt:
+        """Fit a prompt before a text of ``setting`` tokens and a few to ``spare``."""
+        longest: int = getattr(config, setting)
+        limit = self.max_model_len - spare - longest
+        prompt = self._fitted(task, limit, build)
+        if self.max_model_len and len(prompt.token_ids) > limit:
             raise PromptError(
-                f"the question needs {len(ids)} tokens and LOGIC_MAX_TOKENS is"
-                f" {config.LOGIC_MAX_TOKENS}, the window of {self.name} has {self.max_model_len}"
+                f"the question needs {len(prompt.token_ids)} tokens and {setting} is {longest},"
+                f" the window of {self.name} has {self.max_model_len}"
             )
-        return ids
+        return prompt
 
     def _blocks_in_budget(self, task: ForecastTask) -> list[str]:
         """Return the best passages as quoted, as many as ``config.CONTEXT_TOKENS`` hold."""
@@ -155,20 +139,15 @@ class PromptFitting:
             blocks.append(block)
         return blocks
 
-    def _fitted(
-        self,
-        blocks: Sequence[str],
-        limit: int,
-        build: Callable[[Sequence[str]], T],
-        length: Callable[[T], int],
-    ) -> T:
-        """Build with as many blocks as ``limit`` tokens allow, or with none."""
+    def _fitted(self, task: ForecastTask, limit: int, build: Build) -> Prompt:
+        """Build with as many passages as ``limit`` tokens allow, or with none."""
+        blocks = self._blocks_in_budget(task)
         used = len(blocks)
         while True:
-            built = build(blocks[:used])
-            over = length(built) - limit
+            prompt = build(task, blocks[:used])
+            over = len(prompt.token_ids) - limit
             if not self.max_model_len or over <= 0 or used == 0:
-                return built
+                return prompt
             # Skip what is too long for certain: a block takes its own tokens and a few at its ends.
             while over > 0 and used > 0:
                 used -= 1
@@ -212,7 +191,7 @@ class PromptFitting:
             messages[0]["content"] += f"\n{self.spec.think}"
         form = self.thoughts
         rendered = self._render(task, messages, switch=form.on, ending=form.opened, free=True)
-        return Prompt(rendered.text, self._ids(rendered, blocks), NumberTrie((), ()), len(blocks))
+        return self._without_number(rendered, blocks)
 
     def _behind_thought(
         self, task: ForecastTask, thought: Thought, blocks: Sequence[str]
@@ -233,7 +212,7 @@ class PromptFitting:
             len(blocks),
         )
 
-    def _reasoning_ids(self, task: ForecastTask, blocks: Sequence[str]) -> TokenPath:
+    def _reasoning_prompt(self, task: ForecastTask, blocks: Sequence[str]) -> Prompt:
         messages = prompts.reasoning_messages(
             task.question,
             task.passages[: len(blocks)],
@@ -241,7 +220,11 @@ class PromptFitting:
             facts=task.facts,
             control_tokens=self.control_tokens,
         )
-        return self._ids(self._render(task, messages, free=True), blocks)
+        return self._without_number(self._render(task, messages, free=True), blocks)
+
+    def _without_number(self, rendered: Rendered, blocks: Sequence[str]) -> Prompt:
+        """Return a prompt behind which a text is written."""
+        return Prompt(rendered.text, self._ids(rendered, blocks), NumberTrie((), ()), len(blocks))
 
     def _render(
         self,
