@@ -151,17 +151,21 @@ def base_rate_fact(count: int, yes: float, kind: str, family: str) -> str:
     return BASE_RATE.format(count=count, **shares, family=related)
 
 
-def _facts(lines: Sequence[str], control_tokens: Sequence[str]) -> list[str]:
-    """Return the paragraph of what is known beside the evidence, if anything is."""
-    return [defuse("\n".join([FACTS, *lines]), control_tokens)] if lines else []
-
-
-def _opening(passages: Sequence[Passage], today: str, control_tokens: Sequence[str]) -> list[str]:
-    """Return the paragraphs that begin every prompt: date and evidence."""
+def _opening(
+    question: Question,
+    passages: Sequence[Passage],
+    today: str,
+    facts: Sequence[str],
+    control_tokens: Sequence[str],
+) -> list[str]:
+    """Return the paragraphs that begin every prompt: date, evidence, question, facts."""
     blocks = [f"Today is {today}."]
     if passages:
         evidence = format_evidence(passages, control_tokens)
         blocks.append(f"{EVIDENCE_NOTICE}\n<evidence>\n{evidence}\n</evidence>")
+    blocks.append(question_block(question, control_tokens))
+    if facts:
+        blocks.append(defuse("\n".join([FACTS, *facts]), control_tokens))
     return blocks
 
 
@@ -186,8 +190,7 @@ def forecast_messages(
         wording: of the request; 0 is the usual one, ``NEGATED`` asks for no.
         control_tokens: the tokenizer's special tokens, made harmless in all quoted text.
     """
-    blocks = _opening(passages, today, control_tokens)
-    blocks += [question_block(question, control_tokens), *_facts(facts, control_tokens)]
+    blocks = _opening(question, passages, today, facts, control_tokens)
     if reasoning:
         notes = defuse(reasoning, control_tokens).strip()
         blocks.append(f"An analyst's notes on the question:\n<reasoning>\n{notes}\n</reasoning>")
@@ -204,8 +207,7 @@ def reasoning_messages(
     control_tokens: Sequence[str] = (),
 ) -> Messages:
     """Build the chat that asks for notes and no number; see ``forecast_messages``."""
-    blocks = _opening(passages, today, control_tokens)
-    blocks += [question_block(question, control_tokens), *_facts(facts, control_tokens)]
+    blocks = _opening(question, passages, today, facts, control_tokens)
     blocks.append(REASONING_REQUEST)
     return _chat(REASONING_SYSTEM, blocks)
 
