@@ -215,15 +215,10 @@ def model_problems(
         )
 
 
-def thinking_problems(
-    spec: ModelSpec, vllm_config: Any, longest: int, settings: Mapping[str, Any] | None = None
-) -> Iterator[str]:
-    """Say that a thought leaves a model's window too few tokens for a question.
-
-    ``longest`` is THINK_MAX_TOKENS; ``settings`` the model's config.json where it is known.
-    """
+def thinking_problems(spec: ModelSpec, vllm_config: Any, longest: int) -> Iterator[str]:
+    """Say that a thought of ``longest`` tokens leaves too little window for a question."""
     common = vllm_config.get("max_model_len") if isinstance(vllm_config, Mapping) else None
-    own = window(known_settings(spec.path) if settings is None else settings)
+    own = window(known_settings(spec.path))
     known = [v for v in (spec.max_model_len or common, own) if isinstance(v, int) and v > 0]
     if spec.think and known and longest > min(known) - QUESTION_TOKENS:
         yield (
