@@ -22,7 +22,6 @@ from preflight.stores import CONCURRENCY, FolderStore, Limits, Store, open_store
 from preflight.weights import (
     HEADER_BYTES,
     Fetch,
-    Shape,
     UnknownArchitecture,
     inspect_weights,
     json_file,
@@ -48,7 +47,6 @@ class Inspection:
         problems: one line each; an engine must not be started while there is one.
         notes: what could not be checked, one line each.
         settings: the model's config.json; empty where it cannot be read.
-        tensors: tensor name -> shape, over all weight files.
         files: file name -> its bytes and version at that time.
         folder: the small files: a folder's own, or a copy that ``close()`` deletes.
     """
@@ -57,7 +55,6 @@ class Inspection:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
-    tensors: dict[str, Shape] = field(default_factory=dict)
     folder: Path | None = None
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -128,21 +125,19 @@ def _inspect(store: Store, load_format: str, trust_remote_code: bool, fetch: Fet
         return Inspection(address, (str(error),))
     settings, problems = _settings(store, sizes, folder)
     problems += _tokenizer_problems(store, sizes, folder)
-    shapes: dict[str, Shape] = {}
     if load_format != "dummy":
         weights = inspect_weights(store, sizes, folder, load_format, fetch)
-        shapes = weights.shapes
         problems += weights.problems
         if not problems and not load_format.endswith(("sharded", "sharded_state")):
             try:
-                problems += missing_tensors(address, settings, shapes, folder, trust_remote_code)
+                problems += missing_tensors(
+                    address, settings, weights.shapes, folder, trust_remote_code
+                )
             except UnknownArchitecture as error:
                 notes.append(
                     f"{address}: {error}; its tensors were compared with its own index only"
                 )
-    return Inspection(
-        address, tuple(problems), tuple(notes), settings, shapes, folder, files, temporary
-    )
+    return Inspection(address, tuple(problems), tuple(notes), settings, folder, files, temporary)
 
 
 def _left_out(store: Store) -> list[str]:

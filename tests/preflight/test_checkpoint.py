@@ -111,7 +111,6 @@ def test_a_whole_checkpoint_passes(whole):
     found = inspect(str(whole), load_format="runai_streamer")
     assert found.problems == ()
     assert found.notes == ()
-    assert len(found.tensors) == len(json.loads((whole / INDEX).read_text())["weight_map"])
 
 
 @pytest.mark.parametrize("case", CASES)
