@@ -18,18 +18,15 @@ def common_projection(stated: Sequence[float]) -> float:
     return math.fsum(stated) / len(stated)
 
 
-def isotonic_over_dates(
-    dates: Sequence[str], p: Sequence[float], weights: Sequence[float] | None = None
-) -> list[float]:
+def isotonic_over_dates(dates: Sequence[str], p: Sequence[float]) -> list[float]:
     """Project forecasts of "before D" on the sequences that never fall with D.
 
     Args:
         dates: ISO days in any order; forecasts of one day get one value.
         p: probabilities, 0-1, one for each date.
-        weights: positive; equal when left out.
 
     Returns:
-        The nearest such values in weighted squares, in the order given.
+        The nearest such values in squares, in the order given.
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -37,4 +34,4 @@ def isotonic_over_dates(
         return []
     order = {day: number for number, day in enumerate(sorted(set(dates)))}
     x = np.array([order[day] for day in dates], dtype=np.float64)
-    return [float(v) for v in IsotonicRegression().fit_transform(x, p, sample_weight=weights)]
+    return [float(v) for v in IsotonicRegression().fit_transform(x, p)]

@@ -35,10 +35,10 @@ def test_a_projection_by_hand() -> None:
 
 
 def test_isotonic_over_dates_by_hand() -> None:
-    """Weights 1 and 3 of a falling pair make (0.6 + 3 * 0.2) / 4; the order given is kept."""
+    """A falling pair makes (0.6 + 0.2) / 2; the order given is kept."""
     days = ["2026-03-01", "2026-01-01", "2026-02-01"]
-    found = isotonic_over_dates(days, [0.5, 0.6, 0.2], [1, 1, 3])
-    assert found == pytest.approx([0.5, 0.3, 0.3])
+    found = isotonic_over_dates(days, [0.5, 0.6, 0.2])
+    assert found == pytest.approx([0.5, 0.4, 0.4])
     assert isotonic_over_dates(days, [0.9, 0.1, 0.4]) == pytest.approx([0.9, 0.1, 0.4])
     assert isotonic_over_dates(["2026-01-01"] * 2, [0.2, 0.4]) == pytest.approx([0.3, 0.3])
     assert isotonic_over_dates([], []) == []
