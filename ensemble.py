@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import config
@@ -22,17 +21,15 @@ from runs.forecast_records import Key, Piece, Scored, forecast_record, pieces, p
 from runs.prompt_batches import Batch, Thoughts, prompt_batch
 from runs.thoughts import think
 from runs.weights_identity import weights_identity
-from scoring.agent import BaseAgent
+from scoring.agent import AgentFactory, BaseAgent, loaded
 from scoring.samples import fitted_task, noted_tasks
 from scoring.tasks import AgentError, ForecastOutcome, Reasoning
 from storage.errors import DatabaseError
 from storage.records import Evidence, Forecast, ReasoningRecord
-from terminal.progress import progress, waiting
+from terminal.progress import progress
 from terminal.redaction import redact
 
 logger = logging.getLogger(__name__)
-
-AgentFactory = Callable[[ModelSpec], BaseAgent]
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ class Ensemble:
         """Load a model, let it reason and score, and store its failure where it fails."""
         left = dict(enumerate(load.score))
         try:
-            with self._loaded(load.spec) as agent:
+            with loaded(load.spec, self.agent_factory) as agent:
                 self._note_weights(load.spec, agent.served_by)
                 if load.reason:
                     self._reason(load, agent)
@@ -156,14 +153,6 @@ class Ensemble:
             failure = ForecastOutcome(0, None, None, _logged(f"{load.spec.name} failed", error))
             for piece in left.values():
                 self._save(load.spec, piece, {FULL: [(piece.task, failure)]})
-
-    @contextmanager
-    def _loaded(self, spec: ModelSpec) -> Iterator[BaseAgent]:
-        """Yield a loaded agent; show how long its loading takes."""
-        with ExitStack() as stack:
-            with waiting(f"loading {spec.name}"):
-                agent = stack.enter_context(self.agent_factory(spec))
-            yield agent
 
     def _note_weights(self, spec: ModelSpec, served_by: str | None) -> None:
         """Record which weights were loaded; others would mix two models under one name."""

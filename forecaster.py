@@ -36,11 +36,10 @@ from terminal.screen import reader_may_leave, show, show_json
 
 if TYPE_CHECKING:
     from database import Database
-    from ensemble import AgentFactory
     from preflight.model_entries import ModelSpec
     from runs.finish import Ending
     from runs.plan import Plan
-    from scoring.agent import BaseAgent
+    from scoring.agent import AgentFactory, BaseAgent
     from semanticretriever import SemanticRetriever
     from terminal.interrupts import Interrupts
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
@@ -12,14 +11,14 @@ from database import Database
 from evaluation.ablation import FULL, variants
 from evaluation.resolved import read_voices
 from preflight.model_entries import ModelSpec
-from scoring.agent import BaseAgent
+from scoring.agent import AgentFactory, BaseAgent, loaded
 from scoring.pooling import Voice, average
 from scoring.prompts import OTHER_REQUESTS, Passage, base_rate_fact, market_fact, question_block
 from scoring.samples import fitted_task, result_voice, turned
 from scoring.tasks import AgentError, ForecastTask, Thought
 from storage.final_numbers import FinalNumbers, OutsideView
 from storage.records import AskedQuestion, PooledForecast
-from terminal.progress import progress, waiting
+from terminal.progress import progress
 
 EVIDENCE: Final = "evidence"
 FACTS: Final = "price and base rate shown"
@@ -31,7 +30,6 @@ DATE: Final = "date"
 INGREDIENTS: Final = (EVIDENCE, FACTS, NOTES, WORDING, DATE)
 MAX_SWAPPED: Final = 4
 
-AgentFactory = Callable[[ModelSpec], BaseAgent]
 # A set of ingredients that are the later run's.
 Mix = frozenset[str]
 
@@ -260,9 +258,7 @@ def scored(
     failed: dict[str, str] = {}
     for path, spec in specs.items():
         try:
-            with ExitStack() as stack:
-                with waiting(f"loading {spec.name}"):
-                    agent = stack.enter_context(agent_factory(spec))
+            with loaded(spec, agent_factory) as agent:
                 found[path] = mixer.score(agent, asked)
         except Exception as error:  # the agent boundary: one model's failure is its own
             failed[path] = str(error).splitlines()[0]

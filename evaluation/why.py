@@ -20,7 +20,6 @@ from evaluation.changes import run_differences
 from evaluation.explanation import find_question
 from evaluation.mixed_prompts import (
     FACTS,
-    AgentFactory,
     Mixer,
     Side,
     mixes,
@@ -32,6 +31,7 @@ from evaluation.run_differences import Difference
 from preflight.model_entries import ModelSpec
 from preflight.rules import ConfigError
 from questions.cells import counted
+from scoring.agent import AgentFactory
 from scoring.prompts import Passage
 from storage.records import AskedQuestion
 from terminal.redaction import redact

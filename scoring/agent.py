@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from scoring.tasks import (
     WrittenThought,
 )
 from scoring.thoughts import Completion, Told, Writing, write_thoughts
+from terminal.progress import waiting
 
 # ``probabilities`` and ``unseen`` of a ``ForecastScoring``.
 Kept = tuple[dict[TokenPath, dict[int, float]], dict[TokenPath, float]]
@@ -140,3 +141,15 @@ class BaseAgent(PromptFitting, ABC):
         key = sha256(array("I", prompt.token_ids)).digest()
         kept = self._scorings.setdefault(key, ({}, {}))
         return ForecastScoring(prompt.token_ids, prompt.trie, *kept)
+
+
+AgentFactory = Callable[[ModelSpec], BaseAgent]
+
+
+@contextmanager
+def loaded(spec: ModelSpec, agent_factory: AgentFactory) -> Iterator[BaseAgent]:
+    """Yield a loaded agent; show how long its loading takes."""
+    with ExitStack() as stack:
+        with waiting(f"loading {spec.name}"):
+            agent = stack.enter_context(agent_factory(spec))
+        yield agent
