@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 
 from evaluation.metrics import brier_score
+from scoring.samples import noted_tasks
 from scoring.tasks import ForecastTask, Thought
 from storage.records import AblationPair
 
@@ -49,8 +50,7 @@ def variants(
         thoughts: the model's own thoughts for each of the notes, or for the task without any.
         ablate: whether to add conditions; one that would repeat another is left out.
     """
-    noted = [replace(task, reasoning=text) for text in reasonings] or [task]
-    full = noted
+    noted = full = noted_tasks(task, reasonings)
     if thoughts:
         pairs = zip(noted, thoughts, strict=True)
         full = [replace(one, thought=thought) for one, own in pairs for thought in own]
