@@ -144,12 +144,8 @@ def expected_calibration_error(probabilities: ArrayLike, outcomes: ArrayLike) ->
     Biased upwards in small samples. Source: Naeini, Cooper & Hauskrecht (2015), AAAI, 2901-2907.
     """
     p, y = check_forecasts(probabilities, outcomes)
-    return _calibration_error(bin_numbers(p), p - y)
-
-
-def _calibration_error(numbers: NDArray[np.int64], errors: Floats) -> float:
     # count * |mean forecast - frequency| of a bin is |sum of (p - y)| in it.
-    return float(np.abs(np.bincount(numbers, weights=errors)).sum() / errors.size)
+    return float(np.abs(np.bincount(bin_numbers(p), weights=p - y)).sum() / p.size)
 
 
 # --- Murphy's decomposition -----------------------------------------------------------------------
@@ -237,7 +233,7 @@ def calibration_noise(
     rows, count = cluster_numbers(clusters, p.size)
     related = outcome_correlation(p, y, rows)
     errors = _simulated_errors(p, rows, count, related, samples=samples, seed=seed)
-    error = _calibration_error(bin_numbers(p), p - y)
+    error = expected_calibration_error(p, y)
     return CalibrationNoise(error, float(errors.mean()), float(np.quantile(errors, 0.95)))
 
 
