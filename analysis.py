@@ -201,16 +201,10 @@ def demo_model(settings: Mapping[str, Any], name: str, path: str) -> ModelSpec:
 
 def redraw(database: Database, plots_dir: Path, run_id: int | None) -> None:
     """Draw a run (default: the newest) and the histories; print count and folder."""
-    from evaluation.resolved import AnalysisError
+    from evaluation.resolved import chosen_run
     from reporting.plots import draw_history, draw_run
 
-    runs = database.runs.all()
-    if not runs:
-        raise AnalysisError(
-            f"{database.path}: there is no run to draw; forecast something first"
-            " (python forecaster.py)"
-        )
-    paths = draw_run(database, runs[-1].id if run_id is None else run_id, plots_dir)
+    paths = draw_run(database, chosen_run(database, run_id, "draw"), plots_dir)
     paths += draw_history(database, plots_dir)
     show(f"{len(paths)} plots in {plots_dir}")
 

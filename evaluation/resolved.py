@@ -42,6 +42,21 @@ class AnalysisError(Exception):
     """Nothing can be done with what was given; the message is one line for the user."""
 
 
+def chosen_run(database: Database, run_id: int | None, purpose: str) -> int:
+    """Return the run that was asked for, else the newest.
+
+    Raises:
+        AnalysisError: there is none "to ``purpose``".
+    """
+    runs = database.runs.all()
+    if not runs:
+        raise AnalysisError(
+            f"{database.path}: there is no run to {purpose}; forecast something first"
+            " (python forecaster.py)"
+        )
+    return runs[-1].id if run_id is None else run_id
+
+
 @lru_cache(maxsize=10_000)
 def parse_time(text: str) -> datetime:
     """Parse a stored ISO date or timestamp as UTC without a zone."""

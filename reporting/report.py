@@ -18,7 +18,7 @@ from evaluation.ablation import CONDITIONS
 from evaluation.changes import Change, changes
 from evaluation.explanation import RunRecord, Step, steps
 from evaluation.headline import headline
-from evaluation.resolved import RECORDS, AnalysisError, Judged, collect, record_of
+from evaluation.resolved import RECORDS, AnalysisError, Judged, chosen_run, collect, record_of
 from evaluation.scorecard import score_lines
 from questions.checks import parent_id
 from reporting import styles
@@ -111,13 +111,7 @@ def write_report(database: Database, path: Path, run_id: int | None = None) -> s
             or the file cannot be written. DatabaseError: no such run.
     """
     _refuse_target(path)
-    runs = database.runs.all()
-    if not runs:
-        raise AnalysisError(
-            f"{database.path}: there is no run to report; forecast something first"
-            " (python forecaster.py)"
-        )
-    html = render(database, runs[-1].id if run_id is None else run_id)
+    html = render(database, chosen_run(database, run_id, "report"))
     report_missing_scripts()
     try:
         write_whole(path, html.encode())
