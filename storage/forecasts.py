@@ -92,8 +92,7 @@ class ForecastStore:
         """Return all forecasts of a run (errors too), by question, agent and chunk."""
         return self._connection.read(
             Forecast,
-            "SELECT f.*, q.subject, rq.as_of, r.started_at"
-            f" FROM {ASKED_IN_RUNS} {FORECAST_JOINS}"
+            f"SELECT f.* FROM {ASKED_IN_RUNS} {FORECAST_JOINS}"
             " WHERE rq.run_id = ? ORDER BY rq.position, f.agent, f.chunk",
             (run_id,),
         )
@@ -120,8 +119,7 @@ class ForecastStore:
         """Return the pools of a run in question order, each with its ``calibration``."""
         return self._connection.read(
             PooledForecast,
-            "SELECT n.*, q.subject, rq.as_of, r.started_at,"
-            f" (SELECT 100 * c.calibrated {CALIBRATED}) AS calibrated,"
+            f"SELECT n.*, (SELECT 100 * c.calibrated {CALIBRATED}) AS calibrated,"
             f" (SELECT k.id {CALIBRATED}) AS calibration, {_FINAL}"
             f" FROM {ASKED_IN_RUNS} {POOL_JOINS} WHERE rq.run_id = ? ORDER BY rq.position",
             (run_id,),

@@ -36,7 +36,6 @@ class Run:
 
     id: int
     started_at: Moment
-    finished_at: Moment | None
     status: str
     as_of: Moment | None
     seed: int
@@ -57,7 +56,6 @@ class AskedQuestion:
     id: str
     subject: str
     question: Question
-    position: int
     as_of: Moment | None
     retrieved_at: Moment | None
     context_error: str | None
@@ -107,7 +105,6 @@ class AskedColumns:
     run_id: int
     question_id: str
     subject: str
-    as_of: Moment | None
     extra: Mapping[str, Any]
 
 
@@ -132,13 +129,9 @@ class Forecast:
 
     run_id: int
     question_id: str
-    subject: str
     agent: str
     chunk: int
     model: str
-    started_at: Moment
-    created_at: Moment
-    as_of: Moment | None
     distribution: Distribution | None
     captured_mass: Mass | None
     residual_mass: Mass | None
@@ -146,7 +139,6 @@ class Forecast:
     prompt_sha256: str | None
     reasoning: str | None
     error: str | None
-    context_error: str | None
     samples: int
     within_deviation: float | None
     between_deviation: float | None
@@ -176,22 +168,15 @@ class PooledForecast:
     moved the models' mean.
     """
 
-    run_id: int
     question_id: str
-    subject: str
     method: str
-    started_at: Moment
-    created_at: Moment
-    as_of: Moment | None
     distribution: Distribution
     agents: int
     agents_configured: int
     agreement: float
     captured_mass: Mass
-    residual_mass: Mass
     low_confidence: bool
     weights: Mapping[str, Any] | None
-    weakest_captured: Mass | None
     calibrated: float | None
     calibration: int | None
     final: float | None
@@ -235,8 +220,6 @@ class AblationPair:
     mean: float | None
     shift: float | None
     divergence: float | None
-    captured_mass: Mass | None
-    residual_mass: Mass | None
     error: str | None
 
 

@@ -232,7 +232,7 @@ class RunStore:
         among = ASKED_IN_RUNS if asked is None else ASKED_AMONG
         return self._connection.read(
             AskedColumns,
-            f"SELECT rq.run_id, rq.question_id, q.subject, rq.as_of, {_EXTRA}"
+            f"SELECT rq.run_id, rq.question_id, q.subject, {_EXTRA}"
             f" FROM {among} JOIN questions q ON q.id = rq.question_id"
             f" WHERE q.subject IN {RESOLVED}",
             () if asked is None else (json.dumps(asked),),

@@ -64,15 +64,13 @@ def test_a_condition_takes_away_what_it_names_and_none_repeats_another(passages,
 
 def test_the_table_sums_up_pairs_and_scores_resolved_ones():
     rows = [
-        AblationPair(
-            name, "m", 0, "no_evidence", full, mean, full - mean, divergence, 0.9, 0.0, None
-        )
+        AblationPair(name, "m", 0, "no_evidence", full, mean, full - mean, divergence, None)
         for name, full, mean, divergence in (
             ("a", 80.0, 60.0, 0.3),
             ("b", 10.0, 40.0, 0.1),
             ("c", 50.0, 51.0, 0.2),
         )
-    ] + [AblationPair("a", "m", 0, "neither", *[None] * 6, "engine died")]
+    ] + [AblationPair("a", "m", 0, "neither", *[None] * 4, "engine died")]
     lines = effect_lines(rows, {"a": 1, "b": 0})
     # Shifts +20, -30, -1; Brier scores (0.04 + 0.01) / 2 with and (0.16 + 0.16) / 2 without.
     assert lines[3].split() == ["evidence", "3", "-3.7", "17.0", "-30.0", "0.200", "0.025", "0.160"]

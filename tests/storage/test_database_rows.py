@@ -186,7 +186,8 @@ def test_the_latest_run_that_is_not_finished_is_found(db):
     db.runs.finish(second, "finished")
     assert db.runs.unfinished().id == first
     assert [row.id for row in db.runs.all()] == [first, second, third]
-    assert [row.finished_at is None for row in db.runs.all()] == [True, False, False]
+    ended = db.connection.query("SELECT finished_at IS NOT NULL FROM runs ORDER BY id")
+    assert [row[0] for row in ended] == [0, 1, 1]
 
 
 def test_a_run_is_taken_over_from_a_process_that_has_ended_only(db):
@@ -204,15 +205,8 @@ def test_a_run_is_taken_over_from_a_process_that_has_ended_only(db):
     db.runs.finish(run, "partial")
     assert db.runs.claim(run, "third", alive) is None  # nobody works on a run that has ended
     assert asked == ["first"]
-    assert (
-        db.runs.get(run).owner,
-        db.runs.get(run).status,
-        db.runs.get(run).finished_at,
-    ) == (
-        "third",
-        "running",
-        None,
-    )
+    taken = db.connection.query("SELECT owner, status, finished_at FROM runs")
+    assert tuple(taken[0]) == ("third", "running", None)
 
 
 def test_a_run_keeps_what_it_was_started_with(db):
@@ -264,10 +258,10 @@ def test_the_first_weights_of_a_model_stand(db):
 def test_questions_of_a_run_keep_their_order_and_their_days(db):
     dated = Question("Will D happen?", id="d", as_of="2025-03-01")
     run = start(db, as_of="2025-02-01", questions=[*QUESTIONS, dated])
-    assert [(row.id, row.position, row.as_of) for row in db.runs.questions(run)] == [
-        ("z", 0, "2025-02-01"),
-        ("a", 1, "2025-02-01"),
-        ("d", 2, "2025-03-01"),
+    assert [(row.id, row.as_of) for row in db.runs.questions(run)] == [
+        ("z", "2025-02-01"),
+        ("a", "2025-02-01"),
+        ("d", "2025-03-01"),
     ]
 
 
@@ -427,8 +421,8 @@ def test_what_was_asked_has_its_columns_and_the_moment_of_its_first_forecast(db)
     assert sorted(
         db.runs.asked_columns([(run, "a"), (run, "a@d")]), key=lambda row: row.question_id
     ) == [
-        AskedColumns(run, "a", "a", None, {}),
-        AskedColumns(run, "a@d", "a", "2025-03-01", {"n": 1}),
+        AskedColumns(run, "a", "a", {}),
+        AskedColumns(run, "a@d", "a", {"n": 1}),
     ]
     assert len(db.runs.asked_columns()) == 2
     assert db.points.read(resolved=True) == db.points.read([(run, "a"), (run, "a@d")])
@@ -697,7 +691,7 @@ def test_a_value_that_forecaster_does_not_write_is_one_line(db, column, value):
         other.execute("PRAGMA ignore_check_constraints = ON")
         other.execute(f"UPDATE forecasts SET {column} = ?", (value,))
     with pytest.raises(DatabaseError, match=f"as {column}, which Forecaster does not write"):
-        db.forecasts.of_run(run)
+        db.points.read() if column == "created_at" else db.forecasts.of_run(run)
 
 
 @pytest.mark.parametrize(
