@@ -150,10 +150,10 @@ class ServerConnection:
             return response.json()
         return response.text
 
-    def post(self, path: str, body: Any, *, missing: Any = None, optional: bool = False) -> Any:
+    def post(self, path: str, body: Any, *, optional: bool = False) -> Any:
         """Return the JSON answer to ``body``.
 
-        With ``optional`` a server that has no such address gives ``missing``.
+        With ``optional`` a server that has no such address gives None.
 
         Raises:
             UnreachableError: all tries failed.
@@ -161,7 +161,7 @@ class ServerConnection:
         """
         response = self._sent("POST", path, body, accepted=(404, 405, 501) if optional else ())
         if response.status != 200:
-            return missing
+            return None
         try:
             return response.json()
         except ValueError:
