@@ -61,10 +61,7 @@ class Manifest(RunSettings):
         settings = dict(run.settings)
         try:
             if "models" in settings and "today" not in settings:
-                raise UsageError(
-                    f"run {run.id} was stored by an older Forecaster without what --resume and"
-                    " --replay need; start a new run"
-                )
+                raise too_old(run.id)
             date.fromisoformat(settings["today"])
             for name in settings["model_order"]:
                 if not isinstance(settings["models"][name]["path"], str):
@@ -78,6 +75,14 @@ class Manifest(RunSettings):
                 " start a new run"
             ) from None
         return cls(settings, run.seed, run.versions, database.runs.weights(run.id))
+
+
+def too_old(run_id: int) -> UsageError:
+    """Say that a run cannot be continued or repeated: older versions stored less."""
+    return UsageError(
+        f"run {run_id} was stored by an older Forecaster without what --resume and --replay need;"
+        " start a new run"
+    )
 
 
 def plan_settings(plan: Plan) -> dict[str, Any]:

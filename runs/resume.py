@@ -13,7 +13,7 @@ from preflight.rules import ConfigError
 from questions.question import Question
 from runs.command_line import UsageError, settled_by_the_run
 from runs.environment import environment_problems
-from runs.manifest import Manifest
+from runs.manifest import Manifest, too_old
 from runs.plan import DEMO_LOGIC, Plan, engine_settings, model_table, thinking_problems
 from runs.start import being_worked_on, working_on
 from storage.records import Run
@@ -135,10 +135,7 @@ def stored_questions(database: Database, run_id: int) -> list[Question]:
     """
     asked = database.runs.questions(run_id)
     if not asked:
-        raise UsageError(
-            f"run {run_id} was stored by an older Forecaster without what --resume and --replay"
-            " need; start a new run"
-        )
+        raise too_old(run_id)
     for one in asked:
         if one.question.id != one.id:
             raise UsageError(
