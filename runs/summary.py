@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import config
@@ -34,17 +34,22 @@ ID_WIDE: Final = 14
 class Columns:
     """Format the rows of one table.
 
-    ``width`` is that of the questions, in columns of the terminal; ``final``, ``calibrated`` and
-    ``short`` say whether there are columns of final numbers beside the models', of calibrated
-    values and of missing models. ``articles`` has the number of articles used, by question.
+    ``terminal`` is as many columns wide; ``final``, ``calibrated`` and ``short`` say whether there
+    are columns of final numbers beside the models', of calibrated values and of missing models.
+    ``articles`` has the number of articles used, by question.
     """
 
-    width: int
+    terminal: int
     configured: int
     final: bool
     calibrated: bool
     short: bool
     articles: Mapping[str, int]
+
+    @property
+    def width(self) -> int:
+        """The columns of the terminal that are left to the questions."""
+        return max(23, min(60, self.terminal - len(self.head())))
 
     def head(self) -> str:
         """Return the names of the columns."""
@@ -107,16 +112,15 @@ def summary(database: Database, run_id: int) -> str:
     """Return the closing table of a run and its footnotes."""
     closing = Closing.read(database, run_id)
     asked, pools, configured = closing.asked, closing.pools, closing.configured
+    terminal = shutil.get_terminal_size().columns
     columns = Columns(
-        width=0,
+        terminal=terminal,
         configured=configured,
         final=any(pool.final is not None for pool in pools.values()),
         calibrated=any(pool.calibrated is not None for pool in pools.values()),
         short=any(q.id not in pools or pools[q.id].agents < configured for q in asked),
         articles=closing.articles,
     )
-    terminal = shutil.get_terminal_size().columns
-    columns = replace(columns, width=max(23, min(60, terminal - len(columns.head()))))
     live = [q for q in asked if q.as_of is None]
     dated = [q for q in asked if q.as_of is not None]
     lines = []
