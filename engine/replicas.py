@@ -28,11 +28,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def rendezvous(key: bytes, addresses: Sequence[str]) -> str:
-    """Return the address with the highest hash of address and key."""
-    return max(addresses, key=lambda one: hashlib.blake2b(one.encode() + b"\0" + key).digest())
-
-
 @dataclass
 class Replica:
     """One server of a model.
@@ -174,8 +169,9 @@ class Fleet:
 
 
 def _owner(prompt: TokenPath, addresses: Sequence[str]) -> str:
-    """Return the address that a prompt belongs to."""
-    return rendezvous(array("q", prompt).tobytes(), addresses)
+    """Return the address that a prompt belongs to: that with the highest hash of both."""
+    key = array("q", prompt).tobytes()
+    return max(addresses, key=lambda one: hashlib.blake2b(one.encode() + b"\0" + key).digest())
 
 
 def in_background(calls: Sequence[Callable[[], T]], threads: int) -> list[Future[T]]:
