@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
+from typing import Final
 
 import config
-from terminal.screen import CommandLine
+from terminal.screen import FLAG, CommandLine, Options, add_options
 
 # The two kinds of forecasts, as in evaluation/resolved.py, which takes longer to import.
 RECORDS = ("live", "back-dated")
@@ -15,19 +14,6 @@ DESCRIPTION = (
     "Reads a Forecaster database: draws the plots, records how questions ended, scores, calibrates"
     " and reports."
 )
-# What can be asked for beside redrawing; RECORDING writes into the database.
-JOBS = (
-    "resolve",
-    "resolve_one",
-    "same_question",
-    "calibrate",
-    "score",
-    "explain",
-    "why",
-    "report",
-    "list",
-)
-RECORDING = JOBS[:4]
 # The jobs that use an option; "" is redrawing.
 GOES_WITH = {
     "date": ("resolve_one",),
@@ -40,9 +26,47 @@ GOES_WITH = {
     "no_plots": ("score",),
     "json": ("list", "score", "explain", "why", "calibrate"),
 }
-# What scores are grouped by on request.
 LISTS = ("questions", "due", "runs", "models")
+# What scores are grouped by on request.
 GROUPS = ("question", "model", "pool", "horizon", "price", "run")
+# What to do, one of these at most (default: redraw): option, help, and how it is parsed.
+_JOBS: Final[Options] = (
+    ("--resolve", "record outcomes from a .csv, .tsv, .jsonl or .json: id or question, outcome,"
+     " date, source", {"metavar": "FILE"}),
+    ("--resolve-one", "record one outcome: id or text, and yes, no or void",
+     {"nargs": 2, "metavar": ("QUESTION", "OUTCOME")}),
+    ("--same-question", "let two ids share one history and their outcomes",
+     {"nargs": 2, "metavar": ("ID", "OTHER")}),
+    ("--score", "how good the forecasts were: five lines to quote, then each question, worst first",
+     FLAG),
+    ("--calibrate", "fit a calibration and store it beside the raw values",
+     {"choices": ("platt", "beta", "isotonic")}),
+    ("--explain", "show how a question's final number came about: id or text, and a run"
+     " (default: the newest that asked it)", {"nargs": "+", "metavar": ("QUESTION", "RUN")}),
+    ("--why", "split a change into evidence, wording, date, models, pool: id or text, and two runs"
+     " (default: the last two that asked it)", {"nargs": "+", "metavar": ("QUESTION", "RUN")}),
+    ("--list", "print the questions, those that are due to be resolved, the runs, or the models",
+     {"choices": LISTS}),
+    ("--report", "write one self-contained HTML page", {"metavar": "FILE"}),
+)  # fmt: skip
+JOBS: Final = tuple(name.removeprefix("--").replace("-", "_") for name, *_ in _JOBS)
+# Those that write into the database.
+RECORDING: Final = ("resolve", "resolve_one", "same_question", "calibrate")
+_MORE: Final[Options] = (
+    ("--passages", "with --why: also leave out each of the three best passages", FLAG),
+    ("--run", "redraw or report this run instead of the newest", {"type": int, "metavar": "N"}),
+    ("--date", "with --resolve-one: the day the outcome became known (default: today)",
+     {"metavar": "DATE"}),
+    ("--source", "with --resolve-one: where the outcome is documented", {"metavar": "TEXT"}),
+    ("--by", f"with --score: also by {', '.join(GROUPS)}; question lists all of them",
+     {"nargs": "+", "choices": GROUPS, "metavar": "GROUP"}),
+    ("--json", "with --list, --score, --explain, --why or --calibrate: print one JSON document",
+     FLAG),
+    ("--no-plots", "with --score: print only, draw nothing", FLAG),
+    ("--forecaster", "with --calibrate: an agent's name (default: ensemble)", {"metavar": "NAME"}),
+    ("--record", "with --calibrate: fit on live or on back-dated forecasts"
+     " (default: live, where any counts)", {"choices": RECORDS}),
+)  # fmt: skip
 
 
 EXAMPLES = """examples:
@@ -78,96 +102,9 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the plots (default: %(default)s)",
     )
     jobs = result.add_argument_group("what to do, one of these (default: redraw)")
-    job = jobs.add_mutually_exclusive_group()
-    for name, options in _JOB_OPTIONS.items():
-        job.add_argument(name, **options)
-    more = result.add_argument_group("options of these")
-    for name, options in _MORE_OPTIONS.items():
-        more.add_argument(name, **options)
+    add_options(jobs.add_mutually_exclusive_group(), _JOBS)
+    add_options(result.add_argument_group("options of these"), _MORE)
     return result
-
-
-_JOB_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--resolve": {
-        "metavar": "FILE",
-        "help": "record outcomes from a .csv, .tsv, .jsonl or .json:"
-        " id or question, outcome, date, source",
-    },
-    "--resolve-one": {
-        "nargs": 2,
-        "metavar": ("QUESTION", "OUTCOME"),
-        "help": "record one outcome: id or text, and yes, no or void",
-    },
-    "--same-question": {
-        "nargs": 2,
-        "metavar": ("ID", "OTHER"),
-        "help": "let two ids share one history and their outcomes",
-    },
-    "--score": {
-        "action": "store_true",
-        "help": "how good the forecasts were: five lines to quote, then each question, worst first",
-    },
-    "--calibrate": {
-        "choices": ("platt", "beta", "isotonic"),
-        "help": "fit a calibration and store it beside the raw values",
-    },
-    "--explain": {
-        "nargs": "+",
-        "metavar": ("QUESTION", "RUN"),
-        "help": "show how a question's final number came about: id or text, and a run"
-        " (default: the newest that asked it)",
-    },
-    "--why": {
-        "nargs": "+",
-        "metavar": ("QUESTION", "RUN"),
-        "help": "split a change into evidence, wording, date, models, pool: id or text, and two"
-        " runs (default: the last two that asked it)",
-    },
-    "--list": {
-        "choices": LISTS,
-        "help": "print the questions, those that are due to be resolved, the runs, or the models",
-    },
-    "--report": {"metavar": "FILE", "help": "write one self-contained HTML page"},
-}
-_MORE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--passages": {
-        "action": "store_true",
-        "help": "with --why: also leave out each of the three best passages",
-    },
-    "--run": {
-        "type": int,
-        "metavar": "N",
-        "help": "redraw or report this run instead of the newest",
-    },
-    "--date": {
-        "metavar": "DATE",
-        "help": "with --resolve-one: the day the outcome became known (default: today)",
-    },
-    "--source": {
-        "metavar": "TEXT",
-        "help": "with --resolve-one: where the outcome is documented",
-    },
-    "--by": {
-        "nargs": "+",
-        "choices": GROUPS,
-        "metavar": "GROUP",
-        "help": f"with --score: also by {', '.join(GROUPS)}; question lists all of them",
-    },
-    "--json": {
-        "action": "store_true",
-        "help": "with --list, --score, --explain, --why or --calibrate: print one JSON document",
-    },
-    "--no-plots": {"action": "store_true", "help": "with --score: print only, draw nothing"},
-    "--forecaster": {
-        "metavar": "NAME",
-        "help": "with --calibrate: an agent's name (default: ensemble)",
-    },
-    "--record": {
-        "choices": RECORDS,
-        "help": "with --calibrate: fit on live or on back-dated forecasts"
-        " (default: live, where any counts)",
-    },
-}
 
 
 def option_problems(arguments: argparse.Namespace) -> list[str]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Final
 
 import config
-from terminal.screen import CommandLine
+from terminal.screen import FLAG, CommandLine, Options, add_options
 
 
 class UsageError(Exception):
     """Something the user gave cannot be used; one line for each problem."""
 
 
-FLAG: Final[dict[str, Any]] = {"action": "store_true"}
 # What is forecast, one of these at most: the option, its help, and how it is parsed.
-ASKED: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+ASKED: Final[Options] = (
     ("--questions", ".txt (one per line), .csv, .tsv, .jsonl or .json with a question column,"
      " or a platform's file", {"metavar": "FILE"}),
     ("--question", "a question; repeatable", {"action": "append", "metavar": "TEXT"}),
@@ -29,7 +28,7 @@ ASKED: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
      " and report the differences", {"metavar": "RUN"}),
 )  # fmt: skip
 # How it is forecast.
-OPTIONS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+OPTIONS: Final[Options] = (
     ("--sample", "with --backtest: N of its questions, drawn with the seed",
      {"type": int, "metavar": "N"}),
     ("--models", "configured names or model paths (default: all configured)",
@@ -75,12 +74,8 @@ def parser() -> argparse.ArgumentParser:
     what = result.add_argument_group(
         "what is forecast, one of these (default: the list in the file)"
     )
-    asked = what.add_mutually_exclusive_group()
-    for name, text, keywords in ASKED:
-        asked.add_argument(name, help=text, **keywords)
-    how = result.add_argument_group("how it is forecast")
-    for name, text, keywords in OPTIONS:
-        how.add_argument(name, help=text, **keywords)
+    add_options(what.add_mutually_exclusive_group(), ASKED)
+    add_options(result.add_argument_group("how it is forecast"), OPTIONS)
     result.add_version()
     database = f"default: {config.DATABASE_PATH} (--demo: demo.db)"
     result.add_argument("--database", metavar="FILE", help=database)

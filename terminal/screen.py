@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 from terminal.redaction import redact
 from terminal.text import visible
@@ -63,6 +63,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# Options of a command line: name, help, and how each is parsed.
+Options = tuple[tuple[str, str, Mapping[str, Any]], ...]
+FLAG: Final[Mapping[str, Any]] = {"action": "store_true"}
+
+
+def add_options(group: Any, options: Options) -> None:
+    """Add options to a group of a parser."""
+    for name, text, keywords in options:
+        group.add_argument(name, help=text, **keywords)
 
 
 class CommandLine(argparse.ArgumentParser):
