@@ -83,7 +83,6 @@ class WrittenThought:
     """
 
     index: int
-    sample: int
     thought: Thought | None = None
     tokens: int = 0
     finish_reason: str = ""

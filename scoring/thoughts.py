@@ -85,30 +85,29 @@ def _write_batch(
     told: Told,
 ) -> Iterator[WrittenThought]:
     found: dict[int, WrittenThought] = {}
-    asked: list[tuple[int, ForecastTask, int, Writing]] = []
+    asked: list[tuple[int, Writing]] = []
     stop = _stopping(agent.tokenizer, form.end)
     for index, task, sample in batch:
         try:
             ids = agent.thought_prompt(task).token_ids
         except PromptError as error:
-            found[index] = WrittenThought(index, sample, error=str(error))
+            found[index] = WrittenThought(index, error=str(error))
             told(0, config.THINK_MAX_TOKENS)
             continue
         seed = thought_seed(task, sample)
-        asked.append((index, task, sample, Writing(ids, _sampling(seed) | stop)))
+        asked.append((index, Writing(ids, _sampling(seed) | stop)))
     counts = [0] * len(asked)
 
     def count(place: int, tokens: int) -> None:
         told(tokens - counts[place], 0)
         counts[place] = tokens
 
-    completions = write([writing for *_, writing in asked], count)
-    for (index, _, sample, writing), one in zip(asked, completions, strict=True):
+    completions = write([writing for _, writing in asked], count)
+    for (index, writing), one in zip(asked, completions, strict=True):
         told(0, config.THINK_MAX_TOKENS - len(one.token_ids))
         thought = split_thought(agent.tokenizer, one.token_ids, form.end)
         found[index] = WrittenThought(
             index,
-            sample,
             thought,
             tokens=len(one.token_ids),
             finish_reason=one.finish_reason,

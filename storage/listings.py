@@ -16,7 +16,6 @@ class ListedQuestion:
     """
 
     id: str
-    subject: str
     text: str
     close_date: str | None
     extra: Loose
@@ -61,7 +60,7 @@ class ListingStore:
         """Return every question, the last asked first; replays do not count."""
         return self._connection.read(
             ListedQuestion,
-            "SELECT q.id, q.subject, q.text, q.close_date, q.extra, count(r.id) AS runs,"
+            "SELECT q.id, q.text, q.close_date, q.extra, count(r.id) AS runs,"
             " max(r.id) AS last_run, (SELECT coalesce(100 * d.final, n.mean) FROM ensembles n"
             "  JOIN runs o ON o.id = n.run_id LEFT JOIN final_numbers d ON d.run_id = n.run_id"
             "  AND d.question_id = n.question_id WHERE n.question_id = q.id"

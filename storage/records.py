@@ -127,7 +127,6 @@ class Forecast:
 
     unless_error: ClassVar = ("distribution", "captured_mass", "residual_mass")
 
-    run_id: int
     question_id: str
     agent: str
     chunk: int

@@ -41,7 +41,6 @@ class ThoughtRead:
     """What a model said after a thought and the mean read there, percent."""
 
     agent: str
-    tokens: int
     cut: bool
     looped: bool
     empty: bool
@@ -75,7 +74,7 @@ class ThoughtStore:
         """Return what was said and read after each thought of a run."""
         return self._connection.read(
             ThoughtRead,
-            "SELECT agent, tokens, cut, looped, empty, said, read FROM thoughts_read"
+            "SELECT agent, cut, looped, empty, said, read FROM thoughts_read"
             " WHERE run = ? ORDER BY agent, question_id, chunk, sample",
             (run_id,),
         )
