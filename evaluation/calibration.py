@@ -8,7 +8,7 @@ count for one record (live or back-dated), and judged by cross-validation over c
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -81,10 +81,7 @@ class ScorePair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Raw and cross-validated calibrated forecasts of the same questions.
-
-    ``brier``, ``log`` (nats) and ``noise`` are pairs: of the raw and of the calibrated forecasts.
-    """
+    """Raw and cross-validated calibrated forecasts of the same questions."""
 
     outcomes: Floats
     clusters: Sequence[Hashable]
@@ -92,18 +89,8 @@ class Comparison:
     calibrated: Floats
 
     @cached_property
-    def brier(self) -> tuple[Floats, Floats]:
-        """Brier scores, shape (n,) each."""
-        return brier_scores(self.raw, self.outcomes), brier_scores(self.calibrated, self.outcomes)
-
-    @cached_property
-    def log(self) -> tuple[Floats, Floats]:
-        """Log scores, shape (n,) each."""
-        return log_scores(self.raw, self.outcomes), log_scores(self.calibrated, self.outcomes)
-
-    @cached_property
     def noise(self) -> tuple[CalibrationNoise, CalibrationNoise]:
-        """Expected calibration errors, beside those of a calibrated forecaster."""
+        """Calibration errors, raw and calibrated, beside those of a calibrated forecaster."""
         return self._noise(self.raw), self._noise(self.calibrated)
 
     def _noise(self, p: Floats) -> CalibrationNoise:
@@ -111,19 +98,27 @@ class Comparison:
         return calibration_noise(p, self.outcomes, self.clusters, samples=samples, seed=config.SEED)
 
     @cached_property
-    def scores(self) -> list[ScorePair]:
-        """Each score with its 95 % intervals."""
-        kinds = (("Brier", self.brier, brier_interval), ("log score", self.log, log_interval))
-        return [
-            ScorePair(
-                name,
-                (float(raw.mean()), float(new.mean())),
-                (interval(raw, self.clusters), interval(new, self.clusters)),
-                float((new - raw).mean()),
-                mean_interval(new - raw, self.clusters),
-            )
-            for name, (raw, new), interval in kinds
-        ]
+    def scores(self) -> tuple[ScorePair, ScorePair]:
+        """Brier score and log score (nats) with their 95 % intervals."""
+        return (
+            self._pair("Brier", brier_scores, brier_interval),
+            self._pair("log score", log_scores, log_interval),
+        )
+
+    def _pair(
+        self,
+        name: str,
+        score: Callable[[Floats, Floats], Floats],
+        interval: Callable[[Floats, Sequence[Hashable]], Interval],
+    ) -> ScorePair:
+        raw, new = score(self.raw, self.outcomes), score(self.calibrated, self.outcomes)
+        return ScorePair(
+            name,
+            (float(raw.mean()), float(new.mean())),
+            (interval(raw, self.clusters), interval(new, self.clusters)),
+            float((new - raw).mean()),
+            mean_interval(new - raw, self.clusters),
+        )
 
     def lines(self) -> list[str]:
         """Print each score, raw and calibrated, with its 95 % interval and a verdict."""
@@ -251,8 +246,7 @@ def calibrate_database(
 def _calibration(
     forecaster: str, kind: str, curve: Curve, compared: Comparison
 ) -> CalibrationRecord:
-    raw_brier, brier = (float(scores.mean()) for scores in compared.brier)
-    raw_log, log = (float(scores.mean()) for scores in compared.log)
+    (raw_brier, brier), (raw_log, log) = (pair.means for pair in compared.scores)
     raw_ece, ece = (noise.error for noise in compared.noise)
     return CalibrationRecord(
         forecaster,
