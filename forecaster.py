@@ -250,11 +250,11 @@ def interrupted_early(arguments: argparse.Namespace) -> list[str]:
     """Say what to do when the run was not begun: there is nothing new to resume."""
     if arguments.resume is None:
         return ["interrupted before the run began; start it again with the same command"]
-    from runs.finish import INTERRUPTED
+    from runs.finish import Ending
     from runs.resume import resume_command
 
     command = resume_command(arguments.resume, Path(arguments.database or config.DATABASE_PATH))
-    return [f"{INTERRUPTED} Resume with: {command}"]
+    return [Ending("interrupted", []).advice(command)]
 
 
 def refuse(problems: Sequence[str]) -> int:

@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from database import Database
 from evaluation.ablation import effect_lines
@@ -24,8 +23,6 @@ from storage.errors import DamagedDatabaseError, DatabaseError, ReplacedDatabase
 from storage.records import NOTHING_FOUND, NOTHING_RELEVANT
 
 logger = logging.getLogger("forecaster")
-
-INTERRUPTED: Final = "Interrupted; what was forecast is stored."
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Ending:
     def advice(self, command: str) -> str:
         """Say what to do about what is missing; ``command`` resumes the run."""
         if self.interrupted:
-            return f"{INTERRUPTED} Resume with: {command}"
+            return f"Interrupted; what was forecast is stored. Resume with: {command}"
         if self.status == "partial":
             return f"Try what is missing again with: {command}"
         if self.in_vain:
