@@ -216,7 +216,7 @@ def model_problems(
 
 
 def thinking_problems(spec: ModelSpec, vllm_config: Any, longest: int) -> Iterator[str]:
-    """Say that a thought of ``longest`` tokens leaves too little window for a question."""
+    """Say that a thought of ``longest`` tokens leaves a question too little window."""
     common = vllm_config.get("max_model_len") if isinstance(vllm_config, Mapping) else None
     own = window(known_settings(spec.path))
     known = [v for v in (spec.max_model_len or common, own) if isinstance(v, int) and v > 0]
