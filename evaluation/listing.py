@@ -24,31 +24,9 @@ def listed(database: Database, what: str, today: str = "") -> list[Row]:
         what: "questions", "due" (open, and past their close date), "runs" or "models".
         today: the ISO day on which a question is due (default: the clock's).
     """
-    if what == "runs":
-        return [
-            {
-                "run": row.id,
-                "started": row.started_at,
-                "status": row.status if row.origin_run is None else f"replay of {row.origin_run}",
-                "as of": row.as_of,
-                "questions": row.questions,
-                "forecasts": row.forecasts,
-                "errors": row.errors,
-            }
-            for row in database.listings.runs()
-        ]
-    if what == "models":
-        return [
-            {
-                "model": row.agent,
-                "path": row.model,
-                "forecasts": row.forecasts,
-                "errors": row.errors,
-                "runs": row.runs,
-                "last run": row.last_run,
-            }
-            for row in database.listings.models()
-        ]
+    if what in ("runs", "models"):
+        found = database.listings.runs() if what == "runs" else database.listings.models()
+        return [{name.replace("_", " "): cell for name, cell in vars(row).items()} for row in found]
     day = today or datetime.now(UTC).date().isoformat()
     rows = _questions(database)
     if what == "due":

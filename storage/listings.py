@@ -28,11 +28,10 @@ class ListedQuestion:
 class ListedRun:
     """A run: what it asked, and how much of it was forecast."""
 
-    id: int
-    started_at: Moment
+    run: int
+    started: Moment
     status: str
     as_of: Moment | None
-    origin_run: int | None
     questions: int
     forecasts: int
     errors: int
@@ -42,8 +41,8 @@ class ListedRun:
 class ListedModel:
     """A model by its name and path: its forecasts, those that failed, its last run."""
 
-    agent: str
     model: str
+    path: str
     forecasts: int
     errors: int
     runs: int
@@ -51,7 +50,7 @@ class ListedModel:
 
 
 class ListingStore:
-    """Rows for people, newest first."""
+    """Rows for people, newest first; the fields of runs and models are their headings."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -74,7 +73,8 @@ class ListingStore:
         """Return every run, the newest first."""
         return self._connection.read(
             ListedRun,
-            "SELECT r.id, r.started_at, r.status, r.as_of, r.origin_run,"
+            "SELECT r.id AS run, r.started_at AS started, r.as_of, CASE WHEN r.origin_run IS NULL"
+            " THEN r.status ELSE 'replay of ' || r.origin_run END AS status,"
             " (SELECT count(*) FROM run_questions q WHERE q.run_id = r.id) AS questions,"
             " count(f.id) - count(f.error) AS forecasts, count(f.error) AS errors"
             " FROM runs r LEFT JOIN forecasts f ON f.run_id = r.id"
@@ -85,7 +85,7 @@ class ListingStore:
         """Return every model that was asked, the last asked first."""
         return self._connection.read(
             ListedModel,
-            "SELECT agent, model, count(*) - count(error) AS forecasts, count(error) AS errors,"
-            " count(DISTINCT run_id) AS runs, max(run_id) AS last_run FROM forecasts"
-            " GROUP BY agent, model ORDER BY last_run DESC, agent, model",
+            "SELECT f.agent AS model, f.model AS path, count(*) - count(f.error) AS forecasts,"
+            " count(f.error) AS errors, count(DISTINCT f.run_id) AS runs, max(f.run_id) AS last_run"
+            " FROM forecasts f GROUP BY f.agent, f.model ORDER BY last_run DESC, f.agent, f.model",
         )
