@@ -19,7 +19,7 @@ from evaluation.base_rates import BaseRate
 Floats = NDArray[np.float64]
 
 # Version of the rule that makes the assisted and final numbers; stored with each.
-RULE_VERSION: Final = 1
+RULE_VERSION: Final = 2
 # Probabilities are kept this far from 0 and 1 where odds are formed: prices go below 1 %.
 EPSILON: Final = 0.001
 # Clusters of resolved forecasts, with a voice beside the models, from which weights are learnt.
@@ -47,7 +47,8 @@ class VoiceWeights:
     """Weights of the assisted pool.
 
     ``market`` counts beside models that did not see the price, ``market_shown`` beside those that
-    did. The base rate's weight is ``base_rate`` * n / (n + ``base_rate_half``) with n relatives.
+    did. The base rate's weight is ``base_rate`` * n / (n + ``base_rate_half``) with n relatives, of
+    which only the share counts that its trust is (``BaseRate.support``).
     ``sharpening`` multiplies the log-odds of two equal voices: they share their information in part
     only, so that their mean is too timid (Baron et al. 2014, Decision Analysis 11(2)).
     ``learnt_from`` counts the clusters of forecasts that the weights were learnt from, 0 for the
@@ -58,12 +59,12 @@ class VoiceWeights:
     market: float = 3.0
     market_shown: float = 0.5
     base_rate: float = 1.0
-    base_rate_half: float = 50.0
+    base_rate_half: float = 25.0
     sharpening: float = 1.2
     learnt_from: int = 0
 
-    def base_rate_weight(self, count: int) -> float:
-        """Weight of a base rate of ``count`` relatives."""
+    def base_rate_weight(self, count: float) -> float:
+        """Weight of a base rate of ``count`` relatives that are trusted."""
         return self.base_rate * count / (count + self.base_rate_half)
 
     def market_weight(self, shown: bool) -> float:
@@ -78,7 +79,10 @@ LEARNT: Final = ("market", "market_shown", "base_rate", "sharpening")
 
 @dataclass(frozen=True)
 class PastVoices:
-    """The voices of an earlier forecast, with its outcome (0-1) and ISO dates."""
+    """The voices of an earlier forecast, with its outcome (0-1) and ISO dates.
+
+    ``relatives`` are those that are trusted, as ``BaseRate.support`` counts them.
+    """
 
     question_id: str
     cluster: str
@@ -89,7 +93,7 @@ class PastVoices:
     market: float | None = None
     market_shown: bool = False
     base_rate: float | None = None
-    relatives: int = 0
+    relatives: float = 0
 
 
 def voices(

@@ -1,15 +1,16 @@
 """Estimate how often questions of one family came true before a forecast's date.
 
 The share of yes among relatives that were resolved before that date, shrunk family by family from
-the widest to the narrowest: all questions, one source, one opening, one template (or one
-``reference_class``), one series. docs/quality.md has the measurements behind the constants.
+the widest to the narrowest: one source, one opening, one template (or one ``reference_class``), one
+series. What ends in one month moves together, so the result is held near 50 % while the relatives'
+months are too few for their share. docs/quality.md has the measurements behind the constants.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -20,21 +21,23 @@ from questions.question import Question, cluster_of, folded
 
 # A family's kind and name.
 Key = tuple[str, str]
-ALL, SOURCE, TEMPLATE, CLASS, SERIES = "all", "source", "template", "reference_class", "series"
-# Beta prior: for how many relatives the wider family's share counts.
-STRENGTH: Final = 5.0
+SOURCE, TEMPLATE, CLASS, SERIES = "source", "template", "reference_class", "series"
+# Beta prior: for how many relatives the wider family's share, or 1/2, counts. Two make Laplace's
+# rule of succession.
+STRENGTH: Final = 2.0
 # Relatives from which a template, its opening or a series is a family; fewer stay in the wider one.
 FEW: Final = 5
 # Words of a template that make its opening: "will <name> win the <date> <name> for …".
 OPENING_WORDS: Final = 8
-# From this many months on, with so many relatives in each on average, a family's share by month is
-# compared with one half: prices rise in one month and fall in the next, all together.
-MONTHS: Final = 6
-MONTHLY: Final = 3
-# Standard errors over months that a share has to differ from one half to count at all.
+# Correlation of two relatives that ended in one month: prices rise in one month and fall in the
+# next, all together. So a month counts as no more than five relatives, however many it has.
+MONTH_CORRELATION: Final = 0.2
+# Standard errors that a share has to differ from one half to count at all.
 DOUBT: Final = 2.0
 # What is left of the distance at the least, so that the prior's strength stays a number to read.
 LEAST_TRUST: Final = 0.001
+# Below this much of the distance a rate is called "held near 50 %".
+HELD: Final = 0.5
 
 # Words that decide which way a question asks. They are never names, whatever their capitals, and
 # questions that differ in them share no opening.
@@ -99,7 +102,8 @@ class BaseRate:
 
     ``probability`` (0-1) is (yes + strength * prior) / (count + strength). ``kind`` says what joins
     the ``family``; ``relatives`` are the ids of its questions, newest first; ``wider`` is the base
-    rate of the other questions of the next wider family, which makes the prior.
+    rate of the other questions of the next wider family, which makes the prior. A rate held near
+    50 % has a prior near 1/2 and a strength above ``STRENGTH``.
     """
 
     probability: float
@@ -113,9 +117,22 @@ class BaseRate:
     wider: BaseRate | None = None
 
     @property
-    def support(self) -> int:
-        """Relatives that say something of the question; 0 where only the source is known."""
-        return 0 if self.kind in (ALL, SOURCE) else self.count
+    def support(self) -> float:
+        """Relatives times trust; 0 where only the source is known."""
+        return 0.0 if self.kind == SOURCE else self.count * trust(self.count, self.strength)
+
+
+def trust(count: int, strength: float) -> float:
+    """Return how much of a rate's distance from 1/2 was kept, 0-1.
+
+    The distance is kept in full at ``STRENGTH``; more strength is more relatives, half of them yes.
+    """
+    return min(1.0, (count + STRENGTH) / (count + strength)) if count + strength > 0 else 1.0
+
+
+def held_near_half(count: int, strength: float) -> bool:
+    """Whether less than ``HELD`` of a rate's distance from 1/2 was kept."""
+    return trust(count, strength) < HELD
 
 
 @lru_cache(maxsize=20_000)
@@ -214,38 +231,38 @@ class _Family:
         return tuple(q for q in self.members if q.id not in self.inside)
 
     @cached_property
-    def trust(self) -> float | None:
-        """Share of the distance from one half that chance between months leaves, 0-1.
+    def doubt(self) -> float:
+        """Square of the distance from 1/2 that luck of the months makes alone.
 
-        1 - (DOUBT / z)^2, the positive-part James-Stein factor, z being the mean of the monthly
-        shares less one half over its standard error. None with few months or relatives.
+        ``DOUBT`` standard errors of the share p: its variance is p (1 - p) ``MONTH_CORRELATION``
+        times the chance that two members, drawn one after the other, ended in one month.
         """
-        months = defaultdict[str, list[float]](list)
-        for q in self.members:
-            months[q.resolved_on[:7]].append(q.outcome)
-        if len(months) < MONTHS or len(self.members) < MONTHLY * len(months):
-            return None
-        shares = [math.fsum(values) / len(values) for values in months.values()]
-        mean, k = math.fsum(shares) / len(shares), len(shares)
-        error = math.fsum((share - mean) ** 2 for share in shares) / (k - 1) / k
-        distance = (mean - 0.5) ** 2
-        return max(0.0, 1 - DOUBT**2 * error / distance) if distance > 0 else 0.0
+        count, months = len(self.members), Counter(q.resolved_on[:7] for q in self.members)
+        share = (math.fsum(q.outcome for q in self.members) + 0.5) / (count + 1)
+        same = sum(n * n for n in months.values()) / count**2
+        return DOUBT**2 * share * (1 - share) * MONTH_CORRELATION * same
 
-    def rate(self, wider: BaseRate | None, trust: float) -> BaseRate:
-        """Shrink the share of yes towards the wider one's, or with low trust to 1/2.
-
-        The distance from one half is multiplied by ``trust``, which is what more relatives would
-        do, half of them yes.
-        """
+    def rate(self, wider: BaseRate | None) -> BaseRate:
+        """Shrink the share of yes towards the wider one's, or 1/2 without one."""
         yes, count = math.fsum(q.outcome for q in self.others), len(self.others)
-        weight = max(trust, LEAST_TRUST)
-        halves = (count + STRENGTH) * (1 - weight) / weight
-        strength = STRENGTH + halves
-        share = wider.probability if wider else 0.5
-        prior = (STRENGTH * share + halves * 0.5) / strength
-        probability = (yes + strength * prior) / (count + strength)
+        prior = wider.probability if wider else 0.5
+        probability = (yes + STRENGTH * prior) / (count + STRENGTH)
         ids = tuple(q.id for q in self.others)
-        return BaseRate(probability, yes, count, self.name, self.kind, prior, strength, ids, wider)
+        return BaseRate(probability, yes, count, self.name, self.kind, prior, STRENGTH, ids, wider)
+
+
+def _held(rate: BaseRate, doubt: float) -> BaseRate:
+    """Multiply a rate's distance from 1/2 by 1 - doubt / distance^2, or nearly 0.
+
+    It is the positive-part James-Stein factor. More relatives, half of them yes, would do the same.
+    """
+    distance = rate.probability - 0.5
+    kept = max(1 - doubt / distance**2, LEAST_TRUST) if distance else LEAST_TRUST
+    halves = (rate.count + rate.strength) * (1 - kept) / kept
+    prior = (rate.strength * rate.prior + halves * 0.5) / (rate.strength + halves)
+    return replace(
+        rate, probability=0.5 + kept * distance, prior=prior, strength=rate.strength + halves
+    )
 
 
 def base_rate(
@@ -270,15 +287,14 @@ def base_rate(
     source, given = (_cell(question, name) for name in ("source", "reference_class"))
     series = cluster_of(question.extra, question.subject)
     keys = _chosen(_keys(question.text, source, given, series), past, day)
-    found, trust = None, 1.0
+    found, whole = None, None
     for family in past.families(keys, day, own):
-        if family.trust is not None:
-            trust = family.trust
         if family.others:
-            found = family.rate(found, trust)
-        # A part of a template is trusted as the whole where its own months are too few to tell.
-        trust = 1.0 if family.kind in (ALL, SOURCE) else trust
-    return None if found is None or found.kind == ALL else found
+            found = family.rate(found)
+        # A part of a template is doubted as the whole: its own months are fewer still.
+        if family.members and (whole is None or whole.kind == SOURCE):
+            whole = family
+    return _held(found, whole.doubt) if found and whole else None
 
 
 def _cell(question: Question, name: str) -> str:
@@ -288,7 +304,7 @@ def _cell(question: Question, name: str) -> str:
 
 def _chosen(keys: Sequence[Key], past: Past, day: str) -> list[Key]:
     """Choose the families that are large enough; a class takes the place of templates."""
-    wide = [key for key in keys if key[0] in (ALL, SOURCE)]
+    wide = [key for key in keys if key[0] == SOURCE]
     given = [key for key in keys if key[0] == CLASS and past.size(key, day)]
     own = [key for key in keys if key[0] in (TEMPLATE, SERIES)]
     return wide + (given or [key for key in own if past.size(key, day) >= FEW] or own[:1])
@@ -298,7 +314,6 @@ def _keys(text: str, source: str, given: str, series: str) -> list[Key]:
     """Name a question's families, widest first; classes ignore case and space."""
     template = question_template(text)
     keys = [
-        (ALL, "all"),
         (SOURCE, folded(source)),
         (CLASS, folded(given)),
         (TEMPLATE, f"{opening(template)} …"),

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from database import Database
 from evaluation.assistance import EPSILON
+from evaluation.base_rates import held_near_half
 from evaluation.outcomes import outcome_word
 from evaluation.resolved import AnalysisError
 from preflight.rules import hint
@@ -246,6 +247,8 @@ def _base_rate(record: RunRecord, view: OutsideView, numbers: FinalNumbers) -> S
         f"shrunk towards {100 * (view.prior or 0):.1f} %, which counts as {view.strength or 0:g}"
         f" questions; {shown}; {_weight(numbers, 'base_rate')}",
     ]
+    if held_near_half(count, view.strength or 0):
+        details.append(_held(record, view))
     for name in view.relatives[:LISTED]:
         ended = record.outcomes.get(name)
         how = f"{outcome_word(ended.outcome)} on {ended.resolved_at[:10]}" if ended else "open now"
@@ -254,6 +257,14 @@ def _base_rate(record: RunRecord, view: OutsideView, numbers: FinalNumbers) -> S
         details.append(f"  and {count - LISTED} more (table outside_views)")
     data = {name: getattr(view, name) for name in BASE_RATE_DATA} | _share(numbers, "base_rate")
     return Step("Base rate", 100 * view.base_rate, tuple(details), data)
+
+
+def _held(record: RunRecord, view: OutsideView) -> str:
+    """Say why a base rate is held near 50 %, with its months if all are known."""
+    ended = [record.outcomes[name] for name in view.relatives if name in record.outcomes]
+    months = len({one.resolved_at[:7] for one in ended})
+    few = counted(months, "month") if len(ended) == len(view.relatives) else "so few months"
+    return f"held near 50 %: what ends in one month moves together; {few} cannot show such a share"
 
 
 def _share(numbers: FinalNumbers, voice: str) -> dict[str, Any]:

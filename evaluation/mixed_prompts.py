@@ -9,6 +9,7 @@ from typing import Final
 
 from database import Database
 from evaluation.ablation import FULL, variants
+from evaluation.base_rates import held_near_half
 from evaluation.resolved import read_voices
 from preflight.model_entries import ModelSpec
 from scoring.agent import AgentFactory, BaseAgent, loaded
@@ -118,8 +119,9 @@ def facts(view: OutsideView) -> tuple[str, ...]:
     if view.market is not None and view.market_shown:
         lines.append(market_fact(view.market, view.market_date))
     if view.relatives and view.base_rate_shown:
-        counts = len(view.relatives), view.yes or 0.0
-        lines.append(base_rate_fact(*counts, view.kind or "", view.family or ""))
+        count, held = len(view.relatives), held_near_half(len(view.relatives), view.strength or 0)
+        kind, family = view.kind or "", view.family or ""
+        lines.append(base_rate_fact(count, view.yes or 0.0, kind, family, held=held))
     return tuple(lines)
 
 

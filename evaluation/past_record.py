@@ -12,7 +12,7 @@ from typing import Any
 from database import Database
 from evaluation.applied_calibration import PastForecast
 from evaluation.assistance import PastVoices
-from evaluation.base_rates import SOURCE, PastQuestion
+from evaluation.base_rates import SOURCE, PastQuestion, trust
 from evaluation.resolved import parse_time
 from questions.cells import is_nothing
 from questions.checks import parent_id
@@ -114,6 +114,7 @@ def _forecast(pool: PastPool, ended: Resolution) -> PastForecast:
 
 
 def _voices(pool: PastPool, ended: Resolution) -> PastVoices:
+    count = len(pool.relatives or ())
     return PastVoices(
         question_id=pool.question_id,
         cluster=cluster_of(pool.extra, pool.subject),
@@ -125,5 +126,5 @@ def _voices(pool: PastPool, ended: Resolution) -> PastVoices:
         market_shown=bool(pool.market_shown),
         base_rate=pool.base_rate,
         # Of a source alone a base rate has no voice (``assistance.voices``).
-        relatives=0 if pool.kind == SOURCE else len(pool.relatives or ()),
+        relatives=0 if pool.kind == SOURCE else count * trust(count, pool.strength or 0),
     )

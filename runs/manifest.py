@@ -175,6 +175,7 @@ def prompt_template(*, logic: bool = False) -> str:
     messages = prompts.forecast_messages(question, [passage], today="2000-01-01", reasoning="x")
     known = [prompts.market_fact(0.5, day) for day in ("2000-01-01", None)]
     known += [prompts.base_rate_fact(2, 1, kind, "x") for kind in prompts.FAMILIES]
+    known += [prompts.base_rate_fact(2, 1, "template", "x", held=True)]
     fixed: list[Any] = [messages, prompts.PLAIN_ANSWER, prompts.FACTS, known]
     if logic:
         asked = prompts.reasoning_messages(question, [passage], today="2000-01-01")

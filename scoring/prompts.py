@@ -48,6 +48,10 @@ MARKET: Final = (
 BASE_RATE: Final = (
     "Of {count} earlier questions {family}, all answered by now, {yes} ended yes ({share} percent)."
 )
+HELD_NEAR_HALF: Final = (
+    " What ends in one month moves together, and they are of too few months for their share to say"
+    " much."
+)
 MAX_FAMILY_CHARACTERS: Final = 100
 FAMILIES: Final = {
     "template": "of the same form as this one",
@@ -143,12 +147,15 @@ def market_fact(price: float, day: str | None) -> str:
     )
 
 
-def base_rate_fact(count: int, yes: float, kind: str, family: str) -> str:
-    """State how many of ``count`` related questions ended yes as evidence."""
+def base_rate_fact(count: int, yes: float, kind: str, family: str, *, held: bool = False) -> str:
+    """State how many of ``count`` related questions ended yes as evidence.
+
+    held: whether their months are too few for the share.
+    """
     name = " ".join(family.split())[:MAX_FAMILY_CHARACTERS]
     related = FAMILIES.get(kind, FAMILIES["source"]).replace("{family}", name)
     shares = {"yes": f"{round(yes, 1):g}", "share": f"{100 * yes / count:.0f}"}
-    return BASE_RATE.format(count=count, **shares, family=related)
+    return BASE_RATE.format(count=count, **shares, family=related) + HELD_NEAR_HALF * held
 
 
 def _opening(

@@ -112,6 +112,7 @@ class PastPool:
     market_shown: bool | None = None
     base_rate: Mass | None = None
     relatives: tuple[str, ...] | None = None
+    strength: float | None = None
     kind: str | None = None
     calibration_kind: str | None = None
 
@@ -169,7 +170,8 @@ class FinalNumberStore:
             PastPool,
             "SELECT n.run_id, n.question_id, q.subject, n.created_at, n.mean,"
             " coalesce(json_extract(rq.asked, '$.extra'), '{}') AS extra, d.coherent,"
-            " d.calibration_kind, o.market, o.market_shown, o.base_rate, o.relatives, o.kind"
+            " d.calibration_kind, o.market, o.market_shown, o.base_rate, o.relatives,"
+            " o.strength, o.kind"
             " FROM run_questions rq JOIN runs r ON r.id = rq.run_id"
             " JOIN ensembles n ON n.run_id = rq.run_id AND n.question_id = rq.question_id"
             " JOIN questions q ON q.id = rq.question_id"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from database import Database
 from evaluation.assistance import (
     DEFAULT_PRECISION,
     DEFAULTS,
@@ -26,8 +27,13 @@ from evaluation.assistance import (
     voices,
 )
 from evaluation.base_rates import BaseRate
+from evaluation.past_record import PastRecord
+from questions.question import Question
+from storage.records import Resolution
+from tests.storage.test_three_numbers import VIEW
+from tests.support.record_database import add_run, point
 
-RATE = BaseRate(0.2, 3, 10, "will <name> win ?", "template", 0.5, 5.0, ("a",) * 10)
+RATE = BaseRate(0.2, 3, 10, "will <name> win ?", "template", 0.5, 2.0, ("a",) * 10)
 PROBABILITY = st.floats(0, 1)
 
 
@@ -77,6 +83,13 @@ def test_voices_and_their_weights() -> None:
     share = 10 / (10 + DEFAULTS.base_rate_half)  # ten relatives
     assert rate.weight == pytest.approx(DEFAULTS.base_rate * share)
     assert len(voices(0.4, base_rate=replace(RATE, kind="source"))) == 1
+
+
+def test_relatives_of_a_rate_held_near_one_half_hardly_count() -> None:
+    """A strength of 10 instead of 2 keeps (10 + 2) / (10 + 10) of the distance: six of the ten."""
+    _, rate = voices(0.4, base_rate=replace(RATE, strength=10.0))
+    assert rate.weight == pytest.approx(6 / (6 + DEFAULTS.base_rate_half))
+    assert rate.note == "3 of 10 relatives"
 
 
 def test_beside_a_price_that_is_left_out_the_base_rate_has_its_voice() -> None:
@@ -141,7 +154,7 @@ def mixed(count: int) -> list[PastVoices]:
 def pooled(row: PastVoices, weights: VoiceWeights) -> float:
     """The pool as a run makes it."""
     n = row.relatives
-    rate = None if row.base_rate is None else replace(RATE, probability=row.base_rate, count=n)
+    rate = None if row.base_rate is None else replace(RATE, probability=row.base_rate, count=int(n))
     members = voices(
         row.models,
         market=row.market,
@@ -214,3 +227,14 @@ def test_repeated_forecasts_of_a_cluster_count_once() -> None:
     assert isinstance(once, VoiceWeights)
     for name in ("market", "sharpening"):
         assert getattr(often, name) == pytest.approx(getattr(once, name), rel=1e-3)
+
+
+def test_relatives_of_earlier_forecasts_are_read_with_their_trust(tmp_path) -> None:
+    """Of two relatives at a strength of 5, 2 x (2 + 2) / (2 + 5) count."""
+    with Database(tmp_path / "d.db") as db:
+        add_run(db, [Question("Will A?", id="a")], {"x": [point(60)]})
+        db.final.save_outside_views(1, [VIEW])
+        db.outcomes.add([Resolution("a", 1, "2999-02-01")])
+        (row,) = PastRecord.read(db).voices
+    assert row.base_rate == 0.4
+    assert row.relatives == pytest.approx(8 / 7)

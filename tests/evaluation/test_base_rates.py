@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 
 from evaluation.base_rates import (
     FEW,
-    MONTHLY,
-    MONTHS,
+    LEAST_TRUST,
     OPENING_WORDS,
     STRENGTH,
     BaseRate,
     Past,
     PastQuestion,
     base_rate,
+    held_near_half,
     opening,
     question_template,
+    trust,
 )
 from questions.question import Question
 
@@ -105,18 +106,24 @@ def test_a_template_by_hand() -> None:
 
 
 def test_a_share_by_hand() -> None:
-    """3 of 8, shrunk by five relatives towards the 2 of 4 others of the source, those towards 1/2."""
-    known = [past(n, float(n < 3), "2026-01-10") for n in range(8)]
+    """0 of 8 of one month, shrunk by two relatives towards the 2 of 4 others of the source.
+
+    (0 + 1) / 10 is 0.4 from 1/2. The months' luck: 4 x 0.2 x p (1 - p) with p = 0.5 / 9 is
+    0.041975, a quarter of 0.4 squared: 0.73765 of the distance is kept.
+    """
+    known = [past(n, 0, "2026-01-10") for n in range(8)]
     known += [past(n, float(n < 12), "2026-01-10", text=f"Is {n} odd?") for n in range(10, 14)]
     found = base_rate(ASKED, "2026-02-01", known)
     assert found is not None
-    assert STRENGTH == 5
-    assert found.prior == pytest.approx(0.5)
-    assert found.probability == pytest.approx((3 + 2.5) / 13)
-    assert (found.kind, found.yes, found.count, found.support) == ("template", 3, 8, 8)
+    assert STRENGTH == 2
+    assert found.probability == pytest.approx(0.5 - 0.73765 * 0.4, abs=1e-5)
+    assert (found.kind, found.yes, found.count) == ("template", 0, 8)
+    assert found.strength == pytest.approx(10 / 0.73765 - 8, abs=1e-3)
+    assert found.support == pytest.approx(8 * 0.73765, abs=1e-4)
     assert found.family == "will <name> win match <number> by <date> ?"
     assert found.wider is not None
     assert (found.wider.kind, found.wider.yes, found.wider.count) == ("source", 2, 4)
+    assert (found.wider.probability, found.wider.prior, found.wider.strength) == (0.5, 0.5, 2)
     check_consistent(found)
 
 
@@ -174,9 +181,12 @@ def test_a_series_of_five_is_shrunk_towards_the_rest_of_its_template() -> None:
     found = base_rate(question, "2026-02-01", known)
     assert found is not None
     assert found.wider is not None
-    assert (found.kind, found.count, found.support) == ("series", FEW, FEW)
+    assert (found.kind, found.count) == ("series", FEW)
     assert (found.wider.kind, found.wider.count, found.wider.yes) == ("template", 8, 0)
-    assert found.prior == pytest.approx(found.wider.probability)
+    assert found.wider.probability == pytest.approx(0.1)
+    # (5 + 2 x 0.1) / 7 = 0.742857, of which the one month of all 13 leaves nothing.
+    assert found.probability == pytest.approx(0.5 + LEAST_TRUST * 0.242857, abs=1e-6)
+    check_consistent(found)
     fewer = base_rate(question, "2026-02-01", known[:-1])
     assert fewer is not None
     assert (fewer.kind, fewer.count, fewer.yes) == ("template", 8 + FEW - 1, FEW - 1)
@@ -194,24 +204,46 @@ def test_a_source_alone_supports_nothing() -> None:
     assert (found.kind, found.support) == ("source", 0)
 
 
-@pytest.mark.parametrize("monthly", [MONTHLY, 30])
-def test_months_that_rise_and_fall_together_say_nothing(monthly: int) -> None:
-    """2/3 or 1/3 from six months that were all yes or all no is no news; from steady ones it is."""
-    for yes in (lambda n: n % 3 > 0, lambda n: n % 3 == 0):
-        shaken, steady = list[PastQuestion](), list[PastQuestion]()
-        for month in range(MONTHS):
-            for n in range(monthly):
-                day, number = f"2025-{month + 1:02}-15", month * monthly + n
-                shaken.append(past(number, float(yes(month)), day))
-                steady.append(past(number, float(yes(n)), day))
-        nothing, news = (base_rate(ASKED, "2026-02-01", known) for known in (shaken, steady))
-        assert nothing is not None
-        assert news is not None
-        check_consistent(nothing)
-        check_consistent(news)
-        assert nothing.probability == pytest.approx(0.5, abs=0.001)
-        plain = (news.yes + STRENGTH / 2) / (news.count + STRENGTH)
-        assert news.probability == pytest.approx(plain)
+def yes_of(yes: int, count: int, months: int) -> BaseRate:
+    """The base rate of so many relatives, spread evenly over months."""
+    days = [f"{2020 + month // 12}-{month % 12 + 1:02}-15" for month in range(months)]
+    known = [past(n, float(n < yes), days[n % months]) for n in range(count)]
+    found = base_rate(ASKED, "2026-02-01", known)
+    assert found is not None
+    check_consistent(found)
+    assert (found.yes, found.count) == (yes, count)
+    return found
+
+
+@pytest.mark.parametrize("yes", [20, 65, 80])
+def test_one_month_of_prices_says_nothing_however_many_there_are(yes: int) -> None:
+    """In March 2026 a fifth of the shares rose, in January and February seven of ten."""
+    found = yes_of(yes, 100, 1)
+    assert found.probability == pytest.approx(0.5, abs=0.001)
+    assert held_near_half(found.count, found.strength)
+    assert found.support == pytest.approx(100 * LEAST_TRUST)
+
+
+def test_a_share_near_an_end_is_news_after_one_month() -> None:
+    """0 of 100: (0 + 1) / 102 is 0.4902 from 1/2; luck is 0.8 x 0.00495 x 0.99505 = 0.003941."""
+    found = yes_of(0, 100, 1)
+    assert found.probability == pytest.approx(0.5 - 0.490196 * (1 - 0.003941 / 0.240292), abs=1e-5)
+    assert not held_near_half(found.count, found.strength)
+
+
+def test_months_count_not_relatives() -> None:
+    """70 of 100 in 1, 2, 10 and 50 months; in 10: 1 - 0.8 x 0.21079 / 10 / 0.19608^2 = 0.5614."""
+    kept = [trust(100, yes_of(70, 100, months).strength) for months in (1, 2, 10, 50)]
+    assert kept == pytest.approx([LEAST_TRUST, LEAST_TRUST, 0.5614, 0.9123], abs=2e-4)
+    assert yes_of(70, 100, 10).probability == pytest.approx(0.5 + 0.5614 * 0.196078, abs=1e-4)
+    many = trust(1000, yes_of(700, 1000, 2).strength)
+    assert many == pytest.approx(LEAST_TRUST)
+
+
+def test_a_rate_of_one_half_is_held_there() -> None:
+    found = yes_of(50, 100, 10)
+    assert found.probability == 0.5
+    assert found.support == pytest.approx(100 * LEAST_TRUST)
 
 
 def test_templates_that_open_alike_are_one_family_while_each_is_small() -> None:
@@ -227,12 +259,10 @@ def test_templates_that_open_alike_are_one_family_while_each_is_small() -> None:
     assert base_rate(question, "2026-02-01", [replace(other, source="x")]) is None
 
 
-def test_a_few_relatives_in_many_months_are_taken_at_their_word() -> None:
-    """9 of 12 over a year: too few in each month to say anything about months."""
-    known = [past(n, float(n % 4 > 0), f"2025-{n + 1:02}-15") for n in range(12)]
-    found = base_rate(ASKED, "2026-02-01", known)
-    assert found is not None
-    assert found.probability == pytest.approx((9 + 2.5) / 17)
+def test_a_few_relatives_in_many_months_are_nearly_taken_at_their_word() -> None:
+    """9 of 12 over a year: 10 / 14 = 0.7143; luck 0.8 x (9.5 / 13) (3.5 / 13) / 12 = 0.013116."""
+    found = yes_of(9, 12, 12)
+    assert found.probability == pytest.approx(0.5 + 0.214286 * (1 - 0.013116 / 0.045918), abs=1e-4)
 
 
 ROWS = st.lists(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -43,7 +44,7 @@ def test_every_step_is_shown_with_its_data(path, capsys):
         "     of 2026-01-01, shown to the models; weight 0.80 beside the models' 1",
         "4. Base rate:             40.0 %",
         "     7 of 2 questions of the same form ended yes (350 %): will <name> win ?",
-        "     shrunk towards 35.0 %, which counts as 10 questions; shown to the models; not a voice"
+        "     shrunk towards 35.0 %, which counts as 5 questions; shown to the models; not a voice"
         " of the assisted pool",
         "       r1: yes on 2026-01-02: Will R one?",
         "       r2: open now: ",
@@ -73,6 +74,19 @@ def test_the_forecasts_of_a_kind_and_of_all_kinds_are_told_apart(path):
     text = "\n".join(steps.lines())
     assert "from 1 of their kind among 2 resolved forecasts before" in text
     assert "moved towards 50 %: 0.80 for equal voices" in text
+
+
+@pytest.mark.parametrize(
+    ("relatives", "few"), [(("r1",), "1 month"), (("r1", "r2"), "so few months")]
+)
+def test_a_base_rate_held_near_one_half_says_why(path, relatives, few):
+    """What is still open has no month."""
+    with Database(path) as db:
+        change = "UPDATE outside_views SET strength = 13, relatives = ?"
+        db.connection.sql.execute(change, (json.dumps(relatives),))
+        text = "\n".join(explain(db, "a").lines())
+    line = f"held near 50 %: what ends in one month moves together; {few} cannot show such a share"
+    assert line in text
 
 
 def test_a_price_of_1_says_what_it_is_taken_as(path):

@@ -195,6 +195,7 @@ def test_facts_are_what_was_shown(ask):
     assert "Of 2 earlier questions about the same series" in rate
     assert "1 ended yes (50 percent)" in rate
     assert facts(replace(view, market_shown=False)) == (rate,)
+    assert facts(replace(view, strength=20.0))[1].startswith(rate + " What ends in one month")
     assert facts(replace(view, base_rate_shown=False)) == (price,)
     assert facts(replace(view, relatives=())) == (price,)
     assert facts(OutsideView("eu", base_rate_shown=True, market_shown=True)) == ()

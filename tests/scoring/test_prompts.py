@@ -198,6 +198,17 @@ def test_facts_are_quoted_like_all_that_a_file_gives():
     assert "same series, all answered by now, 1 ended yes (33 percent)" in block[4]
 
 
+def test_a_base_rate_of_few_months_is_shown_with_its_counts_and_a_warning():
+    plain, held = (prompts.base_rate_fact(50, 35, "template", "x", held=h) for h in (False, True))
+    assert plain.endswith(
+        "of the same form as this one, all answered by now, 35 ended yes (70 percent)."
+    )
+    assert held.removeprefix(plain) == (
+        " What ends in one month moves together, and they are of too few months for their share to"
+        " say much."
+    )
+
+
 @pytest.mark.parametrize(("price", "words"), [(0.9999, "99.99"), (1e-7, "0"), (0.005, "0.5")])
 def test_a_price_near_the_ends_is_neither_rounded_up_nor_written_with_an_exponent(price, words):
     assert f"of yes at {words} percent on" in prompts.market_fact(price, "2026-05-01")

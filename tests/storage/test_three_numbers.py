@@ -14,7 +14,7 @@ from storage.records import Resolution
 from tests.support.record_database import add_run, point
 
 VIEW = OutsideView(
-    "a", 0.3, "2026-01-01", True, 0.4, "template", "will <name> win ?", 7.0, ("r1", "r2"), 0.35, 10.0, True
+    "a", 0.3, "2026-01-01", True, 0.4, "template", "will <name> win ?", 7.0, ("r1", "r2"), 0.35, 5.0, True
 )  # fmt: skip
 NUMBERS = FinalNumbers(
     question_id="a",
@@ -97,6 +97,7 @@ def test_past_pools_are_live_and_resolved(db):
     (past,) = db.final.past_pools()
     assert (past.question_id, past.mean, past.coherent, past.market) == ("a", 60, 0.44, 0.3)
     assert (past.market_shown, past.base_rate, past.relatives) == (True, 0.4, ("r1", "r2"))
+    assert past.strength == 5
     assert past.extra == {"cluster": "k"}
 
 
