@@ -1,6 +1,6 @@
 """Score models, crowd, base rate, assisted and final forecasts on resolved questions.
 
-    python benchmarks/forecast_quality.py FOLDER [--choices]
+    python benchmarks/forecast_quality.py FOLDER [--choices] [--pasts]
 
 FOLDER has, each optional:
 
@@ -15,7 +15,9 @@ search, ``-brave-c0-`` with search, ``-brave-c1-`` with search and the price sho
 of the freeze date, which those models saw.
 
 Intervals are 95 %, over clusters of related questions (evaluation/intervals.py). ``--choices`` adds
-the tables from which the default weights were chosen. The output is in docs/quality.md.
+the tables from which the default weights were chosen, what these rows can show at all, and choices
+made on other rows than those they are scored on. ``--pasts`` adds base rates with every set of
+earlier rounds as the past. The output is in docs/quality.md.
 """
 
 from __future__ import annotations
@@ -34,6 +36,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
+from benchmarks.quality_checks import (  # noqa: E402
+    Trial,
+    constants_tables,
+    cross_fit_table,
+    pasts_tables,
+    power_table,
+)
 from benchmarks.resolved_forecasts import Asked, Group, load  # noqa: E402
 from evaluation.assistance import DEFAULTS, VoiceWeights  # noqa: E402
 from evaluation.intervals import mean_interval  # noqa: E402
@@ -170,11 +179,23 @@ def choice_tables(rows: Sequence[Asked]) -> list[str]:
     return lines
 
 
+def check_tables(rows: Sequence[Asked]) -> list[str]:
+    """What these rows can show, and choices scored on other rows."""
+    trials = [
+        Trial(f"{name}, {kind}", group)
+        for kind, market in (("market", True), ("dataset", False))
+        for name, (columns, shown) in GROUPS.items()
+        if (group := Group.of((r for r in rows if r.is_market is market), columns, shown)).rows
+    ]
+    return [*power_table(trials), *cross_fit_table(trials), *constants_tables(rows)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables; 0, or 2 when the data cannot be used."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="the folder of the data")
     parser.add_argument("--choices", action="store_true", help="add the tables of weights")
+    parser.add_argument("--pasts", action="store_true", help="add base rates with other pasts")
     arguments = parser.parse_args(argv)
     if problems := settings.load(config) or settings.setting_problems(config):
         parser.error("\n".join(problems))
@@ -186,7 +207,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{len(rows)} resolved rows, {sum(row.models is not None for row in rows)} with models")
     print("\n".join([*all_rounds(rows), *group_tables(rows)]))
     if arguments.choices:
-        print("\n".join(choice_tables(rows)))
+        print("\n".join([*choice_tables(rows), *check_tables(rows)]))
+    if arguments.pasts:
+        print("\n".join(pasts_tables(rows)))
     return 0
 
 

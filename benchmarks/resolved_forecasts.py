@@ -93,8 +93,13 @@ def load(folder: Path) -> list[Asked]:
     rows = [*_rounds(folder), *_others(folder)]
     if not rows:
         raise InputError(f"{folder}: no rounds and no questions_*.jsonl in it")
+    return with_rates(rows, rows)
+
+
+def with_rates(rows: Iterable[Asked], known: Iterable[Asked]) -> list[Asked]:
+    """Give rows the base rates that follow from what was known before each one's day."""
     first = dict[tuple[str, str, str | None], Asked]()
-    for row in rows:  # a question of a round may be among the others too
+    for row in known:  # a question of a round may be among the others too
         first.setdefault(
             (row.source, row.question.text.split("?")[0], row.question.close_date), row
         )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.forecast_quality import GROUPS, index, main
-from benchmarks.resolved_forecasts import Group, load
+from benchmarks.quality_checks import Trial, cross_fit_table, pasts_tables, power_table
+from benchmarks.resolved_forecasts import Asked, Group, load
 from evaluation.assistance import DEFAULTS
+from questions.question import Question
 
 
 def question(source: str, name: str, text: str, price: str) -> dict[str, object]:
@@ -89,6 +93,54 @@ def test_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "**models alone, market questions** (1 questions, 1 clusters)" in out
     assert "| crowd | 0.0400 |" in out
     assert "**Brier by `market`, market questions**" in out
+    assert "| models alone, market | 1 | " in out
+    assert "| STRENGTH | 1: 0.2500, 2: 0.2500, 3: 0.2500, 5: 0.2500, 10: 0.2500 |" in out
+
+
+def priced(name: str, day: str, outcome: int) -> Asked:
+    """A market question with a price of 0.2, of which a model says 0.6."""
+    extra = {"source": "manifold", "baseline_crowd": "0.2"}
+    asked = Question(f"Is {name}?", id=name, extra=extra)
+    return Asked(asked, day, outcome, day, "questions_dev", models={"a-none-c0-t0": 0.6})
+
+
+def test_a_choice_is_scored_on_the_other_half() -> None:
+    """Where the price was right it has weight, where it was wrong none: each loses on the other.
+
+    At 5 and 2.5 the log-odds are (0.4055 - 5 x 1.3863) / 6 = -1.0877, times 1 + 1.5 x 4 x 5 / 36.
+    """
+    rows = [priced("a", "2025-10-26", 0), priced("b", "2025-11-09", 1)]
+    trial = Trial("models alone, market", Group.of(rows, "-none-c0-", False))
+    assert trial.models.tolist() == pytest.approx([0.36, 0.16])
+    assert trial.best(np.array([True, False])) == (5, 2.5)
+    assert trial.tried[5, 2.5][0] == pytest.approx(1 / (1 + np.exp(1.99405)) ** 2 - 0.36, abs=1e-4)
+    assert trial.best(np.array([False, True]))[0] == 0
+    lines = cross_fit_table([trial])
+    assert [line.split(" | ")[1:3] for line in lines[-2:]] == [
+        ["due dates", "0, 1 / 5, 2.5"],
+        ["clusters", "0, 1 / 5, 2.5"],
+    ]
+    # Row a keeps 0.6, row b gets what was best for a.
+    assert float(lines[-1].split(" | ")[3].split(" (")[0]) == pytest.approx(
+        trial.tried[5, 2.5][1] / 2, abs=5e-5
+    )
+    assert "| – | – |" in power_table([trial])[-1]
+    assert trial.surest(np.array([False, True]))[0] == 0.25  # a second voice has some weight
+
+
+def test_a_round_is_the_past_of_the_next() -> None:
+    """0 of 8 in one month are 0.20494 (test_base_rates), 0.042 - 0.25 where the answer is no."""
+
+    def asked(number: int, day: str) -> Asked:
+        question = Question(f"Will Peru have {number} riots?", id=str(number))
+        return Asked(replace(question, extra={"source": "acled"}), day, 0, day[:8] + "11", "round")
+
+    rows = [*(asked(n, "2026-01-04") for n in range(8)), asked(9, "2026-02-01")]
+    lines = pasts_tables(rows)
+    assert lines[3] == "| past | pasts | acled | dataset |"
+    assert lines[5] == "| 1 round | 1 | -0.2080 | -0.2080 |"
+    assert lines[-1] == "Rounds alone: 0.0420 without the first, 0.2269 with"
+    assert "need two rounds" in pasts_tables(rows[:8])[-1]
 
 
 def test_the_brier_index_by_hand() -> None:
