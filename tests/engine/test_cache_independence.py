@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
 import agents_vllm
 from agents_vllm import Agent
-from runs import demo
+from preflight.model_entries import ModelSpec
 from scoring.distribution import total_variation
 from tests.engine.test_engine import TASKS, WINDOW, pytestmark  # noqa: F401
+from tests.support.tiny_models import merged_tokenizer, save_model
 
 CACHES = {
     # The CPU kernels take multiples of 32 only.
@@ -32,7 +33,14 @@ def distributions(agent, tasks):
     return [(outcome.prompt, outcome.result) for outcome in outcomes]
 
 
-def test_a_forecast_is_the_same_with_every_cache_cold_and_warm(monkeypatch):
+@pytest.fixture
+def spec(tmp_path):
+    """A model whose forecasts hang on all of the prompt; without a cache each node costs all of it."""
+    save_model(tmp_path, merged_tokenizer(), max_position_embeddings=WINDOW)
+    return ModelSpec("tiny", str(tmp_path), answer_prefix="Probability in percent: ")
+
+
+def test_a_forecast_is_the_same_with_every_cache_cold_and_warm(spec, monkeypatch):
     adapt = agents_vllm.adapt_to_cpu
     found = {}
     for name, cache in CACHES.items():
@@ -42,13 +50,15 @@ def test_a_forecast_is_the_same_with_every_cache_cold_and_warm(monkeypatch):
             arguments.update(cache)
 
         monkeypatch.setattr(agents_vllm, "adapt_to_cpu", adapted)
-        spec = replace(demo.model_spec(), max_model_len=WINDOW)
         settings = {"dtype": "float32", "max_model_len": WINDOW}
         with Agent(spec, vllm_config=settings, tolerance=0) as agent:
             assert agent.block_size == cache.get("block_size")
             found[name, "cold"] = distributions(agent, ASKED)
             found[name, "warm"] = distributions(agent, ASKED[::-1])[::-1]
     ((first, _), expected), *rest = found.items()
+    # A block of another prompt would be seen.
+    for (_, one), (_, other) in combinations(expected, 2):
+        assert total_variation(one.distribution, other.distribution) > 0.01
     for case, same in rest:
         for (prompt, result), (other, again) in zip(expected, same, strict=True):
             assert prompt.text == other.text

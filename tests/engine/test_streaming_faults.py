@@ -40,8 +40,9 @@ pytestmark = [
 
 BUCKET = "models"
 MARK = "TEST_RUN_OF_FORECASTER"
-# Seconds without progress; an engine that starts is never idle for so long, on a busy machine neither.
-STALL = 30
+# Seconds without progress, for the model whose weights stop coming. An engine that starts is never
+# idle for so long, on a busy machine neither: half a second of processor time is enough.
+STALL = 10
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +124,11 @@ def delete(s3, key):
     s3.delete_object(Bucket=BUCKET, Key=key)
 
 
+SILENT = "silent mid-stream"
 # name: the proxy's misbehaviour, what happens to the last shard, what the line says, the remedy.
 CASES = {
     "dies mid-stream": ({"spoil": break_off}, None, "broke off its answer", "try again, or check the endpoint"),
-    "503": (refuse(503, "SlowDown"), None, "S3 is too busy", "try again later, or lower"),
-    "no GetObject": (refuse(403, "AccessDenied"), None, "access is denied (403)", f"allow s3:GetObject on arn:aws:s3:::{BUCKET}/"),
-    "silent mid-stream": ({"spoil": fall_silent}, None, f"made no progress for {STALL} s (LOAD_STALL_SECONDS)", "check the connection"),
+    SILENT: ({"spoil": fall_silent}, None, f"made no progress for {STALL} s (LOAD_STALL_SECONDS)", "check the connection"),
     "a shard is deleted": ({}, delete, "was deleted while the model was loaded", "upload the model again"),
 }  # fmt: skip
 PREFIXES = {case: case.replace(" ", "-") for case in CASES}
@@ -167,7 +167,7 @@ def test_each_fault_is_one_line_and_the_next_model_runs(server, tiny, tmp_path, 
             assert not found.problems
             assert marked() == {}  # nothing is left of the model before
             case = cases.get(path)
-            monkeypatch.setattr(config, "LOAD_STALL_SECONDS", STALL if case else 600)
+            monkeypatch.setattr(config, "LOAD_STALL_SECONDS", STALL if case == SILENT else 600)
             if case:
                 proxy.armed.add(case)
                 if change := CASES[case][1]:
@@ -217,6 +217,20 @@ CHANGES = {
 }
 
 
+def streamed_alone(address):
+    """What the streamer prints where it fails to read the weights."""
+    done = subprocess.run(
+        [sys.executable, "-c", STREAM, address],
+        env={**os.environ, "RUNAI_STREAMER_LOG_TO_STDERR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    return done.stderr.splitlines()
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_shard_that_was_replaced_is_told_by_what_the_streamer_prints(
     change, server, tiny, tmp_path, monkeypatch
@@ -228,15 +242,27 @@ def test_a_shard_that_was_replaced_is_told_by_what_the_streamer_prints(
     shard.write_bytes(spoil(shard.read_bytes()))
     use_s3(monkeypatch, server, tmp_path / "assets")
     address = upload(server, folder, BUCKET, change.replace(" ", "-"))
-    done = subprocess.run(
-        [sys.executable, "-c", STREAM, address],
-        env={**os.environ, "RUNAI_STREAMER_LOG_TO_STDERR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 1, done.stdout
-    line = streaming_failure(address, done.stderr.splitlines())
+    line = streaming_failure(address, streamed_alone(address))
     assert line is not None
     assert line.startswith(f"{address}/{shard.name}: {means}")
+
+
+REFUSALS = {
+    "503": (503, "SlowDown", "S3 is too busy; try again later, or lower"),
+    "no GetObject": (403, "AccessDenied", f"access is denied (403); allow s3:GetObject on arn:aws:s3:::{BUCKET}/"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refusal_is_told_by_what_the_streamer_prints(case, server, tiny, tmp_path, monkeypatch):
+    status, code, means = REFUSALS[case]
+    address = upload(server, tiny, BUCKET, f"refused-{status}")
+    with Proxy(server, **refuse(status, code)) as proxy:
+        use_s3(monkeypatch, proxy.url, tmp_path / "assets")
+        printed = streamed_alone(address)
+    line = streaming_failure(address, printed)
+    assert line is not None
+    assert line.startswith(address)
+    assert means in line
+    (tmp_path / "printed").write_text("\n".join([*printed, line]))
+    assert leaks(tmp_path) == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+import semanticretriever
 from database import Database
 from evidence.chunking import cut_passages
 from evidence.encoders import Embedder, ModelError, Reranker
@@ -30,6 +32,14 @@ pytestmark = [
         }
     ),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once():
+    """The runs share their embedding model, which takes longer to load than to use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semanticretriever, "Embedder", cache(Embedder))
+        yield
 
 
 def three_countries():
