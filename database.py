@@ -13,8 +13,10 @@ from pathlib import Path
 
 from storage.articles import ArticleStore
 from storage.connection import Connection
+from storage.families import FamilyStore
 from storage.final_numbers import FinalNumberStore
 from storage.forecasts import ForecastStore
+from storage.learnt import LearntStore
 from storage.listings import ListingStore
 from storage.outcomes import OutcomeStore
 from storage.points import PointStore
@@ -52,6 +54,9 @@ class Database:
         self.thoughts = ThoughtStore(self.connection)
         # What the pools became with market prices, base rates, coherence and calibration.
         self.final = FinalNumberStore(self.connection)
+        # What was learnt from resolved questions: weights and curves, and families of questions.
+        self.learnt = LearntStore(self.connection)
+        self.families = FamilyStore(self.connection)
         # Questions, runs and models, a row each.
         self.listings = ListingStore(self.connection)
         # How questions ended, calibrations, coherence checks.

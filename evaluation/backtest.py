@@ -135,7 +135,8 @@ def record_outcomes(database: Database, questions: Iterable[Question], source: s
     To be called after the forecasts exist, so that nothing that makes a forecast can read an answer
     from the database. Returns a line for each recorded outcome that differs; it stays.
     """
-    known = Known.read(database)
+    questions = list(questions)
+    known = Known.read(database, questions)
     asked = [q for q in questions if q.id in known.subjects and parent_id(q.extra) is None]
     database.outcomes.add(
         [

@@ -9,26 +9,25 @@ months are too few for their share. docs/quality.md has the measurements behind 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Final
+from functools import cached_property
+from typing import Final, Protocol
 
+from evaluation.templates import opening, question_template
 from questions.cells import is_nothing
 from questions.question import Question, cluster_of, folded
+from storage.families import Count, Key
 
-# A family's kind and name.
-Key = tuple[str, str]
+# Version of how families are named; members stored by another one are named anew.
+FAMILIES_VERSION: Final = 1
 SOURCE, TEMPLATE, CLASS, SERIES = "source", "template", "reference_class", "series"
 # Beta prior: for how many relatives the wider family's share, or 1/2, counts. Two make Laplace's
 # rule of succession.
 STRENGTH: Final = 2.0
 # Relatives from which a template, its opening or a series is a family; fewer stay in the wider one.
 FEW: Final = 5
-# Words of a template that make its opening: "will <name> win the <date> <name> for …".
-OPENING_WORDS: Final = 8
 # Correlation of two relatives that ended in one month: prices rise in one month and fall in the
 # next, all together. So a month counts as no more than five relatives, however many it has.
 MONTH_CORRELATION: Final = 0.2
@@ -38,38 +37,6 @@ DOUBT: Final = 2.0
 LEAST_TRUST: Final = 0.001
 # Below this much of the distance a rate is called "held near 50 %".
 HELD: Final = 0.5
-
-# Words that decide which way a question asks. They are never names, whatever their capitals, and
-# questions that differ in them share no opening.
-POLARITY: Final = frozenset((
-    "not", "no", "never", "none", "nobody", "without", "yes", "above", "below", "over", "under",
-    "more", "less", "fewer", "greater", "higher", "lower", "least", "most", "up", "down", "rise",
-    "rises", "fall", "falls", "increase", "increases", "decrease", "decreases", "raise", "raises",
-    "cut", "cuts", "hike", "hikes", "gain", "gains", "drop", "drops", "win", "wins", "lose",
-    "loses", "exceed", "exceeds", "pass", "passes", "fail", "fails",
-))  # fmt: skip
-# Brackets, and what follows the question mark, name an answer ("More than 5") up to this length.
-LABEL_CHARACTERS: Final = 60
-
-_QUOTED = re.compile(r"(?<!\w)'[^']{1,60}'(?!\w)|\"[^\"]{1,80}\"|“[^”]{1,80}”|‘[^’]{1,80}’")
-_MONTH = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
-    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
-)
-_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
-_DATE = re.compile(
-    r"\{\w*date\w*\}|\b\d{4}-\d{2}-\d{2}(?:T[\d:.]+Z?)?\b|\b\d{1,2}/\d{1,2}/\d{2,4}\b"
-    rf"|\b(?:{_DAY}(?: of)? )?{_MONTH},? \d{{4}}\b"
-    rf"|\b{_MONTH} {_DAY}(?:,? \d{{4}})?\b|\b{_DAY}(?: of)? {_MONTH}(?!\w)"
-    r"|\bq[1-4](?: of)?,? \d{4}\b|\b(?:19|20)\d\d\b",
-    re.IGNORECASE,
-)
-_MINUS = re.compile(r"(?<!\S)[-−](?=[$€£¥]?\d)")
-_NUMBER = re.compile(r"[$€£¥]?[-+]?\d[\d,.]*(?<=\d)(?:%|(?:k|m|bn?|trn?)\b)?", re.IGNORECASE)
-_BRACKETS = re.compile(r" ?\([^()]*\)")
-_WORD = re.compile(r"<\w+>|[^\W_](?:[\w.&’']*\w)?|[^\w\s]")
-_WITHIN = r"(?:and|of|the|de|la|le|von|van|al|el|bin|&|-|–|’|'|,|\.)"
-_JOINED = re.compile(rf"<name>(?:(?: {_WITHIN}){{0,2}} <name>)+")
 
 
 @dataclass(frozen=True)
@@ -102,8 +69,8 @@ class BaseRate:
 
     ``probability`` (0-1) is (yes + strength * prior) / (count + strength). ``kind`` says what joins
     the ``family``; ``relatives`` are the ids of its questions, newest first; ``wider`` is the base
-    rate of the other questions of the next wider family, which makes the prior. A rate held near
-    50 % has a prior near 1/2 and a strength above ``STRENGTH``.
+    rate of the other questions of the next wider family, which makes the prior, without their ids.
+    A rate held near 50 % has a prior near 1/2 and a strength above ``STRENGTH``.
     """
 
     probability: float
@@ -135,61 +102,22 @@ def held_near_half(count: int, strength: float) -> bool:
     return trust(count, strength) < HELD
 
 
-@lru_cache(maxsize=20_000)
-def question_template(text: str) -> str:
-    """Mask dates, quoted words, names and numbers in a question's first sentence.
-
-    Behind a "|" follow the words of ``POLARITY`` in short brackets and behind the question mark.
-    """
-    whole = " ".join(text.split())
-    end = whole.find("?")
-    first, rest = (whole[: end + 1], whole[end + 1 :]) if end > 0 else (whole, "")
-    labels = [part for part in (*_BRACKETS.findall(first), rest) if len(part) <= LABEL_CHARACTERS]
-    first = _DATE.sub(" <date> ", _QUOTED.sub(_masked, _BRACKETS.sub("", first)))
-    first = _NUMBER.sub(" <number> ", _MINUS.sub(" minus ", first))
-    words, begins = list[str](), True
-    for word in _WORD.findall(first):
-        lower = word.lower()
-        name = not (word.startswith("<") or word == lower or begins or _turns(lower))
-        words.append("<name>" if name else lower)
-        begins = word in ".!?:"
-    template = _JOINED.sub("<name>", " ".join(words))
-    turning = [word for word in map(str.lower, _WORD.findall(" ".join(labels))) if _turns(word)]
-    return " ".join([template, "|", *turning]) if turning else template
-
-
-def _masked(quoted: re.Match[str]) -> str:
-    word = quoted[0][1:-1].lower()
-    return f" {word} " if _turns(word) else " <name> "
-
-
-def _turns(word: str) -> bool:
-    """Whether a word in lower case decides which way a question asks."""
-    return word in POLARITY or word.endswith(("n't", "n’t"))
-
-
-def opening(template: str) -> str:
-    """Return the first words of a template, which similar templates share.
-
-    Words of ``POLARITY`` follow from the rest: opposite questions are not similar.
-    """
-    words = template.split()
-    return " ".join(words[:OPENING_WORDS] + list(filter(_turns, words[OPENING_WORDS:])))
-
-
 class Past:
-    """Resolved questions by family, for many base rates from one record."""
+    """Resolved questions by family, for many base rates from one record.
+
+    ``evaluation/stored_past.py`` has the same of a database, without reading all of it.
+    """
 
     def __init__(self, questions: Iterable[PastQuestion]) -> None:
         self._members = defaultdict[Key, list[PastQuestion]](list)
         self._by_id = {q.id: q for q in questions}
         for q in sorted(self._by_id.values(), key=lambda q: (q.known_on, q.id), reverse=True):
-            for key in _keys(q.text, q.source, q.reference_class, q.series):
+            for key in family_keys(q.text, q.source, q.reference_class, q.series):
                 self._members[key].append(q)
-        self._found = dict[tuple[str, Key, Key | None], _Family]()
+        self._found = dict[tuple[str, Key, Key | None], _Members]()
         self._sizes = dict[tuple[Key, str], int]()
 
-    def families(self, keys: Sequence[Key], day: str, own: Collection[str]) -> Iterator[_Family]:
+    def families(self, keys: Sequence[Key], day: str, own: Collection[str]) -> Iterator[Family]:
         """Return what was known before a day of families, widest first.
 
         Each is without the members of the next one, and without the question's ``own`` ids.
@@ -198,7 +126,8 @@ class Past:
             if (day, key, narrower) not in self._found:
                 self._found[day, key, narrower] = self._family(key, narrower, day)
             family = self._found[day, key, narrower]
-            yield family.without(own) if any(name in self._by_id for name in own) else family
+            known = any(name in self._by_id for name in own)
+            yield family.without(own).family if known else family.family
 
     def size(self, key: Key, day: str) -> int:
         """Count the members of a family that were known before a day."""
@@ -206,29 +135,51 @@ class Past:
             self._sizes[key, day] = sum(q.known_on < day for q in self._members.get(key, ()))
         return self._sizes[key, day]
 
-    def _family(self, key: Key, narrower: Key | None, day: str) -> _Family:
+    def _family(self, key: Key, narrower: Key | None, day: str) -> _Members:
         members = [q for q in self._members.get(key, ()) if q.known_on < day]
         inside = {q.id for q in self._members.get(narrower, ())} if narrower else set()
-        return _Family(*key, tuple(members), frozenset(inside))
+        return _Members(key, tuple(members), frozenset(inside))
 
 
 @dataclass(frozen=True)
-class _Family:
+class _Members:
     """Relatives, newest first; those ``inside`` the next narrower family count there."""
 
-    kind: str
-    name: str
+    key: Key
     members: tuple[PastQuestion, ...]
     inside: frozenset[str]
 
-    def without(self, ids: Collection[str]) -> _Family:
+    def without(self, ids: Collection[str]) -> _Members:
         """Leave some members out."""
         return replace(self, members=tuple(q for q in self.members if q.id not in ids))
 
     @cached_property
-    def others(self) -> tuple[PastQuestion, ...]:
-        """The members that no narrower family has."""
-        return tuple(q for q in self.members if q.id not in self.inside)
+    def family(self) -> Family:
+        """Count them."""
+        months = defaultdict[str, list[float]](list)
+        for q in self.members:
+            months[q.resolved_on[:7]].append(q.outcome)
+        others = [q for q in self.members if q.id not in self.inside]
+        return Family(
+            self.key,
+            tuple(Count(math.fsum(values), len(values)) for values in months.values()),
+            Count(math.fsum(q.outcome for q in others), len(others)),
+            lambda: tuple(q.id for q in others),
+        )
+
+
+@dataclass(frozen=True)
+class Family:
+    """What was known of a family before a day.
+
+    ``months`` count all members by the month they ended in, ``others`` those that no narrower
+    family has; ``relatives`` returns the ids of these, newest first.
+    """
+
+    key: Key
+    months: tuple[Count, ...]
+    others: Count
+    relatives: Callable[[], tuple[str, ...]]
 
     @cached_property
     def doubt(self) -> float:
@@ -237,18 +188,32 @@ class _Family:
         ``DOUBT`` standard errors of the share p: its variance is p (1 - p) ``MONTH_CORRELATION``
         times the chance that two members, drawn one after the other, ended in one month.
         """
-        count, months = len(self.members), Counter(q.resolved_on[:7] for q in self.members)
-        share = (math.fsum(q.outcome for q in self.members) + 0.5) / (count + 1)
-        same = sum(n * n for n in months.values()) / count**2
+        count = sum(month.count for month in self.months)
+        share = (math.fsum(month.yes for month in self.months) + 0.5) / (count + 1)
+        same = sum(month.count * month.count for month in self.months) / count**2
         return DOUBT**2 * share * (1 - share) * MONTH_CORRELATION * same
 
     def rate(self, wider: BaseRate | None) -> BaseRate:
-        """Shrink the share of yes towards the wider one's, or 1/2 without one."""
-        yes, count = math.fsum(q.outcome for q in self.others), len(self.others)
+        """Shrink the share of yes towards the wider one's, or 1/2 without one.
+
+        The relatives are not named yet.
+        """
+        (kind, name), (yes, count) = self.key, (self.others.yes, self.others.count)
         prior = wider.probability if wider else 0.5
         probability = (yes + STRENGTH * prior) / (count + STRENGTH)
-        ids = tuple(q.id for q in self.others)
-        return BaseRate(probability, yes, count, self.name, self.kind, prior, STRENGTH, ids, wider)
+        return BaseRate(probability, yes, count, name, kind, prior, STRENGTH, (), wider)
+
+
+class Families(Protocol):
+    """Resolved questions by family: ``Past``, or those of a database."""
+
+    def size(self, key: Key, day: str) -> int:
+        """Count the members of a family that were known before a day."""
+        ...
+
+    def families(self, keys: Sequence[Key], day: str, own: Collection[str]) -> Iterator[Family]:
+        """Return what was known before a day of families, widest first."""
+        ...
 
 
 def _held(rate: BaseRate, doubt: float) -> BaseRate:
@@ -266,7 +231,7 @@ def _held(rate: BaseRate, doubt: float) -> BaseRate:
 
 
 def base_rate(
-    question: Question, as_of: str, past: Past | Iterable[PastQuestion]
+    question: Question, as_of: str, past: Families | Iterable[PastQuestion]
 ) -> BaseRate | None:
     """Estimate a question's chance from relatives resolved before the day ``as_of``.
 
@@ -274,7 +239,7 @@ def base_rate(
         question: its ``extra`` may name ``source``, ``reference_class`` and ``cluster`` (the
             series).
         as_of: ISO date or time of the forecast; what resolved on that day is left out.
-        past: resolved questions in any order, this one and later ones among them; a ``Past`` saves
+        past: resolved questions in any order, this one and later ones among them; ``Families`` save
             time over many questions.
 
     Returns:
@@ -282,19 +247,21 @@ def base_rate(
         None without one. A class without relatives is passed over, and the template takes its
         place.
     """
-    past = past if isinstance(past, Past) else Past(past)
+    past = Past(past) if isinstance(past, Iterable) else past
     own, day = (question.id, question.subject), as_of[:10]
     source, given = (_cell(question, name) for name in ("source", "reference_class"))
     series = cluster_of(question.extra, question.subject)
-    keys = _chosen(_keys(question.text, source, given, series), past, day)
-    found, whole = None, None
+    keys = _chosen(family_keys(question.text, source, given, series), past, day)
+    found, narrowest, whole = None, None, None
     for family in past.families(keys, day, own):
-        if family.others:
-            found = family.rate(found)
+        if family.others.count:
+            found, narrowest = family.rate(found), family
         # A part of a template is doubted as the whole: its own months are fewer still.
-        if family.members and (whole is None or whole.kind == SOURCE):
+        if family.months and (whole is None or whole.key[0] == SOURCE):
             whole = family
-    return _held(found, whole.doubt) if found and whole else None
+    if found is None or narrowest is None or whole is None:
+        return None
+    return replace(_held(found, whole.doubt), relatives=narrowest.relatives())
 
 
 def _cell(question: Question, name: str) -> str:
@@ -302,7 +269,7 @@ def _cell(question: Question, name: str) -> str:
     return "" if is_nothing(value) else str(value).strip()
 
 
-def _chosen(keys: Sequence[Key], past: Past, day: str) -> list[Key]:
+def _chosen(keys: Sequence[Key], past: Families, day: str) -> list[Key]:
     """Choose the families that are large enough; a class takes the place of templates."""
     wide = [key for key in keys if key[0] == SOURCE]
     given = [key for key in keys if key[0] == CLASS and past.size(key, day)]
@@ -310,7 +277,7 @@ def _chosen(keys: Sequence[Key], past: Past, day: str) -> list[Key]:
     return wide + (given or [key for key in own if past.size(key, day) >= FEW] or own[:1])
 
 
-def _keys(text: str, source: str, given: str, series: str) -> list[Key]:
+def family_keys(text: str, source: str, given: str, series: str) -> list[Key]:
     """Name a question's families, widest first; classes ignore case and space."""
     template = question_template(text)
     keys = [

@@ -26,13 +26,12 @@ PRICED, UNPRICED = "priced", "unpriced"
 
 @dataclass(frozen=True)
 class PastRecord:
-    """The resolved questions of a database, and the live forecasts of them.
+    """The live forecasts of resolved questions in a database.
 
     ``forecasts`` and ``voices`` are of the same pools, in the same order; ``keys`` has their runs
     and questions, each as ``RUN:QUESTION``.
     """
 
-    questions: tuple[PastQuestion, ...] = ()
     forecasts: tuple[PastForecast, ...] = ()
     voices: tuple[PastVoices, ...] = ()
     keys: tuple[str, ...] = field(default_factory=tuple)
@@ -49,7 +48,6 @@ class PastRecord:
             and parse_time(pool.created_at) < parse_time(outcomes[pool.question_id].resolved_at)
         ]
         return cls(
-            past_questions(database),
             tuple(_forecast(pool, outcomes[pool.question_id]) for pool in pools),
             tuple(_voices(pool, outcomes[pool.question_id]) for pool in pools),
             tuple(f"{pool.run_id}:{pool.question_id}" for pool in pools),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from database import Database
+from evaluation.learnt_rule import learn_ahead
 from evaluation.outcomes import (
     NO_SUCH_QUESTION,
     Entry,
@@ -53,6 +54,7 @@ def resolve(
     subjects = {row.id: row.subject for row in questions}
     before = {subjects.get(name, name): row for name, row in database.outcomes.latest().items()}
     added = database.outcomes.add(found)
+    learn_ahead(database)
     lines = [
         f"{added} outcomes recorded, {len(found) - added} known already,"
         f" {len(unknown)} without a question"
@@ -134,6 +136,7 @@ def join(database: Database, one: str, other: str) -> str:
             " correct one outcome with --resolve-one"
         )
     database.runs.join_subjects(one, other)
+    learn_ahead(database)
     return f"{other} is now the same question as {one}: one history, one outcome"
 
 

@@ -54,6 +54,12 @@ class VectorIndex:
             order = np.argsort(passages)
             self._orders.append((order, passages[order]))
 
+    def count(self, articles: Sequence[int]) -> int:
+        """Count the passages of articles (ids) that are embedded, each once."""
+        allowed = np.unique(np.asarray(articles, dtype=np.int64))
+        found = [passages[np.isin(owners, allowed)] for passages, owners, _ in self.blocks]
+        return len(np.unique(np.concatenate(found))) if found else 0
+
     def search(
         self,
         queries: Vectors,
@@ -155,9 +161,14 @@ class Candidates:
         # A very large corpus is not embedded as a whole: what shares words with a question is,
         # when it is first asked.
         limit = ranker.settings.embed_all_up_to
-        self.partly = self.database.articles.count_passages(articles) > limit
+        count = self.database.articles.count_passages(articles)
+        self.partly = count > limit
         self._queries = self.embedder.encode(texts)
-        if not self.partly:
+        if self.partly or not self.index:
+            return
+        # Asking the store for each passage whether it is embedded takes longer than counting.
+        self.index.refresh()
+        if self.index.count(articles) < count:
             embed_missing(self.database, self.embedder, articles)
 
     def distinct(self, *, look: bool = True) -> DistinctPassages:

@@ -87,10 +87,9 @@ def histories(
 
     ``newest`` limits them to the last so many live pools. Nothing of other questions is read.
     """
-    outcomes = database.outcomes.latest()
-    asked = database.runs.asked_in(
-        [row.subject for row in questions], record, newest=newest if record == LIVE else None
-    )
+    subjects = [row.subject for row in questions]
+    outcomes = database.outcomes.latest(subjects)
+    asked = database.runs.asked_in(subjects, record, newest=newest if record == LIVE else None)
     found = _by_subject(point_forecasts(database, asked), record)
     chunked = {_key(one) for group in found.values() for one in group if one.chunk}
     voices = read_voices(database, sorted(chunked))

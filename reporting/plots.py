@@ -43,6 +43,8 @@ F = TypeVar("F", Forecast, AblationPair)
 # Months of the periods that scores over time are averaged by.
 PERIODS = {1: "month", 3: "quarter", 12: "year"}
 
+_LIMITED = "plots: %d of %d questions are drawn (MAX_PLOTTED_QUESTIONS)"
+
 log = logging.getLogger(__name__)
 
 
@@ -74,11 +76,12 @@ def run_figures(
     Without ``titles`` the questions are not part of the figures.
     """
     started = database.runs.get(run_id).started_at[:16].replace("T", " ")
-    outcomes = database.outcomes.latest()
+    questions = plotted(database.runs.questions(run_id))
+    outcomes = database.outcomes.latest([question.subject for question in questions])
     forecasts = by_question(row for row in database.forecasts.of_run(run_id) if row.error is None)
     models = sorted({row.agent for rows in forecasts.values() for row in rows})
     ensembles = {row.question_id: row for row in database.forecasts.ensembles(run_id)}
-    for question in with_progress(plotted(database.runs.questions(run_id)), "plots", "question"):
+    for question in with_progress(questions, "plots", "question"):
         rows, ensemble = forecasts.get(question.id, []), ensembles.get(question.id)
         if not rows and ensemble is None:
             continue
@@ -120,7 +123,7 @@ def plotted(questions: Iterable[Q], *, newest: bool = False) -> list[Q]:
     chosen = [row for row in questions if parent_id(row.extra) is None]
     limit = config.MAX_PLOTTED_QUESTIONS
     if len(chosen) > limit:
-        log.info("plots: %d of %d questions are drawn (MAX_PLOTTED_QUESTIONS)", limit, len(chosen))
+        log.info(_LIMITED, limit, len(chosen))
     return chosen[-limit:] if newest else chosen[:limit]
 
 
@@ -167,14 +170,22 @@ def _draw_record_history(
         paths.append(save(figure, folder / f"history_{file_part(history.subject)}{mark}.svg"))
         rows.append(history.overview_row())
     if subjects:  # of the other questions the last two forecasts are enough
-        questions = plotted(database.runs.latest_questions(record), newest=True)
-        newest = histories(database, record, questions, newest=2)
+        newest = histories(database, record, _last_asked(database, record), newest=2)
         rows = [history.overview_row() for history in newest]
     latest = [row for row in rows if row is not None]
     for number, figure in enumerate(overview_figures(latest, f"Latest {record} forecasts"), 1):
         page = "" if number == 1 else f"_{number}"
         paths.append(save(figure, folder / f"latest_forecasts{page}{mark}.svg"))
     return paths
+
+
+def _last_asked(database: Database, record: str) -> list[KnownQuestion]:
+    """Choose the questions of an overview, without reading all that were ever asked."""
+    limit = config.MAX_PLOTTED_QUESTIONS
+    subjects = database.runs.last_asked(record, limit + 1)
+    if len(subjects) > limit:
+        log.info(_LIMITED, limit, database.runs.count_asked(record))
+    return database.runs.latest_questions(record, subjects[:limit])
 
 
 def history_figures(
@@ -188,10 +199,7 @@ def history_figures(
 
     Without ``titles`` the questions are not part of the figures.
     """
-    questions = database.runs.latest_questions(record)
-    if subjects:
-        questions = [row for row in questions if row.subject in subjects]
-    chosen = plotted(questions, newest=True)
+    chosen = plotted(database.runs.latest_questions(record, subjects or None), newest=True)
     with progress("histories", len(chosen), "question") as bar:
         for history in histories(database, record, chosen):
             title = history.text if titles else ""

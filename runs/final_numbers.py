@@ -7,21 +7,20 @@ price, base rate, related questions and enough record the final number is the mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Final
 
-import config
 from database import Database
-from evaluation.applied_calibration import CalibrationCurve, fit_applied
-from evaluation.assistance import RULE_VERSION, VoiceWeights, assisted, learnt_weights, voices
-from evaluation.past_record import PRICED, UNPRICED, PastRecord
+from evaluation.assistance import RULE_VERSION, assisted, voices
+from evaluation.learnt_rule import Rule
+from evaluation.past_record import PRICED, UNPRICED
 from evaluation.projections import common_projection, isotonic_over_dates
 from questions.checks import KIND_KEY, parent_id
 from questions.deadlines import deadline
 from questions.question import folded
 from runs.outside_views import stored_base_rate
 from runs.plan import Plan
-from storage.final_numbers import AppliedCalibration, FinalNumbers, OutsideView
+from storage.final_numbers import FinalNumbers, OutsideView
 from storage.records import AskedQuestion, PooledForecast
 
 NEGATION: Final = "negation"
@@ -33,7 +32,7 @@ def store_final_numbers(plan: Plan, database: Database, run_id: int) -> None:
     if not pools:
         return
     asked = {row.id: row for row in database.runs.questions(run_id)}
-    rule = Rule(PastRecord.read(database))
+    rule = Rule(database)
     views = database.final.outside_views(run_id)
     numbers = {
         pool.question_id: _assisted(
@@ -46,42 +45,8 @@ def store_final_numbers(plan: Plan, database: Database, run_id: int) -> None:
     }
     numbers = coherent(numbers, list(asked.values()))
     numbers = calibrated(numbers, list(asked.values()), rule)
-    database.final.save(run_id, list(numbers.values()), rule.applied())
-
-
-@dataclass
-class Rule:
-    """Weights and curves of each day, from what was resolved before it."""
-
-    past: PastRecord
-    _weights: dict[str, VoiceWeights] = field(default_factory=dict)
-    _curves: dict[tuple[str, str], CalibrationCurve] = field(default_factory=dict)
-
-    def weights(self, day: str) -> VoiceWeights:
-        """Return the weights of the assisted pool; settings come before the record."""
-        if day not in self._weights:
-            weights = learnt_weights(self.past.voices, day)
-            if (same := config.MARKET_WEIGHT) is not None:
-                weights = replace(weights, market=same, market_shown=same)
-            if config.BASE_RATE_WEIGHT is not None:
-                weights = replace(weights, base_rate=config.BASE_RATE_WEIGHT)
-            self._weights[day] = weights
-        return self._weights[day]
-
-    def curve(self, kind: str, day: str) -> CalibrationCurve:
-        """Return the curve of a kind of question."""
-        if (kind, day) not in self._curves:
-            self._curves[kind, day] = fit_applied(self.past.forecasts, kind, day)
-        return self._curves[kind, day]
-
-    def applied(self) -> list[AppliedCalibration]:
-        """Return every curve that was asked for, with the forecasts behind it."""
-        return [self._record(day, curve) for (_, day), curve in self._curves.items()]
-
-    def _record(self, day: str, curve: CalibrationCurve) -> AppliedCalibration:
-        pairs = zip(self.past.keys, self.past.forecasts, strict=True)
-        forecasts = tuple(key for key, one in pairs if one.resolved_on[:10] < day)
-        return AppliedCalibration(**vars(curve), day=day, forecasts=forecasts)
+    rule.store_applied(run_id)
+    database.final.save(run_id, list(numbers.values()))
 
 
 def _assisted(pool: PooledForecast, view: OutsideView, rule: Rule, day: str) -> FinalNumbers:

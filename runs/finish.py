@@ -147,13 +147,16 @@ def closing_lines(plan: Plan, database: Database, run_id: int) -> list[str]:
 def ablation_lines(database: Database, run_id: int) -> list[str]:
     """Return the effects of reasoning and evidence, for a run with ``--ablate``."""
     pairs = database.forecasts.ablations(run_id)
+    if not pairs:
+        return []
     asked = {pair.question_id for pair in pairs}
+    subjects = database.runs.subjects(list(asked)).values()
     outcomes = {
         name: resolution.outcome
-        for name, resolution in database.outcomes.latest().items()
+        for name, resolution in database.outcomes.latest(list(subjects)).items()
         if name in asked and resolution.outcome is not None
     }
-    return ["", *effect_lines(pairs, outcomes)] if pairs else []
+    return ["", *effect_lines(pairs, outcomes)]
 
 
 def report_coherence(database: Database, run_id: int) -> None:

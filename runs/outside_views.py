@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import config
 from database import Database
-from evaluation.base_rates import CLASS, BaseRate, Past, base_rate
+from evaluation.base_rates import CLASS, BaseRate, Families, base_rate
 from evaluation.mixed_prompts import facts
-from evaluation.past_record import past_questions
+from evaluation.stored_past import StoredPast
 from questions.cells import counted, is_nothing, listed, shortened
 from questions.checks import KIND_KEY, parent_id
 from questions.market import market_price
@@ -47,8 +47,8 @@ def with_outside_views(
 
 def _new_views(questions: Sequence[Question], plan: Plan, database: Database) -> list[OutsideView]:
     """Return the view of each question on the day it is forecast from."""
-    past = Past(past_questions(database))
-    subjects = {row.id: row.subject for row in database.runs.known_questions()}
+    past = StoredPast(database)
+    subjects = database.runs.subjects([question.id for question in questions])
     views: dict[str, OutsideView] = {}
     for question in questions:
         if parent_id(question.extra) is None:
@@ -61,7 +61,7 @@ def _new_views(questions: Sequence[Question], plan: Plan, database: Database) ->
     return list(views.values())
 
 
-def _view(question: Question, plan: Plan, past: Past) -> OutsideView:
+def _view(question: Question, plan: Plan, past: Families) -> OutsideView:
     """Return a question's price and base rate, of nothing later than its day."""
     day = question.as_of or plan.as_of or plan.today
     price = market_price(question, day, live=(question.as_of or plan.as_of) is None)

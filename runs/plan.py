@@ -240,7 +240,7 @@ def admitted(plan: Plan, arguments: argparse.Namespace) -> Plan:
     from evaluation.earlier_questions import Known
     from runs.admission import admit
 
-    known = Known.of(plan.database)
+    known = Known.of(plan.database, plan.questions)
     found = admit(
         plan.questions,
         known,

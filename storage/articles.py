@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from scoring.prompts import Passage
 from storage.connection import Connection, insert
-from storage.errors import SQLITE_ERRORS, database_error
 from storage.records import Article, Evidence
+from storage.vectors import read_vectors
 
 # Notes a check of a stored revision. A moment later than now was written by a wrong clock.
 _CHECKED: Final = (
@@ -209,39 +209,8 @@ class ArticleStore:
     def embeddings_after(
         self, model: str, after: int = 0
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], int]:
-        """Return what ``model`` has embedded since row ``after``.
-
-        Rows are read a thousand at a time into one array: the store is in memory once, and a later
-        call gets only what is new.
-
-        Returns:
-            Passage ids, article ids, vectors of shape (n, dimension), and the last row.
-        """
-        limits = (model, after)
-        count, dimension, last = self._connection.query(
-            "SELECT count(*), coalesce(max(dimension), 0), coalesce(max(id), 0) FROM embeddings"
-            " WHERE model = ? AND id > ?",
-            limits,
-        )[0]
-        owners = np.empty((count, 2), dtype=np.int64)
-        vectors = np.empty((count, dimension), dtype=np.float32)
-        try:
-            cursor = self._connection.sql.execute(
-                "SELECT e.passage_id, p.article_id, e.vector FROM embeddings e"
-                " JOIN passages p ON p.id = e.passage_id WHERE e.model = ? AND e.id > ?"
-                " AND e.id <= ?",
-                (*limits, last),
-            )
-            cursor.row_factory = None
-            row = 0
-            while rows := cursor.fetchmany(1000):
-                passages, articles, blobs = zip(*rows, strict=True)
-                part = slice(row, row := row + len(rows))
-                owners[part, 0], owners[part, 1] = passages, articles
-                vectors[part] = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), dimension)
-        except SQLITE_ERRORS as error:
-            raise database_error(self._connection.path, error) from error
-        return owners[:, 0], owners[:, 1], vectors, max(int(last), after)
+        """Return what ``model`` has embedded since row ``after`` (``storage/vectors.py``)."""
+        return read_vectors(self._connection, model, after)
 
     # --- retrievals -------------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ class FinalNumberStore:
         self,
         run_id: int,
         numbers: Sequence[FinalNumbers],
-        calibrations: Sequence[AppliedCalibration],
+        calibrations: Sequence[AppliedCalibration] = (),
     ) -> None:
         """Store, or replace, a run's final numbers and curves in one transaction."""
         now = {"created_at": self._connection.now(run_id)}

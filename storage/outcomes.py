@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -52,14 +53,22 @@ class OutcomeStore:
                 added += 1
         return added
 
-    def latest(self) -> dict[str, Resolution]:
-        """Return the latest outcome by question id, wherever the subject has one."""
+    def latest(self, subjects: Sequence[str] | None = None) -> dict[str, Resolution]:
+        """Return the latest outcome by question id, wherever the subject has one.
+
+        With ``subjects`` only theirs, and nothing of others is read.
+        """
+        among = "" if subjects is None else " WHERE o.subject IN (SELECT value FROM json_each(?))"
+        source = "resolutions r JOIN questions o ON o.id = r.question_id"
+        if subjects is not None:
+            source = "questions o CROSS JOIN resolutions r ON r.question_id = o.id"
         rows = self._connection.read(
             Resolution,
-            "SELECT q.id AS question_id, r.outcome, r.resolved_at, r.source FROM questions q"
-            " JOIN (SELECT o.subject, max(r.id) AS latest FROM resolutions r"
-            "  JOIN questions o ON o.id = r.question_id GROUP BY o.subject) s"
-            " ON s.subject = q.subject JOIN resolutions r ON r.id = s.latest",
+            "SELECT q.id AS question_id, r.outcome, r.resolved_at, r.source FROM"
+            f" (SELECT o.subject, max(r.id) AS latest FROM {source}{among} GROUP BY o.subject) s"
+            " CROSS JOIN questions q ON q.subject = s.subject"
+            " CROSS JOIN resolutions r ON r.id = s.latest",
+            () if subjects is None else (json.dumps(list(subjects)),),
         )
         return {row.question_id: row for row in rows}
 

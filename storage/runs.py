@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from questions.question import Question
@@ -171,26 +171,47 @@ class RunStore:
             (run_id,),
         )
 
+    def subjects(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the subjects of the questions (ids) that are known."""
+        rows = self._connection.query(
+            "SELECT id, subject FROM questions WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(ids),),
+        )
+        return dict(map(tuple, rows))
+
     def known_questions(self) -> list[KnownQuestion]:
         """Return all questions ever asked in their newest wording, oldest first."""
         return self._connection.read(
             KnownQuestion, "SELECT * FROM questions ORDER BY created_at, rowid"
         )
 
-    def asked_before(self) -> list[EarlierQuestion]:
-        """Return each wording that a run asked, the last asked at the end; no replays."""
+    def asked_before(self, subjects: Collection[str] | None = None) -> list[EarlierQuestion]:
+        """Return each wording that a run asked (of ``subjects``), the last at the end."""
+        among = "" if subjects is None else " WHERE q.subject IN (SELECT value FROM json_each(?))"
         return self._connection.read(
             EarlierQuestion,
             "SELECT w.run_id, q.id, q.subject, w.text, nullif(w.close_date, '') AS close_date"
-            " FROM wordings w JOIN questions q ON q.id = w.question_id"
+            f" FROM wordings w JOIN questions q ON q.id = w.question_id{among}"
             " ORDER BY w.run_id, w.position",
+            () if subjects is None else (json.dumps(list(subjects)),),
         )
 
-    def latest_questions(self, record: str) -> list[KnownQuestion]:
+    def wordings(self) -> list[tuple[str, str]]:
+        """Return subject and text of each wording that a run asked, and nothing else."""
+        rows = self._connection.query(
+            "SELECT q.subject, w.text FROM wordings w JOIN questions q ON q.id = w.question_id"
+        )
+        return list(map(tuple, rows))
+
+    def latest_questions(
+        self, record: str, subjects: Collection[str] | None = None
+    ) -> list[KnownQuestion]:
         """Return each subject's newest question in a record, the last asked at the end.
 
-        ``record`` is "live" or "back-dated"; replays are left out.
+        ``record`` is "live" or "back-dated"; replays are left out. With ``subjects`` only theirs.
         """
+        among = "" if subjects is None else " WHERE q.subject IN (SELECT value FROM json_each(?))"
+        given = [] if subjects is None else [json.dumps(list(subjects))]
         return self._connection.read(
             KnownQuestion,
             "SELECT id, subject, text, extra FROM (SELECT q.id, q.subject,"
@@ -200,10 +221,42 @@ class RunStore:
             " FROM questions q CROSS JOIN run_questions rq"
             " ON rq.question_id = q.id AND rq.run_id = (SELECT l.run_id FROM run_questions l"
             " JOIN runs r ON r.id = l.run_id WHERE l.question_id = q.id AND r.origin_run IS NULL"
-            " AND (l.as_of IS NULL) = ? ORDER BY l.run_id DESC LIMIT 1))"
+            f" AND (l.as_of IS NULL) = ? ORDER BY l.run_id DESC LIMIT 1){among})"
             " WHERE age = 1 ORDER BY run_id, position",
+            (record == "live", *given),
+        )
+
+    def last_asked(self, record: str, count: int) -> list[str]:
+        """Return the subjects of a record that were asked last, the last one first.
+
+        At most ``count``, coherence checks and replays left out; older runs are not read.
+        """
+        found = dict[str, None]()
+        for run in self._connection.query(
+            "SELECT id FROM runs WHERE origin_run IS NULL ORDER BY id DESC"
+        ):
+            rows = self._connection.query(
+                "SELECT q.subject FROM run_questions rq JOIN questions q ON q.id = rq.question_id"
+                " WHERE rq.run_id = ? AND (rq.as_of IS NULL) = ?"
+                " AND json_extract(rq.asked, '$.extra.coherence_of') IS NULL"
+                " ORDER BY rq.position DESC",
+                (run["id"], record == "live"),
+            )
+            found |= dict.fromkeys(row["subject"] for row in rows)
+            if len(found) >= count:
+                break
+        return list(found)[:count]
+
+    def count_asked(self, record: str) -> int:
+        """Count the subjects of a record without coherence checks and replays."""
+        rows = self._connection.query(
+            "SELECT count(DISTINCT q.subject) FROM questions q WHERE EXISTS"
+            " (SELECT 1 FROM run_questions l JOIN runs r ON r.id = l.run_id"
+            " WHERE l.question_id = q.id AND r.origin_run IS NULL AND (l.as_of IS NULL) = ?)"
+            " AND json_extract(q.extra, '$.coherence_of') IS NULL",
             (record == "live",),
         )
+        return int(rows[0][0])
 
     def asked_in(
         self, subjects: Iterable[str], record: str, *, newest: int | None = None

@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 from evaluation.base_rates import (
     FEW,
     LEAST_TRUST,
-    OPENING_WORDS,
     STRENGTH,
     BaseRate,
     Past,
     PastQuestion,
     base_rate,
     held_near_half,
-    opening,
-    question_template,
     trust,
 )
+from evaluation.templates import OPENING_WORDS, opening, question_template
 from questions.question import Question
 
 
@@ -128,12 +126,12 @@ def test_a_share_by_hand() -> None:
 
 
 def check_consistent(rate: BaseRate | None) -> None:
-    """Every level is its own formula."""
+    """Every level is its own formula; the last one names its relatives."""
+    assert rate is None or len(rate.relatives) == rate.count
     while rate is not None:
         whole = (rate.yes + rate.strength * rate.prior) / (rate.count + rate.strength)
         assert rate.probability == pytest.approx(whole)
         assert 0 <= rate.probability <= 1
-        assert len(rate.relatives) == rate.count
         rate = rate.wider
 
 

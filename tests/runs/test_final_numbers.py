@@ -12,12 +12,11 @@ import pytest
 import analysis
 import forecaster
 from database import Database
-from evaluation import applied_calibration
+from evaluation import applied_calibration, learnt_rule
 from evaluation.applied_calibration import CalibrationCurve
 from evaluation.resolved import LIVE
 from reporting.histories import histories
 from reporting.history_plot import history_figure
-from runs import final_numbers
 from tests.support.stub_cli import stub_main
 
 HEAD = "id,question,market_probability,market_date,source,reference_class,negation,paraphrases\n"
@@ -360,8 +359,9 @@ def test_a_curve_makes_the_final_number_only_where_it_wins(place, monkeypatch, u
 
     assert ask(WEEKLY) == 0
     (place / "o.csv").write_text("id,outcome,date\nw0,yes,2026-05-06\n")
+    monkeypatch.setattr(learnt_rule, "fit_applied", fit)
+    monkeypatch.setattr(learnt_rule, "CalibrationCurve", Curve)
     assert analysis.main(["--database", "d.db", "--resolve", "o.csv"]) == 0
-    monkeypatch.setattr(final_numbers, "fit_applied", fit)
     assert ask(WEEKLY, "2026-05-10") == 0
     _, _, coherent, final = finals(2)["w2"]
     assert final == (coherent / 2 if used else coherent)
@@ -376,7 +376,7 @@ def test_a_later_day_stays_the_more_probable_one_where_only_one_has_a_price(plac
             return p if self.kind == "priced" else p / 2
 
     monkeypatch.setattr(
-        final_numbers, "fit_applied", lambda past, kind, day: Curve(kind, "beta", used=True)
+        learnt_rule, "fit_applied", lambda past, kind, day: Curve(kind, "beta", used=True)
     )
     content = (
         "x,Will Austria join NATO before 2028?,0.5,2026-05-01,,,,\n"
@@ -392,7 +392,7 @@ def test_a_later_day_stays_the_more_probable_one_where_only_one_has_a_price(plac
 def test_the_real_fit_is_called_with_what_was_resolved(place):
     assert ask(WEEKLY) == 0
     assert rows("SELECT kind, count, used FROM applied_calibrations") == [("unpriced", 0, 0)]
-    assert applied_calibration.fit_applied is final_numbers.fit_applied
+    assert applied_calibration.fit_applied is learnt_rule.fit_applied
 
 
 # --- scores and pictures --------------------------------------------------------------------------
