@@ -250,13 +250,16 @@ def insert(
 
 
 def copy_rows(
-    sql: sqlite3.Connection, table: str, columns: Sequence[str], origin: int, run_id: int
+    sql: sqlite3.Connection, table: str, names: Sequence[str], origin: int, run_id: int
 ) -> None:
-    """Give a run the rows that another one has in a table; what it has itself stays."""
-    names = ", ".join(columns)
+    """Give a run the rows that another one has in a table; what it has itself stays.
+
+    ``names`` are those of the columns that are copied.
+    """
+    columns = ", ".join(names)
     sql.execute(
-        f"INSERT OR IGNORE INTO {table} (run_id, {names})"
-        f" SELECT ?, {names} FROM {table} WHERE run_id = ?",
+        f"INSERT OR IGNORE INTO {table} (run_id, {columns})"
+        f" SELECT ?, {columns} FROM {table} WHERE run_id = ?",
         (run_id, origin),
     )
 
