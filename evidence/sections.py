@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from questions.characters import INVISIBLE, nfc
+from questions.characters import INVISIBLE, LINE_BREAK, nfc
 
 # A heading is cut after so many characters: it is stored with each passage below it.
 MAX_HEADING_CHARACTERS: Final = 200
@@ -42,7 +42,6 @@ class Outline:
         return [section for section in tidied if section.text]
 
 
-_LINE_BREAK = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 # Joiners and variation selectors stay: they shape Persian and Hindi words and emoji.
 _SHOWS_NOTHING = re.compile(rf"(?![\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f])[{INVISIBLE}]")
 
@@ -52,7 +51,7 @@ def tidy(text: str) -> str:
 
     Single spaces, at most one empty line, no space before punctuation or in empty brackets.
     """
-    text = _LINE_BREAK.sub("\n", text.replace("\u00a0", " "))
+    text = LINE_BREAK.sub("\n", text.replace("\u00a0", " "))
     text = nfc(_SHOWS_NOTHING.sub("", text))
     text = re.sub(r"__[A-Z]{4,}+__", "", text)
     text = re.sub(r"\(\s*+(?:[,;:]\s*+)?\)", "", text)  # "( )" left where a template was

@@ -32,6 +32,10 @@ INVISIBLE: Final = (
 )
 
 
+# Whatever breaks a line, but for the line feed.
+LINE_BREAK: Final = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+
+
 def __getattr__(name: str) -> str:
     if name not in ("MARKS", "WORD", "NOT_WORD"):
         raise AttributeError(name)

@@ -12,14 +12,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from questions.characters import INVISIBLE, MARKS, nfkd
+from questions.characters import INVISIBLE, LINE_BREAK, MARKS, nfkd
 
 # Characters that compatibility normalisation makes "<", ">", "[", "]" or "|" are read as those.
 _LESS: Final = "<＜﹤"
 _GREATER: Final = ">＞﹥"
 _OPEN: Final = r"\[［﹇"
 _CLOSE: Final = r"\]］﹈"
-_LINE_BREAK = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 # A possible tag: how it begins, and as much of it as is needed to know the word.
 _TAG = re.compile(
@@ -55,7 +54,7 @@ def defuse(text: str, control_tokens: Iterable[str] = ()) -> str:
     dropped, and all kinds of line breaks become line feeds. Full-width and other compatibility
     forms are treated as their plain forms.
     """
-    text = _INVISIBLE.sub("", _LINE_BREAK.sub("\n", text))
+    text = _INVISIBLE.sub("", LINE_BREAK.sub("\n", text))
     text = _TAG.sub(_without_fence, text)
     text = _HEADING.sub(r"\1(", text)
     text = _CONTROL.sub(lambda match: _HARMLESS[match.group()], text)
