@@ -53,18 +53,17 @@ def coherence_records(
 
 def check_coherence(database: Database, run_id: int) -> list[CoherenceRecord]:
     """Compare and store every check of a run; empty when its questions had none."""
+    questions = database.runs.questions(run_id)
     kinds = {
         q.id: (parent, str(q.extra[KIND_KEY]))
-        for q in database.runs.questions(run_id)
+        for q in questions
         if (parent := parent_id(q.extra)) is not None
     }
     if not kinds:
         return []
-    asked = [(run_id, q.id) for q in database.runs.questions(run_id)]
-    forecasts = {
-        (row.question_id, row.forecaster): row.probability
-        for row in point_forecasts(database, asked)
-    }
+    asked = [(run_id, q.id) for q in questions]
+    points = point_forecasts(database, asked)
+    forecasts = {(row.question_id, row.forecaster): row.probability for row in points}
     records = coherence_records(run_id, kinds, forecasts)
     database.outcomes.save_coherence(records)
     return records
