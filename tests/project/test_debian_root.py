@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CACHE
+
 ROOT = Path(__file__).resolve().parents[2]
 # Debian 12 has Python 3.11, the one the CPU set is for.
 SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
@@ -83,8 +85,17 @@ class System:
                 check=False,
             ).stdout.split()
             mirror = next((uri for uri in uris if uri.rstrip("/").endswith("/debian")), mirror)
+        # No power failure is waited for: dpkg may leave its writes to the system.
+        settings = folder / "etc/dpkg/dpkg.cfg.d"
+        settings.mkdir(parents=True)
+        (settings / "unsafe-io").write_text("force-unsafe-io\n")
+        packages = CACHE / "debian"
+        packages.mkdir(parents=True, exist_ok=True)
         made = subprocess.run(
-            ["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(folder), mirror],
+            [
+                "debootstrap", "--variant=minbase", "--include=ca-certificates",
+                f"--cache-dir={packages}", SUITE, str(folder), mirror,
+            ],
             capture_output=True, text=True, timeout=LIMIT, check=False,
         )  # fmt: skip
         if made.returncode:
