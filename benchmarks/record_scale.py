@@ -234,7 +234,9 @@ def year(folder: Path) -> None:
     print(f"its report: {seconds:.1f} s, {memory:.0f} MB of memory, {size:.2f} MB")
 
 
-def run_counts(database: Path, plots: Path, questions: int) -> dict[str, float]:
+def run_counts(
+    database: Path, plots: Path, questions: Sequence[Question], day: str = "2026-06-01"
+) -> dict[str, float]:
     """Run the stand-in engine once more; count what is read and used."""
     from tests.support.stub_cli import stub_main
 
@@ -255,7 +257,7 @@ def run_counts(database: Path, plots: Path, questions: int) -> dict[str, float]:
         return opened
 
     listed = database.with_suffix(".csv")
-    lines = [f"{q.id},{q.text},{q.extra['cluster']}" for q in asked(questions)]
+    lines = [f"{q.id},{q.text},{q.extra['cluster']}" for q in questions]
     listed.write_text("\n".join(["id,question,cluster", *lines]), encoding="utf-8")
     where = ["--database", str(database), "--plots", str(plots)]
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -267,7 +269,7 @@ def run_counts(database: Path, plots: Path, questions: int) -> dict[str, float]:
         redirect_stderr(nowhere),
     ):
         questions_file = ["--questions", str(listed), "--no-retrieval"]
-        code = stub_main([*questions_file, *where], today="2026-06-01")
+        code = stub_main([*questions_file, *where], today=day)
     after = resource.getrusage(resource.RUSAGE_SELF)
     counts["seconds"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert code == 0
@@ -280,10 +282,34 @@ def runs(folder: Path, weeks: Sequence[int]) -> None:
         path = folder / f"runs-{count}.db"
         path.unlink(missing_ok=True)
         fill(path, 40, count, resolved=False)
-        found = run_counts(path, folder / "plots", 5)
+        found = run_counts(path, folder / "plots", asked(5))
         print(
             f"one more run of 5 questions after {count} runs of 40: {found['rows']:,.0f} rows read,"
             f" {found['steps']:,.0f} SQLite steps, {found['seconds']:.2f} s"
+        )
+
+
+def learnt(folder: Path, forecasts: Sequence[int]) -> None:
+    """Print what runs cost beside a record of resolved questions.
+
+    Each asks five open questions, of which the record has no relatives. The first learns weights,
+    curves and families from the record, the others find them.
+    """
+    for count in (1000, *forecasts):
+        path = folder / f"learnt-{count}.db"
+        path.unlink(missing_ok=True)
+        fill(path, max(1, round(count / 4 / len(MODELS))), 4)
+        questions = [
+            Question(f"Will item {n} be sold?", id=f"o{n}", extra={"cluster": f"o{n}"})
+            for n in range(5)
+        ]
+        spent = [
+            run_counts(path, folder / "plots", questions, f"2026-06-0{day}")["seconds"]
+            for day in range(1, 5)
+        ]
+        print(
+            f"one more run of 5 open questions after {count:,} forecasts of resolved ones:"
+            f" first {spent[0]:.2f} s, then {min(spent[1:]):.2f} s"
         )
 
 
@@ -304,6 +330,7 @@ def main() -> None:
         figures(folder)
         year(folder)
         runs(folder, arguments.weeks)
+        learnt(folder, arguments.forecasts)
 
 
 if __name__ == "__main__":
