@@ -22,6 +22,15 @@ COMPUTES = {
 CACHE = Path.home() / ".cache" / "forecaster-tests"
 
 
+# Files of many seconds, the longest first: were one the last to begin, the other processes would wait for it.
+LONGER = tuple(
+    f"tests/{name}.py"
+    for name in (
+        "engine/test_packaged_model", "runs/test_every_stage", "evidence/test_encoders", "project/test_linear",
+        "runs/test_under_the_feet", "preflight/test_streaming_failures", "runs/test_faults", "project/test_fuzz",
+        "storage/test_two_at_once",
+    )
+)  # fmt: skip
 # Quick tests that import vLLM, which takes ten seconds: once for all of them.
 IMPORTS_VLLM = {"tests/engine/test_arguments.py", "tests/preflight/test_machine.py"}
 
@@ -48,7 +57,8 @@ def group(file: str) -> str:
 def place(item: pytest.Item) -> int:
     """Where among the groups a test's begins; the sort that asks is stable."""
     found = group(item.nodeid.split("::")[0])
-    return LONG.index(found) if found in LONG else len(LONG)
+    early = LONG + LONGER
+    return early.index(found) if found in early else len(early)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
