@@ -68,9 +68,10 @@ class FamilyStore:
 
     def months(self, key: Key, day: str, own: Collection[str]) -> list[Count]:
         """Return the members of each month, without ``own`` ids, read from the index only."""
+        among = _OTHERS if own else ""
         rows = self._connection.query(
             f"SELECT total(m.outcome), count(*) FROM family_members m WHERE {_OF_FAMILY}"
-            f" {_OTHERS if own else ''} GROUP BY m.month",
+            f" {among} GROUP BY m.month",
             _given(key, day, own),
         )
         return [Count(*row) for row in rows]
@@ -81,9 +82,10 @@ class FamilyStore:
         Read from the narrower one: its cost does not depend on the size of the other.
         """
         given = _given(narrower, day, own) | {"inner_kind": key[0], "inner_name": key[1]}
+        among = _OTHERS if own else ""
         rows = self._connection.query(
             f"SELECT total(m.outcome), count(*) FROM family_members m WHERE {_OF_FAMILY}"
-            f" {_OTHERS if own else ''} AND {_INSIDE}",
+            f" {among} AND {_INSIDE}",
             given,
         )
         return Count(*rows[0])
@@ -93,11 +95,13 @@ class FamilyStore:
     ) -> tuple[str, ...]:
         """Return the members (ids) that a narrower family has not, newest first."""
         given = _given(key, day, own)
+        among = _OTHERS if own else ""
         if narrower:
             given |= {"inner_kind": narrower[0], "inner_name": narrower[1]}
+            among += f" AND NOT {_INSIDE}"
         rows = self._connection.query(
-            f"SELECT m.id FROM family_members m WHERE {_OF_FAMILY} {_OTHERS if own else ''}"
-            f" {f'AND NOT {_INSIDE}' if narrower else ''} ORDER BY m.known_on DESC, m.id DESC",
+            f"SELECT m.id FROM family_members m WHERE {_OF_FAMILY} {among}"
+            " ORDER BY m.known_on DESC, m.id DESC",
             given,
         )
         return tuple(row["id"] for row in rows)
