@@ -59,13 +59,13 @@ class OutcomeStore:
         With ``subjects`` only theirs, and nothing of others is read.
         """
         among = "" if subjects is None else " WHERE o.subject IN (SELECT value FROM json_each(?))"
-        source = "resolutions r JOIN questions o ON o.id = r.question_id"
+        table = "resolutions r JOIN questions o ON o.id = r.question_id"
         if subjects is not None:
-            source = "questions o CROSS JOIN resolutions r ON r.question_id = o.id"
+            table = "questions o CROSS JOIN resolutions r ON r.question_id = o.id"
         rows = self._connection.read(
             Resolution,
             "SELECT q.id AS question_id, r.outcome, r.resolved_at, r.source FROM"
-            f" (SELECT o.subject, max(r.id) AS latest FROM {source}{among} GROUP BY o.subject) s"
+            f" (SELECT o.subject, max(r.id) AS latest FROM {table}{among} GROUP BY o.subject) s"
             " CROSS JOIN questions q ON q.subject = s.subject"
             " CROSS JOIN resolutions r ON r.id = s.latest",
             () if subjects is None else (json.dumps(list(subjects)),),
