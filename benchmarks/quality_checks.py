@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import ModuleType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.resolved_forecasts import Asked, Group, with_rates
-from evaluation import base_rates
+from evaluation import base_rates, templates
 from evaluation.assistance import DEFAULTS, VoiceWeights
 from evaluation.intervals import clustered_mean, mean_interval
 from evaluation.metrics import brier_scores
@@ -264,7 +265,7 @@ def constants_tables(rows: Sequence[Asked]) -> list[str]:
         lines += ["|---|---|---|---|"]
         for name, values in CONSTANTS.items():
             own = {value: scores[name, value] for value in values}
-            lines.append(f"| {name} | " + _left_out(own, days, getattr(base_rates, name)))
+            lines.append(f"| {name} | " + _left_out(own, days, getattr(_home(name), name)))
     return lines
 
 
@@ -279,12 +280,18 @@ def _left_out(scores: Mapping[float, Floats], days: NDArray[np.str_], default: f
     return f"{', '.join(chosen)} | {whole.mean():.4f} | {scores[default].mean():.4f} |"
 
 
+def _home(name: str) -> ModuleType:
+    """Return the module that a constant of the base rates is read from."""
+    return templates if hasattr(templates, name) else base_rates
+
+
 @contextmanager
 def _constants(name: str, value: float) -> Iterator[None]:
     """Give a constant of the base rates another value for a while."""
-    before = getattr(base_rates, name)
-    setattr(base_rates, name, value)
+    module = _home(name)
+    before = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        setattr(base_rates, name, before)
+        setattr(module, name, before)

@@ -139,7 +139,7 @@ def test_a_full_disk_ends_the_run_and_a_resumed_one_finishes_it(folder):
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("needs the right to mount a small tmpfs")
     try:
-        (disk / "ballast").write_bytes(bytes(430_000))
+        (disk / "ballast").write_bytes(bytes(280_000))
         asked = ("--questions", "q.jsonl", "--database", "disk/run.db")
         code, _, err = run(folder, *asked)
         assert code == 2
