@@ -19,6 +19,8 @@ DEFAULT_LOG_FILE = "runpod_forecast_logs.log"
 # Bytes of one file and number of older files kept: about 60 MB at most, weeks of runs.
 MAX_LOG_BYTES = 10_000_000
 LOG_BACKUPS = 5
+# Lines written behind a database would damage it, and rotating would move it away.
+SQLITE_HEADER = b"SQLite format 3\0"
 
 
 def configure_root_logger(
@@ -27,8 +29,8 @@ def configure_root_logger(
     """Log from INFO to the console and from DEBUG to a file; return the file's path.
 
     Calling it again replaces its own handlers and leaves others alone. ``verbose`` shows the
-    libraries' records on the console too. When the file cannot be opened, a warning says so, only
-    the console is used and None is returned.
+    libraries' records on the console too. When the file cannot be opened or is a database, a
+    warning says so, only the console is used and None is returned.
     """
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, ConsoleHandler | LogFile)]:
@@ -43,6 +45,9 @@ def configure_root_logger(
     root.addHandler(console)
 
     path = log_path(log_dir, log_file)
+    if _is_database(path):
+        root.warning("no log file: %s is a database; set LOG_FILE to another name", path)
+        return None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = LogFile(
@@ -62,6 +67,14 @@ def configure_root_logger(
     file.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(file)
     return path
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SQLITE_HEADER)) == SQLITE_HEADER
+    except OSError:
+        return False
 
 
 def log_path(log_dir: str | Path | None = None, log_file: str | Path | None = None) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +50,18 @@ def test_default_file_is_in_the_working_directory(tmp_path, monkeypatch):
     configure_root_logger()
     logging.getLogger("somewhere").info("written")
     assert "written" in (tmp_path / "runpod_forecast_logs.log").read_text()
+
+
+def test_a_database_is_not_written_into(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "database.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE kept (value)")
+    before = path.read_bytes()
+    monkeypatch.setenv("LOG_FILE", str(path))
+    assert configure_root_logger() is None
+    logging.getLogger("somewhere").info("written")
+    assert path.read_bytes() == before
+    assert f"no log file: {path} is a database" in capsys.readouterr().err
 
 
 def test_environment_overrides_the_default_and_arguments_override_the_environment(
