@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -247,6 +248,16 @@ def insert(
     columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     statement = f"{verb} INTO {table} ({columns}) VALUES ({marks})"
     return sql.execute(statement, values).lastrowid or 0
+
+
+def of_subjects(column: str, subjects: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return a WHERE clause for some subjects and its parameters.
+
+    Both are empty for None, which is all subjects.
+    """
+    if subjects is None:
+        return "", ()
+    return f" WHERE {column} IN (SELECT value FROM json_each(?))", (json.dumps(list(subjects)),)
 
 
 def copy_rows(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
-from storage.connection import Connection, insert
+from storage.connection import Connection, insert, of_subjects
 from storage.records import CalibrationRecord, CoherenceRecord, Resolution
 from storage.rows import to_json
 from terminal.redaction import redact
@@ -58,7 +57,7 @@ class OutcomeStore:
 
         With ``subjects`` only theirs, and nothing of others is read.
         """
-        among = "" if subjects is None else " WHERE o.subject IN (SELECT value FROM json_each(?))"
+        among, given = of_subjects("o.subject", subjects)
         table = "resolutions r JOIN questions o ON o.id = r.question_id"
         if subjects is not None:
             table = "questions o CROSS JOIN resolutions r ON r.question_id = o.id"
@@ -68,7 +67,7 @@ class OutcomeStore:
             f" (SELECT o.subject, max(r.id) AS latest FROM {table}{among} GROUP BY o.subject) s"
             " CROSS JOIN questions q ON q.subject = s.subject"
             " CROSS JOIN resolutions r ON r.id = s.latest",
-            () if subjects is None else (json.dumps(list(subjects)),),
+            given,
         )
         return {row.question_id: row for row in rows}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from questions.question import Question
-from storage.connection import Connection, insert
+from storage.connection import Connection, insert, of_subjects
 from storage.errors import DatabaseError
 from storage.records import (
     AskedColumns,
@@ -187,13 +187,13 @@ class RunStore:
 
     def asked_before(self, subjects: Collection[str] | None = None) -> list[EarlierQuestion]:
         """Return each wording that a run asked (of ``subjects``), the last at the end."""
-        among = "" if subjects is None else " WHERE q.subject IN (SELECT value FROM json_each(?))"
+        among, given = of_subjects("q.subject", subjects)
         return self._connection.read(
             EarlierQuestion,
             "SELECT w.run_id, q.id, q.subject, w.text, nullif(w.close_date, '') AS close_date"
             f" FROM wordings w JOIN questions q ON q.id = w.question_id{among}"
             " ORDER BY w.run_id, w.position",
-            () if subjects is None else (json.dumps(list(subjects)),),
+            given,
         )
 
     def wordings(self) -> list[tuple[str, str]]:
@@ -210,8 +210,7 @@ class RunStore:
 
         ``record`` is "live" or "back-dated"; replays are left out. With ``subjects`` only theirs.
         """
-        among = "" if subjects is None else " WHERE q.subject IN (SELECT value FROM json_each(?))"
-        given = [] if subjects is None else [json.dumps(list(subjects))]
+        among, given = of_subjects("q.subject", subjects)
         return self._connection.read(
             KnownQuestion,
             "SELECT id, subject, text, extra FROM (SELECT q.id, q.subject,"
