@@ -6,10 +6,9 @@ the same however many forecasts there are. Recording outcomes learns at once (``
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
 
 import config
 from database import Database
@@ -18,10 +17,6 @@ from evaluation.assistance import RULE_VERSION, VoiceWeights, learnt_weights
 from evaluation.past_record import PRICED, UNPRICED, PastRecord
 from evaluation.stored_past import name_families
 from storage.final_numbers import AppliedCalibration
-
-_CURVE: Final = (
-    "kind", "method", "parameters", "count", "brier_before", "brier_after", "used", "reason",
-)  # fmt: skip
 
 
 class Rule:
@@ -91,10 +86,12 @@ class Rule:
         if cut is not None:
             found = self._store.curve(cut, kind, self._version, RULE_VERSION)
             if found is not None:
-                return CalibrationCurve(**_fields(found))
+                return CalibrationCurve(
+                    **{one.name: getattr(found, one.name) for one in fields(CalibrationCurve)}
+                )
         curve = fit_applied(self._known(day).forecasts, kind, day)
         if cut is not None:
-            record = AppliedCalibration(**_fields(curve), day=day)
+            record = AppliedCalibration(**vars(curve), day=day)
             self._store.save_curve(cut, self._version, RULE_VERSION, record)
         return curve
 
@@ -124,11 +121,7 @@ class Rule:
         return tuple(key for key, one in pairs if one.resolved_on[:10] < day[:10])
 
     def _record(self, day: str, curve: CalibrationCurve) -> AppliedCalibration:
-        return AppliedCalibration(**_fields(curve), day=day, forecasts=self._forecasts(day))
-
-
-def _fields(curve: CalibrationCurve | AppliedCalibration) -> dict[str, Any]:
-    return {name: getattr(curve, name) for name in _CURVE}
+        return AppliedCalibration(**vars(curve), day=day, forecasts=self._forecasts(day))
 
 
 def learn_ahead(database: Database, today: date | None = None) -> None:
