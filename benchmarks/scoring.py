@@ -3,8 +3,9 @@
 Real engine, real weights, one run.
 
     python benchmarks/scoring.py [--tokens 1000 4000] [--prompts 4] [--repeats 3]
-    python benchmarks/scoring.py --model PATH_OR_ID --load-format dummy --tokens 8000 \
-        --prompts 14 --skip harness
+    python benchmarks/scoring.py --model PATH_OR_ID --load-format dummy --tokens 2000 8000 \
+        --prompts 14 200 --repeats 3 1 --skip harness samples exact --thoughts 1 256
+        a GPU, with random weights in a model's shape
     python benchmarks/scoring.py --one-token     a random model with one token for every integer
     python benchmarks/scoring.py --waves 16 8 4 2 --prompts 16 --tokens 1000
         what fewer prompts in flight cost, and nothing else
@@ -14,7 +15,9 @@ configured tolerance, tokenising and building the prompts included; (c) 101 log-
 a prompt as an evaluation harness sends them: the vLLM backend of the package lm_eval where it is
 installed, else the same requests (``prompt_logprobs=1``), for one prompt only; (d) 10 and 30
 sampled answers. Each starts from an empty prefix cache; (a) and (b) alternate, their ratio is taken
-pair by pair.
+pair by pair. ``--thoughts`` writes 256 tokens behind each of so many prompts, side by side.
+
+On a GPU the engine's settings are those of ``config.VLLM_CONFIG``, as in a run.
 
 The error is the total-variation distance to the distribution that exhaustive scoring (tolerance 0)
 gives on the same engine, and for the mean the points it is off; ``tests/engine/test_engine.py``
@@ -45,7 +48,7 @@ sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - the folder of the modules has to be known first
 from agents_vllm import Agent  # noqa: E402
-from engine.environment import prepare_environment  # noqa: E402
+from engine.environment import prepare_environment, vllm_is_cpu_build  # noqa: E402
 from evidence.factbook import factbook_articles  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from preflight.model_entries import ModelSpec  # noqa: E402
@@ -55,8 +58,13 @@ from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # 
 from scoring.prompts import Passage  # noqa: E402
 from scoring.scorer import Reply  # noqa: E402
 from scoring.tasks import ForecastTask, Prompt  # noqa: E402
+from scoring.thoughts import Writing  # noqa: E402
 
 PASSAGE_TOKENS = 200
+# Prompts that are asked before anything is measured.
+WARMING = 2
+# Tokens of each thought that is written.
+THOUGHT_TOKENS = 256
 TODAY = "2026-11-24"
 # The shape of SmolLM2-135M, for a random model with another tokenizer but the same work per token.
 SMOLLM2_SHAPE = {
@@ -153,8 +161,11 @@ class Bench:
     def fresh(self) -> None:
         """Forget everything computed so far."""
         self.agent._scorings.clear()
-        if not self.agent.llm.reset_prefix_cache():
-            raise SystemExit("benchmarks/scoring.py: the engine would not empty its prefix cache")
+        for _ in range(50):  # an engine in a process of its own may still be ending a step
+            if self.agent.llm.reset_prefix_cache():
+                return
+            time.sleep(0.1)
+        raise SystemExit("benchmarks/scoring.py: the engine would not empty its prefix cache")
 
     def timed(self, method: Callable[[], tuple[float, Any]]) -> tuple[float, float, Any]:
         """Seconds, forward tokens and whatever else a method gives, from an empty cache."""
@@ -192,6 +203,18 @@ class Bench:
                 raise SystemExit(f"benchmarks/scoring.py: {outcome.error}")
             results.append(outcome.result)
         return float(sum(r.forward_tokens for r in results)), [r.distribution for r in results]
+
+    def write(self, prompts: Sequence[Prompt]) -> tuple[float, None]:
+        """Write ``THOUGHT_TOKENS`` tokens behind each prompt, all side by side."""
+        sampling = {
+            "max_tokens": THOUGHT_TOKENS,
+            "ignore_eos": True,
+            "temperature": config.THINK_TEMPERATURE,
+            "top_p": config.THINK_TOP_P,
+        }
+        asked = [Writing(p.token_ids, {**sampling, "seed": n}) for n, p in enumerate(prompts)]
+        written = list(self.agent.write(asked, lambda *_: None))
+        return float(sum(len(one.token_ids) for one in written)), None
 
     def loglikelihoods(self, prompt: Prompt) -> tuple[float, list[Distribution]]:
         """(c) One log-likelihood request for each integer, of its tokens alone, without a stop."""
@@ -275,7 +298,7 @@ def errors(
     found: Sequence[Distribution | None], exact: Sequence[Distribution]
 ) -> tuple[float | None, float | None]:
     """Return mean total variation and mean error of the mean in points, where there are any."""
-    pairs = [(f, e) for f, e in zip(found, exact, strict=True) if f is not None]
+    pairs = [(f, e) for f, e in zip(found, exact, strict=True) if f is not None] if exact else []
     if not pairs:
         return None, None
     return (
@@ -295,9 +318,13 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
         flush=True,
     )
     tolerance = config.SCORING_TOLERANCE
-    bench.timed(lambda: bench.prefill(prompts))  # the first call after a start is slow
-    exact_seconds, exact_tokens, exact = bench.timed(lambda: bench.score(tasks, 0.0))
-    plain, ours, ratios, busy = [], [], [], []
+    # The first calls after a start are slow.
+    bench.timed(lambda: bench.prefill(prompts[:WARMING]))
+    bench.timed(lambda: bench.score(tasks[:WARMING], tolerance))
+    exact: list[Distribution] = []
+    if "exact" not in skip:
+        exact_seconds, exact_tokens, exact = bench.timed(lambda: bench.score(tasks, 0.0))
+    plain, ours, ratios, busy, hosts = [], [], [], [], []
     for _ in range(repeats):
         a, a_tokens, _ = bench.timed(lambda: bench.prefill(prompts))
         alone = bench.processor
@@ -306,11 +333,13 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
         ours.append(b)
         ratios.append(b / a)
         busy.append(bench.processor / alone)
+        hosts.append(bench.processor / b)
     base = statistics.median(plain)
     for what, pairs in (("time", ratios), ("processor time of this process", busy)):
         each = ", ".join(f"{ratio:.3f}" for ratio in pairs)
         print(f"(b)/(a), {what}, pair by pair: {each}; median {statistics.median(pairs):.3f}")
-    print(flush=True)
+    shares = ", ".join(f"{share:.3f}" for share in hosts)
+    print(f"(b), processor time of this process / time: {shares}\n", flush=True)
     rows = [
         Row("(a) plain prefill", base / count, 1.0, a_tokens / count),
         Row(
@@ -320,15 +349,10 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
             b_tokens / count,
             *errors(scored, exact),
         ),
-        Row(
-            "(b) ours, exhaustive",
-            exact_seconds / count,
-            exact_seconds / base,
-            exact_tokens / count,
-            0.0,
-            0.0,
-        ),
     ]
+    if exact:
+        cost = exact_seconds / count, exact_seconds / base, exact_tokens / count
+        rows.append(Row("(b) ours, exhaustive", *cost, 0.0, 0.0))
     for number in (10, 30) if "samples" not in skip else ():
         seconds, used, sampled = bench.timed(partial(bench.sample, prompts, number))
         rows.append(
@@ -397,6 +421,18 @@ def wave_lines(
     return lines
 
 
+def thought_lines(bench: Bench, tokens: int, counts: Sequence[int]) -> list[str]:
+    """Write so many thoughts side by side, and count tokens a second."""
+    config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
+    prompts = [bench.agent.build_prompt(task) for task in make_tasks(max(counts), tokens)]
+    bench.timed(lambda: bench.write(prompts[:WARMING]))
+    lines = ["| thoughts side by side | tokens written | tokens a second |", "|---|---|---|"]
+    for count in counts:
+        seconds, written, _ = bench.timed(partial(bench.write, prompts[:count]))
+        lines.append(f"| {count} | {written:,.0f} | {written / seconds:,.0f} |")
+    return lines
+
+
 def length(prompt: Prompt) -> int:
     """Tokens of a prompt."""
     return len(prompt.token_ids)
@@ -405,15 +441,16 @@ def length(prompt: Prompt) -> int:
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| method | seconds a prompt | time / (a) | forward tokens a prompt | TV error"
-        " | mean off by (points) |",
-        "|---|---|---|---|---|---|",
+        "| method | seconds a prompt | time / (a) | forward tokens a prompt | tokens a second"
+        " | TV error | mean off by (points) |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         error = "" if row.error is None else f"{row.error:.4f}"
         points = "" if row.points is None else f"{row.points:.2f}"
-        cost = f"{row.seconds:.2f} | {row.ratio:.2f} | {row.forward_tokens:,.0f}"
-        lines.append(f"| {row.method} | {cost} | {error} | {points} |")
+        cost = f"{row.seconds:.3g} | {row.ratio:.3f} | {row.forward_tokens:,.0f}"
+        rate = row.forward_tokens / row.seconds
+        lines.append(f"| {row.method} | {cost} | {rate:,.0f} | {error} | {points} |")
     return "\n".join(lines)
 
 
@@ -425,16 +462,18 @@ def one_token_model(folder: Path) -> ModelSpec:
     return ModelSpec("one-token", str(folder), answer_prefix="Probability: ")
 
 
-def main() -> None:
-    """Measure and print."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Say what may be asked."""
     parser = argparse.ArgumentParser(
         description="Cost of scoring beside plain prefill, log-likelihoods and sampling."
     )
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[1000, 4000], help="prompt lengths"
     )
-    parser.add_argument("--prompts", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--prompts", type=int, nargs="+", default=[4])
+    parser.add_argument(
+        "--repeats", type=int, nargs="+", default=[3], help="one number, or one for each --prompts"
+    )
     parser.add_argument("--model", help="folder or Hugging Face id (default: the demonstration's)")
     parser.add_argument("--load-format", default="auto", help='"dummy" needs no weights')
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
@@ -442,18 +481,38 @@ def main() -> None:
         "--one-token", action="store_true", help="a random model with one token an integer"
     )
     parser.add_argument(
-        "--skip", nargs="*", default=[], choices=["harness", "samples"], help="leave (c) or (d) out"
+        "--skip",
+        nargs="*",
+        default=[],
+        choices=["harness", "samples", "exact"],
+        help="leave (c), (d) or exhaustive scoring, and with it the errors, out",
     )
+    parser.add_argument("--thoughts", type=int, nargs="+", help="also write so many side by side")
     parser.add_argument("--waves", type=int, nargs="+", help="only compare waves of these sizes")
-    arguments = parser.parse_args()
-    if problems := load(config) or setting_problems(config):
-        parser.error("\n".join(problems))
+    return parser
+
+
+def engine_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the engine's settings: on a GPU those of a run."""
     settings = {
-        "max_model_len": max(arguments.tokens) + 512,
-        "block_size": 32,
+        **config.VLLM_CONFIG,
         "load_format": arguments.load_format,
         "tensor_parallel_size": arguments.tensor_parallel_size,
     }
+    if vllm_is_cpu_build():  # a step there holds the whole window
+        settings |= {"max_model_len": max(arguments.tokens) + 512, "block_size": 32}
+    return settings
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argument_parser()
+    arguments = parser.parse_args()
+    if problems := load(config) or setting_problems(config):
+        parser.error("\n".join(problems))
+    repeats = arguments.repeats * (len(arguments.prompts) if len(arguments.repeats) == 1 else 1)
+    if len(repeats) != len(arguments.prompts):
+        parser.error("--repeats takes one number, or one for each of --prompts")
     plain_logprobs()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.one_token:
@@ -462,20 +521,23 @@ def main() -> None:
             spec = ModelSpec("benchmarked", arguments.model)
         else:
             spec = demo.model_spec()
-        with Agent(spec, vllm_config=settings) as agent:
+        with Agent(spec, vllm_config=engine_settings(arguments)) as agent:
             bench = Bench(agent)
             if arguments.waves:
                 for tokens in arguments.tokens:
-                    lines = wave_lines(
-                        bench, tokens, arguments.prompts, arguments.repeats, arguments.waves
-                    )
-                    print("\n".join(lines), "\n", flush=True)
+                    for count, repeat in zip(arguments.prompts, repeats, strict=True):
+                        lines = wave_lines(bench, tokens, count, repeat, arguments.waves)
+                        print("\n".join(lines), "\n", flush=True)
                 return
             if "harness" not in arguments.skip:
                 bench.harness = harness_on(agent)
-            for tokens in arguments.tokens:
-                rows = measure(bench, tokens, arguments.prompts, arguments.repeats, arguments.skip)
-                print(table(rows), "\n", flush=True)
+            for count, repeat in zip(arguments.prompts, repeats, strict=True):
+                for tokens in arguments.tokens:
+                    rows = measure(bench, tokens, count, repeat, arguments.skip)
+                    print(table(rows), "\n", flush=True)
+            if arguments.thoughts:
+                tokens = min(arguments.tokens)
+                print("\n".join(thought_lines(bench, tokens, arguments.thoughts)), flush=True)
 
 
 if __name__ == "__main__":

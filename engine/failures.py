@@ -18,7 +18,7 @@ STALL_ADVICE: Final = "check the connection to where the weights lie, or raise t
 NO_CACHE_MEMORY: Final = re.compile(r"No available memory for the cache|KV cache is needed")
 OUT_OF_MEMORY: Final = re.compile(
     rf"{NO_CACHE_MEMORY.pattern}|[Oo]ut ?[Oo]f ?[Mm]emory|MemoryError|Free memory on device"
-    "|can't allocate memory"
+    "|can't allocate memory|STATUS_ALLOC_FAILED"
 )
 # The second try: requests and tokens that are computed together (vLLM's own limits on a large GPU
 # are 1024 and 16384), and the part of the configured share of the GPU's memory.

@@ -10,12 +10,14 @@ import ctypes
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from preflight.model_entries import HUGGING_FACE_ID, ModelSpec
 from preflight.model_folders import is_local
+
+T = TypeVar("T")
 
 # vLLM pads a vocabulary to a multiple of this and divides it (vocab_parallel_embedding.py).
 VOCABULARY_PADDING: Final = 64
@@ -65,16 +67,44 @@ def visible_gpus() -> int:
 
 def _driver_gpus() -> int:
     """Count the GPUs by NVML, as vLLM does; 0 without a driver."""
+    return _ask_nvml(_count, 0)
+
+
+def gpu_names() -> list[str]:
+    """Name the driver's GPUs by NVML.
+
+    CUDA would keep memory of a GPU until this process ends.
+    """
+    return _ask_nvml(_names, [])
+
+
+def _ask_nvml(ask: Callable[[ctypes.CDLL], T], otherwise: T) -> T:
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
-        count = ctypes.c_uint()
         if nvml.nvmlInit_v2() != 0:
-            return 0
-        found = nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0
-        nvml.nvmlShutdown()
+            return otherwise
+        try:
+            return ask(nvml)
+        finally:
+            nvml.nvmlShutdown()
     except (OSError, AttributeError):
-        return 0
+        return otherwise
+
+
+def _count(nvml: ctypes.CDLL) -> int:
+    count = ctypes.c_uint()
+    found = nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0
     return count.value if found else 0
+
+
+def _names(nvml: ctypes.CDLL) -> list[str]:
+    names = []
+    for index in range(_count(nvml)):
+        device, name = ctypes.c_void_p(), ctypes.create_string_buffer(96)
+        nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device))
+        found = nvml.nvmlDeviceGetName(device, name, len(name)) == 0
+        names.append(name.value.decode(errors="replace") if found else "unknown")
+    return names
 
 
 def memory_gib() -> float:

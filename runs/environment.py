@@ -89,7 +89,7 @@ def log_environment() -> None:
         return
     import torch
 
-    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    names = machine.gpu_names()
     logger.info(
         "CUDA %s, driver %s, %d GPUs: %s",
         torch.version.cuda,

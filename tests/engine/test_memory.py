@@ -49,6 +49,7 @@ CASES = {
     "load, no memory twice": ("load", 2, lambda _: ValueError(NO_CACHE), "did not load: ValueError: No available memory", 0.8),
     "work, torch": ("work", 1, lambda _: torch_error(), None, 0.72),
     "work, the engine dies": ("work", 1, dead, None, 0.72),
+    "work, cuBLAS": ("work", 1, lambda _: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), None, 0.72),
     "work, twice": ("work", 2, lambda _: RuntimeError(CUDA), "memory ran out at work: RuntimeError: CUDA out of memory", 0.72),
     "work, dies twice": ("work", 2, dead, "the engine died at work: OutOfMemoryError: CUDA out of memory", 0.72),
     "work, something else": ("work", 1, lambda _: RuntimeError("a bug"), "RuntimeError: a bug", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -25,10 +26,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SPEC = ModelSpec("m", "org/m")
 LLAMA_70B = {"num_attention_heads": 64, "num_key_value_heads": 8, "num_hidden_layers": 80, "vocab_size": 128256, "max_position_embeddings": 131072}  # fmt: skip
 NVML = """
-#include <string.h>
+#include <stdio.h>
 int nvmlInit_v2(void) { return 0; }
 int nvmlShutdown(void) { return 0; }
 int nvmlDeviceGetCount_v2(unsigned *n) { *n = GPUS; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = (void *)(long)(index + 1); return 0; }
+int nvmlDeviceGetName(void *device, char *name, unsigned length) {
+  return device == (void *)3 ? 1 : snprintf(name, length, "GPU number %ld", (long)device) < 0;
+}
 """
 
 
@@ -72,21 +77,29 @@ def test_gpus_are_those_of_the_driver_that_cuda_will_show(driver, chosen, visibl
     environment["LD_LIBRARY_PATH"] = str(driver)
     if chosen is not None:
         environment["CUDA_VISIBLE_DEVICES"] = chosen
-    command = [
-        sys.executable,
-        "-c",
-        "from preflight import machine; print(machine.visible_gpus())",
-    ]
+    assert printed("machine.visible_gpus()", environment) == visible
+
+
+def test_gpus_are_named_by_the_driver(driver):
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(driver)}
+    names = ["GPU number 1", "GPU number 2", "unknown", "GPU number 4"]
+    assert printed("machine.gpu_names()", environment) == names
+
+
+def printed(expression, environment):
+    """What an expression gives in a new process: the driver is found as it starts."""
+    command = [sys.executable, "-c", f"from preflight import machine; print({expression})"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) == visible
+    return ast.literal_eval(done.stdout)
 
 
 def test_without_a_driver_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6")
     assert machine.visible_gpus() == 0
+    assert machine.gpu_names() == []
 
 
 @pytest.mark.parametrize(

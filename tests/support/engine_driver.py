@@ -31,7 +31,8 @@ class EndlessAgent(Agent):
 def main():
     config.FORECAST_MODEL_PATHS_VLLM = {"tiny": sys.argv[1]}
     config.DEFAULT_MODEL_VLLM = config.DEFAULT_LOGIC_MODEL_PATH = "tiny"
-    settings = {"max_model_len": 512, "tensor_parallel_size": int(os.environ.get("RANKS", "1"))}
+    ranks = int(os.environ.get("RANKS", "1"))
+    settings = {"max_model_len": 512, "tensor_parallel_size": ranks, "enforce_eager": True}
     return forecaster.main(
         ["--question", "Will it rain?", "--no-retrieval", *sys.argv[2:]],
         agent_factory=lambda spec: EndlessAgent(spec, vllm_config=settings),
