@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from scoring.prompts import Passage
 from storage.connection import Connection, insert
+from storage.errors import SQLITE_ERRORS, database_error
 from storage.records import Article, Evidence
-from storage.vectors import read_vectors
+from storage.vectors import read_vectors, write_vectors
 
 # Notes a check of a stored revision. A moment later than now was written by a wrong clock.
 _CHECKED: Final = (
@@ -159,7 +160,7 @@ class ArticleStore:
             "  FROM passage_words WHERE passage_words MATCH :words) w"
             " JOIN passages p ON p.id = w.rowid"
             " WHERE p.article_id IN (SELECT value FROM json_each(:articles)) AND (:model IS NULL"
-            "  OR EXISTS (SELECT 1 FROM embeddings e"
+            "  OR EXISTS (SELECT 1 FROM embedded_passages e"
             "   WHERE e.passage_id = p.id AND e.model = :model))"
             " ORDER BY w.score DESC, p.id LIMIT :limit",
             {
@@ -180,7 +181,7 @@ class ArticleStore:
         among = "" if ids is None else "AND p.id IN (SELECT value FROM json_each(?))"
         rows = self._connection.query(
             "SELECT p.id FROM passages p WHERE p.article_id IN (SELECT value FROM json_each(?))"
-            f" {among} AND NOT EXISTS (SELECT 1 FROM embeddings e"
+            f" {among} AND NOT EXISTS (SELECT 1 FROM embedded_passages e"
             "  WHERE e.passage_id = p.id AND e.model = ?) ORDER BY p.id",
             (_json(articles), *([] if ids is None else [_json(ids)]), model),
         )
@@ -189,7 +190,7 @@ class ArticleStore:
     def embedding_models(self, ids: Sequence[int]) -> list[str]:
         """Return the names of the models that have embedded any of these passages."""
         rows = self._connection.query(
-            "SELECT DISTINCT model FROM embeddings"
+            "SELECT DISTINCT model FROM embedded_passages"
             " WHERE passage_id IN (SELECT value FROM json_each(?)) ORDER BY model",
             (_json(ids),),
         )
@@ -200,17 +201,16 @@ class ArticleStore:
     ) -> None:
         """Store embeddings by passage as raw little-endian float32 in one transaction."""
         with self._connection.atomic() as sql:
-            sql.executemany(
-                "INSERT OR REPLACE INTO embeddings (passage_id, model, dimension, vector)"
-                " VALUES (?, ?, ?, ?)",
-                [(i, model, len(v), np.asarray(v, dtype="<f4").tobytes()) for i, v in vectors],
-            )
+            write_vectors(sql, model, vectors)
 
     def embeddings_after(
         self, model: str, after: int = 0
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], int]:
-        """Return what ``model`` has embedded since row ``after`` (``storage/vectors.py``)."""
-        return read_vectors(self._connection, model, after)
+        """Return what ``model`` has embedded since pack ``after``; see ``read_vectors``."""
+        try:
+            return read_vectors(self._connection.sql, model, after)
+        except SQLITE_ERRORS as error:
+            raise database_error(self._connection.path, error) from error
 
     # --- retrievals -------------------------------------------------------------------------------
 

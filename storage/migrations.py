@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from storage.repairs import compose_ids, forget_credentials, split_unrelated
+from storage.vectors import pack_rows
 
 MIGRATIONS: Final = tuple(
     path.read_text(encoding="utf-8")
@@ -21,6 +22,8 @@ SCHEMA_VERSION: Final = len(MIGRATIONS)
 APPLICATION_ID: Final = 0x46637374
 # The schema with which ids that named unrelated questions are split.
 _SPLITTING_SCHEMA: Final = 6
+# The schema that packs vectors.
+_PACKING_SCHEMA: Final = 14
 
 
 def schema_version(sql: sqlite3.Connection) -> int:
@@ -45,6 +48,8 @@ def migrate(sql: sqlite3.Connection, name: str) -> list[str]:
             forget_credentials(sql)
             compose_ids(sql)
             lines += split_unrelated(sql, name)
+        if number == _PACKING_SCHEMA:
+            pack_rows(sql)
         # PRAGMA takes no bound parameters; both values are integers of this module.
         sql.execute(f"PRAGMA user_version = {number:d}")
     sql.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")

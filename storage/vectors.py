@@ -1,76 +1,126 @@
-"""Read stored embeddings into memory."""
+"""Write and read embeddings, packed: a row holds the vectors written together."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from storage.connection import Connection
-from storage.errors import SQLITE_ERRORS, database_error
+# Vectors of an older schema that are packed together, as many as are embedded at a time.
+_PACKED: Final = 64
 
-# Vectors fetched together: few enough to stay in the processor's cache while they are copied.
-_TOGETHER: Final = 64
-# Passages whose articles are looked up one by one.
-_FEW: Final = 1000
+
+def write_vectors(
+    sql: sqlite3.Connection, model: str, vectors: Sequence[tuple[int, npt.NDArray[np.float32]]]
+) -> None:
+    """Store vectors by passage (id) as one pack.
+
+    Those that another process has stored in the meantime stay.
+    """
+    ids = json.dumps([int(passage) for passage, _ in vectors])
+    stored = {
+        row[0]
+        for row in sql.execute(
+            "SELECT passage_id FROM embedded_passages"
+            " WHERE model = ? AND passage_id IN (SELECT value FROM json_each(?))",
+            (model, ids),
+        )
+    }
+    owners = dict(
+        map(
+            tuple,
+            sql.execute(
+                "SELECT id, article_id FROM passages WHERE id IN (SELECT value FROM json_each(?))",
+                (ids,),
+            ),
+        )
+    )
+    new = {int(passage): vector for passage, vector in vectors if passage not in stored}
+    if new:
+        blobs = [np.asarray(vector, dtype="<f4").tobytes() for vector in new.values()]
+        # A passage that is gone has no article, and is refused by its foreign key.
+        _insert(sql, model, list(new), [owners.get(passage, 0) for passage in new], blobs)
+
+
+def pack_rows(sql: sqlite3.Connection) -> None:
+    """Pack the vectors that an older schema kept in a row each."""
+    kinds = sql.execute("SELECT DISTINCT model, dimension FROM unpacked_embeddings").fetchall()
+    for model, dimension in kinds:
+        last = 0
+        while rows := sql.execute(
+            "SELECT e.id, p.id, p.article_id, CAST(e.vector AS BLOB)"
+            " FROM unpacked_embeddings e JOIN passages p ON p.id = e.passage_id"
+            " WHERE e.model = ? AND e.dimension = ? AND e.id > ? ORDER BY e.id LIMIT ?",
+            (model, dimension, last, _PACKED),
+        ).fetchall():
+            numbers, passages, articles, blobs = zip(*rows, strict=True)
+            _insert(sql, model, passages, articles, blobs)
+            last = numbers[-1]
+            sql.execute(
+                "DELETE FROM unpacked_embeddings WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(numbers),),
+            )
+    sql.execute("DROP TABLE unpacked_embeddings")
+
+
+def _insert(
+    sql: sqlite3.Connection,
+    model: str,
+    passages: Sequence[int],
+    articles: Sequence[int],
+    vectors: Sequence[bytes],
+) -> None:
+    pack = sql.execute(
+        "INSERT INTO vector_packs (model, dimension, passages, articles, vectors)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (
+            model,
+            len(vectors[0]) // 4,
+            np.array(passages, dtype="<i8").tobytes(),
+            np.array(articles, dtype="<i8").tobytes(),
+            b"".join(vectors),
+        ),
+    ).lastrowid
+    sql.executemany(
+        "INSERT INTO embedded_passages (pack_id, place, passage_id, model) VALUES (?, ?, ?, ?)",
+        [(pack, place, passage, model) for place, passage in enumerate(passages)],
+    )
 
 
 def read_vectors(
-    connection: Connection, model: str, after: int
+    sql: sqlite3.Connection, model: str, after: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], int]:
-    """Return what ``model`` has embedded since row ``after``.
+    """Return what ``model`` has embedded since pack ``after``.
 
     Read into one array, so that the store is in memory once; a later call gets only what is new.
 
     Returns:
-        Passage ids, article ids, vectors of shape (n, dimension), and the last row.
+        Passage ids, article ids, vectors of shape (n, dimension), and the last pack.
     """
-    # Neither reads a vector: the last row's id, and an index.
-    last, stored = connection.query(
-        "SELECT (SELECT max(id) FROM embeddings), (SELECT count(*) FROM embeddings)"
-    )[0]
-    last = max(last or 0, after)
-    count = min(last - after, stored)
-    passages, vectors = np.empty(count, dtype=np.int64), np.empty((0, 0), dtype=np.float32)
+    # Reads no vectors, only their sizes.
+    count, dimension, last = sql.execute(
+        "SELECT coalesce(sum(length(passages) / 8), 0), coalesce(max(dimension), 0),"
+        " coalesce(max(id), ?) FROM vector_packs WHERE model = ? AND id > ?",
+        (after, model, after),
+    ).fetchone()
+    passages, articles = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    vectors = np.empty((count, dimension), dtype=np.float32)
     row = 0
-    try:
-        cursor = connection.sql.execute(
-            "SELECT passage_id, vector FROM embeddings"
-            " WHERE model = ? AND id > ? AND id <= ? ORDER BY id",
-            (model, after, last),
-        )
-        cursor.row_factory = None
-        while rows := cursor.fetchmany(_TOGETHER):
-            ids, blobs = zip(*rows, strict=True)
-            if not row:
-                vectors = np.empty((count, len(blobs[0]) // 4), dtype=np.float32)
-            part = slice(row, row := row + len(rows))
-            passages[part] = ids
-            found = np.frombuffer(b"".join(blobs), "<f4")
-            vectors[part] = found.reshape(len(rows), vectors.shape[1])
-    except SQLITE_ERRORS as error:
-        raise database_error(connection.path, error) from error
-    passages = passages[:row]
-    return passages, _owners(connection, passages), vectors[:row], last
-
-
-def _owners(connection: Connection, passages: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the articles (ids) of passages (ids), -1 where one is gone.
-
-    Those of many are read from an index: beside the texts they would cost as much as these.
-    """
-    statement, given = (
-        "SELECT json_group_array(id), json_group_array(article_id) FROM passages",
-        list[str](),
-    )
-    if len(passages) <= _FEW:
-        statement += " WHERE id IN (SELECT value FROM json_each(?))"
-        given = [json.dumps(passages.tolist())]
-    # Lists as JSON: a row for each passage takes three times as long.
-    lists = [np.array([-1, *json.loads(text)]) for text in connection.query(statement, given)[0]]
-    order = np.argsort(lists[0])
-    ids, articles = lists[0][order], lists[1][order]
-    places = np.searchsorted(ids, passages).clip(max=len(ids) - 1)
-    return np.where(ids[places] == passages, articles[places], -1)
+    for ids, owners, blob in sql.execute(
+        "SELECT passages, articles, vectors FROM vector_packs"
+        " WHERE model = ? AND id > ? AND id <= ? ORDER BY id",
+        (model, after, last),
+    ):
+        part = slice(row, row := row + len(ids) // 8)
+        passages[part] = np.frombuffer(ids, "<i8")
+        articles[part] = np.frombuffer(owners, "<i8")
+        vectors[part] = np.frombuffer(blob, "<f4").reshape(-1, dimension)
+    passages, articles, vectors = passages[:row], articles[:row], vectors[:row]
+    if not passages.all():
+        there = passages != 0
+        passages, articles, vectors = passages[there], articles[there], vectors[there]
+    return passages, articles, vectors, last
