@@ -531,13 +531,13 @@ def main() -> None:
                 return
             if "harness" not in arguments.skip:
                 bench.harness = harness_on(agent)
+            if arguments.thoughts:
+                tokens = min(arguments.tokens)
+                print("\n".join(thought_lines(bench, tokens, arguments.thoughts)), "\n", flush=True)
             for count, repeat in zip(arguments.prompts, repeats, strict=True):
                 for tokens in arguments.tokens:
                     rows = measure(bench, tokens, count, repeat, arguments.skip)
                     print(table(rows), "\n", flush=True)
-            if arguments.thoughts:
-                tokens = min(arguments.tokens)
-                print("\n".join(thought_lines(bench, tokens, arguments.thoughts)), flush=True)
 
 
 if __name__ == "__main__":
