@@ -57,15 +57,14 @@ class Rule:
 
     def store_applied(self, run_id: int) -> None:
         """Note every curve that was asked for with a run, and the forecasts behind it."""
-        fitted, stored = [], []
-        for (kind, day), curve in self._curves.items():
-            if (cut := self._kept(day)) is None:
-                fitted.append(self._record(day, curve))
-            else:
-                self._learnt_weights(day)  # the forecasts are stored with them
-                stored.append((kind, day, cut))
-        self._database.final.save(run_id, (), fitted)
-        self._store.apply(run_id, stored)
+        for (_, day), curve in self._curves.items():
+            record, cut = AppliedCalibration(**vars(curve), day=day), self._kept(day)
+            noted = cut is not None and self._store.apply(
+                run_id, record, cut, self._version, RULE_VERSION
+            )
+            if not noted:
+                record = replace(record, forecasts=self._forecasts(day))
+                self._database.final.save(run_id, (), [record])
 
     def _learnt_weights(self, day: str) -> VoiceWeights:
         """Return the weights that the record teaches, stored or learnt now."""
@@ -119,9 +118,6 @@ class Rule:
         past = self._known(day)
         pairs = zip(past.keys, past.forecasts, strict=True)
         return tuple(key for key, one in pairs if one.resolved_on[:10] < day[:10])
-
-    def _record(self, day: str, curve: CalibrationCurve) -> AppliedCalibration:
-        return AppliedCalibration(**vars(curve), day=day, forecasts=self._forecasts(day))
 
 
 def learn_ahead(database: Database, today: date | None = None) -> None:

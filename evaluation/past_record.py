@@ -112,7 +112,7 @@ def _forecast(pool: PastPool, ended: Resolution) -> PastForecast:
 
 
 def _voices(pool: PastPool, ended: Resolution) -> PastVoices:
-    count = len(pool.relatives or ())
+    count = pool.relatives or 0
     return PastVoices(
         question_id=pool.question_id,
         cluster=cluster_of(pool.extra, pool.subject),

@@ -21,6 +21,7 @@ class StoredPast:
     def __init__(self, database: Database) -> None:
         self._store = database.families
         self._months = dict[tuple[str, Key], tuple[Count, ...]]()
+        self._ids = dict[tuple[str, Key, Key | None], tuple[str, ...]]()
         name_families(database)
 
     def size(self, key: Key, day: str) -> int:
@@ -40,7 +41,7 @@ class StoredPast:
                 key,
                 months,
                 Count(whole.yes - inside.yes, whole.count - inside.count),
-                partial(self._store.others, key, narrower, day, own),
+                partial(self._others, key, narrower, day, own),
             )
 
     def _counts(self, key: Key, day: str, own: Collection[str]) -> tuple[Count, ...]:
@@ -49,6 +50,15 @@ class StoredPast:
         if (day, key) not in self._months:
             self._months[day, key] = tuple(self._store.months(key, day, ()))
         return self._months[day, key]
+
+    def _others(
+        self, key: Key, narrower: Key | None, day: str, own: Collection[str]
+    ) -> tuple[str, ...]:
+        if own:
+            return self._store.others(key, narrower, day, own)
+        if (day, key, narrower) not in self._ids:
+            self._ids[day, key, narrower] = self._store.others(key, narrower, day, ())
+        return self._ids[day, key, narrower]
 
     def _inside(self, key: Key, narrower: Key | None, day: str, own: Collection[str]) -> Count:
         """Count the members that count in the narrower family."""

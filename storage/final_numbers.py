@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from storage.connection import Connection, insert
+from storage.id_lists import listed
 from storage.records import Mass, Moment
 from storage.rows import to_json
 
@@ -17,7 +19,7 @@ Voices = Mapping[str, Mapping[str, Any]]
 Steps = Mapping[str, Mapping[str, Any]]
 
 # What holds JSON; the other fields are columns as they are.
-_JSON: Final = ("relatives", "parameters", "forecasts", "voices", "weights", "projections")
+_JSON: Final = ("parameters", "voices", "weights", "projections")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class PastPool:
     market: Mass | None = None
     market_shown: bool | None = None
     base_rate: Mass | None = None
-    relatives: tuple[str, ...] | None = None
+    relatives: int | None = None
     strength: float | None = None
     kind: str | None = None
     calibration_kind: str | None = None
@@ -127,12 +129,19 @@ class FinalNumberStore:
         """Store outside views in one transaction; one that is there already stays."""
         with self._connection.atomic() as sql:
             for view in views:
-                insert(sql, "outside_views", _columns(run_id, view), "INSERT OR IGNORE")
+                values = _columns(run_id, view)
+                ids = values.pop("relatives")
+                values |= {"relative_count": len(ids), "relative_list": listed(sql, ids)}
+                insert(sql, "outside_views", values, "INSERT OR IGNORE")
 
     def outside_views(self, run_id: int) -> dict[str, OutsideView]:
         """Return the outside views of a run by question."""
-        statement = "SELECT * FROM outside_views WHERE run_id = ?"
-        rows = self._connection.read(OutsideView, statement, (run_id,))
+        rows = self._connection.read(
+            OutsideView,
+            "SELECT o.*, coalesce(l.ids, '[]') AS relatives FROM outside_views o"
+            " LEFT JOIN id_lists l ON l.id = o.relative_list WHERE o.run_id = ?",
+            (run_id,),
+        )
         return {row.question_id: row for row in rows}
 
     def save(
@@ -145,7 +154,7 @@ class FinalNumberStore:
         now = {"created_at": self._connection.now(run_id)}
         with self._connection.atomic() as sql:
             for curve in calibrations:
-                insert(sql, "applied_calibrations", _columns(run_id, curve), "INSERT OR REPLACE")
+                save_curve(sql, run_id, curve, listed(sql, curve.forecasts))
             for one in numbers:
                 values = _columns(run_id, one) | now
                 insert(sql, "final_numbers", values, "INSERT OR REPLACE")
@@ -160,7 +169,9 @@ class FinalNumberStore:
         """Return the curves that a run's final numbers name, by kind and day."""
         return self._connection.read(
             AppliedCalibration,
-            "SELECT * FROM applied_calibrations WHERE run_id = ? ORDER BY kind, day",
+            "SELECT c.*, coalesce(l.ids, '[]') AS forecasts FROM applied_calibrations c"
+            " LEFT JOIN id_lists l ON l.id = c.forecast_list WHERE c.run_id = ?"
+            " ORDER BY c.kind, c.day",
             (run_id,),
         )
 
@@ -170,8 +181,8 @@ class FinalNumberStore:
             PastPool,
             "SELECT n.run_id, n.question_id, q.subject, n.created_at, n.mean,"
             " coalesce(json_extract(rq.asked, '$.extra'), '{}') AS extra, d.coherent,"
-            " d.calibration_kind, o.market, o.market_shown, o.base_rate, o.relatives,"
-            " o.strength, o.kind"
+            " d.calibration_kind, o.market, o.market_shown, o.base_rate,"
+            " o.relative_count AS relatives, o.strength, o.kind"
             " FROM run_questions rq JOIN runs r ON r.id = rq.run_id"
             " JOIN ensembles n ON n.run_id = rq.run_id AND n.question_id = rq.question_id"
             " JOIN questions q ON q.id = rq.question_id"
@@ -181,6 +192,15 @@ class FinalNumberStore:
             " (SELECT s.subject FROM resolutions x JOIN questions s ON s.id = x.question_id)"
             " ORDER BY n.run_id, rq.position",
         )
+
+
+def save_curve(
+    sql: sqlite3.Connection, run_id: int, curve: AppliedCalibration, forecast_list: int | None
+) -> None:
+    """Store, or replace, a run's curve; its forecasts are those of a stored list."""
+    values = _columns(run_id, curve) | {"forecast_list": forecast_list}
+    del values["forecasts"]
+    insert(sql, "applied_calibrations", values, "INSERT OR REPLACE")
 
 
 def _columns(run_id: int, record: Any) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from storage.connection import Connection, insert
-from storage.final_numbers import AppliedCalibration
+from storage.final_numbers import AppliedCalibration, save_curve
+from storage.id_lists import sha256
 from storage.rows import to_json
 
 # Days of outcomes whose results are kept: those that a live run may ask for.
 KEPT: Final = 3
+_OF_DAY: Final = "FROM learnt_weights WHERE cut = ? AND version = ? AND rule_version = ?"
 _CURVE: Final = "method, parameters, count, brier_before, brier_after, used, reason"
 
 
@@ -40,10 +42,7 @@ class LearntStore:
 
     def weights(self, cut: str, version: int, rule: int) -> dict[str, Any] | None:
         """Return the fields of the weights; None where they are not stored."""
-        rows = self._connection.query(
-            "SELECT weights FROM learnt_weights WHERE cut = ? AND version = ? AND rule_version = ?",
-            (cut, version, rule),
-        )
+        rows = self._connection.query(f"SELECT weights {_OF_DAY}", (cut, version, rule))
         return dict(json.loads(rows[0][0])) if rows else None
 
     def save_weights(
@@ -51,7 +50,8 @@ class LearntStore:
     ) -> None:
         """Store weights, and the forecasts behind weights and curves of this day."""
         values = {"cut": cut, "version": version, "rule_version": rule}
-        values |= {"weights": to_json(weights), "forecasts": to_json(forecasts)}
+        values |= {"weights": to_json(weights), "forecasts": (names := to_json(forecasts))}
+        values["forecasts_sha256"] = sha256(names)
         with self._connection.atomic() as sql:
             insert(sql, "learnt_weights", values, "INSERT OR REPLACE")
             sql.execute(
@@ -81,12 +81,24 @@ class LearntStore:
         with self._connection.atomic() as sql:
             insert(sql, "learnt_curves", values, "INSERT OR REPLACE")
 
-    def apply(self, run_id: int, curves: Sequence[tuple[str, str, str]]) -> None:
-        """Note stored curves with a run, each by kind, the run's day and cut."""
+    def apply(
+        self, run_id: int, curve: AppliedCalibration, cut: str, version: int, rule: int
+    ) -> bool:
+        """Note a curve with a run; its forecasts are stored with the day's weights.
+
+        False, and nothing is noted, where these are no longer stored.
+        """
+        key = (cut, version, rule)
         with self._connection.atomic() as sql:
-            sql.executemany(
-                f"INSERT OR REPLACE INTO applied_calibrations (run_id, kind, day, {_CURVE},"
-                f" forecasts) SELECT ?, c.kind, ?, {_CURVE}, w.forecasts FROM learnt_curves c"
-                " JOIN learnt_weights w ON w.cut = c.cut WHERE c.kind = ? AND c.cut = ?",
-                [(run_id, day, kind, cut) for kind, day, cut in curves],
+            sql.execute(
+                f"INSERT INTO id_lists (sha256, ids) SELECT forecasts_sha256, forecasts {_OF_DAY}"
+                " AND forecasts_sha256 NOT IN (SELECT sha256 FROM id_lists)",
+                key,
             )
+            found = sql.execute(
+                f"SELECT id FROM id_lists WHERE sha256 IN (SELECT forecasts_sha256 {_OF_DAY})",
+                key,
+            ).fetchone()
+            if found is not None:
+                save_curve(sql, run_id, curve, found[0])
+        return found is not None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from storage.id_lists import sha256
 from storage.repairs import compose_ids, forget_credentials, split_unrelated
 from storage.vectors import pack_rows
 
@@ -40,6 +41,7 @@ def migrate(sql: sqlite3.Connection, name: str) -> list[str]:
         name: the database's, for the lines.
     """
     lines = []
+    sql.create_function("sha256", 1, sha256, deterministic=True)
     version = schema_version(sql)
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         for statement in _statements(script):

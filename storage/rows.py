@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -156,6 +156,8 @@ def _loose(value: Any) -> Mapping[str, Any]:
         return {}
 
 
+# A few, because the questions of a run share their lists of relatives.
+@lru_cache(maxsize=32)
 def _texts(value: Any) -> tuple[str, ...]:
     found = json.loads(value)
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):

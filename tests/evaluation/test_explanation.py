@@ -82,8 +82,8 @@ def test_the_forecasts_of_a_kind_and_of_all_kinds_are_told_apart(path):
 def test_a_base_rate_held_near_one_half_says_why(path, relatives, few):
     """What is still open has no month."""
     with Database(path) as db:
-        change = "UPDATE outside_views SET strength = 13, relatives = ?"
-        db.connection.sql.execute(change, (json.dumps(relatives),))
+        db.connection.sql.execute("UPDATE outside_views SET strength = 13")
+        db.connection.sql.execute("UPDATE id_lists SET ids = ?", (json.dumps(relatives),))
         text = "\n".join(explain(db, "a").lines())
     line = f"held near 50 %: what ends in one month moves together; {few} cannot show such a share"
     assert line in text

@@ -174,6 +174,32 @@ def test_the_curves_of_a_run_name_the_forecasts_behind_them(db):
         assert dict(late.parameters) == {k: list(v) for k, v in expected.parameters.items()}
 
 
+def test_the_forecasts_behind_curves_are_stored_once_for_a_record(db, monkeypatch):
+    keys = PastRecord.read(db).keys
+    learn_ahead(db, date(2025, 12, 30))
+    monkeypatch.setattr(PastRecord, "read", None)
+    for day in ("2025-12-31", "2026-01-07"):
+        run = db.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=[asked(0)])
+        rule = Rule(db)
+        rule.weights(day), rule.curve(PRICED, day), rule.curve(UNPRICED, day)
+        rule.store_applied(run)
+        curves = db.final.calibrations(run)
+        assert [curve.forecasts for curve in curves] == [keys, keys]
+    assert db.connection.query("SELECT count(*) FROM id_lists WHERE ids LIKE '%:%'")[0][0] == 1
+
+
+def test_forecasts_that_another_process_replaced_meanwhile_are_stored_all_the_same(db):
+    keys = PastRecord.read(db).keys
+    run = db.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=[asked(0)])
+    rule = Rule(db)
+    rule.weights("2025-12-31"), rule.curve(PRICED, "2025-12-31")
+    with db.connection.atomic() as sql:
+        sql.execute("UPDATE learnt_weights SET version = version + 1")
+    rule.store_applied(run)
+    (curve,) = db.final.calibrations(run)
+    assert curve.forecasts == keys
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -668,8 +668,9 @@ cells = st.sampled_from(
         ("final_numbers", name)
         for name in ("final", "voices", "weights", "projections", "calibration_day")
     ]
-    + [("outside_views", name) for name in ("market", "market_date", "relatives", "yes", "kind")]
-    + [("applied_calibrations", name) for name in ("parameters", "forecasts", "day", "reason")]
+    + [("outside_views", name) for name in ("market", "market_date", "yes", "kind")]
+    + [("applied_calibrations", name) for name in ("parameters", "day", "reason")]
+    + [("outside_views", "relative_count"), ("id_lists", "ids")]
 )
 stored = (
     st.none()

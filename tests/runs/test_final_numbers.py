@@ -47,6 +47,9 @@ def ask(content: str, today: str = "2026-05-04", *arguments: str, **settings) ->
     return stub_main([*words, "--database", "d.db"], today=today, **settings)
 
 
+RELATIVES = "(SELECT ids FROM id_lists l WHERE l.id = relative_list)"
+
+
 def rows(sql: str):
     with sqlite3.connect("d.db") as connection:
         return connection.execute(sql).fetchall()
@@ -166,16 +169,14 @@ def test_resolved_questions_become_base_rates_and_nothing_leaks(place, caplog):
     for run, today, ids, yes in ((2, "2026-05-07", ["w0"], 1), (3, "2026-05-18", ["w1", "w0"], 1)):
         assert ask(WEEKLY + new, today) == 0
         ((found, count, kind),) = rows(
-            f"SELECT relatives, yes, kind FROM outside_views WHERE run_id = {run}"
+            f"SELECT {RELATIVES}, yes, kind FROM outside_views WHERE run_id = {run}"
             " AND question_id = 'n'"
         )
         assert (json.loads(found), count, kind) == (ids, yes, "template")
         line = f"Of {len(ids)} earlier questions of the same form as this one"
         assert all(line in text for text in prompts(run, "n"))
         # A question that is still open is nobody's relative.
-        assert all(
-            "w2" not in json.loads(ids) for (ids,) in rows("SELECT relatives FROM outside_views")
-        )
+        assert all("w2" not in json.loads(ids) for (ids,) in rows("SELECT ids FROM id_lists"))
     models, assisted, *_ = finals(3)["n"]
     assert models != assisted
     # The past as it was on the first day, although the outcomes are known by now.
@@ -192,10 +193,10 @@ def test_a_text_that_ended_under_many_ids_is_one_relative(place):
     (place / "o.csv").write_text(f"id,outcome,date\n{ended}w1,no,2026-05-07\n")
     assert analysis.main(["--database", "d.db", "--resolve", "o.csv"]) == 0
     assert ask("n,Will team Derby win its match on 2026-06-01?,,,league,,,\n", "2026-05-18") == 0
-    ((relatives, yes),) = rows("SELECT relatives, yes FROM outside_views WHERE run_id = 2")
+    ((relatives, yes),) = rows(f"SELECT {RELATIVES}, yes FROM outside_views WHERE run_id = 2")
     assert (len(json.loads(relatives)), yes) == (1, 0)
     assert ask("m,Will Celtic win its match on 2026-06-01?,,,league,,,\n", "2026-05-18") == 0
-    ((relatives, yes),) = rows("SELECT relatives, yes FROM outside_views WHERE run_id = 3")
+    ((relatives, yes),) = rows(f"SELECT {RELATIVES}, yes FROM outside_views WHERE run_id = 3")
     assert (len(json.loads(relatives)), yes) == (1, 1)
 
 
@@ -217,7 +218,7 @@ def test_a_class_is_the_same_whatever_its_case_and_the_space_around_it(place):
         == 0
     )
     assert ask("b,Does B occur?,,,, big wars,,\n", "2026-05-08") == 0
-    assert rows("SELECT kind, family, yes, relatives FROM outside_views WHERE run_id = 2") == [
+    assert rows(f"SELECT kind, family, yes, {RELATIVES} FROM outside_views WHERE run_id = 2") == [
         ("reference_class", "big wars", 1.0, '["a"]')
     ]
     assert "Of 1 earlier questions of the class “big wars”" in prompts(2, "b")[0]
@@ -366,7 +367,8 @@ def test_a_curve_makes_the_final_number_only_where_it_wins(place, monkeypatch, u
     _, _, coherent, final = finals(2)["w2"]
     assert final == (coherent / 2 if used else coherent)
     assert rows(
-        "SELECT kind, day, used, reason, forecasts FROM applied_calibrations WHERE run_id = 2"
+        "SELECT kind, day, used, reason, ids FROM applied_calibrations"
+        " JOIN id_lists l ON l.id = forecast_list WHERE run_id = 2"
     ) == [("unpriced", "2026-05-10", int(used), "because", '["1:w0"]')]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from database import Database
 from questions.question import Question
+from storage import migrations
 from storage.errors import DatabaseError
 from storage.final_numbers import AppliedCalibration, FinalNumbers, OutsideView
 from storage.records import Resolution
@@ -56,6 +57,57 @@ def test_what_is_stored_comes_back(db):
     assert db.final.calibrations(1) == [CURVE]
 
 
+def test_lists_of_ids_are_stored_once_and_an_empty_one_not_at_all(db):
+    views = [VIEW, replace(VIEW, question_id="b"), replace(VIEW, question_id="c", relatives=())]
+    db.runs.start(
+        settings={}, versions={}, seed=1, as_of=None,
+        questions=[Question(f"Will {name}?", id=name) for name in "abc"],
+    )  # fmt: skip
+    db.final.save_outside_views(2, views)
+    curves = [CURVE, replace(CURVE, kind="none", forecasts=()), replace(CURVE, kind="other")]
+    db.final.save(2, [], curves)
+    db.final.save(1, [], [CURVE])
+    assert db.final.outside_views(2) == {view.question_id: view for view in views}
+    assert db.final.calibrations(2) == curves
+    lists = db.connection.query("SELECT ids FROM id_lists ORDER BY id")
+    assert [row["ids"] for row in lists] == ['["r1", "r2"]', '["1:a", "2:b"]']
+
+
+def test_lists_of_older_schemas_are_kept(tmp_path, monkeypatch):
+    """There each row had its own list."""
+    path = tmp_path / "old.db"
+    scripts = enumerate(migrations.MIGRATIONS)
+    earlier = next(n for n, script in scripts if "TABLE id_lists" in script)
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:earlier])
+        patch.setattr(migrations, "SCHEMA_VERSION", earlier)
+        with Database(path) as database:
+            questions = [Question("Will A?", id="a"), Question("Will B?", id="b")]
+            add_run(database, questions, {"x": [point(60), point(20)]})
+            sql = database.connection.sql
+            for name, ids in (("a", '["r1", "r2"]'), ("b", "[]")):
+                sql.execute(
+                    "INSERT INTO outside_views (run_id, question_id, market_shown, base_rate_shown,"
+                    " relatives) VALUES (1, ?, 0, 0, ?)",
+                    (name, ids),
+                )
+            for kind, ids in (("both", '["1:a", "1:b"]'), ("none", "[]"), ("same", '["r1", "r2"]')):
+                sql.execute(
+                    "INSERT INTO applied_calibrations VALUES"
+                    " (1, ?, '2026-01-05', 'beta', '{}', 0, NULL, NULL, 0, '', ?)",
+                    (kind, ids),
+                )
+    with Database(path) as database:
+        views = database.final.outside_views(1)
+        assert [views[name].relatives for name in "ab"] == [("r1", "r2"), ()]
+        curves = {one.kind: one.forecasts for one in database.final.calibrations(1)}
+        assert curves == {"both": ("1:a", "1:b"), "none": (), "same": ("r1", "r2")}
+        counts = database.connection.query("SELECT relatives FROM final_forecasts ORDER BY 1")
+        assert [row["relatives"] for row in counts] == [0, 2]
+        assert [*database.connection.query("SELECT count(*) FROM id_lists")[0]] == [2]
+        assert database.connection.query("PRAGMA foreign_key_check") == []
+
+
 def test_views_have_final_beside_models_and_pools_without_it_are_their_own(db):
     db.final.save_outside_views(1, [VIEW])
     db.final.save(1, [NUMBERS], [CURVE])
@@ -96,7 +148,7 @@ def test_past_pools_are_live_and_resolved(db):
     db.outcomes.add([Resolution("a", 1, "2026-02-01")])
     (past,) = db.final.past_pools()
     assert (past.question_id, past.mean, past.coherent, past.market) == ("a", 60, 0.44, 0.3)
-    assert (past.market_shown, past.base_rate, past.relatives) == (True, 0.4, ("r1", "r2"))
+    assert (past.market_shown, past.base_rate, past.relatives) == (True, 0.4, 2)
     assert past.strength == 5
     assert past.extra == {"cluster": "k"}
 
@@ -104,6 +156,6 @@ def test_past_pools_are_live_and_resolved(db):
 @pytest.mark.parametrize("value", ["{}", "[1]"])
 def test_relatives_that_are_no_list_of_names_are_foreign(db, value):
     db.final.save_outside_views(1, [VIEW])
-    db.connection.sql.execute("UPDATE outside_views SET relatives = ?", (value,))
+    db.connection.sql.execute("UPDATE id_lists SET ids = ?", (value,))
     with pytest.raises(DatabaseError, match="relatives"):
         db.final.outside_views(1)
