@@ -6,6 +6,7 @@ itself run on an old Python: no newer syntax, no packages.
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 
@@ -81,6 +82,9 @@ def option_problems(arguments):
     return []
 
 
+# Before NumPy and SciPy are imported: in fits of two to four numbers threads wait longer than they
+# work (docs/evaluation.md), and sums would depend on the number of cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 found = problem()
 if found:
     from_program = sys.argv[0].rpartition(chr(47))[2] or "forecaster.py"

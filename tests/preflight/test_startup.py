@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -104,6 +105,21 @@ def test_missing_packages_are_named_in_one_line(program, tmp_path):
         "activate the virtual environment (source .venv/bin/activate), or install the packages as the README says\n"
     )
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("given", "threads"), [({}, {1}), ({"OPENBLAS_NUM_THREADS": "2"}, {2})])
+@pytest.mark.parametrize("program", ["forecaster", "analysis"])
+def test_fits_use_one_thread_unless_the_user_says_otherwise(program, given, threads):
+    code = (
+        f"import {program}, scipy.optimize; from threadpoolctl import threadpool_info;"
+        "print(*(one['num_threads'] for one in threadpool_info() if one['internal_api'] == 'openblas'))"
+    )
+    others = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+        env=others | given,
+    )  # fmt: skip
+    assert {int(number) for number in done.stdout.split()} == threads
 
 
 def test_every_package_that_is_imported_at_the_start_is_needed():
