@@ -3,68 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 from database import Database
 from evaluation.base_rates import FAMILIES_VERSION, Family, PastQuestion, family_keys
 from evaluation.past_record import past_questions
 from storage.families import Count, Key, Member
 
+T = TypeVar("T")
+
 
 class StoredPast:
     """The families of a database's resolved questions, as ``Past`` has them.
 
-    Where the record has changed since its families were named, that is done first.
+    Where the record has changed since its families were named, that is done first. What the
+    questions of a run have in common is read once.
     """
 
     def __init__(self, database: Database) -> None:
         self._store = database.families
-        self._months = dict[tuple[str, Key], tuple[Count, ...]]()
-        self._ids = dict[tuple[str, Key, Key | None], tuple[str, ...]]()
+        self._found = dict[tuple[Any, ...], Any]()
         name_families(database)
 
     def size(self, key: Key, day: str) -> int:
         """Count the members of a family that were known before a day."""
-        return self._store.size(key, day)
+        return self._read(self._store.size, key, day)
 
     def families(self, keys: Sequence[Key], day: str, own: Collection[str]) -> Iterator[Family]:
         """Return what was known before a day of families, widest first.
 
         Each is without the members of the next one, and without the question's ``own`` ids.
         """
-        own = self._store.known(own)
+        own = tuple(self._store.known(own))
+        # Most questions are open, and none of their ids is known.
+        read = _ask if own else self._read
         for key, narrower in zip(keys, [*keys[1:], None], strict=True):
-            months = self._counts(key, day, own)
-            whole, inside = _sum(months), self._inside(key, narrower, day, own)
+            months = read(self._store.months, key, day, own)
+            whole, inside = _sum(months), Count(0.0, 0)
+            if narrower is not None:
+                inside = read(self._store.inside, key, narrower, day, own)
             yield Family(
                 key,
                 months,
                 Count(whole.yes - inside.yes, whole.count - inside.count),
-                partial(self._others, key, narrower, day, own),
+                partial(read, self._store.others, key, narrower, day, own),
             )
 
-    def _counts(self, key: Key, day: str, own: Collection[str]) -> tuple[Count, ...]:
-        if own:
-            return tuple(self._store.months(key, day, own))
-        if (day, key) not in self._months:
-            self._months[day, key] = tuple(self._store.months(key, day, ()))
-        return self._months[day, key]
+    def _read(self, lookup: Callable[..., T], *what: Any) -> T:
+        key = (lookup.__name__, *what)
+        if key not in self._found:
+            self._found[key] = lookup(*what)
+        found: T = self._found[key]
+        return found
 
-    def _others(
-        self, key: Key, narrower: Key | None, day: str, own: Collection[str]
-    ) -> tuple[str, ...]:
-        if own:
-            return self._store.others(key, narrower, day, own)
-        if (day, key, narrower) not in self._ids:
-            self._ids[day, key, narrower] = self._store.others(key, narrower, day, ())
-        return self._ids[day, key, narrower]
 
-    def _inside(self, key: Key, narrower: Key | None, day: str, own: Collection[str]) -> Count:
-        """Count the members that count in the narrower family."""
-        if narrower is None:
-            return Count(0.0, 0)
-        return self._store.inside(key, narrower, day, own)
+def _ask(lookup: Callable[..., T], *what: Any) -> T:
+    return lookup(*what)
 
 
 def _sum(months: Sequence[Count]) -> Count:

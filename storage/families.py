@@ -66,7 +66,7 @@ class FamilyStore:
         statement = f"SELECT count(*) FROM family_members m WHERE {_OF_FAMILY}"
         return int(self._connection.query(statement, _given(key, day))[0][0])
 
-    def months(self, key: Key, day: str, own: Collection[str]) -> list[Count]:
+    def months(self, key: Key, day: str, own: Collection[str]) -> tuple[Count, ...]:
         """Return the members of each month, without ``own`` ids, read from the index only."""
         among = _OTHERS if own else ""
         rows = self._connection.query(
@@ -74,7 +74,7 @@ class FamilyStore:
             f" {among} GROUP BY m.month",
             _given(key, day, own),
         )
-        return [Count(*row) for row in rows]
+        return tuple(Count(*row) for row in rows)
 
     def inside(self, key: Key, narrower: Key, day: str, own: Collection[str]) -> Count:
         """Count the members of a family that a narrower one has as well.

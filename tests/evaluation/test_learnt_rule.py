@@ -251,6 +251,22 @@ def rates(past: Any) -> list[Any]:
     return [base_rate(q, day, past) for q in questions for day in (*DAYS, "2025-06-16")]
 
 
+def test_questions_of_a_run_read_their_families_once(db, monkeypatch):
+    past, statements, query = StoredPast(db), [], db.connection.query
+    monkeypatch.setattr(
+        db.connection, "query", lambda sql, given=(): statements.append(sql) or query(sql, given)
+    )
+    counts = []
+    for n in range(1000, 1003):
+        question = Question(TEXTS[0].format(n=n), id=f"new{n}", extra={"source": "s1"})
+        rate = base_rate(question, DAYS[-1], past)
+        assert len(rate.relatives) == rate.count > 5
+        counts.append(len(statements))
+    # Of later ones only that is read whether they, and a series of theirs, are known.
+    assert counts[0] > 5
+    assert counts[1:] == [counts[0] + 2, counts[0] + 4]
+
+
 def test_stored_families_give_the_base_rates_of_the_whole_record_to_the_bit(db):
     plain = rates(Past(past_questions(db)))
     assert {rate.kind for rate in plain if rate} == {
