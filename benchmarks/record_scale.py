@@ -102,7 +102,7 @@ def fill(path: Path, questions: int, weeks: int, *, resolved: bool = True, words
                 )
                 for n, question in enumerate(events):
                     centres = np.clip(level[n] + random.normal(0, 8, len(MODELS)), 1, 99)
-                    _store(database, run, question, [believed(c) for c in centres], links)
+                    store_voices(database, run, question, [believed(c) for c in centres], links)
                 database.runs.finish(run, "finished")
         if resolved:
             day = (FIRST_DAY + timedelta(weeks=weeks)).isoformat()
@@ -122,7 +122,7 @@ def _evidence(database: Database, words: int) -> list[Passage]:
     return [Passage(id=row["id"], text=row["text"]) for row in rows]
 
 
-def _store(
+def store_voices(
     database: Database,
     run: int,
     question: Question,
@@ -257,8 +257,8 @@ def run_counts(
         return opened
 
     listed = database.with_suffix(".csv")
-    lines = [f"{q.id},{q.text},{q.extra['cluster']}" for q in questions]
-    listed.write_text("\n".join(["id,question,cluster", *lines]), encoding="utf-8")
+    lines = [f"{q.id},{q.text},{q.extra.get('source', '')},{q.extra['cluster']}" for q in questions]
+    listed.write_text("\n".join(["id,question,source,cluster", *lines]), encoding="utf-8")
     where = ["--database", str(database), "--plots", str(plots)]
     before = resource.getrusage(resource.RUSAGE_SELF)
     with (
@@ -289,30 +289,6 @@ def runs(folder: Path, weeks: Sequence[int]) -> None:
         )
 
 
-def learnt(folder: Path, forecasts: Sequence[int]) -> None:
-    """Print what runs cost beside a record of resolved questions.
-
-    Each asks five open questions, of which the record has no relatives. The first learns weights,
-    curves and families from the record, the others find them.
-    """
-    for count in (1000, *forecasts):
-        path = folder / f"learnt-{count}.db"
-        path.unlink(missing_ok=True)
-        fill(path, max(1, round(count / 4 / len(MODELS))), 4)
-        questions = [
-            Question(f"Will item {n} be sold?", id=f"o{n}", extra={"cluster": f"o{n}"})
-            for n in range(5)
-        ]
-        spent = [
-            run_counts(path, folder / "plots", questions, f"2026-06-0{day}")["seconds"]
-            for day in range(1, 5)
-        ]
-        print(
-            f"one more run of 5 open questions after {count:,} forecasts of resolved ones:"
-            f" first {spent[0]:.2f} s, then {min(spent[1:]):.2f} s"
-        )
-
-
 def main() -> None:
     """Print all measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -330,7 +306,6 @@ def main() -> None:
         figures(folder)
         year(folder)
         runs(folder, arguments.weeks)
-        learnt(folder, arguments.forecasts)
 
 
 if __name__ == "__main__":
