@@ -28,6 +28,7 @@ did not find in its prefix cache, and each generated token after the first.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import importlib.util
 import re
@@ -52,6 +53,7 @@ from engine.environment import prepare_environment, vllm_is_cpu_build  # noqa: E
 from evidence.factbook import factbook_articles  # noqa: E402
 from forecaster import QUESTIONS  # noqa: E402
 from preflight.model_entries import ModelSpec  # noqa: E402
+from preflight.packages import PackageError  # noqa: E402
 from preflight.settings import load, setting_problems  # noqa: E402
 from runs import demo  # noqa: E402
 from scoring.distribution import SUPPORT_SIZE, Distribution, total_variation  # noqa: E402
@@ -93,6 +95,7 @@ class Row:
 # --- prompts --------------------------------------------------------------------------------------
 
 
+@functools.cache
 def corpus_passages() -> list[Passage]:
     """Cut the packaged World Factbook into passages of about ``PASSAGE_TOKENS`` tokens."""
     from evidence.chunking import estimate_tokens
@@ -504,12 +507,21 @@ def engine_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
+def check(parser: argparse.ArgumentParser) -> None:
+    """Refuse wrong settings and missing texts before an engine starts."""
+    if problems := load(config) or setting_problems(config):
+        parser.error("\n".join(problems))
+    try:
+        corpus_passages()
+    except PackageError as error:
+        parser.error(str(error))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argument_parser()
     arguments = parser.parse_args()
-    if problems := load(config) or setting_problems(config):
-        parser.error("\n".join(problems))
+    check(parser)
     repeats = arguments.repeats * (len(arguments.prompts) if len(arguments.repeats) == 1 else 1)
     if len(repeats) != len(arguments.prompts):
         parser.error("--repeats takes one number, or one for each of --prompts")
