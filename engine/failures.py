@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -24,6 +25,10 @@ OUT_OF_MEMORY: Final = re.compile(
 # are 1024 and 16384), and the part of the configured share of the GPU's memory.
 SMALL_BATCH: Final = {"max_num_seqs": 32, "max_num_batched_tokens": 2048}
 SMALLER_SHARE: Final = 0.9
+# vLLM's words for what others left of a GPU at the start, GiB (worker/utils.py), and the part of it
+# that stays free in case they take a little more.
+FREE_MEMORY: Final = re.compile(r"Free memory on device \S* ?\((\d[\d.]*)/(\d[\d.]*) GiB\)")
+LEFT_FREE: Final = 0.01
 MEMORY_ADVICE: Final = (
     "raise VLLM_CONFIG['tensor_parallel_size'], lower max_model_len, correct gpu_memory_utilization"
     " (up where only the cache lacks room, down where others use the GPU), or give it swap_space_gb"
@@ -63,7 +68,10 @@ def smaller_engine(line: str, vllm_config: Mapping[str, Any]) -> dict[str, Any]:
     share = vllm_config.get("gpu_memory_utilization")
     if not share or NO_CACHE_MEMORY.search(line):
         return dict(SMALL_BATCH)
-    return {**SMALL_BATCH, "gpu_memory_utilization": round(share * SMALLER_SHARE, 2)}
+    smaller = share * SMALLER_SHARE
+    if free := FREE_MEMORY.search(line):
+        smaller = min(smaller, max(float(free[1]) / float(free[2]) - LEFT_FREE, LEFT_FREE))
+    return {**SMALL_BATCH, "gpu_memory_utilization": math.floor(smaller * 100 + 1e-6) / 100}
 
 
 def with_advice(line: str) -> str:

@@ -44,6 +44,8 @@ CASES = {
     "load, torch": ("load", 1, lambda _: torch_error(), None, 0.72),
     "load, warm-up": ("load", 1, lambda _: RuntimeError("CUDA out of memory occurred when warming up sampler with 256 dummy requests."), None, 0.72),
     "load, others use the GPU": ("load", 1, lambda _: ValueError("Free memory on device cuda:0 (60/79 GiB) on startup is less than desired GPU memory utilization (0.8, 63 GiB)."), None, 0.72),
+    "load, others use half of the GPU": ("load", 1, lambda _: ValueError("Free memory on device cuda:0 (39.44/79.18 GiB) on startup is less than desired GPU memory utilization (0.8, 63.34 GiB)."), None, 0.48),
+    "load, others use all of the GPU": ("load", 2, lambda _: ValueError("Free memory on device cuda:0 (0.31/79.18 GiB) on startup is less than desired GPU memory utilization (0.8, 63.34 GiB)."), "did not load: ValueError: Free memory", 0.01),
     "load, no memory for the cache": ("load", 1, lambda _: ValueError(NO_CACHE), None, 0.8),
     "load, twice": ("load", 2, lambda _: torch_error(), "did not load: OutOfMemoryError: CUDA out of memory", 0.72),
     "load, no memory twice": ("load", 2, lambda _: ValueError(NO_CACHE), "did not load: ValueError: No available memory", 0.8),
