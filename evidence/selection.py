@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
+from operator import eq
 from typing import Final, TypeVar
 
 import numpy as np
@@ -24,6 +26,8 @@ Look = Callable[[Sequence[int]], tuple[npt.NDArray[np.int64], Vectors]]
 ALWAYS_COMPARED: Final = 100
 COPIES_COMPARED: Final = 8
 APART: Final = 3
+# Words in a shingle.
+WIDTH: Final = 4
 # Candidates looked at, and texts read, together.
 SLICE: Final = 300
 READ: Final = 32
@@ -37,14 +41,17 @@ _ASCII_WORDS: Final = "".join(c if re.match(WORD, c) else " " for c in map(chr, 
 class _Kept:
     """A passage that repeats no better one, or the newest of its copies.
 
-    ``vector`` is that of the best. Of ``copies`` texts that were found to repeat it, ``lowest`` is
-    the least similarity to that, ``stranger`` the greatest of a text that was found not to.
+    Another kept passage has at most ``most`` of its shingles, ``words``. ``vector`` is that of the
+    best. Of ``copies`` texts that were found to repeat it, ``lowest`` is the least similarity to
+    that, ``stranger`` the greatest of a text that was found not to.
     """
 
     passage: int
     article: int
     words: frozenset[int]
+    in_order: Sequence[str]
     vector: Vectors | None
+    most: int = 0
     copies: int = 0
     lowest: float = np.inf
     stranger: float = -np.inf
@@ -77,6 +84,8 @@ class DistinctPassages:
         self._seen: list[int] = []
         # For a shingle the kept passages that hold it, as bits by their number.
         self._holders: dict[int, int] = {}
+        # No kept passage with words has fewer shingles.
+        self._fewest: float = inf
         # A passage is read, and its shingles are made, once, whatever its place in later lists.
         self._texts: dict[int, tuple[int, str]] = {}
         self._shingles: dict[int, frozenset[int]] = {}
@@ -94,7 +103,7 @@ class DistinctPassages:
     def update(self, candidates: Sequence[int]) -> None:
         """Judge candidates (ids, best first), only the new ones of a list that has grown."""
         if list(candidates[: len(self._seen)]) != self._seen:
-            self._seen, self.kept, self._holders = [], [], {}
+            self._seen, self.kept, self._holders, self._fewest = [], [], {}, inf
         for start in range(len(self._seen), len(candidates), SLICE):
             self._judge(candidates[start : start + SLICE], max(0, ALWAYS_COMPARED - start))
         self._seen = list(candidates)
@@ -117,8 +126,11 @@ class DistinctPassages:
     def _compare(self, passage: int, vector: Vectors | None) -> list[_Kept]:
         """Keep or drop a candidate by its text; return the kept passages it repeats."""
         article, text = self._texts[passage]
+        in_order = _words(text)
+        if one := self._repeated(in_order, self.dates[article]):
+            return [one]
         if passage not in self._shingles:
-            self._shingles[passage] = shingles(text)
+            self._shingles[passage] = _runs(in_order)
         words = self._shingles[passage]
         shared = self._shared(words)
         alike = [
@@ -127,18 +139,46 @@ class DistinctPassages:
             if shared[place] >= self.threshold * min(len(words), len(self.kept[place].words))
         ]
         if not alike:
-            self._hold(len(self.kept), words)
-            self.kept.append(_Kept(passage, article, words, vector))
-            return []
-        kept = self.kept[alike[0]]
-        # A sentence of an older, longer text does not replace the whole of it.
-        newer = self.dates[article] > self.dates[kept.article]
-        if newer and shared[alike[0]] >= self.threshold * len(kept.words):
+            place = len(self.kept)
+            self.kept.append(_Kept(passage, article, words, in_order, vector))
+            self._hold(place, words)
+        else:
+            place, kept = alike[0], self.kept[alike[0]]
+            # A sentence of an older, longer text does not replace the whole of it.
+            newer = self.dates[article] > self.dates[kept.article]
+            if not newer or shared[place] < self.threshold * len(kept.words):
+                return [self.kept[place] for place in alike]
             for word in kept.words - words:
-                self._holders[word] ^= 1 << alike[0]
-            self._hold(alike[0], words - kept.words)
-            kept.passage, kept.article, kept.words = passage, article, words
+                self._holders[word] ^= 1 << place
+            self._hold(place, words - kept.words)
+            kept.passage, kept.article = passage, article
+            kept.words, kept.in_order = words, in_order
+        self._fewest = min(self._fewest, len(words) or self._fewest)
+        for other in shared.keys() - {place}:
+            for kept in (self.kept[place], self.kept[other]):
+                kept.most = max(kept.most, shared[other])
         return [self.kept[place] for place in alike]
+
+    def _repeated(self, words: Sequence[str], date: int) -> _Kept | None:
+        """Return the only kept passage that a text repeats, if that is sure word by word.
+
+        Enough shingles are where the kept passage has them, those left are too few for another one,
+        and the text is no newer.
+        """
+        last = len(words) - WIDTH
+        tried = (tuple(words[n : n + WIDTH]) for n in (last // 2, last // 4, last) if n >= 0)
+        holders = next(filter(None, map(self._holders.get, map(hash, tried))), 0)
+        if not holders:
+            return None
+        kept = self.kept[holders.bit_length() - 1]
+        if date > self.dates[kept.article]:
+            return None
+        same = bytes(map(eq, words, kept.in_order)).split(b"\0")
+        found = sum(len(run) - WIDTH + 1 for run in same if len(run) >= WIDTH)
+        shared = len(kept.words) - (len(kept.in_order) - WIDTH + 1 - found)
+        others = len(words) - WIDTH + 1 - found + kept.most
+        sure = shared >= self.threshold * len(kept.words)
+        return kept if sure and others < self.threshold * min(shared, self._fewest) else None
 
     def _hold(self, place: int, words: frozenset[int]) -> None:
         bit, holders = 1 << place, self._holders
@@ -190,13 +230,14 @@ class _LikelyCopies:
         assert distinct.look
         self.distinct = distinct
         owners, self.vectors = distinct.look(ids)
-        self.dates = np.array([distinct.dates[owner] for owner in owners.tolist()])
+        dates = map(distinct.dates.__getitem__, owners.tolist())
+        self.dates = np.fromiter(dates, np.int64, len(owners))
         self.kept: list[_Kept] = []
         # Rows are kept passages, columns candidates.
         self.similar = np.empty((0, len(ids)), np.float32)
         self.marks = np.empty((0, len(ids)), np.bool_)
+        self.copies = np.zeros(len(ids), np.bool_)
         self._add([kept for kept in distinct.kept if kept.copies >= COPIES_COMPARED])
-        self.copies = np.any(self.marks, axis=0)
 
     def note(self, row: int, alike: Sequence[_Kept]) -> None:
         """Learn from a compared candidate and the kept ones it repeats."""
@@ -204,9 +245,8 @@ class _LikelyCopies:
             assert kept.vector is not None
             kept.copies += 1
             kept.lowest = min(kept.lowest, float(self.vectors[row] @ kept.vector))
-        for place, (kept, similarity) in enumerate(
-            zip(self.kept, self.similar[:, row].tolist(), strict=True)
-        ):
+        for place, similarity in enumerate(self.similar[:, row].tolist()):
+            kept = self.kept[place]
             if kept in alike:
                 self._mark(place)
             elif similarity > kept.stranger:
@@ -218,38 +258,50 @@ class _LikelyCopies:
                 if others:
                     kept.stranger = float(_products([kept.vector], others).max())
             self._add(added)
-        if alike:
-            self.copies = np.any(self.marks, axis=0)
 
     def _add(self, kept: Sequence[_Kept]) -> None:
         if kept:
             found = _products([one.vector for one in kept], self.vectors)
-            self.similar = np.vstack([self.similar, found])
-            self.marks = np.vstack([self.marks, np.zeros_like(found, np.bool_)])
+            self.similar = np.concatenate([self.similar, found])
+            self.marks = np.concatenate([self.marks, np.zeros(found.shape, np.bool_)])
             self.kept += kept
             for place in range(len(self.kept) - len(kept), len(self.kept)):
                 self._mark(place)
 
     def _mark(self, place: int) -> None:
-        kept, similar = self.kept[place], self.similar[place]
-        apart = 1 - kept.stranger >= APART * (1 - kept.lowest)
-        self.marks[place] = apart & (similar >= kept.lowest)
-        self.marks[place] &= self.dates <= self.distinct.dates[kept.article]
+        """Tell anew which candidates are copies of a kept passage (by number)."""
+        kept, marks = self.kept[place], self.marks[place]
+        if 1 - kept.stranger >= APART * (1 - kept.lowest):
+            # None is unmarked: ``lowest`` has sunk, the date has risen.
+            np.greater_equal(self.similar[place], kept.lowest, out=marks)
+            marks &= self.dates <= self.distinct.dates[kept.article]
+            self.copies |= marks
+        elif marks.any():
+            marks[:] = False
+            self.copies = np.any(self.marks, axis=0)
 
 
 def _products(
     some: Sequence[Vectors | None], others: Vectors | Sequence[Vectors | None]
 ) -> Vectors:
     """Multiply vectors with others in small blocks, for which no threads are started."""
-    left, right = np.array(some), np.array(others)
+    left, right = np.array(some), np.asarray(others)
+    if len(left) == 1:
+        return (right @ left[0])[None]
     return np.hstack([left @ right[n : n + 32].T for n in range(0, len(right), 32)])
 
 
-def shingles(text: str, width: int = 4) -> frozenset[int]:
-    """Hash all runs of ``width`` words of a text (lower case, punctuation ignored)."""
+def shingles(text: str) -> frozenset[int]:
+    """Hash all runs of four words of a text (lower case, punctuation ignored)."""
+    return _runs(_words(text))
+
+
+def _words(text: str) -> list[str]:
     folded = text.casefold()
-    ascii_only = folded.isascii()
-    words = folded.translate(_ASCII_WORDS).split() if ascii_only else _WORDS.findall(folded)
-    if len(words) <= width:
+    return folded.translate(_ASCII_WORDS).split() if folded.isascii() else _WORDS.findall(folded)
+
+
+def _runs(words: Sequence[str]) -> frozenset[int]:
+    if len(words) <= WIDTH:
         return frozenset([hash(tuple(words))] if words else [])
-    return frozenset(map(hash, zip(*(words[start:] for start in range(width)), strict=False)))
+    return frozenset(map(hash, zip(*(words[start:] for start in range(WIDTH)), strict=False)))

@@ -128,6 +128,47 @@ def test_the_index_of_shingles_finds_what_comparing_one_by_one_finds(seed):
     assert grown.passages == expected
 
 
+def edited(seed):
+    """Texts of few words, so that they overlap, with variants that differ word by word; some are short."""
+    draw = random.Random(seed)
+    words = [f"w{n}" for n in range(draw.choice([3, 8, 40]))]
+    texts = []
+    for _ in range(6):
+        base = draw.choices(words, k=draw.choice([1, 2, 3, 4, 5, 9, 30]))
+        for _ in range(draw.randrange(1, 9)):
+            text = list(base)
+            for _ in range(draw.randrange(0, 1 + len(text) // 3)):
+                text[draw.randrange(len(text))] = draw.choice([*words, f"x{draw.randrange(99)}"])
+            texts.append(" ".join(text + base[: draw.randrange(3)]))
+    draw.shuffle(texts)
+    return texts, [draw.randrange(3) for _ in texts]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_is_sure_word_by_word_is_what_comparing_one_by_one_finds(seed):
+    texts, dates = edited(seed)
+    for threshold in (0.2, 0.6, 0.9, 1.0):
+        found = Store(texts, dates).distinct(threshold)
+        found.update(range(len(texts)))
+        assert found.passages == compared_one_by_one(texts, dates, threshold)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "third"),
+    [
+        # Of the 37 runs of the first one 18 are in the second, and 24 in the third.
+        (range(19, 59), range(40), range(46)),
+        # A sentence that the second does not have and the third has.
+        (range(100, 106), range(40), [*range(30), *range(100, 106), *range(36, 40)]),
+    ],
+    ids=["two that overlap", "a short one"],
+)
+def test_a_copy_that_also_repeats_an_older_text_takes_its_place(first, second, third):
+    texts = [" ".join(f"w{n}" for n in words) for words in (first, second, third)]
+    assert compared_one_by_one(texts, [0, 2, 1]) == [2, 1]
+    assert distinct(texts, [0, 2, 1]) == [2, 1]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_list_in_another_order_is_judged_anew_from_texts_read_once(seed):
     texts, dates, _ = stories(seed, count=8, copies=12)
@@ -183,6 +224,18 @@ def test_other_words_are_kept_however_alike_their_vectors():
     found = Store(mixed, vectors=np.repeat(vectors, 2, axis=0)).distinct()
     found.update(range(len(mixed)))
     assert found.passages == [0, *range(1, 200, 2)]
+
+
+def test_after_other_words_with_an_alike_vector_candidates_are_read_again():
+    """The first one is read because it is newer; from it on vectors tell nothing of this text's copies."""
+    texts, vectors = crowd(200, copies_of=1)
+    for n in (150, 160, 170):
+        texts[n] = f"k{n} l{n} m{n} n{n} o{n} p{n}"
+    store = Store(texts, [n == 150 for n in range(200)], vectors)
+    found = store.distinct()
+    found.update(range(200))
+    assert found.passages == [0, 150, 160, 170]
+    assert len(store.reads) < 200
 
 
 def test_an_article_gets_a_bounded_share():
