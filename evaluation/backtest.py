@@ -83,16 +83,13 @@ def _backtest_question(values: Mapping[str, Any]) -> Question:
     if parse_outcome(values.get("outcome")) is None:
         raise InputError("outcome is void, expected 0 or 1")
     day = values.get("resolution_date", values.get("date"))
-    try:
-        parse_date(day)
-    except InputError as error:
-        raise InputError(f"resolution_{error}") from None
+    day = parse_date(day, "resolution_date")
     for name in AS_OF_COLUMNS:
         iso_date(values.get(name), name)
     as_of = next((values[name] for name in AS_OF_COLUMNS if name in values), None)
     if as_of is None:
         raise QuestionError(f"no day to forecast from; give one of {', '.join(AS_OF_COLUMNS)}")
-    return question_from({**values, "as_of": as_of, "resolution_date": parse_date(day)})
+    return question_from({**values, "as_of": as_of, "resolution_date": day})
 
 
 def sample(questions: Sequence[Question], count: int, seed: int) -> list[Question]:

@@ -30,6 +30,7 @@ from questions.cells import (
     located,
     moment,
     parse_outcome,
+    past_moment,
     shortened,
 )
 from questions.characters import composed, trimmed
@@ -81,20 +82,16 @@ def outcome_word(value: float | None) -> str:
     return "void" if value is None else "yes" if value else "no"
 
 
-def parse_date(value: Any, *, now: datetime | None = None) -> str:
+def parse_date(value: Any, name: str = "date", *, now: datetime | None = None) -> str:
     """Read an ISO date or timestamp; it stays as written where ISO allows it.
 
     Raises:
         InputError: missing, not a date, or in the future.
     """
-    when = moment(value, "date")
-    if when is None:
-        raise InputError("date is missing; give the day the outcome became known, like 2026-12-31")
+    when = past_moment(value, name, now=now)
     text = trimmed(str(value))
     if not re.fullmatch(r"[\d-]{10}(?:[T ][\d:.]{5,15}(?:Z|[+-]\d\d:\d\d)?)?", text):
         text = when.isoformat()  # what the rest of this program reads
-    if when > (now or datetime.now(UTC)):
-        raise InputError(f"date is {text!r}, which lies in the future")
     return text
 
 

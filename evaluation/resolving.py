@@ -92,7 +92,8 @@ def one_outcome(
     """Return the outcome of ``--resolve-one``; ``question`` is an id or a text."""
     name, value = composed(trimmed(question)), composed(trimmed(outcome))
     names = {composed(name) for row in known for name in (row.id, row.subject)}
-    day = parse_date(date or datetime.now(UTC).date().isoformat())
+    today = datetime.now(UTC).date().isoformat()
+    day = parse_date(today if date is None else date, "--date")
     identifier, text = (name, "") if name in names else ("", name)
     return Entry("", identifier, text, parse_outcome(value), day, source or "")
 

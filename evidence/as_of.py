@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import datetime
 
 from evidence.transport import MediaWikiError
+from questions.cells import InputError, moment
 
 
 class FutureRevisionError(MediaWikiError):
@@ -15,13 +16,18 @@ class FutureRevisionError(MediaWikiError):
 def as_of_moment(as_of: str | None) -> str | None:
     """Return the last second of an as-of date ("2025-06-01" → "2025-06-01T23:59:59Z").
 
-    A full UTC timestamp is returned as it is; raises ValueError for anything else.
+    A timestamp is returned in UTC, to the second.
+
+    Raises:
+        InputError: anything else.
     """
     if as_of is None:
         return None
-    if len(as_of) == 10:
-        return f"{date.fromisoformat(as_of).isoformat()}T23:59:59Z"
-    return datetime.strptime(as_of, "%Y-%m-%dT%H:%M:%SZ").strftime("%Y-%m-%dT%H:%M:%SZ")
+    if (when := moment(as_of, "as_of")) is None:
+        raise InputError("as_of is missing, expected a date like 2026-12-31")
+    if len(as_of.strip()) == 10:
+        return f"{when.date().isoformat()}T23:59:59Z"
+    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def refuse_future(timestamp: str, as_of: str | None, what: str) -> None:

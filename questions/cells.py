@@ -101,6 +101,25 @@ def iso_date(value: Any, name: str) -> str | None:
     return None if when is None else when.date().isoformat()
 
 
+def past_moment(value: Any, name: str, *, now: datetime | None = None) -> datetime:
+    """Read an ISO date or timestamp in UTC that must be there and have come.
+
+    Raises:
+        InputError: missing, not a date, or in the future.
+    """
+    when = moment(value, name)
+    if when is None:
+        raise InputError(f"{name} is missing, expected a date like 2026-12-31")
+    if when > (now or datetime.now(UTC)):
+        raise InputError(f"{name} is {trimmed(str(value))!r}, which lies in the future")
+    return when
+
+
+def past_date(value: Any, name: str) -> str:
+    """Read the UTC day, ``YYYY-MM-DD``, of what ``past_moment`` reads."""
+    return past_moment(value, name).date().isoformat()
+
+
 def from_milliseconds(value: Any, name: str) -> str | None:
     """Read milliseconds since 1970 as an ISO timestamp; return other values as text.
 

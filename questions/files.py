@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +32,7 @@ from questions.cells import (
     listed,
     located,
     parse_outcome,
+    past_date,
     shortened,
 )
 from questions.columns import Table, with_guesses
@@ -85,13 +85,15 @@ def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
     ``origin`` names the list in messages.
 
     Raises:
-        QuestionError: two questions under one id.
+        QuestionError: two questions under one id, or a day to forecast from in the future.
     """
     placed = [Placed(f"question {number}", q) for number, q in enumerate(questions, start=1)]
     try:
         for row in placed:
             with located(row.place):
                 _refuse_no_text("question", row.question.text)
+                if row.question.as_of:
+                    past_date(row.question.as_of, "as_of")
             for name in placeholders(row.question.text):
                 raise InputError(f"{row.place}: {unfilled('question', name)}; write it out")
         reading = distinct(placed)
@@ -151,8 +153,8 @@ def question_from(values: Mapping[str, Any]) -> Question:
             raise QuestionError(f"{column} is {shortened(cell)}, expected text")
     extra = {key: value for key, value in values.items() if key not in used}
     question = Question(known.pop("question", ""), **known, extra=extra)
-    if question.as_of and question.as_of > datetime.now(UTC).date().isoformat():
-        raise QuestionError(f"as_of is {question.as_of!r}, which lies in the future")
+    if question.as_of:
+        past_date(question.as_of, "as_of")
     return question
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, date, datetime
 from typing import Final
 
 import config
@@ -123,16 +122,3 @@ def settled_by_the_run(arguments: argparse.Namespace) -> list[str]:
         for name in NOT_WITH_A_STORED_RUN
         if getattr(arguments, name)
     ]
-
-
-def as_of_date(text: str | None) -> str | None:
-    """Return ``--as-of`` as an ISO date; UsageError for anything else."""
-    if text is None:
-        return None
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--as-of is {text!r}; give a date like 2025-06-01") from None
-    if day > datetime.now(UTC).date():
-        raise UsageError(f"--as-of is {text!r}; that is in the future")
-    return day.isoformat()

@@ -14,6 +14,7 @@ import config
 from preflight import machine
 from preflight.model_entries import ModelSpec, model_spec
 from preflight.rules import ConfigError
+from questions.cells import InputError, past_date
 from questions.checks import coherence_questions
 from questions.files import (
     Reading,
@@ -23,8 +24,8 @@ from questions.files import (
     unique_questions,
 )
 from questions.market import price_notes
-from questions.question import Question, QuestionError
-from runs.command_line import UsageError, as_of_date, conflicts
+from questions.question import Question
+from runs.command_line import UsageError, conflicts
 from runs.environment import environment_problems
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Problems(list[str]):
             return action()
         except ConfigError as error:
             self.extend(error.problems)
-        except (QuestionError, UsageError) as error:
+        except (InputError, UsageError) as error:
             self.append(str(error))
         return default
 
@@ -110,7 +111,9 @@ def make_plan(
     # A sample is drawn with a setting, which must be right for it.
     if not (problems and arguments.sample):
         reading = problems.attempt(lambda: asked_questions(arguments, listed), reading)
-    as_of = problems.attempt(lambda: as_of_date(arguments.as_of), None)
+    as_of = None
+    if arguments.as_of is not None:
+        as_of = problems.attempt(lambda: past_date(arguments.as_of, "--as-of"), None)
     specs, logic = _models(arguments, problems)
     problems += conflicts(arguments, thinking=any(spec.think for spec in specs))
     if arguments.documents:
