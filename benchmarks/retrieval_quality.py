@@ -37,7 +37,7 @@ from evidence.settings import RetrievalSettings
 from preflight import settings
 from preflight.packages import PackageError
 from questions.question import Question
-from runs.demo import make_retriever
+from runs.demo import make_retriever, narrowed
 from scoring.prompts import Passage
 from semanticretriever import SemanticRetriever
 from storage.errors import DatabaseError
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = read_pairs()
     try:
         with Database(options.database) as database:
-            base = make_retriever(database, RetrievalSettings.from_config())
+            base = make_retriever(database, narrowed(RetrievalSettings.from_config()))
             rows = database.connection.query(
                 "SELECT a.title, p.section, p.text FROM passages p JOIN articles a ON a.id = p.article_id"
             )

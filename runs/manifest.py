@@ -142,7 +142,10 @@ def _entry(spec: ModelSpec) -> dict[str, Any]:
     return {key: value for key, value in asdict(spec).items() if key not in unused}
 
 
-def _retrieval(plan: Plan) -> dict[str, Any] | None:
+def _retrieval(plan: Plan) -> Mapping[str, Any] | None:
+    """Return what the evidence was found with; a replay's is its origin's."""
+    if plan.origin is not None:
+        return plan.origin_retrieval
     settings = retrieval_settings(plan)
     if settings is None:
         return None

@@ -48,6 +48,7 @@ class Plan:
         today: the day the models are told is today, where a question has no day of its own.
         resume: the run to finish.
         origin: the run whose evidence and questions are scored again.
+        origin_retrieval: the stored settings with which that evidence was found.
         logic: the model that writes reasoning before the number.
         ablate: whether each forecast is also made without reasoning and without evidence.
         notes: lines about the questions to log when the run begins.
@@ -68,6 +69,7 @@ class Plan:
     today: str
     resume: int | None = None
     origin: int | None = None
+    origin_retrieval: Mapping[str, Any] | None = None
     logic: ModelSpec | None = None
     ablate: bool = False
     rewordings: tuple[Rewording, ...] = ()

@@ -62,6 +62,7 @@ def stored_plan(arguments: argparse.Namespace, *, environment: bool = False) -> 
         today=settings["today"],
         resume=run.id if arguments.resume else None,
         origin=run.id if arguments.replay else run.origin_run,
+        origin_retrieval=settings["retrieval"],
         logic=logic,
         ablate=settings.get("ablate", False),
     )

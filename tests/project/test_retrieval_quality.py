@@ -12,6 +12,7 @@ import pytest
 
 from evidence.chunking import cut_passages
 from evidence.settings import RetrievalSettings
+from runs import demo
 from scoring.prompts import Passage
 from semanticretriever import SemanticRetriever
 from storage.records import Article
@@ -195,6 +196,7 @@ def corpus(monkeypatch):
             database.articles.add(article, passages)
         return SemanticRetriever(database, settings, embedder=WordEmbedder())
 
+    monkeypatch.setattr(demo, "package_folder", lambda *_: Path("packaged"))
     monkeypatch.setattr(quality, "make_retriever", make_retriever)
     monkeypatch.setattr(quality, "read_pairs", lambda: PAIRS)
     monkeypatch.setattr(quality, "Reranker", lambda path: LastFirst())

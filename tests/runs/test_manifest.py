@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import config
+from database import Database
 from evaluation.run_differences import differences
 from preflight.model_entries import ModelSpec
 from questions.question import Question
+from runs import demo
 from runs.command_line import UsageError
+from runs.gather_evidence import make_retriever
 from runs.manifest import Manifest, plan_settings, prompt_template
 from runs.plan import Plan
 from scoring import prompts
@@ -19,7 +23,7 @@ from scoring import prompts
 SPEC = ModelSpec("one", "owner/one")
 
 
-def settings_of(vllm=None, **options):
+def planned(vllm=None, **options):
     plan = Plan(
         questions=[Question("Will A happen?")],
         specs=[SPEC],
@@ -33,9 +37,12 @@ def settings_of(vllm=None, **options):
         backtest=None,
         vllm_config=vllm or {},
         today="2026-01-02",
-        **options,
     )
-    return plan_settings(plan)
+    return replace(plan, **options)
+
+
+def settings_of(vllm=None, **options):
+    return plan_settings(planned(vllm, **options))
 
 
 def lines(then, now):
@@ -43,6 +50,29 @@ def lines(then, now):
 
 
 # --- settings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("choice", [{}, {"documents": True}, {"demo": True}])
+def test_a_run_stores_the_settings_that_its_retriever_got(tmp_path, monkeypatch, choice):
+    """The demonstration searches less, and in its own corpus, with its own encoder."""
+    (tmp_path / "notes.txt").write_text("A.")
+    encoder = SimpleNamespace(count_tokens=len)
+    monkeypatch.setattr("evidence.encoders.Embedder", lambda *_, **__: encoder)
+    monkeypatch.setattr(demo, "factbook_articles", list)
+    monkeypatch.setattr(demo, "package_folder", lambda *_: tmp_path / "packaged")
+    documents = str(tmp_path) if choice.get("documents") else None
+    plan = planned(retrieval=True, documents=documents, demo="demo" in choice)
+    with Database(tmp_path / "run.db") as database:
+        got = asdict(make_retriever(plan, database).settings)
+    if got["wiki"] is not None:
+        got["wiki"] = {"api_url": config.WIKIPEDIA_API_URL}
+    found = plan_settings(plan)["retrieval"]
+    assert found == got
+    assert found["documents"] == documents
+    searched = (found["passages_per_question"], found["candidates"])
+    assert searched == ((5, 25) if plan.demo else (config.PASSAGES_PER_QUESTION, 100))
+    assert (found["wiki"] is None) is plan.demo
+    assert (found["embedding_model"] == config.EMBEDDING_MODEL_PATH) is not plan.demo
 
 
 def test_settings_that_differ_are_named_in_order_with_both_values():

@@ -19,7 +19,7 @@ from database import Database
 from preflight.model_entries import ModelSpec
 from preflight.rules import ConfigError
 from questions.question import Question
-from runs import gather_evidence, manifest, plan, start
+from runs import demo, gather_evidence, manifest, plan, start
 from runs.command_line import UsageError
 from runs.resume import find_run, resume_command, stored_questions, stored_specs
 from runs.weights_identity import weights_identity
@@ -734,6 +734,45 @@ def test_a_replay_with_another_setting_says_so_and_goes_on(call, monkeypatch, ca
     assert (
         'replayed with another setting: pool_method was "mean" and is now "median"' in caplog.text
     )
+
+
+def retrieval_of(path, run):
+    ((settings,),) = stored(path, f"select settings from runs where id = {run}")
+    return json.loads(settings)["retrieval"]
+
+
+def test_a_replay_has_its_origin_s_settings_of_retrieval(call, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(config, "PASSAGES_PER_QUESTION", 7)
+    call(*ASK)
+    monkeypatch.setattr(config, "PASSAGES_PER_QUESTION", 8)
+    assert interrupt(call, "--replay", "1") == 130
+    monkeypatch.setattr(config, "PASSAGES_PER_QUESTION", 9)
+    assert call("--resume")[0] == 0
+    assert call("--replay", "2")[0] == 0
+    found = [retrieval_of(tmp_path / "run.db", run) for run in (1, 2, 3)]
+    assert [one["passages_per_question"] for one in found] == [7, 7, 7]
+    assert "another setting" not in caplog.text
+
+
+def test_a_demonstration_that_stored_other_settings_can_be_replayed(
+    call, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(demo, "model_spec", lambda: ModelSpec("smollm2-135m", "/cache/smollm2"))
+    monkeypatch.setattr(demo, "package_folder", lambda *_: tmp_path)
+    path = tmp_path / "run.db"
+    assert call("--demo")[0] == 0
+    assert retrieval_of(path, 1)["candidates"] == demo.CANDIDATES
+    before = {**retrieval_of(path, 1), "candidates": 100, "wiki": {"api_url": "https://w.org"}}
+    with sqlite3.connect(path) as connection:
+        change = "update runs set settings = json_set(settings, '$.retrieval', json(?))"
+        connection.execute(change, (json.dumps(before),))
+    # A replay searches for nothing, so it does not need what a search needs.
+    monkeypatch.setattr(demo, "package_folder", None)
+    code, said = call("--replay", "1")
+    assert code == 0
+    assert "Run 2 replays run 1: the largest total variation is 0." in said.out
+    assert retrieval_of(path, 2) == before
+    assert "another setting" not in caplog.text
 
 
 def test_a_replay_says_what_cannot_be_compared(call):
