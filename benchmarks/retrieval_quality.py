@@ -201,6 +201,8 @@ def evidence(
         cross_encoder="",
         embed_all_up_to=sys.maxsize,
         min_similarity=0.0,
+        # As in a run; the demonstration has fewer.
+        candidates=RetrievalSettings.candidates,
         passages_per_question=max(DEPTHS),
     )
     for ranking, changes in RANKINGS.items():

@@ -224,6 +224,18 @@ def test_every_ranking_is_run_with_and_without_the_cross_encoder(corpus, tmp_pat
     }
 
 
+def test_as_many_candidates_are_ranked_as_in_a_run(corpus, monkeypatch, tmp_path):
+    sizes = []
+
+    def retriever(database, settings, **parts):
+        sizes.append((settings.candidates, settings.passages_per_question))
+        return SemanticRetriever(database, settings, **parts)
+
+    monkeypatch.setattr(quality, "SemanticRetriever", retriever)
+    assert quality.main([str(tmp_path / "store.db")]) == 0
+    assert sizes == [(100, 20)] * len(quality.RANKINGS)
+
+
 def test_what_is_missing_is_one_line(corpus, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(
         quality,
