@@ -5,6 +5,7 @@ The effect of a released file in ``schema/`` is never changed.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final
 
 from storage.id_lists import sha256
 from storage.repairs import compose_ids, forget_credentials, split_unrelated
+from storage.user_views import put_back, set_aside
 from storage.vectors import pack_rows
 
 MIGRATIONS: Final = tuple(
@@ -19,6 +21,8 @@ MIGRATIONS: Final = tuple(
     for path in sorted(Path(__file__).with_name("schema").glob("*.sql"))
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
+# All views and triggers that a migration creates, by name.
+_CREATED: Final = re.compile(r"CREATE (?:VIEW|TRIGGER) (\w+)")
 # "Fcst" in ASCII: tells Forecaster's files from anybody else's SQLite database.
 APPLICATION_ID: Final = 0x46637374
 # The schema with which ids that named unrelated questions are split.
@@ -43,6 +47,7 @@ def migrate(sql: sqlite3.Connection, name: str) -> list[str]:
     lines = []
     sql.create_function("sha256", 1, sha256, deterministic=True)
     version = schema_version(sql)
+    added = set_aside(sql, _CREATED.findall("\n".join(MIGRATIONS)))
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         for statement in _statements(script):
             sql.execute(statement)
@@ -55,7 +60,7 @@ def migrate(sql: sqlite3.Connection, name: str) -> list[str]:
         # PRAGMA takes no bound parameters; both values are integers of this module.
         sql.execute(f"PRAGMA user_version = {number:d}")
     sql.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
-    return lines
+    return lines + put_back(sql, added, name)
 
 
 def _statements(script: str) -> Iterator[str]:
