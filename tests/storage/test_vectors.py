@@ -267,6 +267,25 @@ def test_vectors_go_with_their_article_and_the_others_of_the_pack_stay(tmp_path)
         sound(db)
 
 
+@pytest.mark.parametrize("schema", [15, migrations.SCHEMA_VERSION])
+def test_vectors_go_with_passages_where_foreign_keys_are_off(tmp_path, monkeypatch, schema):
+    path = tmp_path / "new.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:schema])
+        patch.setattr(migrations, "SCHEMA_VERSION", schema)
+        with Database(path) as db:
+            article, ids = add(db, "First", 3)
+            for model in "ab":
+                db.articles.add_embeddings(model, numbered(ids))
+        with contextlib.closing(sqlite3.connect(path)) as sql:
+            sql.execute("DELETE FROM passages WHERE id = ?", (ids[0],))
+            sql.commit()
+    with Database(path) as db:
+        for model in "ab":
+            assert stored(db, model) == {i: (article, v.tobytes()) for i, v in numbered(ids[1:])}
+        sound(db)
+
+
 def test_numbers_given_again_bring_no_older_vector_back(tmp_path):
     with Database(tmp_path / "new.db") as db:
         _, kept = add(db, "First", 1)
