@@ -81,7 +81,7 @@ def versions() -> dict[str, str]:
 
 
 def log_environment() -> None:
-    """Log versions, and on a GPU machine CUDA, driver, number and names of the GPUs."""
+    """Log versions, and on a GPU machine CUDA, driver and the GPUs."""
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
     logger.info("versions: %s", found)
     if vllm_is_cpu_build():
@@ -91,9 +91,10 @@ def log_environment() -> None:
 
     names = machine.gpu_names()
     logger.info(
-        "CUDA %s, driver %s, %d GPUs: %s",
+        "CUDA %s, driver %s, %d of %d GPUs visible: %s",
         torch.version.cuda,
         driver_version(),
+        machine.visible_gpus(),
         len(names),
         ", ".join(names),
     )
