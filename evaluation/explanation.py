@@ -19,7 +19,7 @@ from scoring.pooling import average
 from storage.final_numbers import AppliedCalibration, FinalNumbers, OutsideView
 from storage.records import AskedQuestion, Forecast, PooledForecast, Resolution
 
-# Relatives that are listed; the table outside_views has all.
+# Relatives that are listed as lines; --json has all.
 LISTED: Final = 10
 WORDS: Final = {
     "template": "of the same form",
@@ -27,7 +27,7 @@ WORDS: Final = {
     "series": "about the same series",
     "source": "from the same source",
 }
-# What a step is made of, for programs: columns of outside_views and applied_calibrations.
+# What a step is made of, for programs: fields of OutsideView and AppliedCalibration.
 BASE_RATE_DATA: Final = (
     "kind", "family", "yes", "relatives", "prior", "strength", "base_rate_shown",
 )  # fmt: skip
@@ -254,7 +254,7 @@ def _base_rate(record: RunRecord, view: OutsideView, numbers: FinalNumbers) -> S
         how = f"{outcome_word(ended.outcome)} on {ended.resolved_at[:10]}" if ended else "open now"
         details.append(f"  {name}: {how}: {record.texts.get(name, '')[:100]}")
     if count > LISTED:
-        details.append(f"  and {count - LISTED} more (table outside_views)")
+        details.append(f"  and {count - LISTED} more (--json has all)")
     data = {name: getattr(view, name) for name in BASE_RATE_DATA} | _share(numbers, "base_rate")
     return Step("Base rate", 100 * view.base_rate, tuple(details), data)
 

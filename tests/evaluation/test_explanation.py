@@ -62,6 +62,18 @@ def test_every_step_is_shown_with_its_data(path, capsys):
     ]
 
 
+def test_relatives_beyond_the_tenth_are_in_the_json_only(path):
+    names = [f"r{n}" for n in range(12)]
+    with Database(path) as db:
+        db.connection.sql.execute("UPDATE id_lists SET ids = ?", (json.dumps(names),))
+        shown = explain(db, "a")
+    text = "\n".join(shown.lines())
+    assert "  r9: open now" in text
+    assert "r10" not in text
+    assert "  and 2 more (--json has all)" in text
+    assert list(shown.document()["steps"][3]["relatives"]) == names
+
+
 def test_the_forecasts_of_a_kind_and_of_all_kinds_are_told_apart(path):
     """The text gave the number of all kinds, the document that of the kind."""
     voices = {
