@@ -38,7 +38,7 @@ class VectorIndex:
     def __init__(self, database: Database, model: str) -> None:
         self.database = database
         self.model = model
-        self.last_row = 0
+        self.last_pack = 0
         # Passage ids, article ids, vectors.
         self.blocks: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vectors]] = []
         # Of each block the order of its passage ids, and the ids in it.
@@ -46,8 +46,8 @@ class VectorIndex:
 
     def refresh(self) -> None:
         """Append the embeddings stored since the last call."""
-        passages, articles, vectors, self.last_row = self.database.articles.embeddings_after(
-            self.model, self.last_row
+        passages, articles, vectors, self.last_pack = self.database.articles.embeddings_after(
+            self.model, self.last_pack
         )
         if len(passages):
             self.blocks.append((passages, articles, vectors))
