@@ -11,7 +11,7 @@ import pytest
 from database import Database
 from evaluation import learnt_rule
 from evaluation.applied_calibration import fit_applied
-from evaluation.assistance import DEFAULTS, learnt_weights
+from evaluation.assistance import DEFAULTS, RULE_VERSION, learnt_weights
 from evaluation.base_rates import Past, base_rate
 from evaluation.learnt_rule import Rule, learn_ahead
 from evaluation.past_record import PRICED, UNPRICED, PastRecord, past_questions
@@ -172,6 +172,15 @@ def test_the_curves_of_a_run_name_the_forecasts_behind_them(db):
         expected = fit_applied(past.forecasts, PRICED, "2025-12-31")
         assert late.count == expected.count
         assert dict(late.parameters) == {k: list(v) for k, v in expected.parameters.items()}
+
+
+def test_what_another_rule_learnt_does_not_count(db):
+    learn_ahead(db, date(2025, 12, 30))
+    cut, version = db.learnt.last_day("9999"), db.learnt.version()
+    assert db.learnt.weights(cut, version, RULE_VERSION)
+    assert db.learnt.weights(cut, version, RULE_VERSION + 1) is None
+    assert db.learnt.curve(cut, PRICED, version, RULE_VERSION)
+    assert db.learnt.curve(cut, PRICED, version, RULE_VERSION + 1) is None
 
 
 def test_the_forecasts_behind_curves_are_stored_once_for_a_record(db, monkeypatch):

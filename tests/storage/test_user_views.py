@@ -54,10 +54,13 @@ def test_triggers_are_kept_unless_their_table_is_gone(opened, tmp_path):
         "CREATE TABLE noted (id)",
         "CREATE TRIGGER on_runs AFTER UPDATE ON runs BEGIN INSERT INTO noted VALUES (new.id); END",
         "CREATE TRIGGER on_view INSTEAD OF DELETE ON latest_forecasts BEGIN SELECT 1; END",
+        "CREATE VIEW mine AS SELECT id FROM runs",
+        "CREATE TRIGGER on_mine INSTEAD OF DELETE ON mine BEGIN SELECT 1; END",
         "CREATE TRIGGER on_table AFTER INSERT ON embeddings BEGIN SELECT 1; END",
     )
     reason = "your trigger 'on_table' was removed: cannot create AFTER trigger on view: embeddings"
     assert lines == [f"{tmp_path / 'old.db'}: {reason}"]
     sql.execute("UPDATE runs SET seed = seed WHERE id = 1")
     assert [row[0] for row in sql.execute("SELECT id FROM noted")] == [1]
-    assert sql.execute("SELECT 1 FROM sqlite_schema WHERE name = 'on_view'").fetchone()
+    kept = sql.execute("SELECT name FROM sqlite_schema WHERE name IN ('on_view', 'on_mine')")
+    assert {row[0] for row in kept} == {"on_view", "on_mine"}
