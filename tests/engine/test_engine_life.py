@@ -83,21 +83,29 @@ def test_nothing_is_left_of_an_engine_that_was_shut_down(tiny, monkeypatch, chil
     ],
 )
 def test_no_engine_process_outlives_its_parent(tiny, tmp_path, number, moment, ranks):
+    output = end_driver(
+        tiny, tmp_path, number, moment, wait_for_worker, PATIENCE,
+        VLLM_ENABLE_V1_MULTIPROCESSING="1", RANKS=str(ranks),
+    )  # fmt: skip
+    assert number == signal.SIGKILL or b"Resume with" in output
+
+
+def end_driver(model, folder, number, moment, wait_for_engine, seconds, **environment):
+    """Send a signal to a program that loads or scores; its output, once nothing of it runs any more.
+
+    ``wait_for_engine`` gives the processes that must end within so many ``seconds``.
+    """
     scoring, mark = os.pipe()
     environment = {
-        **os.environ,
-        "SCORING_FD": str(mark),
-        "LOG_DIR": str(tmp_path),
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
-        "RANKS": str(ranks),
-    }
+        **os.environ, "SCORING_FD": str(mark), "LOG_DIR": str(folder), **environment
+    }  # fmt: skip
     # Else the cores that an engine of this process was bound to would be those of every rank.
     environment.pop("VLLM_CPU_OMP_THREADS_BIND", None)
-    files = ["--database", str(tmp_path / "run.db"), "--plots", str(tmp_path / "plots")]
+    files = ["--database", str(folder / "run.db"), "--plots", str(folder / "plots")]
     with subprocess.Popen(
-        [sys.executable, str(DRIVER), str(tiny), *files],
+        [sys.executable, str(DRIVER), str(model), *files],
         env=environment,
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         pass_fds=(mark,),
@@ -106,21 +114,20 @@ def test_no_engine_process_outlives_its_parent(tiny, tmp_path, number, moment, r
         try:
             if moment == "scoring":
                 assert os.read(scoring, 1) == b"s", parent.stderr.read()
-            engine = wait_for_worker(parent)
+            engine = wait_for_engine(parent)
             parent.send_signal(number)
             parent.wait(PATIENCE)
         finally:
             parent.kill()
-        _, alive = psutil.wait_procs(engine, PATIENCE)
+        _, alive = psutil.wait_procs(engine, seconds)
         for process in alive:
             process.kill()
         output = parent.stdout.read() + parent.stderr.read()
     os.close(scoring)
     assert not alive
     assert parent.returncode == (-number if number == signal.SIGKILL else 130), output
-    if number != signal.SIGKILL:
-        assert b"Resume with" in output
-        assert b"Traceback" not in output
+    assert number == signal.SIGKILL or b"Traceback" not in output
+    return output
 
 
 def wait_for_worker(parent):

@@ -6,7 +6,6 @@ python -m pytest tests/engine/test_gpu.py -m "" -n 0 -s      on a machine with a
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sqlite3
 import subprocess
@@ -29,7 +28,7 @@ from runs import demo
 from scoring.distribution import total_variation
 from scoring.tasks import ForecastTask
 from tests.engine.test_engine import PASSAGES, TASKS
-from tests.engine.test_engine_life import DRIVER, OnePromptAtATime
+from tests.engine.test_engine_life import OnePromptAtATime, end_driver
 from tests.support.needed import PACKAGED_MODEL, needs
 
 pytestmark = [
@@ -57,9 +56,9 @@ GIVEN_BACK_SECONDS = 30
 NOISE_MIB = 32
 
 
-def used_mib():
-    """GPU memory in use, of all processes."""
-    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+def gpu_mib(which="used"):
+    """GPU memory in use, of all processes; or the "total"."""
+    command = ["nvidia-smi", f"--query-gpu=memory.{which}", "--format=csv,noheader,nounits"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return sum(map(int, done.stdout.split()))
 
@@ -67,7 +66,7 @@ def used_mib():
 def assert_given_back(before):
     """No more memory is in use than before."""
     end = time.monotonic() + GIVEN_BACK_SECONDS
-    while (used := used_mib()) > before + NOISE_MIB and time.monotonic() < end:
+    while (used := gpu_mib()) > before + NOISE_MIB and time.monotonic() < end:
         time.sleep(0.2)
     print(f"GPU memory in use before {before} MiB, after {used} MiB")
     assert used <= before + NOISE_MIB
@@ -150,40 +149,18 @@ def test_forecasts_are_those_of_the_cpu(spec, oracle, dtype, eager):
     [(signal.SIGKILL, "scoring"), (signal.SIGINT, "scoring"), (signal.SIGTERM, "loading")],
 )
 def test_an_ended_program_gives_the_memory_back(spec, tmp_path, number, moment):
-    before = used_mib()
-    scoring, mark = os.pipe()
-    environment = {**os.environ, "SCORING_FD": str(mark), "LOG_DIR": str(tmp_path)}
-    files = ["--database", str(tmp_path / "run.db"), "--plots", str(tmp_path / "plots")]
-    with subprocess.Popen(
-        [sys.executable, str(DRIVER), spec.path, *files],
-        env=environment,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=(mark,),
-    ) as parent:
-        os.close(mark)
-        try:
-            if moment == "scoring":
-                assert os.read(scoring, 1) == b"s", parent.stderr.read()
-            end = time.monotonic() + PATIENCE
-            while used_mib() < before + 200 and time.monotonic() < end:
-                assert parent.poll() is None, parent.stderr.read()
-                time.sleep(0.05)
-            engine = psutil.Process(parent.pid).children(recursive=True)
-            print(f"{number!r} while {moment}: {used_mib()} MiB in use, {len(engine)} processes")
-            parent.send_signal(number)
-            parent.wait(PATIENCE)
-        finally:
-            parent.kill()
-        _, alive = psutil.wait_procs(engine, GIVEN_BACK_SECONDS)
-        for process in alive:
-            process.kill()
-        output = parent.stdout.read() + parent.stderr.read()
-    os.close(scoring)
-    assert not alive
-    assert parent.returncode == (-number if number == signal.SIGKILL else 130), output
-    assert number == signal.SIGKILL or b"Traceback" not in output
+    before = gpu_mib()
+
+    def wait_for_memory(parent):
+        end = time.monotonic() + PATIENCE
+        while gpu_mib() < before + 200 and time.monotonic() < end:
+            assert parent.poll() is None, parent.stderr.read()
+            time.sleep(0.05)
+        engine = psutil.Process(parent.pid).children(recursive=True)
+        print(f"{number!r} while {moment}: {gpu_mib()} MiB in use, {len(engine)} processes")
+        return engine
+
+    end_driver(spec.path, tmp_path, number, moment, wait_for_memory, GIVEN_BACK_SECONDS)
     assert_given_back(before)
 
 
@@ -220,6 +197,8 @@ def hog(leave_gib):
 class Troubled(OnePromptAtATime):
     """A model by the name of what happens to it; OnePromptAtATime kills the engine of "killed"."""
 
+    before = 0  # MiB in use before the first
+
     def load(self):
         self.trouble = contextlib.ExitStack()
         self.loads = 0
@@ -227,7 +206,7 @@ class Troubled(OnePromptAtATime):
         if self.name == "endless":
             patch.setattr(config, "LOAD_TIMEOUT_SECONDS", 4)
         if self.name == "beside":  # neither 0.9 of the GPU is free nor a tenth less
-            self.trouble.enter_context(hog(0.5 * TOTAL_GIB))
+            self.trouble.enter_context(hog(gpu_mib("total") / 2 / 1024))
         if self.name == "hopeless":  # half of it goes to the engine's own CUDA context
             self.trouble.enter_context(hog(1))
         self.began = time.monotonic()
@@ -243,19 +222,15 @@ class Troubled(OnePromptAtATime):
         super().shutdown()
         self.trouble.close()
         print(f"{self.name}: {self.loads} loads, over after {time.monotonic() - self.began:.0f} s")
-        assert_given_back(BEFORE)
+        assert_given_back(self.before)
 
 
-TOTAL_GIB = BEFORE = 0.0
 NAMES = ("endless", "killed", "hopeless", "beside", "squeezed", "next")
 
 
 def test_one_models_trouble_is_no_other_models(spec, tmp_path, monkeypatch):
     """Watchdog, a killed engine, too little memory before, for good and at work, in one run."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    total = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    monkeypatch.setitem(globals(), "TOTAL_GIB", total / 1024)
-    monkeypatch.setitem(globals(), "BEFORE", used_mib())
+    monkeypatch.setattr(Troubled, "before", gpu_mib())
     monkeypatch.setenv("LOG_DIR", str(tmp_path))
     monkeypatch.setattr(config, "FORECAST_MODEL_PATHS_VLLM", dict.fromkeys(NAMES, spec.path))
     monkeypatch.setattr(config, "DEFAULT_MODEL_VLLM", "next")
