@@ -289,6 +289,16 @@ def runs(folder: Path, weeks: Sequence[int]) -> None:
         )
 
 
+@contextmanager
+def databases(keep: Path | None) -> Iterator[Path]:
+    """Name the machine; give a folder for the databases, ``keep`` or one that goes."""
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+
+
 def main() -> None:
     """Print all measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -296,10 +306,7 @@ def main() -> None:
     parser.add_argument("--weeks", type=int, nargs="*", default=[4, 52])
     parser.add_argument("--keep", type=Path, help="folder for the databases")
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with databases(arguments.keep) as folder:
         starts()
         for forecasts in arguments.forecasts:
             scores(folder, forecasts)

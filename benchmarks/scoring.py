@@ -121,7 +121,12 @@ def corpus_passages() -> list[Passage]:
 
 
 def make_tasks(count: int, tokens: int) -> list[ForecastTask]:
-    """Return questions with passages of their own, more than fill a prompt of ``tokens``."""
+    """Return questions with passages of their own, more than fill a prompt of ``tokens``.
+
+    The setting for the evidence becomes what makes prompts so long.
+    """
+    # The rest of a prompt (instructions, question) is about 300 tokens.
+    config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
     passages = corpus_passages()
     share = 2 * (tokens // PASSAGE_TOKENS) + 4
     return [
@@ -312,8 +317,6 @@ def errors(
 
 def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[str]) -> list[Row]:
     """All methods on ``count`` prompts of about ``tokens`` tokens."""
-    # The rest of a prompt (instructions, question) is about 300 tokens.
-    config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
     tasks = make_tasks(count, tokens)
     prompts = [bench.agent.build_prompt(task) for task in tasks]
     print(
@@ -390,7 +393,6 @@ def wave_lines(
     bench: Bench, tokens: int, count: int, repeats: int, sizes: Sequence[int]
 ) -> list[str]:
     """Compare scoring with so many prompts in flight; ratios to the first, round by round."""
-    config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
     tasks = make_tasks(count, tokens)
     steps: list[int] = []
     collect = bench.agent.collect
@@ -426,7 +428,6 @@ def wave_lines(
 
 def thought_lines(bench: Bench, tokens: int, counts: Sequence[int]) -> list[str]:
     """Write so many thoughts side by side, and count tokens a second."""
-    config.CONTEXT_TOKENS = max(PASSAGE_TOKENS, tokens - 300)
     prompts = [bench.agent.build_prompt(task) for task in make_tasks(max(counts), tokens)]
     bench.timed(lambda: bench.write(prompts[:WARMING]))
     lines = ["| thoughts side by side | tokens written | tokens a second |", "|---|---|---|"]

@@ -12,12 +12,9 @@ system), rows read and steps of SQLite, and by how much the file has grown.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -29,7 +26,15 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402 - the folder of the modules has to be known first
 
-from benchmarks.record_scale import MODELS, believed, cost, run_counts, store_voices, today  # noqa: E402
+from benchmarks.record_scale import (  # noqa: E402
+    MODELS,
+    believed,
+    cost,
+    databases,
+    run_counts,
+    store_voices,
+    today,
+)  # fmt: skip
 from database import Database  # noqa: E402
 from evaluation.base_rates import Past, PastQuestion, base_rate  # noqa: E402
 from evaluation.past_record import PRICED, UNPRICED  # noqa: E402
@@ -166,10 +171,7 @@ def main() -> None:
     parser.add_argument("--forecasts", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--keep", type=Path, help="folder for the databases")
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+    with databases(arguments.keep) as folder:
         for forecasts in arguments.forecasts:
             full, path = folder / f"full-{forecasts}.db", folder / f"loop-{forecasts}.db"
             if not full.exists():
