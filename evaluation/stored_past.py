@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from operator import call
 from typing import Any, TypeVar
 
 from database import Database
@@ -38,7 +39,7 @@ class StoredPast:
         """
         own = tuple(self._store.known(own))
         # Most questions are open, and none of their ids is known.
-        read = _ask if own else self._read
+        read = call if own else self._read
         for key, narrower in zip(keys, [*keys[1:], None], strict=True):
             months = read(self._store.months, key, day, own)
             whole, inside = _sum(months), Count(0.0, 0)
@@ -57,10 +58,6 @@ class StoredPast:
             self._found[key] = lookup(*what)
         found: T = self._found[key]
         return found
-
-
-def _ask(lookup: Callable[..., T], *what: Any) -> T:
-    return lookup(*what)
 
 
 def _sum(months: Sequence[Count]) -> Count:
