@@ -94,12 +94,24 @@ def kill(folder: Path, at: int, *arguments: str, counted: str = "KILL_AT", **mor
         reached = bool(pipe.read(1))
     if reached:
         process.send_signal(signal.SIGKILL)
-    return process.wait(timeout=120) == -signal.SIGKILL
+    code = process.wait(timeout=120)
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
 def rows(path: Path, sql: str) -> list[tuple]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()
+
+
+def going_on(database: Path, start: tuple[str, ...]) -> tuple[str, ...]:
+    """Arguments that resume the database's run, or ``start`` one where none was recorded: it was killed before."""
+    recorded = (
+        database.exists()
+        and rows(database, "SELECT name FROM sqlite_schema WHERE name = 'runs'")
+        and rows(database, "SELECT 1 FROM runs")
+    )
+    return (*(("--resume", "1") if recorded else start), "--database", database.name)
 
 
 def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(folder):
@@ -118,20 +130,12 @@ def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(folder):
         kind = ("backtest", "questions")[chain % 2]
         database = folder / f"chain{chain}.db"
         for _ in range(12):
-            # A run that was killed before it was recorded has nothing to resume: it is started again.
-            started = database.exists() and bool(
-                rows(database, "SELECT name FROM sqlite_schema WHERE name = 'runs'")
-            )
-            started = started and bool(rows(database, "SELECT 1 FROM runs"))
-            arguments = ("--resume", "1") if started else starts[kind]
             at = chance.randrange(1, length[kind] // 3)
-            if not kill(folder, at, *arguments, "--database", database.name):
+            if not kill(folder, at, *going_on(database, starts[kind])):
                 break
             kills += 1
             assert rows(database, "PRAGMA integrity_check") == [("ok",)]
-        done = finish(
-            folder, *(("--resume", "1") if started else starts[kind]), "--database", database.name
-        )
+        done = finish(folder, *going_on(database, starts[kind]))
         assert done.returncode == 0, done.stderr
         assert done.stdout == whole[kind]
         assert rows(database, "PRAGMA integrity_check") == [("ok",)]
@@ -160,8 +164,8 @@ def test_a_real_engine_killed_before_during_and_after_its_loading_ends_like_one_
 ):
     shutil.rmtree(folder / "model")
     save_model(folder / "model", single_token_tokenizer())
-    asked = ("--questions", "q.jsonl", "--database")
-    done = finish(folder, *asked, "whole.db", REAL="1")
+    asked = ("--questions", "q.jsonl")
+    done = finish(folder, *asked, "--database", "whole.db", REAL="1")
     assert done.returncode == 0, done.stderr
     records, loading = map(int, re.findall(r"vLLM: (\d+) records from (\d+) on", done.stderr)[0])
     assert records > 5
@@ -173,10 +177,7 @@ def test_a_real_engine_killed_before_during_and_after_its_loading_ends_like_one_
         ("KILL_AT_ROW", chance.randrange(1, 3)),
         ("KILL_AT_ROW", chance.randrange(1, 3)),
     ):
-        started = (folder / "run.db").exists() and bool(
-            rows(folder / "run.db", "SELECT 1 FROM runs")
-        )
-        arguments = ("--resume", "1", "--database", "run.db") if started else (*asked, "run.db")
+        arguments = going_on(folder / "run.db", asked)
         assert kill(folder, at, *arguments, counted=counted, REAL="1")
         assert rows(folder / "run.db", "PRAGMA integrity_check") == [("ok",)]
         stored.append(len(rows(folder / "run.db", "SELECT 1 FROM forecasts")))
