@@ -21,8 +21,8 @@ MIGRATIONS: Final = tuple(
     for path in sorted(Path(__file__).with_name("schema").glob("*.sql"))
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
-# All views and triggers that a migration creates, by name.
-_CREATED: Final = re.compile(r"CREATE (?:VIEW|TRIGGER) (\w+)")
+# All views, triggers and indices that a migration creates, by name.
+_CREATED: Final = re.compile(r"CREATE (?:VIEW|TRIGGER|(?:UNIQUE )?INDEX) (\w+)")
 # "Fcst" in ASCII: tells Forecaster's files from anybody else's SQLite database.
 APPLICATION_ID: Final = 0x46637374
 # The schema with which ids that named unrelated questions are split.

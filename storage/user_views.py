@@ -1,6 +1,7 @@
-"""Keep views and triggers that users have added, while tables change.
+"""Keep views, triggers and indices that users have added, while tables change.
 
-SQLite refuses to change a table where any view or trigger does not fit the new one.
+SQLite refuses to change a table where any of them does not fit the new one, and drops the indices
+of a table that is dropped.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Added:
-    """A view or trigger that a user has added."""
+    """A view, trigger or index that a user has added."""
 
     kind: str
     name: str
@@ -25,11 +26,12 @@ class Added:
 
 
 def set_aside(sql: sqlite3.Connection, own: Collection[str]) -> list[Added]:
-    """Drop all views and triggers but the program's own; returns them, views first."""
+    """Drop all views, triggers and indices but the program's own; returns them, views first."""
     added = [
         Added(*row)
         for row in sql.execute(
-            "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')"
+            "SELECT type, name, sql FROM sqlite_schema"
+            " WHERE type IN ('view', 'trigger', 'index') AND sql IS NOT NULL"
             " ORDER BY type DESC, rowid"
         )
         if row[1] not in own
@@ -45,7 +47,7 @@ def put_back(sql: sqlite3.Connection, added: Sequence[Added], database: str) -> 
     for one in added:
         try:
             sql.execute(one.statement)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
             lines.append(f"{database}: your {one.kind} {one.name!r} was removed: {error}")
     for one in added:
         table = one.quoted

@@ -1,4 +1,4 @@
-"""Views and triggers that users have added outlive a change of the tables they read."""
+"""Views, triggers and indices that users have added outlive a change of the tables they read."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ import sqlite3
 import pytest
 
 from database import Database
+from storage import migrations
 from tests.storage.test_database import stored_schema
 
 OLD = 5
 
 
 @pytest.fixture
-def opened(tmp_path, caplog):
+def opened(tmp_path, caplog, monkeypatch):
     """Open a database of an older schema that has these objects; returns it and the log's lines."""
 
-    def open_with(*statements):
+    def open_with(*statements, version=OLD):
         stored_schema(OLD, tmp_path / "old.db")
+        if version > OLD:
+            with monkeypatch.context() as patch:
+                patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:version])
+                patch.setattr(migrations, "SCHEMA_VERSION", version)
+                Database(tmp_path / "old.db").close()
         with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as sql:
             for statement in statements:
                 sql.execute(statement)
@@ -64,3 +70,31 @@ def test_triggers_are_kept_unless_their_table_is_gone(opened, tmp_path):
     assert [row[0] for row in sql.execute("SELECT id FROM noted")] == [1]
     kept = sql.execute("SELECT name FROM sqlite_schema WHERE name IN ('on_view', 'on_mine')")
     assert {row[0] for row in kept} == {"on_view", "on_mine"}
+
+
+def test_indices_are_kept_unless_their_column_or_table_is_gone(opened, tmp_path):
+    kept = [
+        "CREATE INDEX seeds ON runs (seed) WHERE seed > 0",
+        'CREATE UNIQUE INDEX "my index" ON outside_views (run_id, question_id, kind)',
+    ]
+    sql, lines = opened(
+        *kept,
+        "CREATE INDEX by_relatives ON outside_views (relatives)",
+        "CREATE INDEX by_length ON applied_calibrations (length(forecasts))",
+        "CREATE INDEX by_model ON embeddings (model)",
+        version=13,
+    )
+    stored = sql.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'").fetchall()
+    assert [text for _, text in stored if text in kept] == kept
+    names = {name for name, _ in stored}
+    assert {"articles_by_time", "resolutions_by_day"} <= names
+    assert not names & {"by_relatives", "by_length", "by_model"}
+    reasons = {
+        "by_relatives": "no such column: relatives",
+        "by_length": "no such column: forecasts",
+        "by_model": "views may not be indexed",
+    }
+    assert lines == [
+        f"{tmp_path / 'old.db'}: your index {name!r} was removed: {reason}"
+        for name, reason in reasons.items()
+    ]
