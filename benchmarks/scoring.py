@@ -14,8 +14,8 @@ Real engine, real weights, one run.
 configured tolerance, tokenising and building the prompts included; (c) 101 log-likelihood requests
 a prompt as an evaluation harness sends them: the vLLM backend of the package lm_eval where it is
 installed, else the same requests (``prompt_logprobs=1``), for one prompt only; (d) 10 and 30
-sampled answers. Each starts from an empty prefix cache; (a) and (b) alternate, their ratio is taken
-pair by pair. ``--thoughts`` writes 256 tokens behind each of so many prompts, side by side.
+sampled answers. Each starts from an empty prefix cache; (a) and (b) alternate, each the first in
+every second pair, and their ratio is taken pair by pair. ``--thoughts`` writes 256 tokens behind each of so many prompts, side by side.
 
 On a GPU the engine's settings are those of ``config.VLLM_CONFIG``, as in a run.
 
@@ -331,15 +331,19 @@ def measure(bench: Bench, tokens: int, count: int, repeats: int, skip: Sequence[
     if "exact" not in skip:
         exact_seconds, exact_tokens, exact = bench.timed(lambda: bench.score(tasks, 0.0))
     plain, ours, ratios, busy, hosts = [], [], [], [], []
-    for _ in range(repeats):
-        a, a_tokens, _ = bench.timed(lambda: bench.prefill(prompts))
-        alone = bench.processor
-        b, b_tokens, scored = bench.timed(lambda: bench.score(tasks, tolerance))
+    ways = {"a": lambda: bench.prefill(prompts), "b": lambda: bench.score(tasks, tolerance)}
+    for number in range(repeats):
+        found, processor = {}, {}
+        # A machine that slows down or speeds up must favour neither.
+        for way in ("ab", "ba")[number % 2]:
+            found[way] = bench.timed(ways[way])
+            processor[way] = bench.processor
+        (a, a_tokens, _), (b, b_tokens, scored) = found["a"], found["b"]
         plain.append(a)
         ours.append(b)
         ratios.append(b / a)
-        busy.append(bench.processor / alone)
-        hosts.append(bench.processor / b)
+        busy.append(processor["b"] / processor["a"])
+        hosts.append(processor["b"] / b)
     base = statistics.median(plain)
     for what, pairs in (("time", ratios), ("processor time of this process", busy)):
         each = ", ".join(f"{ratio:.3f}" for ratio in pairs)

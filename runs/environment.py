@@ -89,14 +89,12 @@ def log_environment() -> None:
         return
     import torch
 
-    names = machine.gpu_names()
     logger.info(
-        "CUDA %s, driver %s, %d of %d GPUs visible: %s",
+        "CUDA %s, driver %s, GPUs of this machine: %s; visible: %d",
         torch.version.cuda,
         driver_version(),
+        ", ".join(machine.gpu_names()),
         machine.visible_gpus(),
-        len(names),
-        ", ".join(names),
     )
 
 

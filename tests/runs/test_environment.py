@@ -17,4 +17,6 @@ def test_the_log_tells_the_gpus_of_the_machine_from_those_of_the_run(monkeypatch
     monkeypatch.setitem(sys.modules, "torch", torch)
     with caplog.at_level("INFO"):
         environment.log_environment()
-    assert caplog.messages[-1] == "CUDA 13.0, driver 580.1, 1 of 2 GPUs visible: One, Two"
+    assert (
+        caplog.messages[-1] == "CUDA 13.0, driver 580.1, GPUs of this machine: One, Two; visible: 1"
+    )
