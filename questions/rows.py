@@ -13,17 +13,35 @@ Text is UTF-8, with or without a byte order mark, or UTF-16 with one. Lines end 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from questions.cells import InputError
-from questions.characters import composed
+from questions.characters import composed, trimmed
 from questions.columns import Row, Table, our_name
 from questions.json_rows import json_rows, jsonl_rows
-from questions.tables import SEPARATORS, csv_table
+from questions.tables import ANNOUNCED, QUESTION_MARKS, SEPARATORS, csv_table
 
 SUFFIXES: Final = (".txt", ".csv", ".tsv", ".jsonl", ".json")
+# How other files begin, whatever their name says.
+FOREIGN: Final[Mapping[bytes, str]] = {
+    rb"PK[\x03\x05]": "a workbook or a ZIP file; save the sheet as CSV, or unpack it",
+    rb"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
+    rb"\x1f\x8b|BZh\d|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd": "compressed; unpack it",
+    rb"SQLite format 3\x00": "a database; export the questions as CSV",
+    rb"%PDF-": "a PDF file; save its text as UTF-8",
+    rb"\{\\rtf": "a file of a word processor (RTF); save its text as UTF-8",
+    rb"(?i:\s*<(?:!doctype|html|\?xml)\b)": "a page of the web; save the file behind it",
+}
+_JSON: Final = re.compile(r"\s*(?:[\[{]\s*[\[{\"']|[\[{]\s*$)")
+# No question ends with one of these, or with a comma.
+_GOES_ON: Final = re.compile(
+    r"(?:[,;:–—-]|\b(?:a|an|and|as|at|before|between|by|for|from|in|into|more|of|on|or|than|that|the"
+    r"|to|which|with))$",
+    re.IGNORECASE,
+)
 
 
 def raw_table(path: Path) -> Table:
@@ -60,6 +78,9 @@ def _text(path: Path) -> str:
         raise InputError(f"cannot be read ({error.strerror})") from None
     except ValueError:
         raise InputError("cannot be read (its name holds NUL)") from None
+    for start, what in FOREIGN.items():
+        if re.match(rb"(?:\xef\xbb\xbf)?(?:" + start + rb")", content):
+            raise InputError(f"this is {what}")
     wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     if not wide and b"\0" in content:
         raise _not_utf8(content, content.index(0), "holds NUL characters (UTF-16?)")
@@ -81,14 +102,35 @@ def _not_utf8(content: bytes, at: int, what: str) -> InputError:
 
 
 def _text_rows(lines: list[str]) -> Iterator[Row]:
-    first = next((line for line in lines if line.strip()), "")
-    if first.lstrip().startswith(('{"', '[{"')):
+    _refuse_other_forms(next((line for line in lines if line.strip()), ""))
+    above = ""
+    for number, line in enumerate(lines, start=1):
+        text = trimmed(composed(line))
+        if text and not text.startswith("#"):
+            if above and _is_rest(text, above):
+                raise InputError(
+                    f"line {number}: it reads like the rest of line {number - 1}, which ends with"
+                    f" {above[-40:]!r}; write each question in one line, and end it with ?"
+                )
+            yield Row(f"line {number}", {"question": composed(line)})
+        above = "" if text.startswith("#") else text
+
+
+def _refuse_other_forms(first: str) -> None:
+    """Refuse JSON and tables by their first line."""
+    if _JSON.match(first):
         raise InputError("line 1: this is JSON; name the file .jsonl (one object a line) or .json")
+    if ANNOUNCED.fullmatch(first):
+        raise InputError("line 1: this is a table; name the file .csv")
     for separator, word in SEPARATORS.items():
         names = [our_name(name.strip(' "')) for name in first.split(separator)]
-        if names == ["question"] or (len(names) > 1 and all(names)):
+        if names == ["question"] or (len(names) > 1 and (all(names) or "question" in names)):
             columns = f"its columns separated by {word}" if len(names) > 1 else "with one column"
             raise InputError(f"line 1: this is a table, {columns}; name the file .csv")
-    for number, line in enumerate(lines, start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield Row(f"line {number}", {"question": composed(line)})
+
+
+def _is_rest(text: str, above: str) -> bool:
+    """Return whether a line goes on with the question of the line above it."""
+    if above.rstrip(" \"'”»)").endswith((*QUESTION_MARKS, ".", "!", "。", "！")):
+        return False
+    return bool(_GOES_ON.search(above)) or (text[0].islower() and not above[0].islower())

@@ -26,6 +26,8 @@ SEPARATORS: Final[Mapping[str, str]] = {",": "comma", ";": "semicolon", "\t": "t
 MAX_MISSING: Final = 1_000_000
 # What ends a question in the world's scripts.
 QUESTION_MARKS: Final = tuple("?？؟⸮;՞፧⁇⁈⁉")
+# Excel's line that names the separator.
+ANNOUNCED: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 def csv_table(lines: list[str], suffix: str) -> Table:
@@ -38,7 +40,7 @@ def csv_table(lines: list[str], suffix: str) -> Table:
     skip = 0
     while skip < len(lines) and not lines[skip].strip(" \t\n,;|"):
         skip += 1
-    announced = re.fullmatch(r'"?sep=(.)"?\s*', "".join(lines[skip : skip + 1]), re.IGNORECASE)
+    announced = ANNOUNCED.fullmatch("".join(lines[skip : skip + 1]))
     skip += bool(announced)
     separator = announced[1] if announced else _separator(lines[skip:], suffix)
     header: _Header | None = None
@@ -168,6 +170,8 @@ class _Header:
         at, short = self.question, len(cells) < len(self.headings)
         if at is None or not any(cell.strip() for cell in cells[at : at + 1]):
             return None
+        if re.match(r"#+\s" if at else r"#+\s*\w+\s", raw):
+            raise InputError("the line begins with #, but a table has no comments; take it out")
         if _quoted(cells[at], raw) or cells[at].rstrip(" \"'”»)").endswith(QUESTION_MARKS):
             return None
         counts = f"the line has {len(cells)} columns for {len(self.headings)} headings"

@@ -85,6 +85,12 @@ def test_nul_characters_are_refused(ask, name, content, line):
         ("q.json", '{"questions": []}', "q.json: no question in it"),
         ("q.txt", "id;question;close_date\n1;Will A?;2027-01-01\n", "q.txt, line 1: this is a table, its columns separated by semicolon"),
         ("q.txt", '{"question": "Will A?"}\n', "q.txt, line 1: this is JSON"),
+        ("q.txt", '{ "question": "Will A?" }\n', "q.txt, line 1: this is JSON"),
+        ("q.txt", '[ {"question": "Will A?"} ]\n', "q.txt, line 1: this is JSON"),
+        ("q.txt", '\n["Will A?", "Will B?"]\n', "q.txt, line 1: this is JSON"),
+        ("q.txt", '[\n  "Will A?"\n]\n', "q.txt, line 1: this is JSON"),
+        ("q.txt", "question,notes\nWill A?,x\n", "q.txt, line 1: this is a table, its columns separated by comma"),
+        ("q.txt", "sep=;\nid;question\n1;Will A?\n", "q.txt, line 1: this is a table; name the file .csv"),
         ("q.csv", "frage;datum\nWill A?;2027-01-01\n", "q.csv, line 1: no known heading; it has 'frage;datum'"),
         ("q.csv", "# notes\nid,question\n1,Will A?\n", "q.csv, line 1: no known heading; it has '# notes'"),
         ("q.csv", "id,queston\n1,Will A?\n", "q.csv, line 1: the header has no column named question; it has 'id', 'queston' (did you mean question?)"),
@@ -96,6 +102,65 @@ def test_a_refusal_names_the_line_of_the_file(ask, name, content, message):
     code, err, _ = ask(name, content)
     assert code == 2
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("q.csv", b"PK\x03\x04\x14\x00\x06\x00", "a workbook or a ZIP file; save the sheet as CSV"),
+        ("q.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", "an old Excel workbook; save the sheet as CSV"),
+        ("q.json", b"\x1f\x8b\x08\x00\x00", "compressed; unpack it"),
+        ("q.csv", b"SQLite format 3\x00\x10\x00", "a database; export the questions as CSV"),
+        ("q.txt", b"%PDF-1.4\n1 0 obj\nendobj\n", "a PDF file"),
+        ("q.txt", rb"{\rtf1\ansi Will A?}", "a file of a word processor (RTF)"),
+        ("q.txt", b"\xef\xbb\xbf\n<!DOCTYPE html>\n<p>Log in</p>", "a page of the web"),
+        ("q.json", b"<html><body>Log in</body></html>", "a page of the web"),
+    ],
+)  # fmt: skip
+def test_another_kind_of_file_is_told_by_its_beginning(ask, name, content, what):
+    code, err, _ = ask(name, content)
+    assert code == 2
+    assert f"{name}: this is {what}" in err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Will A happen?\nWill Norway or Iceland join the EU,\nor apply, before 2030?\n",
+        "Will A happen?\nWill Norway join the EU\n    before 2030?\n",
+        "Will A happen?\nWill Norway join the EU before\n1 January 2030?\n",
+    ],
+)
+def test_a_question_in_two_lines_of_a_text_file_is_refused(ask, content):
+    code, err, _ = ask("q.txt", content)
+    assert code == 2
+    assert "q.txt, line 3: it reads like the rest of line 2, which ends with" in err
+
+
+def test_lines_of_a_text_file_need_no_question_mark(ask):
+    lines = ["will norway join", "will iceland join", "Will A happen.", "iPhone sales rise?", "#", "x?"]  # fmt: skip
+    assert len(ask("q.txt", "\n".join(lines))[2]) == 5
+    assert len(ask("r.txt", "Will B happen\n\nwill C happen\n# D\nwill E happen\n")[2]) == 3
+
+
+def test_a_comment_behind_a_byte_order_mark_is_a_comment(ask):
+    _, _, asked = ask("q.txt", "Will A happen?\n\ufeff# the second file\nWill B happen?\n")
+    assert [q["text"] for q in asked] == ["Will A happen?", "Will B happen?"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "question,close_date\nWill A?,2099-01-01\n# Will B?,2099-01-01\n",
+        "question,close_date\nWill A?,2099-01-01\n#Will B happen?,2099-01-01\n",
+        "id,question\na,Will A?\n# b,Will B?\n",
+    ],
+)
+def test_a_table_has_no_comments(ask, content):
+    code, err, _ = ask("q.csv", content)
+    assert code == 2
+    assert "line 3: the line begins with #, but a table has no comments; take it out" in err
+    assert len(ask("r.csv", "id,question\n#1,Will A?\n")[2]) == 1
 
 
 def test_headings_in_the_middle_are_skipped_and_said(ask):
