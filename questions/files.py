@@ -19,10 +19,9 @@ file can carry the outcomes of its questions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from questions.cells import (
     InputError,
@@ -41,9 +40,7 @@ from questions.placeholders import dated, placeholders, unfilled
 from questions.platforms import left_out_line, read_table
 from questions.question import TEXT_FIELDS, Question, QuestionError
 from questions.rows import prefixed
-
-# What spreadsheets show for a formula that failed, in any language: #REF!, #NAME?, #DIV/0!, #N/A.
-_SHEET_ERROR: Final = re.compile(r"#(?:[^\W\d_]+(?:/0)?[!?]|N/A|NV)")
+from questions.texts import judge_names, judge_text
 
 QuestionOf = Callable[[Mapping[str, Any]], Question | None]
 
@@ -91,7 +88,7 @@ def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
     try:
         for row in placed:
             with located(row.place):
-                _refuse_no_text("question", row.question.text)
+                judge_text("question", row.question.text)
                 if row.question.as_of:
                     past_date(row.question.as_of, "as_of")
             for name in placeholders(row.question.text):
@@ -109,14 +106,6 @@ def _placed(table: Table, question_of: QuestionOf) -> Iterator[Placed]:
                 question = question_of(values)
                 if question is not None:
                     yield Placed(row.place, question)
-
-
-def _refuse_no_text(column: str, value: str | int) -> None:
-    """Refuse a spreadsheet's error, and a question without a word."""
-    if _SHEET_ERROR.fullmatch(str(value).strip()):
-        raise QuestionError(f"{column} is {shortened(value)}, a spreadsheet's error; correct it")
-    if column == "question" and not any(map(str.isalpha, str(value))):
-        raise QuestionError(f"question is {shortened(value)}, expected a question in words")
 
 
 def question_from(values: Mapping[str, Any]) -> Question:
@@ -137,7 +126,7 @@ def question_from(values: Mapping[str, Any]) -> Question:
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise QuestionError(f"{column} is {shortened(value)}, expected text")
         known[column] = str(value)
-        _refuse_no_text(column, value)
+        judge_text(column, value)
     if fine_print := known.pop("fine_print", ""):
         criteria = f"{known.get('resolution_criteria', '')}\n\n{fine_print}"
         known["resolution_criteria"] = criteria.strip()
@@ -147,10 +136,7 @@ def question_from(values: Mapping[str, Any]) -> Question:
         except InputError as error:
             belongs = "what counts as yes belongs in resolution_criteria"
             raise QuestionError(f"{error}; {belongs}") from None
-    for column in ("cluster", "reference_class"):
-        cell = values.get(column)
-        if not is_nothing(cell) and not isinstance(cell, str | int | float):
-            raise QuestionError(f"{column} is {shortened(cell)}, expected text")
+    judge_names(values)
     extra = {key: value for key, value in values.items() if key not in used}
     question = Question(known.pop("question", ""), **known, extra=extra)
     if question.as_of:

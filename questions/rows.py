@@ -38,8 +38,8 @@ FOREIGN: Final[Mapping[bytes, str]] = {
 _JSON: Final = re.compile(r"\s*(?:[\[{]\s*[\[{\"']|[\[{]\s*$)")
 # No question ends with one of these, or with a comma.
 _GOES_ON: Final = re.compile(
-    r"(?:[,;:–—-]|\b(?:a|an|and|as|at|before|between|by|for|from|in|into|more|of|on|or|than|that|the"
-    r"|to|which|with))$",
+    r"(?:[,;:–—-]|\b(?:a|an|and|as|at|before|between|by|for|from|in|into|more|of|on|or|than|that"
+    r"|the|to|which|with))$",
     re.IGNORECASE,
 )
 

@@ -37,7 +37,17 @@ from evidence import (
     wikitext,
 )
 from evidence.sections import Section
-from questions import cells, characters, columns, json_rows, placeholders, platforms, rows, tables
+from questions import (
+    cells,
+    characters,
+    columns,
+    json_rows,
+    placeholders,
+    platforms,
+    rows,
+    tables,
+    texts,
+)
 from questions import files as question_files
 from questions import ids as question_ids
 from questions import question as questions
@@ -122,7 +132,7 @@ MODULES = (
     as_of, cells, characters, chat_templates, chunking, columns, documents, json_rows,
     library_output, mediawiki, reasoning_notes, placeholders, platforms, progress, queries, question_files,
     question_ids, questions, quoting, redaction, resolutions, rows, sections, selection, tables,
-    terminal_text, transport, web_addresses, wikitext,
+    terminal_text, texts, transport, web_addresses, wikitext,
 )  # fmt: skip
 PATTERNS = {
     name: (pattern, method) for module in MODULES for name, pattern, method in patterns(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import unicodedata
 
@@ -10,6 +11,7 @@ import pytest
 
 import analysis
 import forecaster
+from questions.cells import shortened
 from questions.files import closed_note, question_from
 from questions.question import (
     Question,
@@ -151,6 +153,59 @@ def test_a_live_question_with_its_outcome_in_the_file_is_said(ask):
 def test_a_wrong_column_is_no_question_and_no_cluster(ask, content, message):
     code, err, _ = ask("q.jsonl", content)
     assert (code, err) == (2, f"forecaster.py: q.jsonl, line 1: {message}")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["nan", "None", "NULL", "<NA>", "TRUE", "no", "void", "https://example.org/q/1", "www.example.org/q", "1.2E+05",
+     "2026-12-31T00:00:00Z", "12:30 PM", "{'id': 5, 'title': 'Will A?'}", '{ "title": "Will A?" }', "-"],
+)  # fmt: skip
+def test_what_is_no_sentence_is_no_question(ask, cell):
+    code, err, _ = ask("q.jsonl", json.dumps({"id": "a", "question": cell}))
+    expected = f"question is {shortened(cell)}, expected a question in words"
+    assert (code, err) == (2, f"forecaster.py: q.jsonl, line 1: {expected}")
+
+
+ERRORS = ["#REF!", "#DIV/0!", "#¡VALOR!", "#¿NOMBRE?", "#N/A", "#N/D", "#Н/Д", "#YOK", "#DĚLENÍ_NULOU!", "#GETTING_DATA",
+          "Err:502", "Loading...", "########"]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("column", ["question", "background", "cluster", "reference_class"])
+def test_an_error_of_any_spreadsheet_is_no_text(ask, error, column):
+    code, err, _ = ask("q.jsonl", json.dumps({"question": "Will A?", column: error}))
+    message = f"{column} is {error!r}, a spreadsheet's error; correct it"
+    assert (code, err) == (2, f"forecaster.py: q.jsonl, line 1: {message}")
+
+
+@pytest.mark.parametrize(
+    "cell", ["=B2&C2", '="Will "&A2', "=VLOOKUP(A2;B:C;2)", "='a b'!C3", "=+$A$1"]
+)
+def test_a_formula_is_no_text(ask, cell):
+    for column in ("question", "background"):
+        code, err, _ = ask("q.jsonl", json.dumps({"question": "Will A?", column: cell}))
+        assert code == 2
+        assert f"line 1: {column} is {shortened(cell)}, a formula; give its value" in err
+
+
+@pytest.mark.parametrize("column", ["cluster", "reference_class", "source"])
+def test_what_stands_for_nothing_groups_no_questions(ask, column):
+    for cell in ("-", "?", "—", "nan", "None", "null"):
+        code, err, _ = ask("q.csv", f"question,{column}\nWill A?,{cell}\nWill B?,{cell}\n")
+        assert code == 2
+        assert f"line 2: {column} is {cell!r}, expected a name; leave it blank where there" in err
+
+
+def test_texts_with_signs_are_texts(ask):
+    row = {
+        "question": "#MeToo: will 5.1 % of A = B in 2027 (see https://example.org)?",
+        "background": "=== History! ===\nNone.",
+        "cluster": 2027,
+        "source": "#1",
+    }
+    code, _, (asked,) = ask("q.json", json.dumps([row]))
+    assert (code, asked["background"]) == (0, row["background"])
+    assert asked["extra"] == {"cluster": 2027, "source": "#1"}
 
 
 def test_fine_print_stands_below_the_criteria():
