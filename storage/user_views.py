@@ -26,7 +26,7 @@ class Added:
 
 
 def set_aside(sql: sqlite3.Connection, own: Collection[str]) -> list[Added]:
-    """Drop all views, triggers and indices but the program's own; returns them, views first."""
+    """Drop all views, triggers and indices but our own; returns them, views first."""
     added = [
         Added(*row)
         for row in sql.execute(
