@@ -19,7 +19,7 @@ from scoring import prompts
 from scoring.chat_templates import Rendered, render, spaced, template_dates
 from scoring.number_trie import NumberTokenizer, NumberTrie, TokenPath
 from scoring.prompt_encoding import PromptEncoder
-from scoring.tasks import ForecastTask, Prompt, PromptError, Thought
+from scoring.tasks import AgentError, ForecastTask, Prompt, PromptError, Thought
 from scoring.thinking import ThoughtFormat, thought_format
 
 # Tokens kept free at the end of the window: a number of up to three tokens, its ending, one spare.
@@ -99,13 +99,34 @@ class PromptFitting:
         words = self.spec.think if isinstance(self.spec.think, str) else ""
         return thought_format(self.tokenizer, kwargs, words=words)
 
-    def thought_prompt(self, task: ForecastTask) -> Prompt:
-        """Render the prompt behind which a thought is written; the longest one fits.
+    @property
+    def required_thoughts(self) -> ThoughtFormat:
+        """Return how the model thinks.
 
         Raises:
-            PromptError: the question and ``config.THINK_MAX_TOKENS`` do not fit, evidence or none.
+            AgentError: its chat template does not show it.
         """
-        return self._before_text(task, self._opened, "THINK_MAX_TOKENS", ANSWER_TOKENS)
+        if self.thoughts is None:
+            raise AgentError(
+                f"{self.name}: think is set but the chat template shows no way to think; allowed:"
+                " templates with <think>, an analysis channel or the like; leave think out, or give"
+                " the line of the system prompt that switches thinking on"
+            )
+        return self.thoughts
+
+    def thought_prompt(self, task: ForecastTask) -> Prompt:
+        """Render the prompt behind which a thought is written.
+
+        The longest thought fits behind it, and then its closing and the number.
+
+        Raises:
+            AgentError: the model cannot think.
+            PromptError: the question and ``config.THINK_MAX_TOKENS`` do not fit, evidence or none.
+            TokenizationError: the integers have no unambiguous spelling.
+        """
+        _, closing, _ = self._closed("", ended=False)
+        spare = len(closing) + ANSWER_TOKENS
+        return self._before_text(task, self._opened, "THINK_MAX_TOKENS", spare)
 
     def reasoning_prompt(self, task: ForecastTask) -> TokenPath:
         """Return token ids of the prompt that asks for reasoning; its answer fits.
@@ -185,11 +206,10 @@ class PromptFitting:
 
     def _opened(self, task: ForecastTask, blocks: Sequence[str]) -> Prompt:
         """Return the prompt that ends where a thought begins."""
-        assert self.thoughts is not None, "it is asked only of a model that can think"
         messages = self._forecast_messages(task, blocks)
         if isinstance(self.spec.think, str):
             messages[0]["content"] += f"\n{self.spec.think}"
-        form = self.thoughts
+        form = self.required_thoughts
         rendered = self._render(task, messages, switch=form.on, ending=form.opened, free=True)
         return self._without_number(rendered, blocks)
 
@@ -200,17 +220,20 @@ class PromptFitting:
 
         The thought's tokens stay as they were generated, so that the engine has them in its cache.
         """
-        assert self.thoughts is not None
         opened = self._opened(task, blocks)
-        closing = thought.rest + self.thoughts.closing(ended=thought.ended)
-        end, lead = spaced(closing + self.spec.answer_prefix, bool(self.spec.answer_prefix))
-        tail, trie = self.numbers.place(end, lead)
+        end, tail, trie = self._closed(thought.rest, ended=thought.ended)
         return Prompt(
             opened.text + thought.text.removesuffix(thought.rest) + end,
             opened.token_ids + thought.token_ids + tail,
             trie,
             len(blocks),
         )
+
+    def _closed(self, rest: str, *, ended: bool) -> tuple[str, TokenPath, NumberTrie]:
+        """Return what follows a thought: its text and tokens, and the numbers behind it."""
+        closing = rest + self.required_thoughts.closing(ended=ended)
+        end, lead = spaced(closing + self.spec.answer_prefix, bool(self.spec.answer_prefix))
+        return end, *self.numbers.place(end, lead)
 
     def _reasoning_prompt(self, task: ForecastTask, blocks: Sequence[str]) -> Prompt:
         messages = prompts.reasoning_messages(

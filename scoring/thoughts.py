@@ -9,14 +9,7 @@ from typing import Any, Final
 import config
 from scoring.number_trie import TokenizationError, TokenPath
 from scoring.prompt_fitting import PromptFitting
-from scoring.tasks import (
-    AgentError,
-    ForecastTask,
-    PromptError,
-    Thought,
-    WrittenThought,
-    thought_seed,
-)
+from scoring.tasks import ForecastTask, PromptError, Thought, WrittenThought, thought_seed
 from scoring.thinking import ThoughtFormat, loops, number_said
 
 # Tokens in which an answer says its number.
@@ -64,13 +57,7 @@ def write_thoughts(
     Raises:
         AgentError: the model cannot think.
     """
-    form = agent.thoughts
-    if form is None:
-        raise AgentError(
-            f"{agent.name}: think is set but the chat template shows no way to think; allowed:"
-            " templates with <think>, an analysis channel or the like; leave think out, or give"
-            " the line of the system prompt that switches thinking on"
-        )
+    form = agent.required_thoughts
     for start in range(0, len(tasks), config.LOGIC_WAVE):
         end = start + config.LOGIC_WAVE
         batch = list(zip(range(start, end), tasks[start:end], samples[start:end], strict=False))
@@ -90,7 +77,7 @@ def _write_batch(
     for index, task, sample in batch:
         try:
             ids = agent.thought_prompt(task).token_ids
-        except PromptError as error:
+        except (PromptError, TokenizationError) as error:
             found[index] = WrittenThought(index, error=str(error))
             told(0, config.THINK_MAX_TOKENS)
             continue

@@ -195,12 +195,19 @@ def test_notes_and_thoughts_together(run, capsys):
     assert prompt.count("<think>") == prompt.count("</think>") == 1
 
 
-def test_a_model_that_cannot_think_costs_its_own_forecasts_one_line(run, monkeypatch, capsys):
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_model_that_cannot_think_costs_its_own_forecasts_one_line(
+    quoted, run, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(
         stub_cli, "THINKING_TEMPLATE", "{{ messages[0].content }}{{ messages[-1].content }}"
     )
-    code, database = run(*ASKED)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("The dam will be finished in spring.")
+    evidence = ["--documents", str(tmp_path / "texts")] if quoted else ["--no-retrieval"]
+    code, database = run("--question", "Will the dam be finished in spring?", *evidence)
     assert code == 1
+    assert bool(rows(database, "select * from retrievals")) is quoted
     (error,) = {row[0] for row in rows(database, "select error from forecasts")}
     assert error.startswith(
         "AgentError: stub-b: think is set but the chat template shows no way to think; allowed: "
