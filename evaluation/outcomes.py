@@ -141,12 +141,11 @@ def _entries(table: Table) -> ResolutionFile:
     left_out, open_questions = list(table.left_out), 0
     for row in table.rows:
         with located(row.place):
-            reason = _unusable(row)
-            if "outcome" not in row.values:
-                open_questions += 1
-            elif reason:
+            if reason := _unusable(row):
                 name = shortened(row.values.get("id") or row.values.get("question"))
                 left_out.append(f"{row.place}: {name} ({reason})")
+            elif "outcome" not in row.values:
+                open_questions += 1
             else:
                 entries.append(_entry(row))
     notes = list(table.notes)
@@ -163,6 +162,8 @@ def _unusable(row: Row) -> str:
     It is a price, or its date is a market's scheduled end (ForecastBench: the market ended early).
     """
     outcome = row.values.get("outcome")
+    if outcome is None and str(row.values.get("resolved")).strip().casefold() in ("true", "yes"):
+        return "resolved, but its outcome is missing"
     if not row.platform or outcome is None:
         return ""
     if is_fractional(outcome):

@@ -139,6 +139,26 @@ def from_milliseconds(value: Any, name: str) -> str | None:
     raise InputError(f"{name} is {text[:40]}, expected {expected}")
 
 
+_TRUTH: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "yes", "t", "y", "1", "1.0"), True),
+    **dict.fromkeys(("false", "no", "f", "n", "0", "0.0"), False),
+}
+
+
+def truth(value: Any, name: str) -> bool | None:
+    """Read a column that says yes or no of the row itself; None for nothing.
+
+    Raises:
+        InputError: anything else, truth values of other languages among them.
+    """
+    if is_nothing(value):
+        return None
+    word = trimmed(str(value)).casefold()
+    if word not in _TRUTH:
+        raise InputError(f"{name} is {shortened(value)}, expected true or false")
+    return _TRUTH[word]
+
+
 _VOID: Final = ("void", "voided", "annulled", "ambiguous", "cancel", "canceled", "cancelled", "n/a")
 OUTCOMES: Final[Mapping[str, int | None]] = {
     **dict.fromkeys(("1", "1.0", "yes", "true"), 1),

@@ -92,7 +92,7 @@ def _derived(group: list[Placed]) -> Iterator[Question]:
     """
     questions = [row.question for row in group]
     dates = [q.extra.get("resolution_date") for q in questions]
-    series = all(str(q.extra.get("source")).casefold() in DATASETS for q in questions)
+    series = all(str(q.extra.get("source")).strip().casefold() in DATASETS for q in questions)
     if len(group) == 1:
         yield questions[0]
     elif series and len(set(map(str, dates))) == len(group):

@@ -8,7 +8,6 @@ numbers, dates, groups) are left out by name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from questions.cells import (
     located,
     probability,
     shortened,
+    truth,
 )
 from questions.columns import (
     DAYS,
@@ -37,18 +37,17 @@ from questions.columns import (
     our_name,
     unused_line,
 )
-from questions.market import community_price, freeze_price, usable_prices, yes_price
+from questions.kinds import LeftOutError, open_column, refuse_other_kinds
+from questions.market import (
+    PRICE,
+    PRICE_DAY,
+    community_price,
+    freeze_price,
+    usable_prices,
+    yes_price,
+)
 from questions.rows import raw_table
 
-# What platforms call a yes/no question, and other kinds that a plain column "type" may name.
-YES_NO: Final = (
-    "binary", "yes/no", "yesno", "bool", "boolean", "t/f", "tf", "forecast::yesnoquestion",
-)  # fmt: skip
-OTHER_KINDS: Final = (
-    "multiplechoice", "numeric", "pseudonumeric", "discrete", "continuous", "date", "multinumeric",
-    "freeresponse", "number", "group", "groupofquestions", "conditional", "notebook", "poll",
-    "bountiedquestion", "stonk", "quadraticfunding", "mc", "num",
-)  # fmt: skip
 # Folded columns by which a platform is told, alone or together; the first that fits counts.
 OWN_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "manifold": ("outcometype", "isresolved closetime", "isresolved resolutiontime"),
@@ -62,15 +61,13 @@ OWN_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "resolvedto",
     ),
 }  # fmt: skip
+# What people write beside a post of Metaculus, which has no such columns.
+ADDED: Final = (
+    "as_of", "cluster", "reference_class", "source", "negation", "paraphrases", PRICE, PRICE_DAY,
+    *PROBABILITIES,
+)  # fmt: skip
 # ForecastBench's markets: their freeze value is a probability, that of others a level of a series.
 MARKETS: Final = ("metaculus", "manifold", "polymarket", "infer")
-
-
-class LeftOutError(Exception):
-    """A row that is no yes/no question: what it is called, and why."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} ({reason})")
 
 
 def read_table(path: Path) -> Table:
@@ -124,15 +121,15 @@ def standard(row: Row, head: Mapping[str, Any]) -> Row:
         values = _renamed(cells.source)
         if isinstance(row.values.get("question"), Mapping):
             platform = "metaculus"
-    _refuse_other_kinds(values)
+    refuse_other_kinds(values)
     if platform == "forecastbench":
         _complete(values, head)
-    if str(values.get("resolved", "")).strip().casefold() in ("false", "no", "0", "open"):
-        outcome = values.pop("outcome", None)
+    if "outcome" in values and (column := open_column(values, platform)):
+        outcome = values.pop("outcome")
         # Platforms keep the price of an open question there.
-        if not platform and outcome is not None and not is_fractional(outcome):
+        if not platform and not is_fractional(outcome):
             raise InputError(
-                f"resolved is {shortened(values['resolved'])} and outcome is {shortened(outcome)};"
+                f"{column} is {shortened(values[column])} and outcome is {shortened(outcome)};"
                 " leave one of them blank"
             )
     for name in PROBABILITIES:
@@ -160,6 +157,10 @@ class _Cells:
     def says(self, name: str, word: str) -> bool:
         """Whether a column has this word, whatever its case."""
         return str(self.get(name)).casefold() == word
+
+    def truth(self, name: str) -> bool | None:
+        """Whether a column says true, None where it says nothing."""
+        return truth(self.get(name), name)
 
     def without(self, names: str) -> dict[str, Any]:
         """All values but those of some columns, which are separated by spaces."""
@@ -210,31 +211,6 @@ def _same(first: Any, second: Any, name: str) -> bool:
     return " ".join(str(first).split()) == " ".join(str(second).split())
 
 
-def _refuse_other_kinds(values: Mapping[str, Any]) -> None:
-    name = shortened(values.get("id") or values.get("question") or "a row")
-    if "combination_of" in values or json_list(values.get("id")) is not None:
-        raise LeftOutError(name, "a combination of questions")
-    possible = values.get("possibilities")  # of Metaculus' first interface
-    plain = values.get("type", possible.get("type") if isinstance(possible, Mapping) else None)
-    for kind, own in ((values.get("question_type"), True), (plain, False)):
-        word = folded_heading("binary" if kind is None else str(kind))
-        own = own or word in OTHER_KINDS or word.startswith("forecast::")
-        if own and word not in YES_NO:
-            raise LeftOutError(name, " ".join(str(kind).split())[:40])
-    for column in ("outcomes", "options"):
-        choices = _choices(values.get(column))
-        if choices and {str(choice).strip().casefold() for choice in choices} != {"yes", "no"}:
-            raise LeftOutError(name, f"its {column} are {listed(map(shortened, choices))}")
-
-
-def _choices(value: Any) -> list[Any] | None:
-    """Return the answers to choose from: a list, or a text that separates them."""
-    if isinstance(value, str) and not value.strip().startswith("["):
-        parts = [part for part in re.split(r"[|;,/\n]", value) if part.strip()]
-        return parts if len(parts) > 1 else None
-    return json_list(value)
-
-
 # --- platforms --------------------------------------------------------------------------------
 
 
@@ -251,8 +227,10 @@ def _unnested(values: Mapping[str, Any]) -> Mapping[str, Any]:
     inner = values.get("question")
     if not isinstance(inner, Mapping):
         return values
-    # The post's title is the question's, or that of its page.
-    post = {key: values.get(key) for key in ("title", "url")}
+    if not {"id", "type"} & {folded_heading(key) for key in inner}:
+        raise InputError(f"question is {shortened(inner)}, expected text")
+    # The post's title is the question's, or that of its page; the rest of a post is its own.
+    post = {k: v for k, v in values.items() if k in ("title", "url") or our_name(k) in ADDED}
     parts = (post, community_price(inner), inner)
     return {k: v for part in parts for k, v in part.items() if not is_nothing(v)}
 
@@ -265,7 +243,8 @@ def _manifold(row: _Cells) -> dict[str, Any]:
     # Rich text, which has textDescription beside it, is no text.
     values["background"] = text if isinstance(text, str) else None
     values["close_date"] = from_milliseconds(row.get("closeTime"), "closeTime")
-    if row.says("isResolved", "true") or (row.get("isResolved") is None and row.get("resolution")):
+    resolved = row.truth("isResolved")
+    if resolved or (resolved is None and row.get("resolution")):
         values["outcome"] = row.get("resolution")
         values["resolution_date"] = from_milliseconds(row.get("resolutionTime"), "resolutionTime")
     else:
@@ -277,19 +256,25 @@ def _manifold(row: _Cells) -> dict[str, Any]:
 def _polymarket(row: _Cells) -> dict[str, Any]:
     values = row.without(
         "id conditionId questionID endDate endDateIso outcomePrices closedTime umaEndDate"
-        " resolutionSource description"
+        " resolutionSource description tokens"
     )
     values["resolution_criteria"] = row.get("description")  # the market's rules
     values["id"] = row.first("id", "conditionId")
     values["condition_id"] = row.get("conditionId")
     values["close_date"] = row.first("endDate", "endDateIso")
-    yes = yes_price(row.get("outcomes"), row.get("outcomePrices"))
-    if yes is None:
-        return values
-    if row.says("umaResolutionStatus", "resolved") and row.says("closed", "true"):
-        values["outcome"] = yes
+    names, prices, outcome = row.get("outcomes"), row.get("outcomePrices"), None
+    tokens = [one for one in json_list(row.get("tokens")) or () if isinstance(one, Mapping)]
+    if tokens and names is None:  # of the order book's interface
+        names, prices = ([one.get(key) for one in tokens] for key in ("outcome", "price"))
+        values["outcomes"] = names
+        outcome = next((one.get("outcome") for one in tokens if one.get("winner") is True), None)
+    yes, closed = yes_price(names, prices), row.truth("closed")
+    if closed and row.says("umaResolutionStatus", "resolved"):
+        outcome = yes
+    if closed and outcome is not None:
+        values["outcome"] = outcome
         values["resolution_date"] = row.first("closedTime", "umaEndDate", "endDate", "endDateIso")
-    elif not row.says("closed", "true"):  # the prices of a closed market are its answer
+    elif not closed and yes is not None:  # the prices of a closed market are its answer
         values["market_probability"] = yes
         values["market_date"] = row.get("updatedAt")
     return values
@@ -298,8 +283,8 @@ def _polymarket(row: _Cells) -> dict[str, Any]:
 def _infer(row: _Cells) -> dict[str, Any]:
     values = row.without("name answers")
     values["question"] = row.first("question", "name")
-    answers = row.get("answers")
-    if isinstance(answers, list):
+    answers = json_list(row.get("answers"))
+    if answers is not None:
         by_name = {
             str(a.get("name")).strip().casefold(): a.get("probability")
             for a in answers
@@ -315,6 +300,8 @@ def _infer(row: _Cells) -> dict[str, Any]:
 def _prophet(row: _Cells) -> dict[str, Any]:
     values = row.without("resolved_outcome")
     solved = row.get("resolved_outcome")
+    if not is_nothing(solved) and not isinstance(solved, Mapping):
+        raise InputError(f"resolved_outcome is {shortened(solved)}, expected an object")
     if isinstance(solved, Mapping):
         choice = solved.get("value")
         values["outcome"] = choice or None
@@ -344,6 +331,6 @@ def _complete(values: dict[str, Any], head: Mapping[str, Any]) -> None:
         values.setdefault("forecast_due_date", head["forecast_due_date"])
     if "freeze_datetime" in values:
         values.setdefault("freeze_date", iso_date(values["freeze_datetime"], "freeze_datetime"))
-    is_market = str(values.get("source")).casefold() in MARKETS
+    is_market = str(values.get("source")).strip().casefold() in MARKETS
     if is_market and values.get("freeze_datetime_value") is not None:
         freeze_price(values)

@@ -86,6 +86,11 @@ def resolve(tmp_path, database, capsys):
         ("id,outcome,date\nAbC,yes,2099-02-20\n", "line 2: date is '2099-02-20', which lies in the future"),
         ("id,outcome,date\nAbC,0.7,2026-02-20\n", "line 2: outcome is '0.7', expected 0, 1 (no, yes) or void"),
         ("id,outcome,date\nAbC,,\n,,\n", "r.csv: no outcome in it; 1 open question skipped"),
+        *((f"id,outcome,resolved,date\nAbC,0,{word},2026-02-20\n", f"line 2: resolved is '{word}' and outcome is '0'; leave one")
+          for word in ("unresolved", "pending", "not yet", "n", "F", "0.0")),
+        *((f"id,outcome,resolved,date\nAbC,0,{word},2026-02-20\n", f"line 2: resolved is '{word}', expected true or false")
+          for word in ("FALSCH", "nein", "-", "maybe")),
+        ("id,outcome,status,date\nAbC,0,Open,2026-02-20\n", "line 2: status is 'Open' and outcome is '0'; leave one of them blank"),
         ("id,outcome,resolved,date\nAbC,yes,no,2026-02-20\n",
          "line 2: resolved is 'no' and outcome is 'yes'; leave one of them blank"),
         ("i\0d,outcome,date\n", "line 1: holds NUL characters"),
@@ -234,6 +239,30 @@ YES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("platform", "change"),
+    [
+        ("manifold", {"isResolved": 1}),
+        ("manifold", {"isResolved": "yes"}),
+        ("polymarket", {"closed": "1"}),
+        ("polymarket", {"closed": 1, "outcomes": None, "umaResolutionStatus": None,
+                        "tokens": [{"outcome": "No", "winner": False}, {"outcome": "Yes", "winner": True}]}),
+    ],
+)  # fmt: skip
+def test_truth_in_a_platforms_file_has_several_forms(resolve, platform, change):
+    row = {key: one for key, one in {**YES[platform], **change}.items() if one is not None}
+    code, _, recorded = resolve("r.jsonl", json.dumps(row))
+    assert (code, recorded["AbC"][0]) == (0, 1)
+
+
+def test_what_is_resolved_without_an_outcome_is_not_open(resolve):
+    rows = [{"id": "AbC", "resolved": word} for word in (True, "yes")]
+    rows += [{"id": "abc", "resolved": "2026-02-20", "date": "2026-02-20", "outcome": 1}]
+    _, said, recorded = resolve("r.jsonl", "\n".join(map(json.dumps, rows)))
+    assert "2 left out, no yes/no outcome: line 1: 'AbC' (resolved, but its outcome is" in said
+    assert recorded == {"abc": (1, "2026-02-20")}
+
+
 @pytest.mark.parametrize("platform", YES)
 def test_outcomes_of_platforms(resolve, platform):
     code, _, recorded = resolve("r.jsonl", json.dumps(YES[platform]) + "\n")
@@ -247,6 +276,10 @@ def test_outcomes_of_platforms(resolve, platform):
     [
         ("manifold", {"resolution": "MKT"}, "'AbC' (resolved to 'MKT')"),
         ("manifold", {"isResolved": False}, "1 open question skipped"),
+        ("manifold", {"isResolved": "f"}, "1 open question skipped"),
+        ("manifold", {"isResolved": "WAHR"}, "line 1: isResolved is 'WAHR', expected true or false"),
+        ("polymarket", {"closed": "ja"}, "line 1: closed is 'ja', expected true or false"),
+        ("prophet", {"resolved_outcome": "{'value': ['Yes']}"}, "line 1: resolved_outcome is \"{'value': ['Yes']}\", expected an object"),
         ("manifold", {"outcomeType": "MULTIPLE_CHOICE"}, "'AbC' (MULTIPLE_CHOICE)"),
         ("manifold", {"resolutionTime": 1700000000}, "line 1: resolutionTime is 1700000000, expected milliseconds"),
         ("polymarket", {"outcomePrices": '["0.5", "0.5"]'}, "(resolved to '0.5')"),

@@ -42,6 +42,7 @@ from questions import (
     characters,
     columns,
     json_rows,
+    kinds,
     placeholders,
     platforms,
     rows,
@@ -129,7 +130,7 @@ READERS = {
 
 
 MODULES = (
-    as_of, cells, characters, chat_templates, chunking, columns, documents, json_rows,
+    as_of, cells, characters, chat_templates, chunking, columns, documents, json_rows, kinds,
     library_output, mediawiki, reasoning_notes, placeholders, platforms, progress, queries, question_files,
     question_ids, questions, quoting, redaction, resolutions, rows, sections, selection, tables,
     terminal_text, texts, transport, web_addresses, wikitext,

@@ -106,6 +106,12 @@ PLATFORMS = [
     # The prices of what has ended are its answer.
     ({"id": "q", "question": "Will A?", "conditionId": "0x", "outcomes": '["Yes", "No"]',
       "outcomePrices": '["1", "0"]', "updatedAt": "2026-05-01T10:00:00Z", "closed": True}, None),
+    ({"id": "q", "question": "Will A?", "conditionId": "0x", "outcomes": '["Yes", "No"]',
+      "outcomePrices": '["1", "0"]', "updatedAt": "2026-05-01T10:00:00Z", "closed": 1}, None),
+    ({"id": "m", "question": "Will A?", "outcomeType": "BINARY", "isResolved": 1, "resolution": "YES",
+      "resolutionTime": 1700000000000, "probability": 0.99}, None),
+    ({"condition_id": "0x", "question": "Will A?", "closed": False,
+      "tokens": [{"outcome": "No", "price": 0.7}, {"outcome": "Yes", "price": 0.3}]}, MarketPrice(0.3, None)),
     # Never traded: the prices of both answers do not add up to 1.
     ({"id": "u", "question": "Will A?", "conditionId": "0x", "outcomes": '["Yes", "No"]',
       "outcomePrices": '["0", "0"]', "updatedAt": "2026-05-01T10:00:00Z", "closed": False}, None),

@@ -143,6 +143,9 @@ YES_NO = [
     ({"id": 9, "name": "Will A?", "description": "bg", "type": "Forecast::YesNoQuestion", "ends_at": "2027-01-01T00:00:00Z",
       "answers": [{"name": "Yes", "probability": 0.3, "predictions_count": 4}, {"name": "No", "probability": 0.7}]},
      ("9", "Will A?", "bg", "", "2027-01-01")),
+    ({"condition_id": "0x1", "question": "Will A?", "description": "rules", "end_date_iso": "2027-01-01T00:00:00Z", "closed": False,
+      "tokens": [{"outcome": "Yes", "price": 0.4, "winner": False}, {"outcome": "No", "price": 0.6, "winner": False}]},
+     ("0x1", "Will A?", "", "rules", "2027-01-01")),
     ({"task_id": "t", "title": "Will A?", "outcomes": ["Yes", "No"], "predict_by": "2027-01-01T00:00:00Z", "source": "k", "context": "bg"},
      ("t", "Will A?", "bg", "", "2027-01-01")),
 ]  # fmt: skip
@@ -176,6 +179,9 @@ OTHER_KINDS = [
     ({"id": "7", "question": "A vs B", "outcomes": '["A", "B"]', "endDate": "2027-01-01"}, "'7' (its outcomes are 'A', 'B')"),
     ({"id": 9, "name": "Who?", "type": "Forecast::Question", "answers": [{"name": "A"}, {"name": "B"}]}, "9 (its answers are 'a', 'b')"),
     ({"task_id": "t", "title": "Who?", "outcomes": ["A", "B"], "predict_by": "2027-01-01"}, "'t' (its outcomes are 'A', 'B')"),
+    ({"condition_id": "0x1", "question": "A vs B", "tokens": [{"outcome": "A"}, {"outcome": "B"}]}, "'0x1' (its outcomes are 'A', 'B')"),
+    ({"id": 9, "name": "Who?", "answers": "[{'name': 'A'}, {'name': 'B'}]"}, "9 (its answers are 'a', 'b')"),
+    ({"ticker": "K", "title": "How high?", "market_type": "scalar", "close_time": "2027-01-01T00:00:00Z"}, "'How high?' (scalar)"),
     ({"id": ["A", "B"], "source": "fred", "question": "Both?", "combination_of": [{"id": "A"}]}, "['A', 'B'] (a combination of questions)"),
     ({"id": "A_B", "source": "fred", "question": "Both?", "combination_of": [{"id": "A"}]}, "'A_B' (a combination of questions)"),
 ]  # fmt: skip
@@ -223,6 +229,13 @@ def test_times_of_manifold_are_milliseconds(read, time):
         ({"question": "Who?", "options": "Alice|Bob"}, "its options are 'Alice', 'Bob'"),
         ({"question": "Who?", "options": "Alice; Bob; Eve"}, "its options are 'Alice', ' Bob', ' Eve'"),
         ({"title": "How many?", "possibilities": {"type": "continuous"}}, "continuous"),
+        ({"question": "Who?", "outcomes": {"Alice": 0.4, "Bob": 0.6}}, "its outcomes are 'Alice', 'Bob'"),
+        ({"question": "Who?", "options": [{"name": "Alice"}, {"label": "Bob"}]}, "its options are 'Alice', 'Bob'"),
+        ({"question": "Who?", "choices": ["Alice", "Bob"]}, "its choices are 'Alice', 'Bob'"),
+        ({"question": "Who?", "answers": [{"text": "Alice"}, {"text": "Bob"}]}, "its answers are 'Alice', 'Bob'"),
+        ({"question": "Who?", "type": "Categorical"}, "Categorical"),
+        ({"question": "Who?", "type": "multi-choice"}, "multi-choice"),
+        ({"question": "How many?", "type": "numerical"}, "numerical"),
         ({"title": "Fed decision?", "markets": [{"question": "Cut?"}, {"question": "Rise?"}]}, "a group of 2 markets"),
     ],
 )  # fmt: skip
@@ -231,6 +244,29 @@ def test_kinds_that_are_told_by_their_answers_are_left_out(read, row, reason):
     assert [q.text for q in questions] == ["Will A?"]
     assert "1 left out, not yes/no questions: " in notes[-1]
     assert reason in notes[-1]
+
+
+@pytest.mark.parametrize("outcomes", [{"Yes": 0.4, "No": 0.6}, [{"name": "no"}, {"name": "YES"}]])
+def test_answers_that_are_yes_and_no_are_a_yes_no_question(read, outcomes):
+    assert len(read([{"question": "Will A?", "outcomes": outcomes, "type": "geopolitics"}])[0]) == 1
+
+
+def test_an_object_is_a_question_of_metaculus_by_its_own_columns_alone(read):
+    own = {"id": "x", "question": {"title": "Will A?"}, "close_date": "2027-01-01"}
+    with pytest.raises(
+        QuestionError, match=r"line 1: question is \{'title': 'Will A\?'\}, expected"
+    ):
+        read([own])
+    post = {"id": 1, "title": "Post", "status": "open", "question": {"id": 2, "title": "Will A?"}}
+    added = {"as_of": "2026-01-01", "cluster": "k", "reference_class": "c", "Crowd": 0.4}
+    (question,), _ = read([{**post, **added}])
+    assert (question.id, question.as_of) == ("2", "2026-01-01")
+    assert question.extra == {"cluster": "k", "reference_class": "c", "crowd": 0.4}
+
+
+def test_the_source_of_a_market_is_told_without_white_space(read):
+    (question,), _ = read(question_set({**MARKET, "source": "Metaculus "}))
+    assert question.extra["baseline_crowd"] == 0.95
 
 
 def test_lists_as_python_writes_them_are_lists(read):
