@@ -14,10 +14,17 @@ from typing import Any, Final
 
 from questions.cells import InputError
 from questions.characters import composed
-from questions.columns import Row, folded_heading, named_alike
+from questions.columns import PROBABILITIES, Row, folded_heading, named_alike, our_name
 
 # Keys under which an object may hold the list of rows.
 CONTAINERS: Final = ("questions", "results", "resolutions", "markets")
+# Keys that hold rows and nothing else, in exports of all sorts.
+GENERIC: Final = ("data", "items", "rows", "records", "posts", "entries", *CONTAINERS)
+# Columns that count in a row alone; people write them once, beside the list.
+OF_A_ROW: Final = (
+    "as_of", "close_date", "resolution_criteria", "outcome", "resolution_date", "cluster",
+    "reference_class", "market_probability", "market_date", *PROBABILITIES,
+)  # fmt: skip
 # No row of a question or outcome nests lists and objects deeper.
 MAX_DEPTH: Final = 50
 
@@ -122,18 +129,54 @@ def json_rows(text: str) -> tuple[list[Row], Mapping[str, Any]]:
         place = f"line {_line(text, begin)}"
         whole, end = _decode(text, begin, place)
         rows = [_row(whole, place)]
-        lists = [name for name in CONTAINERS if isinstance(whole.get(name), list)]
-        full = [name for name in lists if any(isinstance(one, dict) for one in whole[name])]
-        if len(full) > 1:
-            both = " and ".join(map(repr, full))
-            raise InputError(f"{place}: lists of rows under {both}; give each a file of its own")
-        if name := next(iter(full or lists), ""):
+        if name := _container(rows[0]):
             rows = _inner_list(text, begin, name)
             head = {key: value for key, value in whole.items() if key != name}
     if end < len(text):
         more = "more behind its end; name a file with one object a line .jsonl"
         raise InputError(f"line {_line(text, end)}: not JSON ({more})")
     return rows, head
+
+
+def _container(whole: Row) -> str:
+    """Return the key of the list of rows in an object, "" where it is a row itself.
+
+    Raises:
+        InputError: it has several such lists, or rows elsewhere.
+    """
+    values, place = whole.values, whole.place
+    lists = [name for name in CONTAINERS if isinstance(values.get(name), list)]
+    full = [name for name in lists if any(isinstance(one, dict) for one in values[name])]
+    own = {folded_heading(key) for key in values} & {"question", "questiontext"}
+    others = [key for key in values if key not in lists and _holds_rows(key, values[key])]
+    if len(full) > 1 or (full and others):
+        both = " and ".join(map(repr, [*full, *others][:2]))
+        raise InputError(f"{place}: lists of rows under {both}; give each a file of its own")
+    if others and not own:
+        raise InputError(
+            f"{place}: rows under {others[0]!r}; give them as a list, alone or under 'questions'"
+        )
+    rows = [one for name in full for one in values[name] if isinstance(one, dict)]
+    for key in values if full else ():
+        name = our_name(key)
+        # An event of Polymarket says when it ends, and so does each of its markets.
+        missing = name in OF_A_ROW and not all(name in map(our_name, row) for row in rows)
+        if missing or folded_heading(key) == "question":
+            raise InputError(f"{place}: {key} is beside the rows; write it in each row")
+    return next(iter(full or lists), "")
+
+
+def _holds_rows(key: str, value: Any, levels: int = 3) -> bool:
+    """Return whether a list or object holds rows, by the columns that they have."""
+    if not isinstance(value, dict | list) or not levels:
+        return False
+    inner = list(value.values()) if isinstance(value, dict) else value
+    columns = ("question", "title", "text") if key in GENERIC else ("question",)
+    return any(
+        any(isinstance(one.get(column), str) for column in columns)
+        for one in inner
+        if isinstance(one, dict)
+    ) or any(_holds_rows(key, one, levels - 1) for one in inner)
 
 
 def _line(text: str, end: int) -> int:

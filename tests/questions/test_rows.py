@@ -176,6 +176,19 @@ def test_an_empty_list_beside_that_of_the_rows_is_nothing(ask):
     assert [question["text"] for question in asked] == ["Will A?"]
 
 
+def test_an_object_with_others_in_it_may_be_one_question(ask):
+    row = {"question": "Will A?", "similar": [{"question": "Will B?"}], "data": [{"title": "T"}]}
+    _, err, asked = ask("q.json", json.dumps(row))
+    assert [q["text"] for q in asked] == ["Will A?"]
+    assert "columns that are not used: 'similar', 'data'" in err
+    market = {"title": "Will A?", "events": [{"title": "An event"}], "tags": {"a": {"label": "x"}}}
+    assert len(ask("r.json", json.dumps(market))[2]) == 1
+    event = {"endDate": "2099-01-02", "markets": [{**market, "end_date": "2099-01-01"}]}
+    assert ask("e.json", json.dumps(event))[2][0]["close_date"] == "2099-01-01"
+    page = {"count": 9, "next": None, "title": "T", "date": "2026-01-01", "results": [row]}
+    assert len(ask("s.json", json.dumps(page))[2]) == 1
+
+
 def test_text_file_has_one_question_a_line_and_comments(tmp_path):
     path = write(
         tmp_path, "q.txt", "# my questions\nWill A happen?\n\n   Will   B happen? \n  # no\n"
@@ -251,6 +264,14 @@ def test_line_separators_inside_a_question_do_not_split_it(tmp_path):
         ("q.jsonl", '{"id": 3}\n', "line 1: the question is empty; the row has 'id'"),
         ("q.json", '{"data": {"questions": []}}', "line 1: the question is empty; the row has 'data'"),
         ("q.json", '{"questions": [{"question": "A?"}], "results": [{"question": "B?"}]}', "line 1: lists of rows under 'questions' and 'results'; give each"),
+        ("q.json", '{"questions": [{"question": "A?"}], "archived": [{"question": "B?"}]}', "line 1: lists of rows under 'questions' and 'archived'; give each"),
+        ("q.json", '{"questions": [{"question": "A?"}], "more": {"x": [{"question": "B?"}]}}', "line 1: lists of rows under 'questions' and 'more'; give each"),
+        ("q.json", '{"title": "My list", "data": [{"title": "A?"}]}', "line 1: rows under 'data'; give them as a list, alone or under 'questions'"),
+        ("q.json", '{"title": "My list", "questions": {"a": {"question": "A?"}}}', "line 1: rows under 'questions'; give them as a list"),
+        ("q.json", '{"title": "My list", "mine": {"open": [{"question": "A?"}]}}', "line 1: rows under 'mine'; give them as a list"),
+        ("q.json", '{"questions": [{"question": "A?"}], "question": "B?"}', "line 1: question is beside the rows; write it in each row"),
+        ("q.json", '{"as_of": "2026-01-01", "results": [{"question": "A?"}]}', "line 1: as_of is beside the rows; write it in each row"),
+        ("q.json", '{"questions": [{"question": "A?"}], "Close Date": "2027-01-01"}', "line 1: Close Date is beside the rows; write it in each"),
         ("q.csv", "id,question\na,A?\nquestion,id\nB?,b\n", "line 3: the line holds other headings; give each table a file"),
         ("q.csv", "id,question\na,#REF!\n", "line 2: question is '#REF!', a spreadsheet's error; correct it"),
         ("q.csv", "id,question,background\na,A?,x\nb,B?,#N/A\n", "line 3: background is '#N/A', a spreadsheet's error"),
