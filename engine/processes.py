@@ -253,7 +253,7 @@ class EngineProcesses:
     def cause(self) -> str | None:
         """Return the first exception that the engine or one of its workers printed."""
         fatal, found = False, None
-        for line in self.lines:
+        for line in tuple(self.lines):  # the reader may still add to them
             if died := DIED.search(line):
                 return died[0]
             fatal = fatal or FATAL.search(line) is not None

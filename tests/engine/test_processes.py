@@ -156,3 +156,21 @@ def test_the_cause_of_an_end(case):
     processes = EngineProcesses()
     processes.lines.extend(printed.splitlines())
     assert processes.cause() == cause
+
+
+def test_a_cause_is_looked_for_while_the_engine_still_prints():
+    processes = EngineProcesses()
+    processes.lines.extend("INFO vllm: all is well" for _ in range(processes.lines.maxlen))
+    ended = threading.Event()
+
+    def print_on():
+        while not ended.is_set():
+            processes.lines.append("INFO vllm: all is well")
+
+    printer = threading.Thread(target=print_on)
+    printer.start()
+    try:
+        assert {processes.cause() for _ in range(100)} == {None}
+    finally:
+        ended.set()
+        printer.join()
