@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 # A server is judged again when so many seconds have passed since it was, and after each failure.
 CHECK_SECONDS: Final = 30.0
-# Notes and thoughts written at once by one server: vLLM decodes 256 side by side by default.
+# Notes and thoughts written at once: vLLM decodes 256 side by side by default.
 WRITERS: Final = 64
 # Token ids have 32 bits.
 MAX_TOKEN_ID: Final = 1 << 32
@@ -88,7 +88,9 @@ class RemoteAgent(BaseAgent):
             for address in self.spec.addresses
         ]
         lost = []
-        replicas = []
+        # Filled below, so that shutdown() also closes what a failed load has opened.
+        replicas: list[Replica] = []
+        self._fleet = Fleet(self.name, replicas)
         for connection in connections:
             try:
                 connection.open()
@@ -106,7 +108,6 @@ class RemoteAgent(BaseAgent):
                 lost.append(str(error))
             except ServerError as error:
                 raise self._failed(str(error)) from error
-        self._fleet = Fleet(self.name, replicas)
         if not any(replica.alive for replica in replicas):
             raise self._failed("; ".join(lost))
         for line in lost:

@@ -81,6 +81,21 @@ def test_a_server_that_cannot_score_exactly_is_refused_before_anything_is_scored
     assert server.url in str(caught.value)
 
 
+@pytest.mark.parametrize("behaviour", [{"model": "another"}, {"tokenizer": OTHER_TOKENIZER}])
+def test_a_refused_server_keeps_no_open_connection(behaviour, monkeypatch):
+    opened = []
+
+    class Watched(ServerConnection):
+        def open(self):
+            super().open()
+            opened.append(self)
+
+    monkeypatch.setattr("engine.remote_agent.ServerConnection", Watched)
+    with ModelServer(**behaviour) as server, pytest.raises(AgentError), remote(server):
+        pass
+    assert [connection._client for connection in opened] == [None]
+
+
 def test_a_model_without_a_name_is_the_only_one_served():
     with ModelServer() as server, remote(server, model="") as agent:
         assert agent.spec.model == MODEL
