@@ -72,7 +72,8 @@ def read_question_file(path: str | Path, question_of: QuestionOf | None = None) 
         reading = distinct(placed)
     except InputError as error:
         raise QuestionError(prefixed(path, error)) from None
-    notes = [*table.notes, *reading.notes, *left]
+    unused = "" if question_of else _unused_days(reading.questions)
+    notes = filter(None, [*table.notes, *reading.notes, unused, *left])
     return Reading(reading.questions, [f"{path}: {note}" for note in notes])
 
 
@@ -142,6 +143,20 @@ def question_from(values: Mapping[str, Any]) -> Question:
     if question.as_of:
         past_date(question.as_of, "as_of")
     return question
+
+
+def _unused_days(questions: Iterable[Question]) -> str:
+    """Name the questions whose only day is that of an outcome they lack, "" for none."""
+    found: dict[str, list[str]] = {}
+    for q in questions:
+        days = [name for name in ("date", "resolution_date") if not is_nothing(q.extra.get(name))]
+        told_by = f"@{q.extra.get('resolution_date')}"  # a question about a series
+        if days and not q.close_date and "outcome" not in q.extra and not q.id.endswith(told_by):
+            found.setdefault(" and ".join(days), []).append(shortened(q.id))
+    return "; ".join(
+        f"{days} not used without an outcome, and no close_date given: {listed(names)}"
+        for days, names in found.items()
+    )
 
 
 def closed_note(questions: Iterable[Question], today: str) -> str:

@@ -117,6 +117,9 @@ def _days(values: Mapping[str, Any]) -> list[str | None]:
             raise InputError(
                 f"resolution_dates holds {len(dates)} dates, at most {MAX_DATES} are allowed"
             )
+        for day in dates:
+            if iso_date(day, "resolution_dates") is None:
+                raise InputError(f"resolution_dates holds {day!r}, expected dates like 2026-12-31")
         if dates:
             return [iso_date(day, "resolution_dates") for day in dates]
     names = (name for column in FILLED for name in placeholders(str(values.get(column))))

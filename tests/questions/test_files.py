@@ -155,6 +155,18 @@ def test_a_wrong_column_is_no_question_and_no_cluster(ask, content, message):
     assert (code, err) == (2, f"forecaster.py: q.jsonl, line 1: {message}")
 
 
+@pytest.mark.parametrize("heading", ["date", "resolution_date", "Resolved Date"])
+def test_a_day_that_settles_nothing_is_said(ask, heading):
+    ours = "date" if heading == "date" else "resolution_date"
+    rows = f"id,question,{heading},close_date\na,Will A?,2099-01-01,\nb,Will B?,2099-01-01,2099-01-02\n"
+    _, err, (asked, _) = ask("q.csv", rows)
+    assert asked["close_date"] is None
+    note = f"{ours} not used without an outcome, and no close_date given: 'a'\n"
+    assert note in err
+    series = "id,question,source,resolution_date\ns,Up on 1 May?,fred,2099-05-01\ns,Up on 2 May?,fred,2099-05-02\n"
+    assert "not used" not in ask("r.csv", series)[1]
+
+
 @pytest.mark.parametrize(
     "cell",
     ["nan", "None", "NULL", "<NA>", "TRUE", "no", "void", "https://example.org/q/1", "www.example.org/q", "1.2E+05",

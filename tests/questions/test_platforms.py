@@ -115,6 +115,8 @@ def test_series_whose_texts_are_filled_already_have_an_id_for_each_date(read):
         ({**SERIES, "resolution_dates": "N/A", "forecast_due_date": "2026-02-01"}, r"line 2: the question holds \{resolution_date\}, and the row has no"),
         ({**SERIES, "resolution_dates": "soon", "forecast_due_date": "2026-02-01"}, "line 2: resolution_dates is 'soon', expected a list of dates"),
         ({**SERIES, "resolution_dates": ["soon"], "forecast_due_date": "2026-02-01"}, "line 2: resolution_dates is 'soon', expected a date like"),
+        ({"id": "S", "question": "Will A?", "resolution_dates": [None, "2027-01-01"]}, "line 2: resolution_dates holds None, expected dates like"),
+        ({"id": "S", "question": "Will A?", "resolution_dates": ["2027-01-01", "N/A"]}, "line 2: resolution_dates holds 'N/A', expected dates like"),
         ({"question": "Will it pass {threshold_value}?"}, r"line 2: the question holds \{threshold_value\}, and the row has no threshold_value"),
     ],
 )  # fmt: skip
