@@ -41,12 +41,16 @@ class Document:
         """Parse the file in another process.
 
         Raises:
-            DocumentError: it cannot be read as what its name says, or not within the limits.
+            DocumentError: it cannot be read as what its name says, or not within the limits, or
+                holds no text.
         """
         try:
-            return [Section(*section) for section in parse_document(self.path)]
+            sections = [Section(*section) for section in parse_document(self.path)]
         except ParserError as error:
             raise DocumentError(f"{self.title}: {error}") from error
+        if not sections:
+            raise DocumentError(f"{self.title}: holds no text")
+        return sections
 
 
 def check_folder(folder: str | Path) -> Path:

@@ -7,6 +7,7 @@ when such a file is met.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,13 @@ WIDER_ENCODINGS: Final[Mapping[str, str]] = {
     "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "x-sjis": "cp932",
     "euc-kr": "cp949", "ks_c_5601-1987": "cp949",
 }  # fmt: skip
+# Most of a text in Windows-1252 is ASCII: in French one letter in twenty is not. In Russian, Greek,
+# Japanese or Chinese encodings it is the other way round.
+MAX_BEYOND_ASCII: Final = 0.3
+_ASCII: Final = bytes(range(0x80))
+_SPACE: Final = b" \t\r\n"
+# A line of YAML: "key: value", a list's entry, a comment, or what is set in below a key.
+_YAML: Final = re.compile(r"[\w\"'][^:]*:(?:\s.*)?|[\s#-].*|", re.DOTALL)
 
 
 class DocumentError(Exception):
@@ -34,7 +42,7 @@ def read_text(path: Path, declared: Callable[[bytes], str | None] = lambda _: No
     """Read a text file as UTF-8, UTF-16 (by its mark) or else Windows-1252.
 
     What is no UTF-8 is read in its ``declared`` encoding where that names one. Raises DocumentError
-    when it holds zero bytes, as binary files do.
+    when it holds zero bytes, as binary files do, or is written in no Latin alphabet's encoding.
     """
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -44,7 +52,11 @@ def read_text(path: Path, declared: Callable[[bytes], str | None] = lambda _: No
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode(declared(data) or "cp1252", errors="replace")
+        if encoding := declared(data):
+            return data.decode(encoding, errors="replace")
+    if len(data.translate(None, _ASCII)) > MAX_BEYOND_ASCII * len(data.translate(None, _SPACE)):
+        raise DocumentError("neither UTF-8 nor Windows-1252; save it as UTF-8")
+    return data.decode("cp1252", errors="replace")
 
 
 def _declared_encoding(page: bytes) -> str | None:
@@ -74,10 +86,21 @@ def _read_markdown(path: Path) -> list[Section]:
     from markdown_it import MarkdownIt
 
     text = read_text(path)
-    if text.startswith("---\n"):  # front matter
-        end = text.find("\n---\n", 4)
-        text = text[end + 5 :] if end >= 0 else text
+    text = _without_front_matter(text)
     return sections_from_html(MarkdownIt("commonmark").enable("table").render(text))
+
+
+def _without_front_matter(text: str) -> str:
+    """Cut off the YAML between two rules at the beginning; other text there stays."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    if lines[0] != "---":
+        return text
+    for number, line in enumerate(lines[1:], 1):
+        if line in ("---", "..."):
+            return "\n".join(lines[number + 1 :])
+        if not _YAML.fullmatch(line):
+            break
+    return text
 
 
 def _read_pdf(path: Path) -> list[Section]:

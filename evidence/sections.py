@@ -66,7 +66,7 @@ def tidy(text: str) -> str:
 
 _HTML_DROPPED = (
     "script", "style", "noscript", "template", "nav", "footer", "aside", "input", "select",
-    "textarea", "button", "svg", "iframe", "head",
+    "textarea", "button", "svg", "iframe",
 )  # fmt: skip
 _HTML_BLOCKS = frozenset(
     {
@@ -91,7 +91,9 @@ def sections_from_html(html: str) -> list[Section]:
     # Halves of characters, which a decoder of foreign bytes can leave, would end the parser.
     html = html.encode("utf-8", "replace").decode()
     soup = BeautifulSoup(_UNKNOWN_DECLARATION.sub("&lt;!", html), "html.parser")
-    for element in soup(list(_HTML_DROPPED)):
+    # A head need not be closed, and then holds the page.
+    titles = soup.head("title") if soup.head else []
+    for element in [*titles, *soup(list(_HTML_DROPPED))]:
         element.decompose()
     outline = Outline()
     pending: list[object] = [soup]  # a stack of its own: pages nest deeper than Python recurses

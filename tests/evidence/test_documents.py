@@ -75,7 +75,6 @@ def read(folder):
         ("a.TXT", "\ufeffThe bridge opens.".encode(), [("", "The bridge opens.")]),
         ("a.txt", "Die Brücke öffnet.".encode("utf-16"), [("", "Die Brücke öffnet.")]),
         ("a.txt", "Die Brücke – öffnet.".encode("cp1252"), [("", "Die Brücke – öffnet.")]),
-        ("a.txt", "  \n ", []),
         (
             "a.md",
             "---\ntag: x\n---\n# Plan\nThe *bridge* [opens](http://x).",
@@ -86,6 +85,17 @@ def read(folder):
             "<h1>Plan</h1><script>x()</script><p>The <b>bridge</b> opens.</p>",
             [("Plan", "The bridge opens.")],
         ),
+        # What is between two rules may be text, and a head need not be closed.
+        ("a.md", "---\nThe plan.\n\n---\nIt opens.", [("", "The plan.\n\nIt opens.")]),
+        ("a.md", "---\r\ntag: x\r\nlist:\r\n- a\r\n  b\r\n---\r\nIt opens.", [("", "It opens.")]),
+        ("a.md", "---\ntag: x\n...\nIt opens.", [("", "It opens.")]),
+        (
+            "a.html",
+            "<head><meta charset=utf-8><title>T</title><body><p>It opens.",
+            [("", "It opens.")],
+        ),
+        ("a.html", "<head><title>T</title></head><p>It opens.", [("", "It opens.")]),
+        ("a.html", "<title>T</title><p>It opens.", [("", "T\nIt opens.")]),
         (
             "a.html",
             '<meta charset="windows-1251"><p>Мост откроют.</p>'.encode("cp1251"),
@@ -109,10 +119,32 @@ def test_each_kind_of_file_becomes_plain_sections(folder, name, content, expecte
     assert read(folder) == expected
 
 
+FOREIGN = [
+    ("日本銀行は2026年に政策金利を引き上げた。次回の会合は十二月。", "shift_jis"),
+    ("日本銀行は2026年に政策金利を引き上げた。次回の会合は十二月。", "euc_jp"),
+    ("中国人民银行在2026年下调了利率。", "gbk"),
+    ("中央銀行在2026年調降利率。", "big5"),
+    ("В 2026 году банк повысил ставку.", "cp1251"),
+    ("В 2026 году банк повысил ставку.", "koi8-r"),
+    ("Το 2026 η τράπεζα αύξησε τα επιτόκια.", "cp1253"),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.txt", b"MZ\x00\x01\x02", "not a text file"),
+        ("a.txt", "  \n ", "holds no text"),
+        (
+            "a.html",
+            "<body><noscript>Enable JavaScript</noscript><div id=root></div>",
+            "holds no text",
+        ),
+        *(
+            (name, text.encode(encoding), "neither UTF-8 nor Windows-1252; save it as UTF-8")
+            for name in ("a.txt", "a.md", "a.html")
+            for text, encoding in FOREIGN
+        ),
         ("a.pdf", b"%PDF-1.4 and then nothing", "cannot be read"),
         ("a.pdf", b"", "cannot be read"),
         ("a.pdf", pdf(""), "holds no text"),
