@@ -47,11 +47,12 @@ SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
 
 @dataclass(frozen=True)
 class Entry:
-    """What a file says of one question: its outcome, and the ISO date it was known.
+    """What a file says of one question: its outcome, and when it was known.
 
-    ``outcome`` is 0, 1 or None for void; ``place`` is its line in the file (``line 3``), "" for the
-    command line; ``aliases`` are further ids that its platform gives the question; ``horizon`` is
-    its resolution date, which may tell questions of one id apart.
+    ``outcome`` is 0, 1 or None for void; ``date`` is a day or a UTC moment (``parse_date``);
+    ``place`` is its line in the file (``line 3``), "" for the command line; ``aliases`` are further
+    ids that its platform gives the question; ``horizon`` is its resolution date, which may tell
+    questions of one id apart.
     """
 
     place: str
@@ -83,16 +84,18 @@ def outcome_word(value: float | None) -> str:
 
 
 def parse_date(value: Any, name: str = "date", *, now: datetime | None = None) -> str:
-    """Read an ISO date or timestamp; it stays as written where ISO allows it.
+    """Read an ISO day or timestamp that has come.
+
+    A day stays one; a timestamp becomes UTC with seconds and a ``Z``.
 
     Raises:
         InputError: missing, not a date, or in the future.
     """
     when = past_moment(value, name, now=now)
     text = trimmed(str(value))
-    if not re.fullmatch(r"[\d-]{10}(?:[T ][\d:.]{5,15}(?:Z|[+-]\d\d:\d\d)?)?", text):
-        text = when.isoformat()  # what the rest of this program reads
-    return text
+    if len(text) == len("2026-12-31"):
+        return text
+    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 # --- files ------------------------------------------------------------------------------------

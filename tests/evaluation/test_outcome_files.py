@@ -370,7 +370,7 @@ def test_the_text_of_an_outcome_is_filled_as_that_of_a_question(resolve):
 
 def test_manifold_in_four_columns_has_milliseconds(resolve):
     row = {"id": "AbC", "resolution": "YES", "resolutionTime": 1771545600000, "isResolved": True}
-    assert resolve("r.jsonl", json.dumps(row))[2] == {"AbC": (1.0, "2026-02-20T00:00:00+00:00")}
+    assert resolve("r.jsonl", json.dumps(row))[2] == {"AbC": (1.0, "2026-02-20T00:00:00Z")}
 
 
 @pytest.mark.parametrize(

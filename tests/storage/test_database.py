@@ -451,6 +451,29 @@ def test_what_a_run_of_an_older_schema_asked_is_filled_in(tmp_path):
         assert asked[0].subject == "a"
 
 
+def test_moments_of_outcomes_become_utc(tmp_path, monkeypatch):
+    path = tmp_path / "old.db"
+    stored = {
+        "2026-01-02": "2026-01-02",
+        "2026-01-02T03:04:05Z": "2026-01-02T03:04:05Z",
+        "2026-01-02T03:04:05.123456+00:00": "2026-01-02T03:04:05Z",
+        "2026-01-02T23:00:00-05:00": "2026-01-03T04:00:00Z",
+        "2026-01-02 03:04": "2026-01-02T03:04:00Z",
+    }
+    scripts = enumerate(migrations.MIGRATIONS)
+    earlier = next(n for n, script in scripts if "UPDATE resolutions SET resolved_at" in script)
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:earlier])
+        patch.setattr(migrations, "SCHEMA_VERSION", earlier)
+        with Database(path) as db:
+            asked = [Question("Will A happen?", id=f"{n}") for n in range(len(stored))]
+            db.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=asked)
+            db.outcomes.add([Resolution(f"{n}", 1, when) for n, when in enumerate(stored)])
+    with Database(path) as db:
+        found = {name: row.resolved_at for name, row in db.outcomes.latest().items()}
+    assert found == {f"{n}": when for n, when in enumerate(stored.values())}
+
+
 def test_a_run_that_does_not_exist_is_an_error(db):
     with pytest.raises(DatabaseError, match="no run 7"):
         db.runs.get(7)
