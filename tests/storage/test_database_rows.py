@@ -38,6 +38,11 @@ from storage.thoughts import ThoughtRecord
 from tests.support.record_database import calibrated_values, history, point
 
 QUESTIONS = [Question("Will Z happen?", id="z"), Question("Will A happen?", id="a")]
+THOUGHT = ThoughtRecord(
+    question_id="a", chunk=0, agent="m", sample=0, model="org/m", text="Hm.", rest=".",
+    token_ids=(0, 151_668, 2**32 - 1), tokens=4, finish_reason="stop", ended=True, cut=False,
+    looped=False, empty=False, seed=7, answer="40 %", said=40.0,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -780,18 +785,26 @@ def test_a_thoughts_tokens_come_back_as_they_were(db):
     run = db.runs.start(
         settings={}, versions={}, seed=1, as_of=None, questions=[Question("Q?", id="a")]
     )
-    one = ThoughtRecord(
-        question_id="a", chunk=0, agent="m", sample=0, model="org/m", text="Hm.", rest=".",
-        token_ids=(0, 151_668, 2**32 - 1), tokens=4, finish_reason="stop", ended=True, cut=False,
-        looped=False, empty=False, seed=7, answer="40 %", said=40.0,
-    )  # fmt: skip
-    db.thoughts.save(run, one)
-    db.thoughts.save(run, replace(one, text="another"))  # what is stored stays
-    assert db.thoughts.of_run(run, "m") == [one]
+    db.thoughts.save(run, THOUGHT)
+    db.thoughts.save(run, replace(THOUGHT, text="another"))  # what is stored stays
+    assert db.thoughts.of_run(run, "m") == [THOUGHT]
     with db.connection.atomic() as sql:
         sql.execute("UPDATE thoughts SET token_ids = X'0102'")
     with pytest.raises(DatabaseError, match=r"a row has .* as token_ids"):
         db.thoughts.of_run(run, "m")
+
+
+def test_views_show_a_question_as_each_run_asked_it(db):
+    texts = ("Will A happen?", "Will A come about?")
+    accepted = [Rewording("a", *texts)]
+    pair = AblationRecord("neither", "p", point(40), 0.9, 0.0, -10.0, 0.5)
+    for text, rewordings in zip(texts, ([], accepted), strict=True):
+        run = start(db, questions=[Question(text, id="a")], rewordings=rewordings)
+        db.forecasts.save(run, forecast(ablations=(pair,)))
+        db.thoughts.save(run, THOUGHT)
+    for view in ("forecast_history", "ablation_pairs", "thoughts_read"):
+        rows = db.connection.query(f"SELECT question FROM {view} ORDER BY run")
+        assert tuple(row["question"] for row in rows) == texts, view
 
 
 def test_a_column_that_is_gone_is_one_line_and_one_with_a_default_is_not_missed():
