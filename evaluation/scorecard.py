@@ -182,7 +182,7 @@ def _uncounted_lines(record: Record) -> list[str]:
     lines = []
     for reason, count in Counter(e.reason for e in record.excluded).most_common():
         ids = sorted({e.question_id for e in record.excluded if e.reason == reason})
-        more = " …" if count > 5 else ""
+        more = " …" if len(ids) > 5 else ""
         lines.append(f"not counted: {count} forecasts, {reason} ({', '.join(ids[:5])}{more})")
     return lines
 

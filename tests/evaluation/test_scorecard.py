@@ -31,8 +31,19 @@ def test_later_forecasts_and_voids_are_listed_not_scored(database):
         (1, "ensemble"),
     }
     text = "\n".join(score_lines(record, database))
-    assert "not counted: 6 forecasts, the question was voided (c …)" in text
+    assert "not counted: 6 forecasts, the question was voided (c)" in text
     assert "not counted: 3 forecasts, made after the resolution (a)" in text
+
+
+@pytest.mark.parametrize(("count", "named"), [(5, "a, b, c, d, e"), (6, "a, b, c, d, e …")])
+def test_of_many_questions_that_do_not_count_five_are_named(count, named, database):
+    names = "abcdef"[:count]
+    questions = [Question(f"Will {name} happen?", id=name) for name in names]
+    add_run(database, questions, {"x": [point(60)] * count})
+    ended = [Resolution(name, None, DAY) for name in names]
+    database.outcomes.add([*ended, Resolution("b/ü", 1, DAY)])
+    text = "\n".join(score_lines(collect(database), database))
+    assert f"the question was voided ({named})" in text
 
 
 def test_nothing_resolved_is_said(database):
