@@ -11,7 +11,7 @@
     python analysis.py --report report.html      one self-contained page
     python analysis.py --list due                what is past its close date and not resolved
 
-Exit codes: 0 done; 1 partly done, the output says what is missing; 2 nothing done.
+Exit codes: 0 done; 1 partly done, the output says what is missing; 2 nothing done; 130 interrupted.
 """
 
 from __future__ import annotations

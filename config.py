@@ -35,8 +35,8 @@ from preflight.rules import (
 
 # --- Models ---------------------------------------------------------------------------------------
 # An entry is a path or a mapping with the keys of ``ModelSpec``. A path is a Hugging Face id, a
-# local folder, or s3://bucket/prefix (then load_format must be "runai_streamer"). The defaults are
-# three families that fit one 80 GB GPU in turn; they err less alike than three sizes of one.
+# local folder, a server's address, or s3://bucket/prefix (load_format "runai_streamer"). The
+# defaults, each for one 80 GB GPU, are three families: they err less alike than sizes of one.
 FORECAST_MODEL_PATHS_VLLM: Annotated[dict[str, Any], MODELS] = {
     # Thinking is switched off where the template has a switch: scoring needs the number next.
     "qwen3-14b": {"path": "Qwen/Qwen3-14B", "chat_template_kwargs": {"enable_thinking": False}},
@@ -202,7 +202,7 @@ MARKET_WEIGHT: Annotated[float | None, WEIGHT] = None
 SHOW_BASE_RATE: Annotated[bool, BOOL] = True
 # Weight of a base rate of very many related questions; of few it counts less.
 BASE_RATE_WEIGHT: Annotated[float | None, WEIGHT] = None
-# Wordings of the request that are averaged, the second asks for no. 1: others cost as much again.
+# Wordings of the request that are averaged; the second asks for no. Each costs the same.
 SCORING_WORDINGS: Annotated[int, at_least(1, 4, "3 has the negation and another wording")] = 1
 
 # --- Paths ----------------------------------------------------------------------------------------

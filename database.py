@@ -52,7 +52,7 @@ class Database:
         self.points = PointStore(self.connection)
         # What models thought before their numbers.
         self.thoughts = ThoughtStore(self.connection)
-        # What the pools became with market prices, base rates, coherence and calibration.
+        # The final numbers: pools with market prices, base rates, coherence and calibration.
         self.final = FinalNumberStore(self.connection)
         # What was learnt from resolved questions: weights and curves, and families of questions.
         self.learnt = LearntStore(self.connection)

@@ -1,4 +1,4 @@
-"""Forecast the questions below, a file's or the command line's with every model.
+"""Forecast questions (of this file, a file or the command line) with every model.
 
     python forecaster.py                          the list in this file on the configured models
     python forecaster.py --demo                   every stage for real on a CPU, in about a minute

@@ -13,7 +13,7 @@ from preflight.store_errors import streaming_failure
 
 # Characters of a cause that are repeated.
 CAUSE_LENGTH: Final = 300
-STALL_ADVICE: Final = "check the connection to where the weights lie, or raise the setting"
+STALL_ADVICE: Final = "check the connection to the weights' disk or server, or raise the setting"
 # How torch and vLLM (worker/utils.py, core/kv_cache_utils.py) say that memory is short; the first
 # of them is vLLM's for a cache beside which the weights and the largest batch do not fit.
 NO_CACHE_MEMORY: Final = re.compile(r"No available memory for the cache|KV cache is needed")

@@ -53,7 +53,7 @@ class ServerProtocol(ABC):
 
 
 def logprob(value: Any) -> float:
-    """Read a natural log-probability; whether it can be one is judged by who uses it."""
+    """Read a natural log-probability; a caller judges whether it can be one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
     if value <= MINUS_INFINITY:

@@ -1,7 +1,7 @@
 """Talk to one model server over HTTP: retries, time-outs, and errors of one line.
 
-A batch client owes a fleet patience: what is temporary (429, 503, a reset) is tried again with
-growing pauses or after ``Retry-After``; what the request itself got wrong (400, 404, 422) is not.
+What is temporary (429, 503, a reset) is tried again with growing pauses or after ``Retry-After``;
+what is wrong with the request itself (400, 404, 422) is not.
 """
 
 from __future__ import annotations

@@ -232,6 +232,6 @@ def _untouched(record: Record, database: Database, run_id: int) -> list[str]:
             clean.setdefault(j.forecaster, []).append(j)
     title = ["", "## Only questions forecast from a day after every model's training cut-off"]
     if not clean:
-        none = "none: each question lies before a cut-off, or a model's cut-off is unknown"
+        none = "none: each was forecast from before a cut-off, or a model's cut-off is unknown"
         return [*title, none]
     return title + score_table({n: clean[n] for n in record.forecasters() if n in clean})

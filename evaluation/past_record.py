@@ -1,6 +1,6 @@
 """Read what a database knows of resolved questions and their forecasts.
 
-Everything resolved is read; who uses it keeps to what was resolved before a forecast's day.
+Everything resolved is read; a caller uses what was resolved before a forecast's day.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def point_forecasts(
     """Read point forecasts of all runs or of ``asked``, averaged over chunks.
 
     Only stored means are read. ``resolved`` leaves out questions without an outcome. The last chunk
-    stands for all, with their mean and newest evidence; its 80 % range is its own.
+    is returned for all, with their mean and newest evidence; its 80 % range is its own.
     """
     rows = database.points.read(asked, resolved=resolved)
     found = []

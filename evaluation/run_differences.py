@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-# What earlier versions stored: of the most viewed articles, which were off unless a user asked, and
-# the default of a setting that is gone.
+# Settings that are gone, each with the value at which it changed no number; earlier versions stored
+# them.
 RETIRED: Final = (
     ("scoring_block_budget", 12),
     ("retrieval.top_articles", 0),

@@ -120,8 +120,8 @@ class WikiArticles:
     def freshen(self, passages: Iterable[Passage], moment: str | None) -> bool:
         """Compare the passages' articles with the wiki; tell whether any has changed.
 
-        They were left in the store by other questions, or by runs of other dates, and would tell
-        of a day they do not know. A failure is logged; then what is stored serves as it is.
+        Other questions, or runs of other dates, left them in the store: they may have changed by
+        the day asked about. A failure is logged; then what is stored serves as it is.
         """
         changed = False
         with Boundary("stored articles could not be compared with the wiki"):

@@ -151,7 +151,7 @@ def _left_out(store: Store) -> list[str]:
 
 def _not_a_model(store: Store, sizes: Mapping[str, int], load_format: str) -> str | None:
     if not sizes:
-        return "nothing lies there; correct the prefix, or upload the model to it"
+        return "nothing is stored there; correct the prefix, or upload the model to it"
     if load_format == "dummy":
         return None
     return not_a_model(

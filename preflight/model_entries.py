@@ -35,7 +35,7 @@ class ModelSpec:
         chat_template_kwargs: passed to the chat template, such as ``{"enable_thinking": False}``.
         answer_prefix: text put after the template's generation prompt, before the number.
         max_model_len: tokens; overrides ``VLLM_CONFIG["max_model_len"]``.
-        think: whether it thinks before it answers; a text does so too, and is the line of the
+        think: whether it thinks before it answers; a text means yes, and is the line of the
             system prompt that switches its thinking on.
         trust_remote_code: run Python code that the model repository ships. Off unless set here.
         server: what kind of server is at the addresses, one of ``SERVERS``.

@@ -139,7 +139,7 @@ def _checks(
 def _with_checks(
     numbers: Mapping[str, FinalNumbers], asked: Sequence[AskedQuestion]
 ) -> dict[str, FinalNumbers]:
-    """Give each check the number that its question's leaves it."""
+    """Give each check the number that follows from its question's."""
     result = dict(numbers)
     for name, checks in _checks(result, asked).items():
         for check in checks:

@@ -1,4 +1,4 @@
-"""Let a model think before it forecasts: costs told before, every thought kept."""
+"""Let a model think before it forecasts; keep every thought, and log costs first."""
 
 from __future__ import annotations
 

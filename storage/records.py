@@ -47,7 +47,7 @@ class Run:
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """A question as one run asked it, and what came of its search for evidence.
+    """A question as one run asked it, and how its search for evidence ended.
 
     ``subject`` is today's: the user may have joined it to another one since. ``as_of`` is the day
     of the question or else of the run, None for a live forecast.

@@ -209,7 +209,7 @@ class Refusing(Silent):
 # name: model path, user, what is put before the server, what the line says, the remedy.
 CASES = {
     "wrong bucket": ("s3://no-such-bucket-here/org/small", "reader", None, "there is no bucket 'no-such-bucket-here'", "correct its name"),
-    "wrong prefix": (f"s3://{BUCKET}/org/smal", "reader", None, "nothing lies there", "correct the prefix"),
+    "wrong prefix": (f"s3://{BUCKET}/org/smal", "reader", None, "nothing is stored there", "correct the prefix"),
     "no credentials": (ADDRESS, None, None, "no AWS credentials were found", "attach an instance role"),
     "unknown key": (ADDRESS, "unknown", None, "S3 does not accept the credentials (InvalidAccessKeyId)", "correct AWS_ACCESS_KEY_ID"),
     "wrong secret": (ADDRESS, "wrong", None, "S3 does not accept the credentials (SignatureDoesNotMatch)", "AWS_SECRET_ACCESS_KEY"),
