@@ -68,6 +68,7 @@ _ISO: Final = re.compile(
     r"(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?: ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?))?)?",
     re.ASCII,
 )
+FIRST_YEAR: Final = "1900"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -77,12 +78,13 @@ def moment(value: Any, name: str) -> datetime | None:
     A timestamp without a zone is taken as UTC.
 
     Raises:
-        InputError: anything else; the message names ``name``.
+        InputError: anything else, years before 1900 among them, which are typing errors or some
+            program's nothing (0001-01-01); the message names ``name``.
     """
     if is_nothing(value):
         return None
     text = trimmed(str(value))
-    if not _ISO.fullmatch(text):
+    if not _ISO.fullmatch(text) or text < FIRST_YEAR:
         raise InputError(f"{name} is {shortened(value)}, expected a date like 2026-12-31")
     try:
         plain = datetime.fromisoformat(text.replace("UTC", "Z").replace(" Z", "Z"))

@@ -41,6 +41,7 @@ from questions.platforms import left_out_line, read_table
 from questions.question import TEXT_FIELDS, Question, QuestionError
 from questions.rows import prefixed
 from questions.texts import judge_names, judge_text
+from terminal.redaction import redact
 
 QuestionOf = Callable[[Mapping[str, Any]], Question | None]
 
@@ -90,6 +91,8 @@ def unique_questions(questions: Iterable[Question], origin: str) -> Reading:
         for row in placed:
             with located(row.place):
                 judge_text("question", row.question.text)
+                if redact(row.question.text) != row.question.text:
+                    raise QuestionError("the question holds a password or token; take it out")
                 if row.question.as_of:
                     past_date(row.question.as_of, "as_of")
             for name in placeholders(row.question.text):

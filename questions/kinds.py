@@ -23,8 +23,8 @@ OTHER_KINDS: Final = (
 # Columns with the answers to choose from. In the second two a text may be anything.
 CHOICES: Final = ("outcomes", "options")
 LISTED_CHOICES: Final = ("choices", "answers")
-
 # Columns that may say that a question is open, and how.
+SETTLED: Final = ("resolved", "is_resolved")
 STATES: Final = ("status", "state")
 OPEN: Final = ("open", "active", "unresolved", "pending", "upcoming", "not yet", "not resolved")
 
@@ -85,14 +85,21 @@ def open_column(values: Mapping[str, Any], platform: str) -> str:
     """Return the column that says that a question has no outcome yet, "" for none.
 
     Raises:
-        InputError: resolved is neither true nor false.
+        InputError: a column that is true or false is neither.
     """
-    words = {name: str(values.get(name, "")).strip().casefold() for name in ("resolved", *STATES)}
-    for column in ("resolved",) if platform else words:
-        if words[column] in OPEN:
+    for column in SETTLED if platform else (*SETTLED, *STATES):
+        word = str(values.get(column, "")).strip().casefold()
+        if word in OPEN:
             return column
+        if column not in SETTLED or word == "resolved" or _is_day(word):
+            continue
+        if truth(values.get(column), column) is False:
+            return column
+    return ""
+
+
+def _is_day(word: str) -> bool:
+    """Return whether a cell is the day of an outcome, as some name it "resolved"."""
     with suppress(InputError):
-        moment(values.get("resolved"), "resolved")  # some name the day of the outcome so
-        return ""
-    known = words["resolved"] == "resolved" or truth(values["resolved"], "resolved")
-    return "" if known else "resolved"
+        return moment(word, "resolved") is not None
+    return False

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from questions.cells import InputError
+from questions.cells import InputError, listed, shortened
 from questions.characters import composed, trimmed
 from questions.columns import Row, Table, our_name
 from questions.json_rows import json_rows, jsonl_rows
 from questions.tables import ANNOUNCED, QUESTION_MARKS, SEPARATORS, csv_table
+from terminal.redaction import REDACTED, redact, redacted
 
 SUFFIXES: Final = (".txt", ".csv", ".tsv", ".jsonl", ".json")
 # How other files begin, whatever their name says.
@@ -57,13 +59,31 @@ def raw_table(path: Path) -> Table:
     text = _text(path)
     lines = text.split("\n")
     if suffix in (".csv", ".tsv"):
-        return csv_table([line + "\n" for line in lines], suffix)
+        return _without_secrets(csv_table([line + "\n" for line in lines], suffix))
     head: Mapping[str, Any] = {}
     if suffix == ".json":
         found, head = json_rows(text)
     else:
         found = list(_text_rows(lines) if suffix == ".txt" else jsonl_rows(lines))
-    return Table([row for row in found if not row.is_blank], head)
+    return _without_secrets(Table([row for row in found if not row.is_blank], head))
+
+
+def _without_secrets(table: Table) -> Table:
+    """Replace passwords and tokens in cells, which are stored and printed, and say so."""
+    whole = "\n".join(str([*row.values.values()]) for row in table.rows)
+    if redact(whole) == whole:  # cell by cell it takes much longer
+        return table
+    rows, notes = list[Row](), list[str]()
+    for row in table.rows:
+        values = {key: redacted(value) for key, value in row.values.items()}
+        hidden = [shortened(key) for key, value in values.items() if value != row.values[key]]
+        if hidden:
+            notes.append(f"{row.place}: {listed(hidden)}")
+        rows.append(replace(row, values=values) if hidden else row)
+    if not notes:
+        return table
+    said = f"{REDACTED} stands for passwords or tokens in {listed(notes)}"
+    return replace(table, rows=rows, notes=[*table.notes, said])
 
 
 def prefixed(path: Path, message: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from questions.cells import OUTCOMES, is_nothing, shortened
 from questions.characters import trimmed
+from questions.columns import our_name
 from questions.question import QuestionError
 
 # Columns that group questions: the same text in two rows says that they belong together.
@@ -31,6 +32,8 @@ _NO_WORDS: Final = re.compile(
     r"|[\[{]\s*[\"'\[{].*",
     re.DOTALL,
 )
+# A line that ends like a question above another one: a cell with a line break in it.
+_TWO: Final = re.compile(r"[?？؟][ \t\"”»)]*\n\s*\S[^?？؟]*[?？؟][\s\"”»)]*\Z")
 
 
 def judge_text(column: str, value: str | int | float) -> None:
@@ -47,11 +50,16 @@ def judge_text(column: str, value: str | int | float) -> None:
         raise QuestionError(f"{shown}, a formula; give its value")
     if column == "question" and not _says_something(text):
         raise QuestionError(f"{shown}, expected a question in words")
+    if column == "question" and _TWO.search(text):
+        raise QuestionError(f"{shown}, two questions in one cell; give each a row of its own")
 
 
 def _says_something(text: str) -> bool:
     said = text.casefold()
-    if said in (*_MISSING, *OUTCOMES) or _NO_WORDS.fullmatch(said):
+    if said in (*_MISSING, *OUTCOMES, "questions") or _NO_WORDS.fullmatch(said):
+        return False
+    # A heading of a table, or of what follows in a list.
+    if our_name(text) is not None or text.endswith((":", "：")):
         return False
     return any(map(str.isalpha, text))
 

@@ -90,6 +90,7 @@ def resolve(tmp_path, database, capsys):
           for word in ("unresolved", "pending", "not yet", "n", "F", "0.0")),
         *((f"id,outcome,resolved,date\nAbC,0,{word},2026-02-20\n", f"line 2: resolved is '{word}', expected true or false")
           for word in ("FALSCH", "nein", "-", "maybe")),
+        ("id,outcome,is_resolved,date\nAbC,0,False,2026-02-20\n", "line 2: is_resolved is 'False' and outcome is '0'; leave one of them"),
         ("id,outcome,status,date\nAbC,0,Open,2026-02-20\n", "line 2: status is 'Open' and outcome is '0'; leave one of them blank"),
         ("id,outcome,resolved,date\nAbC,yes,no,2026-02-20\n",
          "line 2: resolved is 'no' and outcome is 'yes'; leave one of them blank"),

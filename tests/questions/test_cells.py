@@ -28,7 +28,8 @@ def test_a_timestamp_is_its_day_in_utc(ask, written, day):
 
 @pytest.mark.parametrize(
     "written", ["2026-12-310000 garbage", "2026-12-31 or so", "12/31/2026", "31.12.2026", "2026-13-01", "20261231",
-                "1798675200", "2026-12-31T25:00:00Z", "2026-W53-4", "٢٠٢٦-١٢-٣١", "9999-12-31T23:59:59-01:00"]
+                "1798675200", "2026-12-31T25:00:00Z", "2026-W53-4", "٢٠٢٦-١٢-٣١", "9999-12-31T23:59:59-01:00",
+                "0206-12-31", "0001-01-01T00:00:00", "1899-12-30"]
 )  # fmt: skip
 def test_what_is_no_date_is_refused(ask, written):
     code, err, _ = ask("q.csv", f"question,close_date\nWill A?,2027-01-01\nWill B?,{written}\n")

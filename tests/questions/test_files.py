@@ -170,12 +170,24 @@ def test_a_day_that_settles_nothing_is_said(ask, heading):
 @pytest.mark.parametrize(
     "cell",
     ["nan", "None", "NULL", "<NA>", "TRUE", "no", "void", "https://example.org/q/1", "www.example.org/q", "1.2E+05",
-     "2026-12-31T00:00:00Z", "12:30 PM", "{'id': 5, 'title': 'Will A?'}", '{ "title": "Will A?" }', "-"],
+     "2026-12-31T00:00:00Z", "12:30 PM", "Questions", "Question Title", "close_date", "Week 12 of 2027:", "{'id': 5, 'title': 'Will A?'}", '{ "title": "Will A?" }', "-"],
 )  # fmt: skip
 def test_what_is_no_sentence_is_no_question(ask, cell):
     code, err, _ = ask("q.jsonl", json.dumps({"id": "a", "question": cell}))
     expected = f"question is {shortened(cell)}, expected a question in words"
     assert (code, err) == (2, f"forecaster.py: q.jsonl, line 1: {expected}")
+
+
+def test_two_questions_in_one_cell_are_refused(ask):
+    code, err, _ = ask("q.csv", 'id,question\na,"Will A happen? \nWill B happen?"\n')
+    assert code == 2
+    assert (
+        "line 2: question is 'Will A happen? \\nWill B happen?', two questions in one cell; give"
+        in err
+    )
+    cells = ("Will A happen?\n(see below)", "Will A\nhappen?", "When? Will A happen by 2030?")
+    rows = [{"question": text} for text in cells]
+    assert len(ask("q.json", json.dumps(rows))[2]) == 3
 
 
 ERRORS = ["#REF!", "#DIV/0!", "#¡VALOR!", "#¿NOMBRE?", "#N/A", "#N/D", "#Н/Д", "#YOK", "#DĚLENÍ_NULOU!", "#GETTING_DATA",

@@ -176,6 +176,11 @@ def test_a_question_of_the_command_line_has_words_as_that_of_a_file(text):
         unique_questions([Question("Will A?"), Question(text)], "--question")
 
 
+def test_a_password_in_a_question_of_the_command_line_is_refused():
+    with pytest.raises(QuestionError, match="question 1: the question holds a passw"):
+        unique_questions([Question("Will https://bot:hunter-2@example.org/ fail?")], "--question")
+
+
 def test_two_questions_of_a_list_under_one_id_are_refused_with_its_name():
     with pytest.raises(QuestionError, match=r"^list: question 2: id 'x' stands for two questions"):
         unique_questions([Question("A?", id="x"), Question("B?", id="x")], "list")

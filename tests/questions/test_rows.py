@@ -123,6 +123,28 @@ def test_another_kind_of_file_is_told_by_its_beginning(ask, name, content, what)
     assert f"{name}: this is {what}" in err
 
 
+def test_a_password_in_a_file_is_neither_stored_nor_printed(ask, tmp_path):
+    secret = "hunter-2-Xy"
+    address = f"https://bot:{secret}@example.org/"
+    rows = [
+        {"id": "a", "question": "Will A happen?", "url": address, "background": f"See {address}q."},
+        {"id": address, "question": f"Will {address} answer?", "tags": [{"key": address}]},
+        {"id": "c", "question": "Will C happen?", "url": "https://example.org/@c"},
+    ]
+    code, err, asked = ask("q.json", json.dumps(rows, indent=0))
+    assert code == 0
+    assert (
+        "*** stands for passwords or tokens in line 2: 'url', 'background', line 8: 'id', " in err
+    )
+    assert [q["text"] for q in asked][1] == "Will https://***@example.org/ answer?"
+    assert asked[0]["background"] == "See https://***@example.org/q."
+    assert asked[2]["extra"] == {"url": "https://example.org/@c"}
+    assert secret not in err
+    (tmp_path / "q.json").unlink()
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or secret.encode() not in path.read_bytes()
+
+
 @pytest.mark.parametrize(
     "content",
     [
