@@ -289,7 +289,7 @@ def _new_passages(
         return set()
     old = {(e.source, e.title, e.text) for e in database.forecasts.prompt_evidence(*before)}
     new = [e for e in evidence if (e.source, e.title, e.text) not in old]
-    return {e.id for e in new if e.id is not None}
+    return {e.id for e in new}
 
 
 def _prompts(

@@ -137,17 +137,11 @@ class ArticleStore:
         return int(self._connection.query(statement, (_json(articles),))[0][0])
 
     def search_words(
-        self,
-        words: Sequence[str],
-        articles: Sequence[int],
-        *,
-        limit: int,
-        embedded_by: str | None = None,
+        self, words: Sequence[str], articles: Sequence[int], *, limit: int
     ) -> list[tuple[int, float]]:
         """Find passages of ``articles`` (ids) that hold any of ``words``, best first.
 
-        A word in the title counts three times, in the section heading twice. ``embedded_by`` keeps
-        passages that this model has embedded.
+        A word in the title counts three times, in the section heading twice.
         Source: https://www.sqlite.org/fts5.html#the_bm25_function
 
         Returns:
@@ -159,14 +153,11 @@ class ArticleStore:
             "SELECT p.id, w.score FROM (SELECT rowid, -bm25(passage_words, 3.0, 2.0, 1.0) AS score"
             "  FROM passage_words WHERE passage_words MATCH :words) w"
             " JOIN passages p ON p.id = w.rowid"
-            " WHERE p.article_id IN (SELECT value FROM json_each(:articles)) AND (:model IS NULL"
-            "  OR EXISTS (SELECT 1 FROM embedded_passages e"
-            "   WHERE e.passage_id = p.id AND e.model = :model))"
+            " WHERE p.article_id IN (SELECT value FROM json_each(:articles))"
             " ORDER BY w.score DESC, p.id LIMIT :limit",
             {
                 "words": " OR ".join('"' + word.replace('"', '""') + '"' for word in words),
                 "articles": _json(articles),
-                "model": embedded_by,
                 "limit": limit,
             },
         )

@@ -667,8 +667,6 @@ def test_words_are_found_best_first_and_count_more_in_titles(db):
     assert set(titles(["rails", "ships"])) == {"Ports", "Trains"}
     assert titles(['fer"ries']) == []
     assert titles([]) == []
-    db.articles.add_embeddings("m", [(2, np.zeros(1, dtype=np.float32))])
-    assert titles(["ferries"], embedded_by="m") == ["Ports"]
     assert db.articles.count_passages(articles[:3]) == 3
     assert db.articles.count_passages([]) == 0
 
