@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from questions.cells import json_list
+from questions.cells import json_list, shortened
 from questions.columns import RESERVED
-from questions.question import Question, QuestionError
+from questions.question import Question, QuestionError, folded
 
 # Keys in ``Question.extra`` of a check: the id of the question it checks, and its kind.
 PARENT_KEY, KIND_KEY = RESERVED
@@ -30,7 +30,8 @@ def coherence_questions(question: Question) -> list[Question]:
     They share background and dates with the question, paraphrases its resolution criteria too.
 
     Raises:
-        QuestionError: a column that is neither text nor a list of texts.
+        QuestionError: a column that is neither text nor a list of texts, or has a wording that is
+            the question's own, or one twice: nothing would be compared.
     """
     criteria = question.resolution_criteria
     opposite = f"Yes exactly when the answer to this question is no: {question.text} {criteria}"
@@ -41,6 +42,11 @@ def coherence_questions(question: Question) -> list[Question]:
             for number, text in enumerate(_texts(question, "paraphrases"), start=1)
         ),
     ]
+    known = {folded(question.text): "the question itself"}
+    for kind, _, text, _ in wordings:
+        if there := known.get(folded(text)):
+            raise QuestionError(f"{question.id}: {kind} {shortened(text)} is {there}; reword it")
+        known[folded(text)] = "there twice"
     return [
         replace(
             question,

@@ -171,6 +171,8 @@ class _Cells:
 def _platform(cells: _Cells, head: Mapping[str, Any]) -> str:
     """Return the platform whose own columns a row has, "" for none."""
     has = set(cells.folded)
+    if "endDate" not in cells.source:
+        has -= {"enddate"}  # anybody's end date
     if str(cells.get("type")).casefold().startswith("forecast::"):
         has.add("forecast::")
     for platform, told in OWN_COLUMNS.items():
@@ -269,6 +271,8 @@ def _polymarket(row: _Cells) -> dict[str, Any]:
         values["outcomes"] = names
         outcome = next((one.get("outcome") for one in tokens if one.get("winner") is True), None)
     yes, closed = yes_price(names, prices), row.truth("closed")
+    if json_list(prices) is None and not is_nothing(prices):
+        yes = prices  # what cannot be read is said
     if closed and row.says("umaResolutionStatus", "resolved"):
         outcome = yes
     if closed and outcome is not None:

@@ -46,7 +46,7 @@ def judge_text(column: str, value: str | int | float) -> None:
     shown = f"{column} is {shortened(value)}"
     if _SHEET_ERROR.fullmatch(text):
         raise QuestionError(f"{shown}, a spreadsheet's error; correct it")
-    if column not in ("id", *NAMES) and _FORMULA.fullmatch(text):
+    if _FORMULA.fullmatch(text):
         raise QuestionError(f"{shown}, a formula; give its value")
     if column == "question" and not _says_something(text):
         raise QuestionError(f"{shown}, expected a question in words")

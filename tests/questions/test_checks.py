@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from questions.checks import coherence_questions, parent_id
@@ -44,3 +46,17 @@ def test_a_column_that_is_not_text_is_named(extra):
 
 def test_no_columns_no_questions():
     assert coherence_questions(Question("A?", extra={"negation": "", "paraphrases": None})) == []
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"negation": "will A happen"}, "negation 'will A happen' is the question itself; reword"),
+        ({"paraphrases": "Is A so?|Will A happen?"}, "paraphrase 'Will A happen?' is the question it"),
+        ({"paraphrases": ["Is A so?", "is A so"]}, "paraphrase 'is A so' is there twice; reword it"),
+        ({"negation": "Is A so?", "paraphrases": "Is A so?"}, "paraphrase 'Is A so?' is there twice"),
+    ],
+)  # fmt: skip
+def test_a_wording_that_compares_nothing_is_refused(extra, said):
+    with pytest.raises(QuestionError, match=f"^a: {re.escape(said)}"):
+        coherence_questions(Question("Will A happen?", id="a", extra=extra))

@@ -203,10 +203,10 @@ def test_an_error_of_any_spreadsheet_is_no_text(ask, error, column):
 
 
 @pytest.mark.parametrize(
-    "cell", ["=B2&C2", '="Will "&A2', "=VLOOKUP(A2;B:C;2)", "='a b'!C3", "=+$A$1"]
+    "cell", ["=B2&C2", '="Will "&A2', "=VLOOKUP(A2;B:C;2)", "='a b'!C3", "=+$A$1", '="007"']
 )
 def test_a_formula_is_no_text(ask, cell):
-    for column in ("question", "background"):
+    for column in ("question", "background", "id", "cluster"):
         code, err, _ = ask("q.jsonl", json.dumps({"question": "Will A?", column: cell}))
         assert code == 2
         assert f"line 1: {column} is {shortened(cell)}, a formula; give its value" in err

@@ -82,6 +82,20 @@ def test_no_value_of_a_price_ends_the_program(tmp_path, value):
         assert "1 market price not used, line 1: market_probability is" in "".join(notes)
 
 
+def test_prices_of_polymarket_that_cannot_be_read_are_said(tmp_path):
+    row = {
+        "conditionId": "0x",
+        "question": "Will A?",
+        "outcomes": "Yes|No",
+        "outcomePrices": "0.2|0.8",
+    }
+    (question,), notes = read(tmp_path, [row], "q.json")
+    assert stated_price(question.extra) is None
+    assert (
+        "1 market price not used, line 1: market_probability is '0.2|0.8', expected a" in notes[0]
+    )
+
+
 def test_a_day_that_is_none_takes_its_price_with_it(tmp_path):
     table = "question,market_probability,market_date\nWill A?,0.5,last week\n"
     (question,), notes = read(tmp_path, table)

@@ -266,6 +266,17 @@ def test_an_object_is_a_question_of_metaculus_by_its_own_columns_alone(read):
     assert question.extra == {"cluster": "k", "reference_class": "c", "crowd": 0.4}
 
 
+def test_an_end_date_is_no_sign_of_polymarket(read):
+    row = {
+        "question": "Will A?",
+        "description": "bg",
+        "End date": "2027-01-01",
+        "outcomes": "Yes/No",
+    }
+    (question,), _ = read([row])
+    assert (question.background, question.resolution_criteria) == ("bg", "")
+
+
 def test_the_source_of_a_market_is_told_without_white_space(read):
     (question,), _ = read(question_set({**MARKET, "source": "Metaculus "}))
     assert question.extra["baseline_crowd"] == 0.95
