@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 import config
 import forecaster
 from agents_vllm import Agent
+from preflight.model_entries import ModelSpec
+from scoring.tasks import Thought
 from tests.scoring.test_agent_stub import StubLLM, agent_with, passage, task
+from tests.support.stub_cli import StubAgent
 
 CACHES = [
     {"block_size": 16},
@@ -46,3 +50,24 @@ def test_the_stored_prompt_is_the_same_for_every_cache(tmp_path, monkeypatch):
     assert len(rows) == len(CACHES)
     assert len(set(rows)) == 1
     assert rows[0][0]
+
+
+@pytest.mark.parametrize("prefix", ["", "Probability in percent:"])
+def test_the_number_is_read_behind_the_prompt_that_the_longest_thought_was_written_behind(
+    prefix, monkeypatch
+):
+    agent = StubAgent(ModelSpec("stub-b", "owner/stub-b", think=True, answer_prefix=prefix))
+    agent.load()
+    text = "x " * 39
+    ids = tuple(agent.tokenizer.encode(text))
+    monkeypatch.setattr(config, "THINK_MAX_TOKENS", len(ids))
+    asked = task("Will A happen?", [passage(n) for n in range(1, 4)])
+    least = len(agent.thought_prompt(asked).token_ids) + len(ids)
+    used = set()
+    for agent.max_model_len in range(least, least + 50):
+        opened = agent.thought_prompt(asked)
+        behind = agent.build_prompt(replace(asked, thought=Thought(text, "", ids, ended=False)))
+        known = opened.token_ids + ids
+        assert behind.token_ids[: len(known)] == known, agent.max_model_len - least
+        used.add(opened.passages_used)
+    assert used == {2, 3}

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-import config
 from agents_vllm import Agent
 from preflight.model_entries import ModelSpec
-from scoring.tasks import Thought
 from scoring.thinking import loops, thought_format
 from scoring.thoughts import Writing, split_thought
-from tests.scoring.test_agent_stub import StubLLM, passage, task
+from tests.scoring.test_agent_stub import StubLLM
 from tests.scoring.test_chat_templates import CHATML, TemplateTokenizer
-from tests.support.stub_cli import StubAgent
 
 
 class Pieces:
@@ -102,27 +98,6 @@ def test_the_entrys_own_switch_wins():
 @pytest.mark.parametrize("template", [CHATML, None, ""])
 def test_a_template_without_marks_shows_no_thought(template):
     assert thought_format(TemplateTokenizer(template)) is None
-
-
-@pytest.mark.parametrize("prefix", ["", "Probability in percent:"])
-def test_the_number_is_read_behind_the_prompt_that_the_longest_thought_was_written_behind(
-    prefix, monkeypatch
-):
-    agent = StubAgent(ModelSpec("stub-b", "owner/stub-b", think=True, answer_prefix=prefix))
-    agent.load()
-    text = "x " * 39
-    ids = tuple(agent.tokenizer.encode(text))
-    monkeypatch.setattr(config, "THINK_MAX_TOKENS", len(ids))
-    asked = task("Will A happen?", [passage(n) for n in range(1, 4)])
-    least = len(agent.thought_prompt(asked).token_ids) + len(ids)
-    used = set()
-    for agent.max_model_len in range(least, least + 50):
-        opened = agent.thought_prompt(asked)
-        behind = agent.build_prompt(replace(asked, thought=Thought(text, "", ids, ended=False)))
-        known = opened.token_ids + ids
-        assert behind.token_ids[: len(known)] == known, agent.max_model_len - least
-        used.add(opened.passages_used)
-    assert used == {2, 3}
 
 
 # --- the engine's side ----------------------------------------------------------------------------
