@@ -177,8 +177,8 @@ class Group:
         """Pool with weights learnt from what was resolved before each day."""
         past = [
             PastVoices(
-                row.question.id, row.cluster, row.day, row.resolved_on, row.outcome, p, row.price,
-                self.shown, row.base, row.rate.support if row.rate else 0,
+                row.cluster, row.resolved_on, row.outcome, p, row.price, self.shown, row.base,
+                row.rate.support if row.rate else 0,
             )
             for row, p in zip(self.rows, self.pool.tolist(), strict=True)
         ]  # fmt: skip

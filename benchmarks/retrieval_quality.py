@@ -2,7 +2,7 @@
 
     python benchmarks/retrieval_quality.py DATABASE [--cross-encoder PATH]
 
-DATABASE keeps the corpus and its embeddings (11,148 passages: 16 minutes on two busy CPU cores, once). The questions lie beside
+DATABASE keeps the corpus and its embeddings (11,148 passages: 16 minutes on two busy CPU cores, once). The questions are beside
 this file in retrieval_pairs.csv, written by hand, with country and section as ground truth. ``kind`` says how a question is
 put: "named" in the Factbook's words, "reworded" in others (the country perhaps under another name), "unnamed" without the
 country's name. ``text`` occurs in the passages of that section that answer the question, one to three of them; a passage counts
@@ -58,7 +58,7 @@ DEPTHS = (1, 5, 10, 20)
 
 @dataclass(frozen=True)
 class Pair:
-    """A question and where its answer stands; fields as the columns of retrieval_pairs.csv."""
+    """A question and where its answer is; fields as the columns of retrieval_pairs.csv."""
 
     kind: str
     country: str
@@ -95,7 +95,7 @@ def check(pairs: Sequence[Pair], passages: Iterable[tuple[str, str, str]]) -> No
         holding = sum(pair.text in text for text in candidates)
         if not 1 <= holding <= 3:
             raise BenchmarkError(
-                f"retrieval_pairs.csv: {pair.text!r} stands in {holding} of the {len(candidates)} passages of"
+                f"retrieval_pairs.csv: {pair.text!r} is in {holding} of the {len(candidates)} passages of"
                 f" {pair.country}, {pair.section}; allowed: 1 to 3; correct the pair"
             )
 

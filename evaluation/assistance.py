@@ -79,14 +79,12 @@ LEARNT: Final = ("market", "market_shown", "base_rate", "sharpening")
 
 @dataclass(frozen=True)
 class PastVoices:
-    """The voices of an earlier forecast, with its outcome (0-1) and ISO dates.
+    """The voices of an earlier forecast, its outcome (0-1), and the ISO day of that.
 
     ``relatives`` are those that are trusted, as ``BaseRate.support`` counts them.
     """
 
-    question_id: str
     cluster: str
-    date: str
     resolved_on: str
     outcome: float
     models: float

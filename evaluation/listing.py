@@ -42,6 +42,7 @@ def _questions(database: Database) -> list[Row]:
             "question": row.text,
             "id": row.id,
             "forecast": None if row.forecast is None else row.forecast / 100,
+            "as of": row.as_of,
             "closes": row.close_date,
             "outcome": outcome_word(outcomes[row.id].outcome) if row.id in outcomes else None,
             "runs": row.runs,
@@ -53,10 +54,13 @@ def _questions(database: Database) -> list[Row]:
 
 
 def listing_lines(rows: Sequence[Row]) -> list[str]:
-    """Lay out rows, one line each, in the width of the terminal."""
+    """Lay out rows, one line each, in the width of the terminal.
+
+    The column of as-of days is there where any row has one.
+    """
     if not rows:
         return ["none"]
-    headers = list(rows[0])
+    headers = [name for name in rows[0] if name != "as of" or any(row[name] for row in rows)]
     cells = [[_cell(row[name], name) for name in headers] for row in rows]
     return fitted_table(headers, cells)
 

@@ -114,9 +114,7 @@ def _forecast(pool: PastPool, ended: Resolution) -> PastForecast:
 def _voices(pool: PastPool, ended: Resolution) -> PastVoices:
     count = pool.relatives or 0
     return PastVoices(
-        question_id=pool.question_id,
         cluster=cluster_of(pool.extra, pool.subject),
-        date=pool.created_at[:10],
         resolved_on=ended.resolved_at[:10],
         outcome=float(ended.outcome or 0),
         models=min(1.0, max(0.0, pool.mean / 100)),

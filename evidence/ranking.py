@@ -75,7 +75,7 @@ class VectorIndex:
         allowed = np.unique(np.asarray(articles, dtype=np.int64))
         parts: list[list[tuple[npt.NDArray[np.int64], Vectors]]] = [[] for _ in range(len(queries))]
         for passages, owners, vectors in self.blocks:
-            # In this order the larger factor is read as it lies, in half the time.
+            # In this order the larger factor is read in the order of its memory, in half the time.
             scores = np.ascontiguousarray((vectors @ queries.T).T)
             scores[:, ~np.isin(owners, allowed)] = -np.inf
             for row, ids in enumerate(only or ()):

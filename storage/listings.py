@@ -12,7 +12,8 @@ from storage.records import Loose, Moment
 class ListedQuestion:
     """A question: how often it was asked, and its last forecast in percent.
 
-    ``forecast`` is the final number where there is one, else the models' pool.
+    ``forecast`` is the final number where there is one, else the models' pool; ``as_of`` is the day
+    to which it is back-dated.
     """
 
     id: str
@@ -22,6 +23,7 @@ class ListedQuestion:
     runs: int
     last_run: int | None
     forecast: float | None
+    as_of: Moment | None
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,14 @@ class ListingStore:
         return self._connection.read(
             ListedQuestion,
             "SELECT q.id, q.text, q.close_date, q.extra, count(r.id) AS runs,"
-            " max(r.id) AS last_run, (SELECT coalesce(100 * d.final, n.mean) FROM ensembles n"
-            "  JOIN runs o ON o.id = n.run_id LEFT JOIN final_numbers d ON d.run_id = n.run_id"
-            "  AND d.question_id = n.question_id WHERE n.question_id = q.id"
-            "  AND o.origin_run IS NULL ORDER BY n.run_id DESC LIMIT 1) AS forecast"
+            " max(r.id) AS last_run, coalesce(100 * d.final, n.mean) AS forecast, a.as_of"
             " FROM questions q LEFT JOIN run_questions rq ON rq.question_id = q.id"
             " LEFT JOIN runs r ON r.id = rq.run_id AND r.origin_run IS NULL"
+            " LEFT JOIN ensembles n ON n.question_id = q.id AND n.run_id = (SELECT max(e.run_id)"
+            "  FROM ensembles e JOIN runs o ON o.id = e.run_id"
+            "  WHERE e.question_id = q.id AND o.origin_run IS NULL)"
+            " LEFT JOIN final_numbers d ON d.run_id = n.run_id AND d.question_id = n.question_id"
+            " LEFT JOIN run_questions a ON a.run_id = n.run_id AND a.question_id = n.question_id"
             " GROUP BY q.id ORDER BY last_run DESC, min(rq.position), q.id",
         )
 

@@ -119,7 +119,7 @@ def record(count: int, *, good_market: bool, resolved_on: str = "2026-01-10") ->
     noise = g.uniform(0.02, 0.98, count)
     models, market = (noise, chances) if good_market else (chances, noise)
     return [
-        PastVoices(f"q{i}", f"c{i}", "2026-01-01", resolved_on, y, m, market=k)
+        PastVoices(f"c{i}", resolved_on, y, m, market=k)
         for i, (y, m, k) in enumerate(
             zip(outcomes.tolist(), models.tolist(), market.tolist(), strict=True)
         )
@@ -143,7 +143,7 @@ def mixed(count: int) -> list[PastVoices]:
     for i in range(count):
         price = None if i % 3 == 2 else float(g.uniform(0.02, 0.98))
         row = PastVoices(
-            f"q{i}", f"c{i // 2 if i % 5 else i}", "2026-01-01", "2026-01-10",
+            f"c{i // 2 if i % 5 else i}", "2026-01-10",
             float(g.random() < 0.4), float(g.uniform(0.02, 0.98)), price, i % 3 == 1,
             float(g.uniform(0.02, 0.98)), int(g.integers(1, 90)),
         )  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 import analysis
 from database import Database
 from evaluation.listing import listed, listing_lines
-from tests.support.record_database import resolve_small, small
+from questions.question import Question
+from tests.support.record_database import add_run, point, resolve_small, small
 
 
 @pytest.fixture
@@ -26,6 +27,19 @@ def test_questions_have_their_last_forecast_and_outcome(path):
     assert rows["a"]["forecast"] == pytest.approx(0.8)
     assert (rows["a"]["outcome"], rows["b/ü"]["outcome"]) == ("yes", None)
     assert {(row["runs"], row["last run"]) for row in rows.values()} == {(2, 2)}
+
+
+def test_a_back_dated_forecast_is_marked(path):
+    with Database(path) as database:
+        add_run(
+            database, [Question("Will A happen?", id="a", as_of="2025-01-31")], {"x": [point(1)]}
+        )
+        questions = listed(database, "questions")
+    rows = {row["id"]: row for row in questions}
+    assert (rows["a"]["forecast"], rows["a"]["as of"]) == (pytest.approx(0.01), "2025-01-31")
+    assert (rows["c"]["as of"], rows["a"]["last run"]) == (None, 3)
+    assert "as of" in listing_lines(questions)[0]
+    assert "as of" not in listing_lines([rows["c"]])[0]
 
 
 @pytest.mark.parametrize(("today", "ids"), [("2026-01-01", []), ("2026-01-02", ["b/ü"])])

@@ -89,7 +89,7 @@ def test_a_question_without_a_clear_answer_is_refused_by_name(holding):
     corpus = [("Kenya", "Economy", text) for text in texts] + [("Peru", "Space", "Moon")]
     with pytest.raises(
         quality.BenchmarkError,
-        match=rf"'Inflation' stands in {holding} of the {holding + 1} .*Kenya",
+        match=rf"'Inflation' is in {holding} of the {holding + 1} .*Kenya",
     ):
         quality.check(PAIRS, corpus)
 
@@ -245,4 +245,4 @@ def test_what_is_missing_is_one_line(corpus, monkeypatch, tmp_path, capsys):
     assert quality.main([str(tmp_path / "store.db")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "'oil' stands in 0 of the 0 passages of Chad, Economy" in error
+    assert "'oil' is in 0 of the 0 passages of Chad, Economy" in error
