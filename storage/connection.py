@@ -68,7 +68,8 @@ class Connection:
             if reading and not writable and self._open_unwritable():
                 return
             with contextlib.ExitStack() as undo:
-                self.sql = self._connect(str(self._file))
+                # Not as it is written: SQLite keeps ":memory:" and "file:x?mode=memory" nowhere.
+                self.sql = self._connect(str(self._file.absolute()))
                 undo.callback(self.close)
                 self._open()
                 undo.pop_all()
@@ -166,8 +167,8 @@ class Connection:
         try:
             with (
                 new_file(target) as partial,
-                contextlib.closing(sqlite3.connect(self._file)) as source,
-                contextlib.closing(sqlite3.connect(partial)) as copy,
+                contextlib.closing(sqlite3.connect(self._file.absolute())) as source,
+                contextlib.closing(sqlite3.connect(partial.absolute())) as copy,
             ):
                 source.backup(copy)
         except (OSError, sqlite3.Error) as error:

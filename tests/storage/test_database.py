@@ -209,6 +209,16 @@ def test_a_newer_schema_is_refused(tmp_path):
         Database(path)
 
 
+@pytest.mark.parametrize("name", [":memory:", "file:x.db?mode=memory", "file:x.db"])
+def test_every_name_is_that_of_a_file(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with Database(Path(name)):
+        pass
+    assert (tmp_path / name).stat().st_size > 0
+    with Database(Path(name), create=False) as again:
+        assert again.runs.all() == []
+
+
 def test_a_missing_file_or_folder_is_refused(tmp_path):
     with pytest.raises(DatabaseError, match="no such database"):
         Database(tmp_path / "none.db", create=False)
