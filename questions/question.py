@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from questions.cells import InputError, is_nothing, iso_date
 from questions.characters import composed, trimmed
@@ -18,6 +18,8 @@ MAX_BACKGROUND_CHARACTERS = 20_000
 # What spreadsheets make of a long number: 1.23457E+17.
 SHORTENED_NUMBER = re.compile(r"\d(?:[.,]\d+)?E\+\d{1,3}", re.IGNORECASE)
 
+# A line that ends like a question above another one: a cell with a line break in it.
+_TWO: Final = re.compile(r"[?？؟][ \t\"”»)]*\n\s*\S[^?？؟]*[?？؟][\s\"”»)]*\Z")
 # Punctuation that may end a question without making it another one.
 _END = " .?!…;:。？！؟"
 # At the ends of a text they belong to the file it comes from; direction marks belong to the text.
@@ -62,7 +64,8 @@ class Question:
         subject: identity that joins histories and outcomes of several ids; when empty, the id.
 
     Raises:
-        QuestionError: empty or overlong text, or a date that is not an ISO date.
+        QuestionError: an empty or overlong text, one of two questions in two lines, or a date that
+            is not an ISO date.
     """
 
     text: str
@@ -80,6 +83,9 @@ class Question:
                 raise QuestionError(
                     f"{name} holds half a character (a lone surrogate), which is no Unicode text"
                 )
+        if _TWO.search(self.text):
+            first = " ".join(self.text.split())[:60]
+            raise QuestionError(f"two questions in one text; give each its own: {first!r}")
         text = composed(" ".join(self.text.split()).strip(_NO_WIDTH))
         if not text:
             raise QuestionError("the question is empty")

@@ -32,8 +32,6 @@ _NO_WORDS: Final = re.compile(
     r"|[\[{]\s*[\"'\[{].*",
     re.DOTALL,
 )
-# A line that ends like a question above another one: a cell with a line break in it.
-_TWO: Final = re.compile(r"[?？؟][ \t\"”»)]*\n\s*\S[^?？؟]*[?？؟][\s\"”»)]*\Z")
 
 
 def judge_text(column: str, value: str | int | float) -> None:
@@ -50,8 +48,6 @@ def judge_text(column: str, value: str | int | float) -> None:
         raise QuestionError(f"{shown}, a formula; give its value")
     if column == "question" and not _says_something(text):
         raise QuestionError(f"{shown}, expected a question in words")
-    if column == "question" and _TWO.search(text):
-        raise QuestionError(f"{shown}, two questions in one cell; give each a row of its own")
 
 
 def _says_something(text: str) -> bool:

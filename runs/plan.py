@@ -231,7 +231,9 @@ def asked_questions(arguments: argparse.Namespace, listed: Sequence[Question]) -
     if arguments.coherence:
         asked = [each for q in reading.questions for each in (q, *coherence_questions(q))]
         checked = unique_questions(asked, "--coherence")
-        reading = Reading(checked.questions, [*reading.notes, *checked.notes])
+        none = "--coherence: no question has a negation or paraphrases"
+        notes = [none] * (len(asked) == len(reading.questions))
+        reading = Reading(checked.questions, [*reading.notes, *checked.notes, *notes])
     return reading
 
 

@@ -60,3 +60,10 @@ def test_no_columns_no_questions():
 def test_a_wording_that_compares_nothing_is_refused(extra, said):
     with pytest.raises(QuestionError, match=f"^a: {re.escape(said)}"):
         coherence_questions(Question("Will A happen?", id="a", extra=extra))
+
+
+def test_coherence_without_wordings_is_said(ask):
+    assert "--coherence: no question has a negation" in ask("q.txt", "A?", "--coherence")[1]
+    row = '{"id": "a", "question": "Will A happen?", "negation": "Will A stay away?"}'
+    code, err, asked = ask("q.jsonl", row, "--coherence")
+    assert (code, len(asked), "--coherence" in err) == (0, 2, False)

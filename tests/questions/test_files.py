@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 import unicodedata
 
@@ -179,12 +180,12 @@ def test_what_is_no_sentence_is_no_question(ask, cell):
 
 
 def test_two_questions_in_one_cell_are_refused(ask):
-    code, err, _ = ask("q.csv", 'id,question\na,"Will A happen? \nWill B happen?"\n')
-    assert code == 2
-    assert (
-        "line 2: question is 'Will A happen? \\nWill B happen?', two questions in one cell; give"
-        in err
-    )
+    both = "Will A happen? \nWill B happen?"
+    message = "two questions in one text; give each its own: 'Will A happen? Will B happen?'"
+    code, err, _ = ask("q.csv", f'id,question\na,"{both}"\n')
+    assert (code, err) == (2, f"forecaster.py: q.csv, line 2: {message}")
+    with pytest.raises(QuestionError, match=re.escape(message)):
+        Question(both)
     cells = ("Will A happen?\n(see below)", "Will A\nhappen?", "When? Will A happen by 2030?")
     rows = [{"question": text} for text in cells]
     assert len(ask("q.json", json.dumps(rows))[2]) == 3
