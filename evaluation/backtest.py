@@ -30,7 +30,7 @@ from evaluation.resolved import Judged, Record, collect, parse_time
 from evaluation.score_tables import score_table
 from evaluation.scorecard import score_lines
 from evaluation.training_cutoffs import cutoff
-from questions.cells import InputError, counted, iso_date, listed, parse_outcome, shortened
+from questions.cells import PRICED, counted, iso_date, listed, parse_outcome, shortened
 from questions.checks import parent_id
 from questions.files import Reading, question_from, read_question_file
 from questions.question import Question, QuestionError, cluster_of
@@ -45,7 +45,8 @@ AS_OF_COLUMNS: Final = ("as_of", "forecast_due_date", "freeze_date")
 def read_backtest(path: str | Path) -> Reading:
     """Read resolved questions, each with its own ``as_of``.
 
-    The answers are in ``Question.extra`` only. Rows without an outcome are skipped and counted.
+    The answers are in ``Question.extra`` only. Rows without an outcome, or that ended neither yes
+    nor no, are left out by name.
 
     Raises:
         QuestionError: what ``read_question_file`` refuses, a file without outcomes, or a row
@@ -56,32 +57,42 @@ def read_backtest(path: str | Path) -> Reading:
         raise QuestionError(
             f"{path}: a backtest needs outcomes; use a .csv, .tsv, .jsonl or .json file"
         )
-    skipped: list[str] = []
+    unanswered: dict[tuple[str, str], list[str]] = {}
 
     def question_of(values: Mapping[str, Any]) -> Question | None:
-        if "outcome" not in values:
-            skipped.append(str(values.get("id") or values.get("question")))
+        if why := _unanswered(values):
+            name = shortened(values.get("id") or values.get("question"))
+            unanswered.setdefault(why, []).append(name)
             return None
         return _backtest_question(values)
 
     try:
         reading = read_question_file(path, question_of)
     except QuestionError as error:
-        if skipped and "no question in it" in str(error):
+        if unanswered and "no question in it" in str(error):
             raise QuestionError(f"{path}: a backtest needs outcomes; no row has one") from None
         raise
-    if not skipped:
-        return reading
-    note = (
-        f"{path}: {counted(len(skipped), 'open question')} skipped (no outcome yet):"
-        f" {listed(map(shortened, skipped))}"
-    )
-    return Reading(reading.questions, [*reading.notes, note])
+    notes = [
+        f"{path}: {counted(len(names), what)} skipped ({reason}): {listed(names)}"
+        for (what, reason), names in unanswered.items()
+    ]
+    return Reading(reading.questions, [*reading.notes, *notes])
+
+
+def _unanswered(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Say what a row without an answer is, and why; None for one with an answer.
+
+    Raises:
+        InputError: its outcome is none of those known.
+    """
+    if "outcome" not in values:
+        return "open question", "no outcome yet"
+    if str(values["outcome"]).strip().upper() == PRICED:
+        return "question", f"{PRICED}: resolved to a price"
+    return ("question", "void") if parse_outcome(values["outcome"]) is None else None
 
 
 def _backtest_question(values: Mapping[str, Any]) -> Question:
-    if parse_outcome(values.get("outcome")) is None:
-        raise InputError("outcome is void, expected 0 or 1")
     day = values.get("resolution_date", values.get("date"))
     day = parse_date(day, "resolution_date")
     for name in AS_OF_COLUMNS:

@@ -182,9 +182,13 @@ def parse_outcome(value: Any) -> int | None:
     return OUTCOMES[key]
 
 
+# Manifold's word for an outcome between no and yes.
+PRICED: Final = "MKT"
+
+
 def is_fractional(value: Any) -> bool:
     """Return whether an outcome is a price between no and yes."""
-    if str(value).strip().upper() == "MKT":
+    if str(value).strip().upper() == PRICED:
         return True
     try:
         return 0 < float(value) < 1

@@ -95,7 +95,6 @@ def test_the_prompt_holds_no_answer_and_no_price(tmp_path):
     ("change", "words"),
     [
         ({"outcome": 0.5}, "line 2: outcome is 0.5"),
-        ({"outcome": "void"}, "line 2: outcome is void"),
         ({"resolution_date": None}, "line 2: resolution_date is missing"),
         ({"resolution_date": "soon"}, "line 2: resolution_date is 'soon'"),
         ({"forecast_due_date": "", "freeze_date": ""}, "line 2: no day to forecast from"),
@@ -105,6 +104,21 @@ def test_the_prompt_holds_no_answer_and_no_price(tmp_path):
 def test_bad_lines_are_named(tmp_path, change, words):
     with pytest.raises(QuestionError, match=words):
         read_backtest(write(tmp_path, [ROW, {**ROW, "id": "z", **change}]))
+
+
+def test_what_ended_neither_yes_nor_no_is_skipped_by_name(tmp_path):
+    changes = ({}, {"outcome": "N/A"}, {"outcome": "mkt"}, {"outcome": "void"}, {"outcome": ""})
+    rows = [{**ROW, "id": f"q{n}", **change} for n, change in enumerate(changes)]
+    reading = read_backtest(write(tmp_path, rows))
+    assert [question.id for question in reading.questions] == ["q0"]
+    path = tmp_path / "b.jsonl"
+    assert reading.notes[-3:] == [
+        f"{path}: 2 questions skipped (void): 'q1', 'q3'",
+        f"{path}: 1 question skipped (MKT: resolved to a price): 'q2'",
+        f"{path}: 1 open question skipped (no outcome yet): 'q4'",
+    ]
+    with pytest.raises(QuestionError, match="needs outcomes; no row has one"):
+        read_backtest(write(tmp_path, rows[1:]))
 
 
 def test_a_list_without_outcomes_is_refused(tmp_path):
