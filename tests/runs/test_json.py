@@ -198,12 +198,25 @@ def test_an_interrupted_run_prints_what_it_has_and_ends_with_130(call, monkeypat
     assert "Resume with: " in err
 
 
-def test_a_secret_is_not_printed_and_the_document_stays_whole(call, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", 'tok"en\\0123456789')
+def test_a_secret_is_not_printed_and_the_document_stays_whole(call, monkeypatch, tmp_path):
     asked = 'Will tok"en\\0123456789 be revoked?'
-    code, out, _ = call(stub_main, "--question", asked, "--no-retrieval", "--json")
+    assert call(stub_main, "--question", asked, "--no-retrieval")[0] == 0
+    monkeypatch.setenv("HF_TOKEN", 'tok"en\\0123456789')
+    code, out, _ = call(stub_main, "--replay", "1", "--json")
     assert code == 0
     assert document(out)["forecasts"][0]["question"] == "Will *** be revoked?"
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question": asked}), encoding="utf-8")
+    code, out, _ = call(stub_main, "--questions", "q.jsonl", "--no-retrieval", "--json")
+    assert code == 0
+    assert document(out)["forecasts"][0]["question"] == "Will *** be revoked?"
+
+
+def test_a_question_that_holds_a_secret_is_refused_without_a_document(call, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "token-0123456789")
+    code, out, err = call(stub_main, "--question", "Will token-0123456789 go?", "--json")
+    assert (code, out) == (2, "")
+    assert "take it out" in err
+    assert "0123456789" not in err
 
 
 def test_a_wrong_command_line_prints_no_document(call):
