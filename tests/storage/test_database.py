@@ -20,6 +20,7 @@ from storage.errors import DatabaseError
 from storage.migrations import APPLICATION_ID, SCHEMA_VERSION
 from storage.new_records import EnsembleRecord, ForecastRecord
 from storage.records import Article, CalibrationRecord, Resolution
+from tests.support.older_schema import older_schema, schema_before
 from tests.support.record_database import history, point, recorded_outcomes
 
 QUESTION = Question("Will A happen?", id="a", background="B", extra={"outcome": "1"})
@@ -461,7 +462,7 @@ def test_what_a_run_of_an_older_schema_asked_is_filled_in(tmp_path):
         assert asked[0].subject == "a"
 
 
-def test_moments_of_outcomes_become_utc(tmp_path, monkeypatch):
+def test_moments_of_outcomes_become_utc(tmp_path):
     path = tmp_path / "old.db"
     stored = {
         "2026-01-02": "2026-01-02",
@@ -470,15 +471,11 @@ def test_moments_of_outcomes_become_utc(tmp_path, monkeypatch):
         "2026-01-02T23:00:00-05:00": "2026-01-03T04:00:00Z",
         "2026-01-02 03:04": "2026-01-02T03:04:00Z",
     }
-    scripts = enumerate(migrations.MIGRATIONS)
-    earlier = next(n for n, script in scripts if "UPDATE resolutions SET resolved_at" in script)
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:earlier])
-        patch.setattr(migrations, "SCHEMA_VERSION", earlier)
-        with Database(path) as db:
-            asked = [Question("Will A happen?", id=f"{n}") for n in range(len(stored))]
-            db.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=asked)
-            db.outcomes.add([Resolution(f"{n}", 1, when) for n, when in enumerate(stored)])
+    before = schema_before("UPDATE resolutions SET resolved_at")
+    with older_schema(before), Database(path) as db:
+        asked = [Question("Will A happen?", id=f"{n}") for n in range(len(stored))]
+        db.runs.start(settings={}, versions={}, seed=1, as_of=None, questions=asked)
+        db.outcomes.add([Resolution(f"{n}", 1, when) for n, when in enumerate(stored)])
     with Database(path) as db:
         found = {name: row.resolved_at for name, row in db.outcomes.latest().items()}
     assert found == {f"{n}": when for n, when in enumerate(stored.values())}

@@ -8,10 +8,10 @@ import pytest
 
 from database import Database
 from questions.question import Question
-from storage import migrations
 from storage.errors import DatabaseError
 from storage.final_numbers import AppliedCalibration, FinalNumbers, OutsideView
 from storage.records import Resolution
+from tests.support.older_schema import older_schema, schema_before
 from tests.support.record_database import add_run, point
 
 VIEW = OutsideView(
@@ -73,30 +73,25 @@ def test_lists_of_ids_are_stored_once_and_an_empty_one_not_at_all(db):
     assert [row["ids"] for row in lists] == ['["r1", "r2"]', '["1:a", "2:b"]']
 
 
-def test_lists_of_older_schemas_are_kept(tmp_path, monkeypatch):
+def test_lists_of_older_schemas_are_kept(tmp_path):
     """There each row had its own list."""
     path = tmp_path / "old.db"
-    scripts = enumerate(migrations.MIGRATIONS)
-    earlier = next(n for n, script in scripts if "TABLE id_lists" in script)
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:earlier])
-        patch.setattr(migrations, "SCHEMA_VERSION", earlier)
-        with Database(path) as database:
-            questions = [Question("Will A?", id="a"), Question("Will B?", id="b")]
-            add_run(database, questions, {"x": [point(60), point(20)]})
-            sql = database.connection.sql
-            for name, ids in (("a", '["r1", "r2"]'), ("b", "[]")):
-                sql.execute(
-                    "INSERT INTO outside_views (run_id, question_id, market_shown, base_rate_shown,"
-                    " relatives) VALUES (1, ?, 0, 0, ?)",
-                    (name, ids),
-                )
-            for kind, ids in (("both", '["1:a", "1:b"]'), ("none", "[]"), ("same", '["r1", "r2"]')):
-                sql.execute(
-                    "INSERT INTO applied_calibrations VALUES"
-                    " (1, ?, '2026-01-05', 'beta', '{}', 0, NULL, NULL, 0, '', ?)",
-                    (kind, ids),
-                )
+    with older_schema(schema_before("TABLE id_lists")), Database(path) as database:
+        questions = [Question("Will A?", id="a"), Question("Will B?", id="b")]
+        add_run(database, questions, {"x": [point(60), point(20)]})
+        sql = database.connection.sql
+        for name, ids in (("a", '["r1", "r2"]'), ("b", "[]")):
+            sql.execute(
+                "INSERT INTO outside_views (run_id, question_id, market_shown, base_rate_shown,"
+                " relatives) VALUES (1, ?, 0, 0, ?)",
+                (name, ids),
+            )
+        for kind, ids in (("both", '["1:a", "1:b"]'), ("none", "[]"), ("same", '["r1", "r2"]')):
+            sql.execute(
+                "INSERT INTO applied_calibrations VALUES"
+                " (1, ?, '2026-01-05', 'beta', '{}', 0, NULL, NULL, 0, '', ?)",
+                (kind, ids),
+            )
     with Database(path) as database:
         views = database.final.outside_views(1)
         assert [views[name].relatives for name in "ab"] == [("r1", "r2"), ()]

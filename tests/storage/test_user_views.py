@@ -8,22 +8,20 @@ import sqlite3
 import pytest
 
 from database import Database
-from storage import migrations
 from tests.storage.test_database import stored_schema
+from tests.support.older_schema import older_schema
 
 OLD = 5
 
 
 @pytest.fixture
-def opened(tmp_path, caplog, monkeypatch):
+def opened(tmp_path, caplog):
     """Open a database of an older schema that has these objects; returns it and the log's lines."""
 
     def open_with(*statements, version=OLD):
         stored_schema(OLD, tmp_path / "old.db")
         if version > OLD:
-            with monkeypatch.context() as patch:
-                patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:version])
-                patch.setattr(migrations, "SCHEMA_VERSION", version)
+            with older_schema(version):
                 Database(tmp_path / "old.db").close()
         with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as sql:
             for statement in statements:

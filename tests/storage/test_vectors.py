@@ -18,6 +18,7 @@ from scoring.prompts import Passage
 from storage import migrations
 from storage.errors import DatabaseError
 from storage.records import Article
+from tests.support.older_schema import older_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -268,11 +269,9 @@ def test_vectors_go_with_their_article_and_the_others_of_the_pack_stay(tmp_path)
 
 
 @pytest.mark.parametrize("schema", [15, migrations.SCHEMA_VERSION])
-def test_vectors_go_with_passages_where_foreign_keys_are_off(tmp_path, monkeypatch, schema):
+def test_vectors_go_with_passages_where_foreign_keys_are_off(tmp_path, schema):
     path = tmp_path / "new.db"
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:schema])
-        patch.setattr(migrations, "SCHEMA_VERSION", schema)
+    with older_schema(schema):
         with Database(path) as db:
             article, ids = add(db, "First", 3)
             for model in "ab":
