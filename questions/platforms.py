@@ -272,7 +272,7 @@ def _polymarket(row: _Cells) -> dict[str, Any]:
         outcome = next((one.get("outcome") for one in tokens if one.get("winner") is True), None)
     yes, closed = yes_price(names, prices), row.truth("closed")
     if json_list(prices) is None and not is_nothing(prices):
-        yes = prices  # what cannot be read is said
+        yes = prices  # prices that cannot be read are named
     if closed and row.says("umaResolutionStatus", "resolved"):
         outcome = yes
     if closed and outcome is not None:

@@ -1,4 +1,4 @@
-"""Refuse what stands for a text or a name and is none."""
+"""Refuse cells without a text or name: errors, formulas, missing values."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _says_something(text: str) -> bool:
 
 
 def judge_names(values: Mapping[str, Any]) -> None:
-    """Refuse what stands for nothing in the columns that group questions.
+    """Refuse values that mean nothing in the columns that group questions.
 
     Raises:
         QuestionError: a cell that is no name; the message lacks the place.
