@@ -30,7 +30,15 @@ from evaluation.resolved import Judged, Record, collect, parse_time
 from evaluation.score_tables import score_table
 from evaluation.scorecard import score_lines
 from evaluation.training_cutoffs import cutoff
-from questions.cells import PRICED, counted, iso_date, listed, parse_outcome, shortened
+from questions.cells import (
+    PRICED,
+    counted,
+    is_priced,
+    iso_date,
+    listed,
+    parse_outcome,
+    shortened,
+)
 from questions.checks import parent_id
 from questions.files import Reading, question_from, read_question_file
 from questions.question import Question, QuestionError, cluster_of
@@ -87,7 +95,7 @@ def _unanswered(values: Mapping[str, Any]) -> tuple[str, str] | None:
     """
     if "outcome" not in values:
         return "open question", "no outcome yet"
-    if str(values["outcome"]).strip().upper() == PRICED:
+    if is_priced(values["outcome"]):
         return "question", f"{PRICED}: resolved to a price"
     return ("question", "void") if parse_outcome(values["outcome"]) is None else None
 

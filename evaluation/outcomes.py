@@ -32,6 +32,7 @@ from questions.cells import (
     parse_outcome,
     past_moment,
     shortened,
+    utc_text,
 )
 from questions.characters import composed, trimmed
 from questions.columns import Row, Table, with_guesses
@@ -95,7 +96,7 @@ def parse_date(value: Any, name: str = "date", *, now: datetime | None = None) -
     text = trimmed(str(value))
     if len(text) == len("2026-12-31"):
         return text
-    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc_text(when)
 
 
 # --- files ------------------------------------------------------------------------------------

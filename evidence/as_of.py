@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from evidence.transport import MediaWikiError
-from questions.cells import InputError, moment
+from questions.cells import InputError, moment, utc_text
 
 
 class FutureRevisionError(MediaWikiError):
@@ -27,7 +27,7 @@ def as_of_moment(as_of: str | None) -> str | None:
         raise InputError("as_of is missing, expected a date like 2026-12-31")
     if len(as_of.strip()) == 10:
         return f"{when.date().isoformat()}T23:59:59Z"
-    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc_text(when)
 
 
 def refuse_future(timestamp: str, as_of: str | None, what: str) -> None:

@@ -141,6 +141,11 @@ def from_milliseconds(value: Any, name: str) -> str | None:
     raise InputError(f"{name} is {text[:40]}, expected {expected}")
 
 
+def utc_text(when: datetime) -> str:
+    """Write a UTC moment to the second, with a Z."""
+    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 _TRUTH: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "t", "y", "1", "1.0"), True),
     **dict.fromkeys(("false", "no", "f", "n", "0", "0.0"), False),
@@ -186,9 +191,14 @@ def parse_outcome(value: Any) -> int | None:
 PRICED: Final = "MKT"
 
 
+def is_priced(value: Any) -> bool:
+    """Return whether an outcome says in a word that it is a price."""
+    return str(value).strip().upper() == PRICED
+
+
 def is_fractional(value: Any) -> bool:
     """Return whether an outcome is a price between no and yes."""
-    if str(value).strip().upper() == PRICED:
+    if is_priced(value):
         return True
     try:
         return 0 < float(value) < 1

@@ -231,9 +231,10 @@ def asked_questions(arguments: argparse.Namespace, listed: Sequence[Question]) -
     if arguments.coherence:
         asked = [each for q in reading.questions for each in (q, *coherence_questions(q))]
         checked = unique_questions(asked, "--coherence")
-        none = "--coherence: no question has a negation or paraphrases"
-        notes = [none] * (len(asked) == len(reading.questions))
-        reading = Reading(checked.questions, [*reading.notes, *checked.notes, *notes])
+        notes = [*reading.notes, *checked.notes]
+        if len(asked) == len(reading.questions):
+            notes.append("--coherence: no question has a negation or paraphrases")
+        reading = Reading(checked.questions, notes)
     return reading
 
 
